@@ -1,0 +1,248 @@
+"""Know every data file by its URL, size, SHA-256, licence and credit, and fetch it when asked.
+
+The data folder is `SKYTUTOR_DATA` where that is set, else the user's cache folder. A file counts only when its size
+and its hash are right. `have` and `path` never touch the network, `fetch` alone downloads. A folder that may only be
+read will do when it holds the right files.
+"""
+
+import os
+import stat
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pooch
+
+RETRIES = 2  # further attempts after a broken connection or wrong bytes, 1 s and then 2 s later
+TIMEOUT_S = 30  # longest silence of a server
+
+
+class DataError(RuntimeError):
+    """Say which data file is missing or wrong, why, and what to do about it."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Describe one file of the registry."""
+
+    name: str  # path inside the data folder, with forward slashes
+    url: str  # where a reader with a network gets it
+    sha256: str  # of the whole file, 64 hexadecimal digits
+    size: int  # bytes
+    licence: str  # terms under which it is published
+    credit: str  # whom to name
+    group: str  # what is fetched together
+    small: bool  # fetched by `make data`
+
+
+def _entries(group: str, base: str, terms: tuple[str, str], *rows: tuple[str, int, str]) -> dict[str, Entry]:
+    """Make the entries of a group from its folder and URL in `_BASES` and rows of file name, size and SHA-256."""
+    made = [
+        Entry(f"{base}/{file}", _BASES[base] + file, sha256, size, *terms, group, small=True)
+        for file, size, sha256 in rows
+    ]
+    return {entry.name: entry for entry in made}
+
+
+# No licence file comes with MNIST or with Planck's products. MNIST: the terms that Keras and PyMVPA publish for LeCun
+# and Cortes, who hold the copyright. Planck: ESA's page on the use of Planck data asks for this credit.
+_MNIST_TERMS = (
+    "CC BY-SA 3.0",
+    "Y. LeCun, C. Cortes and C. J. C. Burges: the MNIST database of handwritten digits, made from NIST's",
+)
+_PLANCK_TERMS = (
+    "public data of ESA, no licence named, credit asked for",
+    "Based on observations obtained with Planck (http://www.esa.int/Planck), an ESA science mission with "
+    "instruments and contributions directly funded by ESA Member States, NASA, and Canada",
+)
+_BASES = {
+    "mnist": "https://ossci-datasets.s3.amazonaws.com/mnist/",
+    "planck": "https://irsa.ipac.caltech.edu/data/Planck/release_3/ancillary-data/cosmoparams/",
+}
+_THEORY = "COM_PowerSpect_CMB-base-plikHM-TTTEEE-lowl-lowE-lensing-minimum-theory_R3.01.txt"
+_MEASURED = "COM_PowerSpect_CMB-TT-full_R3.01.txt"
+ENTRIES: dict[str, Entry] = {
+    **_entries(
+        "mnist", "mnist", _MNIST_TERMS,
+        ("train-images-idx3-ubyte.gz", 9912422, "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609"),
+        ("train-labels-idx1-ubyte.gz", 28881, "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c"),
+        ("t10k-images-idx3-ubyte.gz", 1648877, "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6"),
+        ("t10k-labels-idx1-ubyte.gz", 4542, "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6"),
+    ),
+    **_entries(
+        "planck-theory", "planck", _PLANCK_TERMS,
+        (_THEORY, 205647, "50eecd4422e22026070bdacf9fa8a7e7ef3badf4fa50fffea040df669715cf51"),
+    ),
+    **_entries(
+        "planck-measured", "planck", _PLANCK_TERMS,
+        (_MEASURED, 170547, "ccf3113604020536f6f13ccf51680a7316ad0f32da558eee7f625e613bdd5522"),
+    ),
+}  # fmt: skip
+
+
+def groups() -> dict[str, list[Entry]]:
+    """Return the entries of each group by its name, in the order of the registry.
+
+    Example:
+        >>> for name, entries in groups().items():
+        ...     print(f"{name}: {sum(entry.size for entry in entries) / 1e6:.1f} MB")
+        mnist: 11.6 MB
+        planck-theory: 0.2 MB
+        planck-measured: 0.2 MB
+    """
+    found: dict[str, list[Entry]] = {}
+    for entry in ENTRIES.values():
+        found.setdefault(entry.group, []).append(entry)
+    return found
+
+
+def folder() -> Path:
+    """Return `SKYTUTOR_DATA` or the user's cache folder, as an absolute path; it need not exist.
+
+    Example:
+        >>> folder().is_absolute()
+        True
+    """
+    return Path(os.environ.get("SKYTUTOR_DATA") or pooch.os_cache("skytutor")).expanduser().absolute()
+
+
+def have(name_or_group: str) -> bool:
+    """Tell whether a file, or every file of a group, is in the data folder with the right size and hash.
+
+    Never touches the network. A file that does not change is hashed once in a process.
+
+    Args:
+        name_or_group: a name or a group of the registry, or "small" for all that `make data` fetches.
+
+    Raises:
+        DataError: the registry has no such name or group.
+
+    Example:
+        >>> have("mnist") == all(have(entry.name) for entry in groups()["mnist"])
+        True
+    """
+    return all(_fault(entry) is None for entry in _select(name_or_group))
+
+
+def path(name: str) -> Path:
+    """Return the path of one checked file; never download.
+
+    Args:
+        name: a name of the registry, such as "mnist/t10k-labels-idx1-ubyte.gz".
+
+    Raises:
+        DataError: no such name, or the file is missing, cut short, altered, unreadable or no plain file.
+
+    Example:
+        >>> path("mnist/letters.gz")
+        Traceback (most recent call last):
+        skytutor.data.registry.DataError: no file named 'mnist/letters.gz' in the registry; allowed: mnist/train-...
+    """
+    if name not in ENTRIES:
+        raise DataError(f"no file named {name!r} in the registry; allowed: {', '.join(ENTRIES)}")
+    fault = _fault(ENTRIES[name])
+    if fault is not None:
+        raise _error(ENTRIES[name], fault)
+    return folder() / name
+
+
+def fetch(name_or_group: str, *, progress: bool = True) -> list[Path]:
+    """Download what is missing or wrong and return the checked paths; write nothing where all is right.
+
+    A download goes to a temporary file and takes its name only when its hash is right: a broken connection or a
+    killed process leaves no half file under that name.
+
+    Args:
+        name_or_group: a name or a group of the registry, or "small" for all that `make data` fetches.
+        progress: draw a progress bar on standard error.
+
+    Raises:
+        DataError: no such name or group, no network, wrong bytes from the server, or the folder cannot be written.
+            Files fetched before the failure stay.
+
+    Example:
+        >>> fetch("minst")
+        Traceback (most recent call last):
+        skytutor.data.registry.DataError: no file or group named 'minst' in the registry; allowed: small, mnist, ...
+    """
+    entries = _select(name_or_group)
+    for entry in entries:
+        fault = _fault(entry)
+        if fault in _NOT_REPLACED:
+            raise _error(entry, fault)
+        if fault is not None:
+            _download(entry, progress=progress)
+    return [path(entry.name) for entry in entries]
+
+
+def _select(name_or_group: str) -> list[Entry]:
+    choices = {
+        "small": [entry for entry in ENTRIES.values() if entry.small],
+        **groups(),
+        **{entry.name: [entry] for entry in ENTRIES.values()},
+    }
+    if name_or_group not in choices:
+        raise DataError(f"no file or group named {name_or_group!r} in the registry; allowed: {', '.join(choices)}")
+    return choices[name_or_group]
+
+
+_MISSING, _FOLDER, _SPECIAL = "is not there", "is a folder where a file is expected", "is not a plain file"
+_NOT_REPLACED = (_FOLDER, _SPECIAL)  # someone put it there: it is never deleted
+
+
+def _fault(entry: Entry) -> str | None:
+    """Return what is wrong with the file in the folder, None for nothing; the cheap questions come first."""
+    place = folder() / entry.name
+    try:
+        found = place.stat()
+        if stat.S_ISDIR(found.st_mode):
+            return _FOLDER
+        if not stat.S_ISREG(found.st_mode):
+            return _SPECIAL  # reading from a pipe could wait for ever
+        if found.st_size != entry.size:
+            cut = "cut short" if found.st_size < entry.size else "too long"
+            return f"is {cut}: {found.st_size} of {entry.size} bytes"
+        right = _sha256(place, found.st_size, found.st_mtime_ns) == entry.sha256
+    except (FileNotFoundError, NotADirectoryError):
+        return _MISSING
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+    return None if right else "is altered: its SHA-256 is not that of the published file"
+
+
+@lru_cache(maxsize=256)
+def _sha256(place: Path, size: int, mtime_ns: int) -> str:
+    return pooch.file_hash(str(place), alg="sha256")  # size and time are keys of the cache alone
+
+
+def _error(entry: Entry, fault: str) -> DataError:
+    first = "Move it away, then run" if fault in _NOT_REPLACED else "Run"
+    remedy = f"{first} `skytutor data fetch {entry.group}`, or set SKYTUTOR_DATA to a folder that holds {entry.name}."
+    return DataError(f"{folder() / entry.name} {fault}. {remedy}")
+
+
+def _download(entry: Entry, *, progress: bool) -> None:
+    registry, urls = {entry.name: f"sha256:{entry.sha256}"}, {entry.name: entry.url}
+    source = pooch.create(path=folder(), base_url="", registry=registry, urls=urls, retry_if_failed=RETRIES)
+    downloader = pooch.HTTPDownloader(progressbar=progress, chunk_size=1 << 16, timeout=TIMEOUT_S)
+    try:
+        source.fetch(entry.name, downloader=downloader)
+        (folder() / entry.name).chmod(0o644)  # pooch leaves it private; others may share the folder
+    except (OSError, ValueError, RuntimeError) as error:  # requests raises OSErrors, a wrong hash is a ValueError
+        raise DataError(f"cannot fetch {folder() / entry.name}: {_reason(error, entry)}") from error
+
+
+def _reason(error: Exception, entry: Entry) -> str:
+    """Name what stopped a download and what to do about it."""
+    import requests  # only here: the failed download has just imported it
+
+    host = urlsplit(entry.url).netloc
+    again = f"run `skytutor data fetch {entry.group}` again, or get {entry.url} elsewhere and put it there."
+    if isinstance(error, requests.HTTPError):
+        return f"{host} answered {error.response.status_code} {error.response.reason}. Wait a while and {again}"
+    if isinstance(error, (requests.RequestException, RuntimeError)):
+        return f"no connection to {host}, or it broke off. Check the network and {again}"
+    if isinstance(error, ValueError):
+        return f"{host} sent other bytes than the published file (SHA-256 differs). Wait a while and {again}"
+    return f"cannot write there ({error.strerror or error}). Set SKYTUTOR_DATA to a folder you may write, with room."

@@ -1,0 +1,1 @@
+"""Layers on the sphere. ``pixel`` holds those that work on HEALPix pixels."""

@@ -1,0 +1,134 @@
+"""Convolution and pooling on HEALPix pixels.
+
+Two families, and the reference that keeps one of them honest:
+
+* **hierarchical** (`HierarchicalConv` and its kin): a pixel's four children are neighbours in NESTED
+  order, so ``Conv1d(kernel 4, stride 4)`` is a convolution that goes one level up the tree. Cheap,
+  and blind across the border of a parent pixel;
+* **halo** (`HaloConv`): every pixel with its eight neighbours. A NESTED map is twelve square
+  pictures; give each a border of one pixel from the faces around it and a plain ``Conv2d`` does it;
+* **gather** (`GatherConv`): the same numbers by collecting nine columns, as in [1]_. The reference.
+
+Shapes: B batch, C channels in, O channels out, n nside, P = 12 n**2 pixels. Activations are maps
+``(B, C, P)`` in "ring" or "nested" order, or faces ``(B, C, 12, n, n)`` with order "face", which is
+how a network should keep them between layers. Faces are stored channels-last: their gathers then copy
+whole rows of channels, and the CPU's and the GPU's convolutions run faster on that layout.
+
+At eight points of the sphere three base pixels meet instead of four. The three pixels at each, 24 in
+all, have no neighbour in one diagonal direction; it counts as 0, as in [1]_.
+
+.. [1] N. Krachmalnicoff & M. Tomasi, 2019, A&A 628, A129 (arXiv:1902.04083).
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from skytutor.healpix import check_nside, check_order, face_table, neighbours
+from skytutor.layers.faces import border, entry, faces_from, from_faces, maps_from, pad_halo, pad_rows, positive, to_faces
+from skytutor.layers.hierarchy import HierarchicalConv, HierarchicalConvTranspose, HierarchicalPool, HierarchicalUnpool
+
+__all__ = [
+    "GatherConv",
+    "HaloConv",
+    "HierarchicalConv",
+    "HierarchicalConvTranspose",
+    "HierarchicalPool",
+    "HierarchicalUnpool",
+    "from_faces",
+    "pad_halo",
+    "to_faces",
+]
+
+
+class _PixelLayer(nn.Module):
+    """What the 9-neighbour layers share: order in, order out, weights ``(O, C, 3, 3)``."""
+
+    def __init__(self, in_channels: int, out_channels: int, *, nside: int, order: str = "face", bias: bool = True):
+        super().__init__()
+        self.in_channels, self.out_channels = positive(in_channels=in_channels, out_channels=out_channels)
+        self.nside, self.order = check_nside(nside), check_order(order)
+        self.weight = nn.Parameter(torch.empty(out_channels, in_channels, 3, 3))
+        self.bias = nn.Parameter(torch.empty(out_channels)) if bias else None
+        nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))
+        if bias:
+            nn.init.uniform_(self.bias, -1 / math.sqrt(9 * in_channels), 1 / math.sqrt(9 * in_channels))
+
+    def _table(self, name: str, table: Tensor) -> None:
+        self.register_buffer(name, table, persistent=False)
+
+    def extra_repr(self) -> str:
+        return (
+            f"{self.in_channels}, {self.out_channels}, nside={self.nside}, order={self.order!r}, "
+            f"bias={self.bias is not None}"
+        )
+
+
+class HaloConv(_PixelLayer):
+    """9-neighbour convolution: a halo from the neighbouring faces, then ``Conv2d``.
+
+    ``out[o, p] = bias[o] + sum_{c, dy, dx} weight[o, c, dy, dx] in[c, p + (dx, dy)]``, where the step
+    (dx, dy) is taken on the face: +x to the north-east, +y to the north-west. A rotation of the sky by
+    90 degrees about the poles permutes the output exactly; no other rotation does in general.
+
+    Arguments:
+        nside: resolution of the maps, a power of two.
+        order: "face" takes and gives ``(B, C, 12, n, n)``; "ring" and "nested" ``(B, C, P)``.
+
+    Raises:
+        TypeError, ValueError: as `skytutor.healpix.check_maps`, or for a wrong number of channels.
+
+    Example:
+        >>> conv = HaloConv(1, 4, nside=8, order="ring")
+        >>> conv(torch.zeros(2, 1, 768)).shape
+        torch.Size([2, 4, 768])
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, *, nside: int, order: str = "face", bias: bool = True):
+        super().__init__(in_channels, out_channels, nside=nside, order=order, bias=bias)
+        source, present = border(self.nside)
+        self._table("source", source)
+        self._table("present", present)
+        if order != "face":
+            self._table("face_of", face_table(self.nside, order=order))
+            self._table("pixel_of", self.face_of.argsort())
+
+    def forward(self, maps: Tensor) -> Tensor:
+        entry(maps, self.nside, self.order, self.in_channels)
+        n = self.nside
+        faces = maps if self.order == "face" else faces_from(maps, self.face_of, n)
+        tall = pad_rows(faces, self.source, self.present).flatten(0, 1).permute(0, 3, 1, 2)  # (12 B, C, n + 2, n + 2)
+        out = F.conv2d(tall, self.weight, self.bias)  # (12 B, O, n, n)
+        out = out.unflatten(0, (-1, 12)).transpose(1, 2)  # (B, O, 12, n, n)
+        return out if self.order == "face" else maps_from(out, self.pixel_of)
+
+
+class GatherConv(_PixelLayer):
+    """9-neighbour convolution by gathering nine columns: the reference for `HaloConv`, and slower.
+
+    Same arguments, weights and numbers as `HaloConv`; a ``state_dict`` of one loads into the other.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, *, nside: int, order: str = "face", bias: bool = True):
+        super().__init__(in_channels, out_channels, nside=nside, order=order, bias=bias)
+        grid = "nested" if order == "face" else order
+        pix = torch.arange(12 * self.nside**2)
+        around = neighbours(pix, nside=self.nside, order=grid)  # SW W NW N NE E SE S
+        # Row dy, column dx of the weight: dy = -1 is SE's side, dx = -1 SW's.
+        table = torch.stack([around[:, 7], around[:, 6], around[:, 5], around[:, 0], pix, around[:, 4],
+                             around[:, 1], around[:, 2], around[:, 3]], 1)  # fmt: skip
+        self._table("around", torch.where(table < 0, len(pix), table).flatten())
+        if order == "face":
+            self._table("face_of", face_table(self.nside, order=grid))
+            self._table("pixel_of", self.face_of.argsort())
+
+    def forward(self, maps: Tensor) -> Tensor:
+        entry(maps, self.nside, self.order, self.in_channels)
+        flat = maps_from(maps, self.pixel_of) if self.order == "face" else maps
+        columns = F.pad(flat, (0, 1)).index_select(2, self.around).unflatten(2, (-1, 9))  # (B, C, P, 9)
+        out = torch.einsum("bcpk,ock->bop", columns, self.weight.flatten(2))
+        if self.bias is not None:
+            out = out + self.bias[:, None]
+        return faces_from(out, self.face_of, self.nside) if self.order == "face" else out

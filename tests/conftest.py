@@ -1,0 +1,64 @@
+"""What every test shares: no network, repeatable examples, a fair share of the cores, real digits where they are."""
+
+import hashlib
+import os
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+LOOPBACK = "127.0.0.1,::1,localhost"
+CI = bool(os.environ.get("CI"))
+
+# Each xdist worker gets its share of the cores. Torch reads this when it is imported, child processes inherit it.
+_workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // _workers)))
+
+# pytest-socket guards this process alone. Kernels, `skytutor` commands and training processes that a test starts are
+# sent to a proxy that nobody serves instead, so a download fails there as it does here.
+for _name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+    os.environ[_name] = "http://127.0.0.1:9"
+os.environ["no_proxy"] = os.environ["NO_PROXY"] = LOOPBACK
+
+# A time limit on a machine with two busy cores fails tests at random. CI draws the same examples every time.
+hypothesis.settings.register_profile("skytutor", deadline=None, derandomize=CI, print_blob=not CI)
+hypothesis.settings.load_profile("skytutor")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Block every host but this machine: gloo, kernels and the browser tests talk to themselves."""
+    if not config.getoption("--allow-hosts") and not config.getoption("--force-enable-socket"):
+        config.option.allow_hosts = LOOPBACK
+    config.option.allow_unix_socket = True  # asyncio and torch.multiprocessing wake their own threads through these
+    # Warnings are errors here, and pytest-socket warns before it raises. Let its error through.
+    config.addinivalue_line("filterwarnings", "ignore:A test tried to use socket")
+
+
+@pytest.fixture(scope="session")
+def mnist() -> dict[str, Path]:
+    """The four MNIST files by the last part of their name, or a skip that says what is missing."""
+    from skytutor.data import registry
+
+    if not registry.have("mnist"):
+        pytest.skip(f"the real MNIST files are not in {registry.folder()}: run `make data` or set SKYTUTOR_DATA")
+    return {entry.name.split("/")[-1]: registry.path(entry.name) for entry in registry.groups()["mnist"]}
+
+
+@pytest.fixture
+def one_file_registry(tmp_path, monkeypatch):
+    """Return a function that makes `content` the one file of the registry, in a data folder that does not exist yet."""
+    import pooch
+
+    from skytutor.data import registry
+
+    monkeypatch.setenv("SKYTUTOR_DATA", str(tmp_path / "data"))
+    pooch.get_logger().setLevel("WARNING")
+
+    def make(content: bytes, url: str = "http://127.0.0.1:9/a.bin") -> Path:
+        name, sha256 = "digits/a.bin", hashlib.sha256(content).hexdigest()
+        entry = registry.Entry(name, url, sha256, len(content), "CC0", "us", "digits", small=True)
+        monkeypatch.setattr(registry, "ENTRIES", {name: entry})
+        return tmp_path / "data" / name
+
+    return make

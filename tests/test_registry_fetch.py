@@ -1,0 +1,193 @@
+"""skytutor.data.registry.fetch, against a server on this machine: good bytes, bad bytes, none, and a kill."""
+
+import dataclasses
+import functools
+import gc
+import http.server
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import pooch
+import pytest
+import pytest_socket
+
+from skytutor.data import registry
+from skytutor.data.registry import DataError
+
+GOOD = bytes(range(256)) * 1200  # 300 kB: several chunks of a download
+NAME = "digits/a.bin"
+# pooch leaves the connection of a failed download to the garbage collector
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """Serve GOOD in the way that the first part of the path names, and count the requests."""
+
+    def do_GET(self):
+        self.server.requests.append(self.path)
+        way = self.path.split("/")[1]
+        if way == "missing" or (way == "flaky" and len(self.server.requests) == 1):
+            return self.send_error(404 if way == "missing" else 503)
+        body = {"bad": GOOD[::-1], "short": GOOD[:1000]}.get(way, GOOD)
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body if way == "short" else GOOD)))
+        self.end_headers()
+        if way in ("stall", "break"):
+            self.wfile.write(body[:150_000])
+            self.wfile.flush()
+            return self.server.gate.wait(20) if way == "stall" else None
+        self.wfile.write(body)
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture(scope="module")
+def server():
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
+        running.daemon_threads, running.block_on_close = True, False
+        running.requests, running.gate = [], threading.Event()
+        thread = threading.Thread(target=functools.partial(running.serve_forever, poll_interval=0.02), daemon=True)
+        thread.start()
+        yield running
+        running.gate.set()
+        running.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def serve(server, one_file_registry, monkeypatch):
+    """Make a registry of one file that is fetched in the given way, or from the given address."""
+    server.requests.clear()
+    server.gate.clear()
+    monkeypatch.setattr(registry, "RETRIES", 0)
+    monkeypatch.setattr(pooch.core.time, "sleep", lambda seconds: None)
+
+    def make(way="good", url=None):
+        return one_file_registry(GOOD, url or f"http://127.0.0.1:{server.server_port}/{way}/a.bin")
+
+    yield make
+    gc.collect()
+
+
+def left(place):
+    """Every file in the data folder."""
+    return sorted(p.name for p in place.parent.glob("*")) if place.parent.exists() else []
+
+
+def failure():
+    with pytest.raises(DataError) as caught:
+        registry.fetch("digits", progress=False)
+    text = str(caught.value)
+    assert "\n" not in text, "the command line prints one line"
+    return text
+
+
+@pytest.mark.parametrize("content", [GOOD[::-1], GOOD[:1000], b""])
+def test_wrong_file_is_replaced(serve, content):
+    place = serve()
+    place.parent.mkdir(parents=True)
+    place.write_bytes(content)
+    assert registry.fetch(NAME, progress=False) == [place]
+    assert place.read_bytes() == GOOD and left(place) == ["a.bin"]
+
+
+def test_fetch_downloads_once(serve, server, capfd):
+    place = serve()
+    assert registry.fetch("digits") == [place] and place.read_bytes() == GOOD
+    assert "100%" in capfd.readouterr().err, "a progress bar"
+    assert registry.fetch("digits") == [place] and server.requests == ["/good/a.bin"]
+    assert place.stat().st_mode & 0o777 == 0o644 and left(place) == ["a.bin"]
+
+
+def test_fetch_tries_again_after_a_bad_answer(serve, server, monkeypatch):
+    place = serve("flaky")
+    monkeypatch.setattr(registry, "RETRIES", 1)
+    assert registry.fetch("digits", progress=False) == [place] and len(server.requests) == 2
+
+
+@pytest.mark.parametrize(
+    ("way", "words"),
+    [
+        ("bad", "sent other bytes than the published file"),
+        ("short", "sent other bytes than the published file"),
+        ("break", "broke off"),
+        ("missing", "answered 404"),
+        ("flaky", "answered 503"),
+    ],
+)
+def test_failed_fetch_says_what_to_do_and_leaves_nothing(serve, way, words):
+    place = serve(way)
+    text = failure()
+    assert words in text and str(place) in text and "`skytutor data fetch digits` again" in text
+    assert left(place) == [] and not registry.have(NAME)
+
+
+def test_failed_fetch_keeps_the_old_file(serve):
+    place = serve("bad")
+    place.parent.mkdir(parents=True)
+    place.write_bytes(b"old")
+    failure()
+    assert place.read_bytes() == b"old" and left(place) == ["a.bin"]
+
+
+def test_no_network(serve, monkeypatch):
+    for name in ("http_proxy", "HTTP_PROXY"):  # conftest's guard for child processes would answer first
+        monkeypatch.delenv(name)
+    place = serve(url="http://192.0.2.1/a.bin")  # a documentation address: pytest-socket blocks it before it is asked
+    with pytest.raises(DataError) as caught:
+        registry.fetch("digits", progress=False)
+    assert isinstance(caught.value.__cause__, pytest_socket.SocketConnectBlockedError)
+    text = str(caught.value)
+    assert "no connection to 192.0.2.1" in text and str(place) in text and "Check the network" in text
+    assert left(place) == []
+
+
+def test_nobody_listens(serve):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        place = serve(url=f"http://127.0.0.1:{free.getsockname()[1]}/a.bin")
+        assert "no connection to 127.0.0.1" in failure()
+    assert left(place) == []
+
+
+def test_folder_that_cannot_be_made(serve, tmp_path):
+    serve()
+    (tmp_path / "data").write_text("a file where the folder should be")
+    text = failure()
+    assert "cannot write there" in text and "Set SKYTUTOR_DATA" in text
+
+
+def test_full_or_read_only_disk(serve, monkeypatch):
+    serve().parent.mkdir(parents=True)
+
+    def refserve(*args, **kwargs):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(pooch.utils.tempfile, "NamedTemporaryFile", refserve)  # chmod does not stop root
+    text = failure()
+    assert "cannot write there (Read-only file system). Set SKYTUTOR_DATA" in text
+
+
+def test_killed_download_leaves_no_half_file(serve, server):
+    place = serve("stall")
+    entry = dataclasses.asdict(registry.ENTRIES[NAME])
+    code = (
+        "from skytutor.data import registry as r; "
+        f"r.ENTRIES = {{{NAME!r}: r.Entry(**{entry!r})}}; r.fetch('digits', progress=False)"
+    )
+    child = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
+    try:
+        until = time.monotonic() + 20
+        while not any(p.stat().st_size for p in place.parent.glob("*")) and time.monotonic() < until:
+            server.gate.wait(0.02)
+        assert left(place) and child.poll() is None, "the download is under way"
+    finally:
+        child.kill()
+        child.wait()
+    assert not place.exists() and not registry.have(NAME)
+    serve()
+    assert registry.fetch("digits", progress=False) == [place], "the next attempt is not disturbed by what is left"
