@@ -224,7 +224,8 @@ def project_scatter(images: Tensor, *, nside: int) -> Tensor:
     left = h - h // 2
     canvas[:, :, left : left + h] = images
     theta = torch.linspace(0, math.pi, h, dtype=torch.float64)[:, None]
-    phi = torch.linspace(math.pi, -math.pi, 2 * h, dtype=torch.float64)  # east is left
+    phi = torch.linspace(-math.pi, math.pi, 2 * h, dtype=torch.float64)
+    canvas = canvas.flip(2)  # east is left
     pixel = angle_to_pixel(theta, phi, nside=nside, order="nested").flatten()
     maps = torch.zeros(n, nside_to_npix(nside))
     # "Last writer wins", made explicit: indexed assignment leaves the winner undefined.

@@ -27,9 +27,9 @@ class _Hierarchical(nn.Module):
         super().__init__()
         (self.levels,) = positive(levels=levels)
         self.order = check_order(order)
-        self.step, self.children = 2**levels, 4**levels
+        self.step, self.family = 2**levels, 4**levels
         # (dy, dx) of a block -> NESTED number of the child
-        table = face_table(self.step, order="nested")[: self.children]
+        table = face_table(self.step, order="nested")[: self.family]
         self.register_buffer("square", table, persistent=False)
 
     def on_nested(self, maps: Tensor) -> Tensor:
@@ -60,7 +60,7 @@ class _HierarchicalWeights(_Hierarchical):
     def __init__(self, in_channels, out_channels, shape, fan_in, *, levels, order, bias):
         super().__init__(levels=levels, order=order)
         self.in_channels, self.out_channels = positive(in_channels=in_channels, out_channels=out_channels)
-        self.weight = nn.Parameter(torch.empty(*shape, self.children))
+        self.weight = nn.Parameter(torch.empty(*shape, self.family))
         self.bias = nn.Parameter(torch.empty(out_channels)) if bias else None
         bound = 1 / math.sqrt(fan_in)
         nn.init.uniform_(self.weight, -bound, bound)
@@ -97,10 +97,15 @@ class HierarchicalConv(_HierarchicalWeights):
         super().__init__(in_channels, out_channels, shape, fan_in, levels=levels, order=order, bias=bias)
 
     def on_nested(self, maps: Tensor) -> Tensor:
-        return F.conv1d(maps, self.weight, self.bias, stride=self.children)  # (B, O, P / K)
+        return F.conv1d(maps, self.weight, self.bias, stride=self.family)  # (B, O, P / K)
 
     def on_pictures(self, pictures: Tensor) -> Tensor:
-        return F.conv2d(pictures, self.as_square(self.weight), self.bias, stride=self.step)
+        # Channels-last blocks are rows of a matrix: one product, several times faster here than a strided Conv2d.
+        s = self.step
+        blocks = pictures.permute(0, 2, 3, 1).unflatten(2, (-1, s)).unflatten(1, (-1, s))  # (B, H/s, s, W/s, s, C)
+        rows = blocks.transpose(2, 3).flatten(3)  # (B, H/s, W/s, s s C)
+        weight = self.as_square(self.weight).permute(0, 2, 3, 1).flatten(1)  # (O, s s C)
+        return F.linear(rows, weight, self.bias).permute(0, 3, 1, 2)  # (B, O, H/s, W/s)
 
 
 class HierarchicalConvTranspose(_HierarchicalWeights):
@@ -117,7 +122,7 @@ class HierarchicalConvTranspose(_HierarchicalWeights):
         super().__init__(in_channels, out_channels, shape, in_channels, levels=levels, order=order, bias=bias)
 
     def on_nested(self, maps: Tensor) -> Tensor:
-        return F.conv_transpose1d(maps, self.weight, self.bias, stride=self.children)  # (B, O, P K)
+        return F.conv_transpose1d(maps, self.weight, self.bias, stride=self.family)  # (B, O, P K)
 
     def on_pictures(self, pictures: Tensor) -> Tensor:
         return F.conv_transpose2d(pictures, self.as_square(self.weight), self.bias, stride=self.step)
@@ -133,7 +138,7 @@ class HierarchicalPool(_Hierarchical):
         self.mode = mode
 
     def on_nested(self, maps: Tensor) -> Tensor:
-        return (F.max_pool1d if self.mode == "max" else F.avg_pool1d)(maps, self.children)  # (B, C, P / K)
+        return (F.max_pool1d if self.mode == "max" else F.avg_pool1d)(maps, self.family)  # (B, C, P / K)
 
     def on_pictures(self, pictures: Tensor) -> Tensor:
         return (F.max_pool2d if self.mode == "max" else F.avg_pool2d)(pictures, self.step)
@@ -148,7 +153,7 @@ class HierarchicalUnpool(_Hierarchical):
     shrinks = False
 
     def on_nested(self, maps: Tensor) -> Tensor:
-        return maps.repeat_interleave(self.children, dim=2)  # (B, C, P K)
+        return maps.repeat_interleave(self.family, dim=2)  # (B, C, P K)
 
     def on_pictures(self, pictures: Tensor) -> Tensor:
         return F.interpolate(pictures, scale_factor=self.step, mode="nearest")

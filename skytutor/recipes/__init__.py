@@ -1,0 +1,20 @@
+"""Recipes: what each chapter trains and how it is scored, under one name.
+
+A recipe joins data, network, schedule and scores, so that the same two commands serve every chapter:
+``skytutor train RECIPE`` and ``skytutor evaluate RECIPE``. One file a chapter; each adds to `RECIPES`.
+"""
+
+from skytutor.recipes.base import Recipe, evaluate, run, shipped_folder
+from skytutor.recipes.digits import DIGITS
+
+RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in DIGITS}
+
+
+def get(name: str) -> Recipe:
+    """The recipe called `name`; ``ValueError`` that lists all names if there is none."""
+    if name not in RECIPES:
+        raise ValueError(f"recipe must be one of {', '.join(RECIPES)}; got {name!r}")
+    return RECIPES[name]
+
+
+__all__ = ["RECIPES", "Recipe", "evaluate", "get", "run", "shipped_folder"]

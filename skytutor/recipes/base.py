@@ -1,0 +1,113 @@
+"""What a recipe is, and the two things done with it: train it, and score what was trained."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+import skytutor
+from skytutor import checkpoint
+from skytutor.profile import Profile
+from skytutor.train import Result, Schedule, Task, train
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One thing to train.
+
+    Attributes:
+        build: makes the network, weights drawn from torch's global generator.
+        task: makes data and loss for a profile.
+        schedules: how long to train, by profile name.
+        score: ``score(model, seed, size)`` draws or loads test data and returns ``scores``, ``constant``, ``size``
+            and ``data``.
+        published: figures of others, each with where it stands.
+        limit: what no method can beat, or None where none is known.
+    """
+
+    name: str
+    chapter: int
+    summary: str
+    build: Callable[[], nn.Module]
+    task: Callable[[Profile], Task]
+    schedules: Mapping[str, Schedule]
+    score: Callable[[nn.Module, int, int | None], dict[str, Any]]
+    published: Mapping[str, float]
+    limit: float | None = None
+
+
+def shipped_folder() -> Path:
+    """Where the checkpoints lie that come with the package."""
+    return Path(skytutor.__file__).parent / "checkpoints"
+
+
+def network(recipe: Recipe, *, seed: int = 0) -> nn.Module:
+    """The recipe's network, untrained; the same seed gives the same weights."""
+    torch.manual_seed(seed)
+    return recipe.build()
+
+
+def run(
+    recipe: Recipe, *, profile: Profile, folder: Path, command: str, fabric: Fabric | None = None,
+    resume: bool = False, progress: bool = True,
+) -> tuple[Path, dict[str, Any], Result]:  # fmt: skip
+    """Train a recipe and write its checkpoint and card into `folder`.
+
+    The weights best by validation are rounded to float16, which is how they are shipped, and only then scored,
+    once, on the test split.
+
+    Returns:
+        path of the weights, the card, and the training's result. On other ranks than 0 the card is empty.
+    """
+    fabric = fabric or Fabric(accelerator=profile.device.type, devices=1)
+    schedule = recipe.schedules[profile.name]
+    model = network(recipe, seed=profile.seed)
+    result = train(
+        model, recipe.task(profile), schedule=schedule, folder=Path(folder) / recipe.name, seed=profile.seed,
+        recipe=recipe.name, fabric=fabric, resume=resume, progress=progress,
+    )  # fmt: skip
+    path = Path(folder) / f"{recipe.name}.safetensors"
+    if fabric.global_rank:
+        return path, {}, result
+    weights = rounded(result.best)
+    judge = network(recipe, seed=profile.seed)
+    checkpoint.load_into(judge, weights)
+    scored = recipe.score(judge.eval(), profile.seed, None)
+    card = {
+        **checkpoint.provenance(device=fabric.device, seed=profile.seed, profile=profile.name, command=command),
+        "processes": fabric.world_size, "seconds": round(result.seconds, 1), "schedule": asdict(schedule),
+        "parameters": sum(p.numel() for p in judge.parameters()), "best_epoch": result.best_epoch,
+        "test": scored, "history": [{k: round(v, 6) for k, v in row.items()} for row in result.history],
+    }  # fmt: skip
+    return checkpoint.publish(folder, recipe.name, weights, card), card, result
+
+
+def rounded(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Floating tensors in float16; ``OverflowError`` if a weight does not fit."""
+    out = {k: v.half() if v.is_floating_point() else v for k, v in tensors.items()}
+    lost = [k for k, v in out.items() if not torch.isfinite(v).all()]
+    if lost:
+        raise OverflowError(f"{lost[0]} does not fit into float16")
+    return out
+
+
+def evaluate(recipe: Recipe, *, seed: int = 0, size: int | None = None, folder: Path | None = None) -> dict[str, Any]:
+    """Load a checkpoint (the shipped one by default) and score it.
+
+    Raises:
+        CheckpointError: no checkpoint, or a damaged one. DataError: the test data are not here.
+    """
+    folder = shipped_folder() if folder is None else Path(folder)
+    weights, card = checkpoint.read_published(folder, recipe.name)
+    model = network(recipe)
+    checkpoint.load_into(model, weights, path=folder / recipe.name)
+    scored = recipe.score(model.eval(), seed, size)
+    about = {k: card[k] for k in ("command", "profile", "device", "date", "sha256")}
+    return {
+        "recipe": recipe.name, "checkpoint": {"file": f"{recipe.name}.safetensors", **about}, "seed": seed,
+        "size": scored.pop("size"), **scored, "published": dict(recipe.published), "limit": recipe.limit,
+    }  # fmt: skip

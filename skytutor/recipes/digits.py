@@ -1,0 +1,180 @@
+"""Chapter 1: digits on the sphere, at fixed pose and at any rotation."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from skytutor.data import digits
+from skytutor.metrics import accuracy, confusion_matrix, constant_accuracy, wilson_interval
+from skytutor.models.digits import HaloNet, PublishedConv1d
+from skytutor.profile import Profile
+from skytutor.recipes.base import Recipe
+from skytutor.train import Schedule
+
+SIZE_DEG = 180.0
+_VALIDATION_SEED = 4  # the pose of each validation digit is drawn once, so that epochs can be compared
+
+
+@dataclass(frozen=True)
+class Sky:
+    """How images become maps: nside, pose, projection, and how far training images are bent.
+
+    Attributes:
+        rotated: draw each digit's rotation from Haar measure; else it stands upright at longitude and latitude 0.
+        scatter: the published projection, holes and all.
+        bend: standard deviation of the random affine map of a training image (relative; shifts in half images).
+        turn_deg: standard deviation of a small turn of a training image in its own plane.
+    """
+
+    nside: int
+    rotated: bool = False
+    scatter: bool = False
+    bend: float = 0.0
+    turn_deg: float = 0.0
+
+    def draw_pose(self, n: int, *, generator: torch.Generator) -> list[Tensor]:
+        """Rotations ``(n, 3, 3)`` if rotated, else nothing."""
+        return [digits.random_rotations(n, generator=generator)] if self.rotated else []
+
+    def draw_warp(self, n: int, *, generator: torch.Generator) -> Tensor:
+        """Random affine maps ``(n, 2, 3)`` near the identity: scale, shear, turn and shift."""
+        noise = torch.randn(n, 7, generator=generator).clamp(-2, 2)
+        linear = torch.eye(2) + self.bend * noise[:, :4].view(n, 2, 2)
+        angle = math.radians(self.turn_deg) * noise[:, 4]
+        turn = torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()], 1).view(n, 2, 2)
+        return torch.cat([turn @ linear, 0.5 * self.bend * noise[:, 5:].unsqueeze(2)], 2)
+
+    def projector(self) -> digits.Projector:
+        return digits.Projector(self.nside, size_deg=SIZE_DEG)
+
+    def paint(self, images: Tensor, pose: Sequence[Tensor] = (), warp: Tensor | None = None) -> Tensor:
+        """Maps ``(B, 1, P)``, NESTED, of images ``(B, H, H)``."""
+        if self.scatter:
+            return digits.project_scatter(images, nside=self.nside)
+        return self.projector()(images, rotations=pose[0] if pose else None, warp=warp)
+
+
+@torch.no_grad()
+def predict(model: nn.Module, maps: Tensor, *, batch_size: int = 250) -> Tensor:
+    """Class scores ``(N, 10)`` of maps ``(N, 1, P)``, on the model's device."""
+    device = next(model.parameters()).device
+    return torch.cat([model(part.to(device)).cpu() for part in maps.split(batch_size)])
+
+
+class DigitsTask:
+    """Training and validation on digits; a `skytutor.train.Task`."""
+
+    score = "accuracy"
+
+    def __init__(self, sky: Sky, *, source: str = "auto", limit: int | None = None, smoothing: float = 0.0):
+        data = digits.load(source)
+        self.sky, self.smoothing, self.source = sky, smoothing, data.source
+        self.images, self.labels = (t[:limit] for t in data.part("train"))
+        held, self.held_labels = (t[:limit] for t in data.part("validation"))
+        self.size, self.painter = len(self.labels), sky.projector()
+        generator = torch.Generator().manual_seed(_VALIDATION_SEED)
+        self.held = sky.paint(held, sky.draw_pose(len(held), generator=generator))
+        # Nothing random about a map: paint each once.
+        fixed = not (sky.rotated or sky.bend or sky.turn_deg)
+        self.maps = torch.cat([sky.paint(i) for i in self.images.split(1000)]) if fixed else None
+
+    def draw(self, n: int, *, generator: torch.Generator) -> list[Tensor]:
+        if self.maps is not None:
+            return []
+        return [*self.sky.draw_pose(n, generator=generator), self.sky.draw_warp(n, generator=generator)]
+
+    def batch(self, indices: Tensor, draws: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        if self.maps is not None:
+            return self.maps[indices], self.labels[indices]
+        rotations = draws[0] if self.sky.rotated else None
+        return self.painter(self.images[indices], rotations=rotations, warp=draws[-1]), self.labels[indices]
+
+    def loss(self, model: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
+        return F.cross_entropy(model(batch[0]), batch[1], label_smoothing=self.smoothing)
+
+    def validate(self, model: nn.Module) -> dict[str, float]:
+        out = predict(model, self.held)
+        return {"loss": float(F.cross_entropy(out, self.held_labels)), "accuracy": accuracy(out.argmax(1), self.held_labels)}
+
+
+def score(sky: Sky, model: nn.Module, seed: int, size: int | None) -> dict[str, Any]:
+    """Score a network on MNIST's 10,000 test images, or the first `size`; the seed draws their rotations."""
+    images, labels = digits.load("mnist").part("test")
+    if size is not None and not 1 <= size <= len(labels):
+        raise ValueError(f"size must lie in 1..{len(labels)} (the test split), got {size}")
+    images, labels = images[:size], labels[:size]
+    pose = sky.draw_pose(len(labels), generator=torch.Generator().manual_seed(seed))
+    found = torch.cat([
+        predict(model, sky.paint(images[k : k + 1000], [p[k : k + 1000] for p in pose])).argmax(1)
+        for k in range(0, len(labels), 1000)
+    ])  # fmt: skip
+    right = accuracy(found, labels)
+    low, high = wilson_interval(right, len(labels), z=1.96)
+    per_class = confusion_matrix(found, labels, classes=10).double()
+    recall = (per_class.diagonal() / per_class.sum(1).clamp(min=1)).tolist()
+    scores = {"accuracy": right, "interval95": [low, high], "recall": [round(r, 4) for r in recall]}
+    return {"size": len(labels), "data": "mnist test", "scores": scores, "constant": {"accuracy": constant_accuracy(labels)}}
+
+
+def _recipe(name: str, summary: str, sky: Sky, build, schedule: Schedule, *, small: Schedule, limit: int, published, smoothing=0.0):
+    """The full study needs MNIST; "cpu" and "smoke" take what is here."""
+
+    def task(profile: Profile) -> DigitsTask:
+        source = profile.pick(smoke="auto", cpu="auto", gpu="mnist")
+        return DigitsTask(sky, source=source, limit=profile.pick(smoke=limit, cpu=None, gpu=None), smoothing=smoothing)
+
+    return Recipe(
+        name=name, chapter=1, summary=summary, build=build, task=task, published=published,
+        schedules={"smoke": small, "cpu": small, "gpu": schedule},
+        score=lambda model, seed, size: score(sky, model, seed, size),
+    )  # fmt: skip
+
+
+FIXED = Sky(nside=8, bend=0.08, turn_deg=7.0)
+ROTATED = Sky(nside=16, rotated=True, bend=0.08)
+AS_PUBLISHED = Sky(nside=8, scatter=True)
+MENDED = Sky(nside=8)
+
+_CONV1D = {"jibanCat 2018, PyTorch": 0.9733, "jibanCat 2018, Keras": 0.9807}
+_STEPS = Schedule(epochs=100, batch_size=32, lr=1e-3, optimizer="adam", rate="steps", step_epochs=10)
+_BRIEF = Schedule(epochs=3, batch_size=64, lr=2e-3, optimizer="adam", rate="one-cycle")
+
+
+def _published(name: str, summary: str, sky: Sky, softmax: bool) -> Recipe:
+    return _recipe(
+        name, summary, sky, lambda: PublishedConv1d(softmax=softmax), _STEPS, small=_BRIEF, limit=4096, published=_CONV1D
+    )
+
+
+def fixed_network() -> HaloNet:
+    """The network of `digits-fixed`: nside 8, two levels above it, read pixel by pixel."""
+    return HaloNet(8, stem=32, widths=(64, 128), depths=(1, 1), head="flat", dropout=0.3)
+
+
+def rotated_network() -> HaloNet:
+    """The network of `digits-rotated`: nside 16, three levels above it, pooled over the sphere."""
+    return HaloNet(16, stem=16, widths=(32, 64, 128), depths=(1, 2, 1), head="pool")
+
+
+DIGITS = (
+    _published("digits-published", "The published Conv1D network, as it was: holes, softmax in the loss", AS_PUBLISHED, True),
+    _published("digits-logits", "The published network with the softmax taken out of the loss", AS_PUBLISHED, False),
+    _published("digits-mended", "The published network, logits, and digits projected without holes", MENDED, False),
+    _recipe(
+        "digits-fixed", "MNIST at fixed pose, Nside 8: a residual network that sees across borders", FIXED, fixed_network,
+        Schedule(epochs=12, batch_size=64, lr=3e-3, weight_decay=0.02, average=0.999),
+        small=Schedule(epochs=2, batch_size=128, lr=4e-3, weight_decay=0.02, average=0.98),
+        limit=4096, smoothing=0.05, published=_CONV1D,
+    ),
+    _recipe(
+        "digits-rotated", "MNIST at Haar-random rotations, Nside 16, in training and in test", ROTATED, rotated_network,
+        Schedule(epochs=11, batch_size=64, lr=3e-3, weight_decay=0.02, average=0.999),
+        small=Schedule(epochs=2, batch_size=64, lr=5e-3, weight_decay=0.02, average=0.98),
+        limit=2048, smoothing=0.05, published={"Krachmalnicoff & Tomasi 2019": 0.95, "Cobb et al. 2021, higher resolution": 0.993},
+    ),
+)  # fmt: skip

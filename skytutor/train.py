@@ -1,0 +1,291 @@
+"""One training loop for every chapter: progress, history, best by validation, resume, many processes.
+
+Everything random in step s is drawn from generators seeded with (seed, s) alone. So the state to save is small,
+a killed run that resumes gives the weights it would have given, bit for bit on the CPU, and a run on several
+processes sees the samples a single one would see, each process its share of the batch.
+"""
+
+import copy
+import ctypes
+import hashlib
+import math
+import signal
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from skytutor.checkpoint import CheckpointError, load_tensors, save_tensors
+
+
+class Task(Protocol):
+    """What the loop asks of a recipe: samples, a loss, and a validation score."""
+
+    size: int  # number of training samples
+    score: str  # key of `validate`'s result that chooses the best weights; larger is better
+
+    def draw(self, n: int, *, generator: torch.Generator) -> Sequence[Tensor]:
+        """Draw what is random about a batch of n samples (rotations, noise): tensors of n rows."""
+
+    def batch(self, indices: Tensor, draws: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Make the samples `indices` with those draws."""
+
+    def loss(self, model: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
+        """Mean loss of the batch, a scalar."""
+
+    def validate(self, model: nn.Module) -> dict[str, float]:
+        """Scores on the validation split; `model` is in evaluation mode."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast to train.
+
+    Attributes:
+        rate: "one-cycle" rises over `warmup` of the run and falls as a cosine to 0; "steps" falls by
+            `step_factor` every `step_epochs`; "constant".
+        average: decay of the exponential average of the weights, which is what is validated; 0 for none.
+        save_every_s: seconds between saved states; the end of an epoch is always saved.
+    """
+
+    epochs: int
+    batch_size: int
+    lr: float
+    optimizer: str = "adamw"
+    weight_decay: float = 0.0
+    rate: str = "one-cycle"
+    warmup: float = 0.15
+    step_epochs: int = 10
+    step_factor: float = 0.1
+    average: float = 0.0
+    save_every_s: float = 120.0
+
+    def rate_at(self, step: int, steps_per_epoch: int) -> float:
+        """Learning rate of step `step`, counted from 0."""
+        total = self.epochs * steps_per_epoch
+        if self.rate == "constant":
+            return self.lr
+        if self.rate == "steps":
+            return self.lr * self.step_factor ** (step // steps_per_epoch // self.step_epochs)
+        rise = max(1, round(self.warmup * total))
+        if step < rise:
+            return self.lr * (step + 1) / rise
+        return self.lr * 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, total - rise)))
+
+
+@dataclass
+class Result:
+    """History (a row an epoch), the weights best by validation, and where the state lies."""
+
+    history: list[dict[str, float]] = field(default_factory=list)
+    best: dict[str, Tensor] = field(default_factory=dict)
+    best_epoch: int = -1
+    seconds: float = 0.0
+
+
+class Interrupted(RuntimeError):
+    """Training was stopped with Ctrl-C after its state was saved; the message says how to go on."""
+
+
+def _seed(*parts: int | str) -> int:
+    return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:8], "big") >> 1
+
+
+def _generator(*parts: int | str) -> torch.Generator:
+    return torch.Generator().manual_seed(_seed(*parts))
+
+
+def keep_memory() -> None:
+    """Ask glibc to keep freed memory: large activations otherwise cost a page fault a page at every step."""
+    if sys.platform == "linux":
+        libc = ctypes.CDLL(None)
+        if hasattr(libc, "mallopt"):
+            for option, value in ((-4, 0), (-1, 2**31 - 1)):  # M_MMAP_MAX, M_TRIM_THRESHOLD
+                libc.mallopt(option, value)
+
+
+class _Run:
+    """The state of one training run and what it does to it."""
+
+    def __init__(self, model: nn.Module, task: Task, schedule: Schedule, fabric: Fabric, folder: Path, key: dict[str, Any]):
+        self.task, self.schedule, self.fabric, self.key = task, schedule, fabric, key
+        self.path, self.raw = Path(folder) / "state.safetensors", model
+        self.average = copy.deepcopy(model).to(fabric.device) if schedule.average else None
+        kinds = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam, "sgd": torch.optim.SGD}
+        optimizer = kinds[schedule.optimizer](model.parameters(), lr=schedule.lr, weight_decay=schedule.weight_decay)
+        self.model, self.optimizer = fabric.setup(model, optimizer)
+        self.steps_per_epoch = max(1, task.size // schedule.batch_size)
+        self.step, self.loss_sum, self.result = 0, 0.0, Result()
+
+    # One step ------------------------------------------------------------------------------------------------
+    def advance(self, order: Tensor) -> float:
+        """Take one step; `order` is this epoch's permutation of the samples."""
+        schedule, fabric, seed = self.schedule, self.fabric, self.key["seed"]
+        at = self.step % self.steps_per_epoch * schedule.batch_size
+        indices = order[at : at + schedule.batch_size]
+        draws = self.task.draw(len(indices), generator=_generator(seed, "draw", self.step))
+        mine = slice(fabric.global_rank, None, fabric.world_size)
+        batch = self.task.batch(indices[mine], [d[mine] for d in draws])
+        torch.manual_seed(_seed(seed, "dropout", self.step, fabric.global_rank))
+        for group in self.optimizer.param_groups:
+            group["lr"] = schedule.rate_at(self.step, self.steps_per_epoch)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = self.task.loss(self.model, tuple(fabric.to_device(b) for b in batch))
+        fabric.backward(loss)
+        self.optimizer.step()
+        self.step += 1
+        self._follow()
+        return float(loss.detach())
+
+    @torch.no_grad()
+    def _follow(self) -> None:
+        """Move the averaged weights; early on they follow faster, so that the start is forgotten."""
+        if self.average is None:
+            return
+        keep = min(self.schedule.average, (1 + self.step) / (10 + self.step))
+        for mean, now in zip(self.average.state_dict().values(), self.raw.state_dict().values(), strict=True):
+            mean.lerp_(now, 1 - keep) if mean.is_floating_point() else mean.copy_(now)
+
+    # One epoch -----------------------------------------------------------------------------------------------
+    def finish_epoch(self, seconds: float) -> dict[str, float]:
+        """Validate, append to the history, keep the weights if they are the best so far."""
+        judged = self.average if self.average is not None else self.raw
+        judged.eval()
+        with torch.no_grad():
+            scores = self.task.validate(judged)
+        judged.train()
+        epoch = self.step // self.steps_per_epoch
+        row = {"epoch": epoch, "train_loss": self.loss_sum / self.steps_per_epoch, **scores, "seconds": seconds}
+        if not all(math.isfinite(v) for v in row.values()):
+            raise FloatingPointError(f"training diverged in epoch {epoch}: {row}; try a lower lr")
+        result = self.result
+        if result.best_epoch < 0 or scores[self.task.score] > result.history[result.best_epoch - 1][self.task.score]:
+            result.best_epoch = epoch
+            result.best = {k: v.detach().cpu().clone() for k, v in judged.state_dict().items()}
+        result.history.append(row)
+        self.loss_sum = 0.0
+        return row
+
+    # State ---------------------------------------------------------------------------------------------------
+    def save(self) -> None:
+        """Write everything a resumed run needs into one file, atomically; rank 0 alone."""
+        if self.fabric.global_rank:
+            return
+        tensors = {f"model.{k}": v for k, v in self.raw.state_dict().items()}
+        tensors |= {f"best.{k}": v for k, v in self.result.best.items()}
+        if self.average is not None:
+            tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
+        for i, slots in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{i}.{k}": torch.as_tensor(v) for k, v in slots.items()}
+        card = {"recipe": self.key["recipe"], "key": self.key, "step": self.step, "loss_sum": self.loss_sum}
+        card |= {"history": self.result.history, "best_epoch": self.result.best_epoch, "seconds": self.result.seconds}
+        save_tensors(self.path, tensors, card=card)
+
+    def restore(self) -> None:
+        """Go on from the saved state; it must come from the same recipe, seed and schedule."""
+        tensors, card = load_tensors(self.path, recipe=self.key["recipe"])
+        differ = [k for k in self.key if card.get("key", {}).get(k) != self.key[k]]
+        if differ:
+            raise CheckpointError(f"{self.path} was made with another {', '.join(differ)}; remove it or train elsewhere")
+        groups: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "average": {}, "optimizer": {}}
+        for name, tensor in tensors.items():
+            group, _, rest = name.partition(".")
+            groups[group][rest] = tensor
+        self.raw.load_state_dict(groups["model"])
+        if self.average is not None:
+            self.average.load_state_dict(groups["average"])
+        slots: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in groups["optimizer"].items():
+            i, _, slot = name.partition(".")
+            slots.setdefault(int(i), {})[slot] = tensor
+        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": slots})
+        self.step, self.loss_sum = card["step"], card["loss_sum"]
+        self.result = Result(card["history"], groups["best"], card["best_epoch"], card["seconds"])
+
+
+def train(
+    model: nn.Module, task: Task, *, schedule: Schedule, folder: Path, seed: int = 0, recipe: str = "",
+    fabric: Fabric | None = None, resume: bool = False, progress: bool = True,
+) -> Result:  # fmt: skip
+    """Train `model` on `task` and return the history and the weights best by validation.
+
+    Arguments:
+        folder: where ``state.safetensors`` is kept; it is overwritten unless `resume`.
+        fabric: devices and processes; default one process on the CPU.
+        resume: go on from the state in `folder` if there is one, else start.
+
+    Raises:
+        ValueError: fewer samples than one batch.
+        CheckpointError: the state cannot be written, or is not this run's.
+        FloatingPointError: loss or score is no longer finite.
+        Interrupted: Ctrl-C; the state was saved first.
+    """
+    if task.size < schedule.batch_size:
+        raise ValueError(f"batch_size {schedule.batch_size} is larger than the training set of {task.size}")
+    fabric = fabric or Fabric(accelerator="cpu", devices=1)
+    keep_memory()
+    key = {"recipe": recipe, "seed": seed, "world_size": fabric.world_size, "schedule": asdict(schedule)}
+    run = _Run(model, task, schedule, fabric, Path(folder), key)
+    if resume and run.path.exists():
+        run.restore()
+    with _CtrlC() as stop:
+        _loop(run, stop, progress=progress and fabric.global_rank == 0)
+    return run.result
+
+
+class _CtrlC:
+    """Turn Ctrl-C into a flag: an exception in mid-step could leave half of the weights moved."""
+
+    def __init__(self):
+        self.asked = False
+
+    def _note(self, *_):
+        self.asked = True
+
+    def __enter__(self):
+        self.main = threading.current_thread() is threading.main_thread()
+        self.before = signal.signal(signal.SIGINT, self._note) if self.main else None
+        return self
+
+    def __exit__(self, *_):
+        if self.main:
+            signal.signal(signal.SIGINT, self.before)
+
+
+def _stop(run: _Run) -> None:
+    run.save()
+    raise Interrupted(
+        f"stopped after step {run.step} of {run.schedule.epochs * run.steps_per_epoch}; the state is in {run.path}, "
+        "the same command with --resume goes on"
+    )
+
+
+def _loop(run: _Run, stop: _CtrlC, *, progress: bool) -> None:
+    steps, schedule, saved = run.steps_per_epoch, run.schedule, time.monotonic()
+    start, before = time.monotonic(), run.result.seconds
+    bar = tqdm(total=schedule.epochs * steps, initial=run.step, disable=not progress, unit="step", mininterval=1.0)
+    with bar:
+        while run.step < schedule.epochs * steps:
+            epoch, began = run.step // steps, time.monotonic()
+            order = torch.randperm(run.task.size, generator=_generator(run.key["seed"], "order", epoch))
+            run.model.train()
+            while run.step < (epoch + 1) * steps:
+                run.loss_sum += run.advance(order)
+                bar.update()
+                if stop.asked:
+                    _stop(run)
+                if time.monotonic() - saved > schedule.save_every_s and run.step % steps:
+                    run.result.seconds, saved = before + time.monotonic() - start, time.monotonic()
+                    run.save()
+            row = run.finish_epoch(time.monotonic() - began)
+            run.result.seconds = before + time.monotonic() - start
+            run.save()
+            bar.set_postfix({k: f"{v:.4f}" for k, v in row.items() if k not in ("epoch", "seconds")})
