@@ -86,8 +86,9 @@ def load_tensors(path: Path, *, recipe: str | None = None) -> tuple[dict[str, Te
 
 def _refuse_pickle(path: Path) -> None:
     with open(path, "rb") as stream:
-        head = stream.read(4)
-    if head[:1] == b"\x80" or head == b"PK\x03\x04":
+        head = stream.read(9)
+    # A safetensors file starts with the length of its header, whose low byte may look like a pickle's; then comes a brace.
+    if head[8:] != b"{" and (head[:1] == b"\x80" or head[:4] == b"PK\x03\x04"):
         raise CheckpointError(
             f"checkpoint {path} is a pickle (torch.save); loading one can run any code, so it is refused. "
             "Save the state_dict with safetensors instead"

@@ -21,7 +21,7 @@ from typing import Any, Protocol
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from skytutor.checkpoint import CheckpointError, load_tensors, save_tensors
 

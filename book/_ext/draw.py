@@ -64,14 +64,14 @@ class Globe:
 
     def paths(self, nside: int, *, colour, line: float) -> list[str]:
         """All cells of a map of `nside`; `colour(face, x, y)` gives each its fill."""
-        out, steps = [], max(2, 12 // nside)
+        out, steps = [f'<g stroke="{LINE}" stroke-width="{line}" stroke-linejoin="round">'], max(2, 12 // nside)
         for face in range(12):
             for y in range(nside):
                 for x in range(nside):
                     path = self.cell(face, (x / nside, y / nside), 1 / nside, steps)
                     if path:
-                        out.append(f'<path d="{path}" fill="{colour(face, x, y)}" stroke="{LINE}" stroke-width="{line}" stroke-linejoin="round"/>')
-        return out
+                        out.append(f'<path fill="{colour(face, x, y)}" d="{path}"/>')
+        return [*out, "</g>"]
 
 
 def by_row(face: int, x: int, y: int) -> str:
@@ -114,8 +114,8 @@ def hierarchy() -> str:
         globe = Globe(104, (120 + 240 * k, 114), lon=8, lat=10)
         body += globe.paths(nside, colour=colour, line=max(0.7, 2.2 - 0.5 * k))
         body.append(
-            f'<rect x="{120 + 240 * k - 62}" y="228" width="124" height="30" rx="15" fill="{LINE}"/>'
-            f'<text x="{120 + 240 * k}" y="249" text-anchor="middle" font-family="sans-serif" font-size="17" fill="#ffffff">nside {nside}: {12 * nside**2}</text>'
+            f'<rect x="{120 + 240 * k - 84}" y="228" width="168" height="30" rx="15" fill="{LINE}"/>'
+            f'<text x="{120 + 240 * k}" y="249" text-anchor="middle" font-family="sans-serif" font-size="17" fill="#ffffff">nside {nside}: {12 * nside**2} pixels</text>'
         )
     return svg(960, 264, "The sphere in 12, 48, 192 and 768 pixels of equal area", body)
 

@@ -12,7 +12,6 @@ import fnmatch
 import hashlib
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -23,10 +22,20 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 MANIFEST = HERE / "vendor.json"
 FOLDER = HERE.parents[1] / "_build" / "vendor"
-# anywidget calls itself "anywidget" in a saved page; require.js must be told which file that is. The widget manager looks for
-# its icon font beside itself through the same name.
-LOADER = """window.skytutorVendor = new URL("./", document.currentScript.src).href;
-requirejs.config({paths: {anywidget: window.skytutorVendor + "anywidget/dist/index"}});
+# A saved page names its modules; require.js must be told where they lie. The widget manager finds its icon font the same way,
+# and it typesets labels through the interface of MathJax 2, which MathJax 3 has no more.
+LOADER = """{
+  const here = new URL("./", document.currentScript.src).href;
+  requirejs.config({paths: {
+    "anywidget": here + "anywidget/dist/index",
+    "@jupyter-widgets/html-manager": here + "html-manager/dist/index",
+    "@jupyter-widgets/html-manager/dist": here + "html-manager/dist",
+  }});
+  document.addEventListener("DOMContentLoaded", () => {
+    if (window.MathJax && !window.MathJax.Hub)
+      window.MathJax.Hub = {Queue: ([, , element]) => window.MathJax.startup.promise.then(() => window.MathJax.typesetPromise([element]))};
+  });
+}
 """
 
 
@@ -79,10 +88,7 @@ def unpack(archive: Path, package: dict, target: Path) -> None:
             found.add(pattern)
             path = target / package["into"] / inside.removeprefix("es5/")
             path.parent.mkdir(parents=True, exist_ok=True)
-            data = tar.extractfile(member).read()
-            if "replace" in package and path.suffix == ".js":
-                data = re.sub(package["replace"][0], package["replace"][1], data.decode()).encode()
-            path.write_bytes(data)
+            path.write_bytes(tar.extractfile(member).read())
     if missing := set(package["take"]) - found:
         raise VendorError(f"{archive.name} holds no {', '.join(sorted(missing))}")
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 import skytutor
 from skytutor import checkpoint
+from skytutor.data.registry import DataError
 from skytutor.profile import Profile
 from skytutor.train import Result, Schedule, Task, train
 
@@ -49,6 +50,14 @@ def network(recipe: Recipe, *, seed: int = 0) -> nn.Module:
     """The recipe's network, untrained; the same seed gives the same weights."""
     torch.manual_seed(seed)
     return recipe.build()
+
+
+def shipped(recipe: Recipe) -> nn.Module:
+    """The recipe's network with the weights that come with the package, in evaluation mode."""
+    weights, _ = checkpoint.read_published(shipped_folder(), recipe.name)
+    model = network(recipe)
+    checkpoint.load_into(model, weights, path=shipped_folder() / recipe.name)
+    return model.eval()
 
 
 def run(
@@ -111,3 +120,17 @@ def evaluate(recipe: Recipe, *, seed: int = 0, size: int | None = None, folder: 
         "recipe": recipe.name, "checkpoint": {"file": f"{recipe.name}.safetensors", **about}, "seed": seed,
         "size": scored.pop("size"), **scored, "published": dict(recipe.published), "limit": recipe.limit,
     }  # fmt: skip
+
+
+def standing(recipe: Recipe, *, size: int | None = None) -> dict[str, Any]:
+    """What the shipped checkpoint scores: evaluated now if its test data are here, else as its card says.
+
+    Returns:
+        the ``scores`` of `evaluate`, with ``how`` ("evaluated now on ..." or "from the card of DATE") and ``size``.
+    """
+    try:
+        found = evaluate(recipe, seed=1, size=size)
+        return {**found["scores"], "size": found["size"], "how": f"evaluated now on {found['data']}"}
+    except DataError:
+        _, card = checkpoint.read_published(shipped_folder(), recipe.name)
+        return {**card["test"]["scores"], "size": card["test"]["size"], "how": f"from the card of {card['date'][:10]}"}

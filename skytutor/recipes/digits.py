@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -126,11 +126,11 @@ def _recipe(name: str, summary: str, sky: Sky, build, schedule: Schedule, *, sma
 
     def task(profile: Profile) -> DigitsTask:
         source = profile.pick(smoke="auto", cpu="auto", gpu="mnist")
-        return DigitsTask(sky, source=source, limit=profile.pick(smoke=limit, cpu=None, gpu=None), smoothing=smoothing)
+        return DigitsTask(sky, source=source, limit=profile.pick(smoke=limit // 4, cpu=limit, gpu=None), smoothing=smoothing)
 
     return Recipe(
         name=name, chapter=1, summary=summary, build=build, task=task, published=published,
-        schedules={"smoke": small, "cpu": small, "gpu": schedule},
+        schedules={"smoke": replace(small, epochs=2), "cpu": small, "gpu": schedule},
         score=lambda model, seed, size: score(sky, model, seed, size),
     )  # fmt: skip
 
@@ -142,12 +142,12 @@ MENDED = Sky(nside=8)
 
 _CONV1D = {"jibanCat 2018, PyTorch": 0.9733, "jibanCat 2018, Keras": 0.9807}
 _STEPS = Schedule(epochs=100, batch_size=32, lr=1e-3, optimizer="adam", rate="steps", step_epochs=10)
-_BRIEF = Schedule(epochs=3, batch_size=64, lr=2e-3, optimizer="adam", rate="one-cycle")
+_BRIEF = Schedule(epochs=10, batch_size=64, lr=2e-3, optimizer="adam", rate="one-cycle")
 
 
 def _published(name: str, summary: str, sky: Sky, softmax: bool) -> Recipe:
     return _recipe(
-        name, summary, sky, lambda: PublishedConv1d(softmax=softmax), _STEPS, small=_BRIEF, limit=4096, published=_CONV1D
+        name, summary, sky, lambda: PublishedConv1d(softmax=softmax), _STEPS, small=_BRIEF, limit=16384, published=_CONV1D
     )
 
 
@@ -168,13 +168,13 @@ DIGITS = (
     _recipe(
         "digits-fixed", "MNIST at fixed pose, Nside 8: a residual network that sees across borders", FIXED, fixed_network,
         Schedule(epochs=12, batch_size=64, lr=3e-3, weight_decay=0.02, average=0.999),
-        small=Schedule(epochs=2, batch_size=128, lr=4e-3, weight_decay=0.02, average=0.98),
-        limit=4096, smoothing=0.05, published=_CONV1D,
+        small=Schedule(epochs=6, batch_size=64, lr=3e-3, weight_decay=0.02, average=0.98),
+        limit=8192, smoothing=0.05, published=_CONV1D,
     ),
     _recipe(
         "digits-rotated", "MNIST at Haar-random rotations, Nside 16, in training and in test", ROTATED, rotated_network,
         Schedule(epochs=11, batch_size=64, lr=3e-3, weight_decay=0.02, average=0.999),
-        small=Schedule(epochs=2, batch_size=64, lr=5e-3, weight_decay=0.02, average=0.98),
-        limit=2048, smoothing=0.05, published={"Krachmalnicoff & Tomasi 2019": 0.95, "Cobb et al. 2021, higher resolution": 0.993},
+        small=Schedule(epochs=4, batch_size=64, lr=3e-3, weight_decay=0.02, average=0.98),
+        limit=8192, smoothing=0.05, published={"Krachmalnicoff & Tomasi 2019": 0.95, "Cobb et al. 2021, higher resolution": 0.993},
     ),
 )  # fmt: skip

@@ -1,0 +1,1 @@
+"""Timings against named peers, made in one run on one machine: ``make bench``."""

@@ -1,0 +1,123 @@
+"""The book's own Sphinx extension: vendored scripts, links made from one address, measured run times, small repairs for readers.
+
+* JavaScript fetched by `vendor.py` is served from the book itself, loaded only by the pages that need it.
+* `{{ repository }}`, `{{ binder }}`, `{{ colab }}` and `{{ version }}` in a page stand for links made from `_config.yml`.
+* `{measured}` is a table of run time and peak memory from `measurements.json`, which `measure.py` writes.
+* Footnotes of docstrings get a name of their own: several docstrings share a page, and each counts from one.
+* Scripts that no page uses are left out.
+"""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+from docutils import nodes
+from docutils.parsers.rst import directives
+from sphinx.application import Sphinx
+from sphinx.errors import ExtensionError
+from sphinx.util.docutils import SphinxDirective
+
+sys.path.insert(0, str(Path(__file__).parent))
+import bibstyle  # noqa: E402, F401  (registers the bibliography style that _config.yml names)
+import vendor  # noqa: E402
+
+ROOT = Path(__file__).resolve().parents[2]
+MEASUREMENTS = ROOT / "book" / "measurements.json"
+PROFILES = ("smoke", "cpu", "gpu")
+
+
+def add_vendored(app: Sphinx, config) -> None:
+    """Serve the vendored files from the book. Not through `_static`, whose every script Jupyter Book loads on every page."""
+    try:
+        folder = vendor.vendor()
+    except vendor.VendorError as error:
+        raise ExtensionError(str(error)) from error
+    config.html_static_path.append(str(folder / "static"))
+
+
+def add_links(app: Sphinx, config) -> None:
+    """Make the substitutions of the pages from the theme's settings, which come from `_config.yml`."""
+    options = config.html_theme_options
+    url, branch, docs = options["repository_url"], options["repository_branch"], options["path_to_docs"]
+    name, launch = url.removeprefix("https://github.com/"), options["launch_buttons"]
+    import skytutor
+
+    config.myst_substitutions |= {
+        "repository": f"[{name}]({url})",
+        "repository_url": url,
+        "issues": f"[issue]({url}/issues)",
+        "binder": f"[Binder]({launch['binderhub_url']}/v2/gh/{name}/{branch}?urlpath=lab/tree/{docs})",
+        "colab": f"[Colab]({launch['colab_url']}/github/{name}/blob/{branch}/{docs}/chapters/01-conv1d-classification.ipynb)",
+        "version": skytutor.__version__,
+    }
+
+
+def drop_thebe(app: Sphinx, page: str, template: str, context: dict, doctree) -> None:
+    """Take Thebe's scripts off the page. Jupyter Book always loads them, twice on a page with widgets, and no page here uses them."""
+    scripts = context.get("script_files", [])
+    scripts[:] = [script for script in scripts if "thebe" not in str(getattr(script, "filename", None)).lower() + str(getattr(script, "attributes", "")).lower()]
+
+
+def name_footnotes(app: Sphinx, what: str, name: str, obj, options, lines: list[str]) -> None:
+    """Turn ``[1]_`` of a docstring into a footnote that is unique on its page.
+
+    A docstring may point to a footnote of its module's docstring: what it does not define itself is looked for there.
+    """
+    text = "\n".join(lines)
+    own = set(re.findall(r"^\s*\.\. \[(\d+)\]", text, re.MULTILINE))
+    module = name if what == "module" else getattr(obj, "__module__", None) or name
+
+    def label(number: str) -> str:
+        return f"#{(name if number in own else module).replace('.', '-').replace('_', '-')}-{number}".lower()
+
+    text = re.sub(r"^(\s*\.\. )\[(\d+)\]", lambda m: f"{m[1]}[{label(m[2])}]", text, flags=re.MULTILINE)
+    lines[:] = re.sub(r"\[(\d+)\]_(?!\w)", lambda m: f"[{label(m[1])}]_", text).split("\n")
+
+
+class Measured(SphinxDirective):
+    """Table of measured run time and peak memory, a row for each notebook and profile.
+
+    The argument, if there is one, is the page to report on; without it every page that was measured is.
+    """
+
+    optional_arguments = 1
+    final_argument_whitespace = False
+    option_spec = {"class": directives.class_option}
+
+    def run(self) -> list[nodes.Node]:
+        self.env.note_dependency(str(MEASUREMENTS))
+        everything = json.loads(MEASUREMENTS.read_text()) if MEASUREMENTS.is_file() else {}
+        rows = []
+        for page, profiles in sorted(everything.items()):
+            if self.arguments and page != self.arguments[0]:
+                continue
+            for profile in sorted(profiles, key=PROFILES.index):
+                rows.append(self.row(page, profile, profiles[profile]))
+        if not rows:
+            return [nodes.paragraph("", "Not measured yet: run make measure.")]
+        return [self.table(["Page", "Profile", "Run time", "Peak memory", "Device", "Machine", "Date"], rows)]
+
+    @staticmethod
+    def row(page: str, profile: str, found: dict) -> list[str]:
+        machine = f"{found['cores']} cores, {found['system']}, Python {found['python']}, torch {found['torch']}"
+        return [page, profile, f"{found['seconds']:.0f} s", f"{found['peak_mib']:.0f} MiB", found["device"], machine, found["date"]]
+
+    @staticmethod
+    def table(head: list[str], rows: list[list[str]]) -> nodes.table:
+        group = nodes.tgroup("", *[nodes.colspec(colwidth=1) for _ in head], cols=len(head))
+        for kind, lines in ((nodes.thead, [head]), (nodes.tbody, rows)):
+            part = kind()
+            for line in lines:
+                part += nodes.row("", *[nodes.entry("", nodes.paragraph("", cell)) for cell in line])
+            group += part
+        return nodes.table("", group, classes=["measured"])
+
+
+def setup(app: Sphinx) -> dict:
+    app.connect("config-inited", add_vendored)
+    app.connect("config-inited", add_links)
+    app.connect("html-page-context", drop_thebe, priority=900)
+    app.connect("autodoc-process-docstring", name_footnotes)
+    app.add_directive("measured", Measured)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

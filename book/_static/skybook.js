@@ -1,0 +1,44 @@
+// Names for controls that the theme and the widgets leave without one, so that a screen reader can say what they are.
+(function () {
+  "use strict";
+
+  function theme() {
+    // The visible words of these buttons are their name; a different label hides them.
+    for (const button of document.querySelectorAll(".search-button-field")) button.removeAttribute("aria-label");
+    for (const button of document.querySelectorAll(".theme-switch-button")) {
+      for (const icon of button.querySelectorAll("i, svg")) {
+        icon.removeAttribute("title");
+        icon.setAttribute("aria-hidden", "true");
+        icon.querySelectorAll("title").forEach((title) => title.remove());
+      }
+    }
+    // The arrow that opens a part of the contents.
+    for (const summary of document.querySelectorAll(".bd-docs-nav summary")) {
+      const link = summary.closest("li").querySelector("a");
+      if (link) summary.setAttribute("aria-label", "Pages under " + link.textContent.trim());
+    }
+  }
+
+  function widgets() {
+    for (const handle of document.querySelectorAll(".noUi-handle:not([aria-label])")) {
+      const row = handle.closest(".jupyter-widgets");
+      const label = row && row.querySelector(".widget-label");
+      handle.setAttribute("aria-label", (label && label.textContent.trim()) || "slider");
+    }
+  }
+
+  document.addEventListener("DOMContentLoaded", function () {
+    theme();
+    // Font Awesome replaces the icons after this, with titles of its own; widgets appear when their scripts have run.
+    let waiting = false;
+    new MutationObserver(function () {
+      if (waiting) return;
+      waiting = true;
+      requestAnimationFrame(function () {
+        waiting = false;
+        theme();
+        widgets();
+      });
+    }).observe(document.body, { childList: true, subtree: true });
+  });
+})();
