@@ -1,0 +1,67 @@
+"""Every page of the built book as a reader sees it: light and dark, wide and narrow, with no other host to ask."""
+
+import pytest
+from bookserver import HTML, NO_BOOK, ROOT, Visit
+
+PAGES = sorted(p.relative_to(HTML).as_posix() for p in HTML.rglob("*.html") if "_static" not in p.parts) if HTML.is_dir() else []
+AXE = ROOT / "_build/vendor/axe-core/axe.min.js"
+FAULTS = """axe.run(document, {resultTypes: ["violations"]}).then(result => result.violations
+    .filter(v => ["serious", "critical"].includes(v.impact))
+    .map(v => `${v.impact} ${v.id}: ${v.nodes.map(n => n.target.join(" ")).slice(0, 4).join(", ")}`))"""
+NO_ALT = r"""[...document.images].filter(i => !i.alt.trim() || /^[0-9a-f]{32,}|\.(png|svg|jpe?g)$/.test(i.alt.trim())).map(i => i.src)"""
+
+pytestmark = pytest.mark.built
+
+
+@pytest.mark.skipif(bool(PAGES), reason="there is a built book")
+def test_there_is_a_built_book():
+    pytest.skip(NO_BOOK)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("path", PAGES)
+def test_page(browser, site, path, scheme):
+    with Visit(browser, site, scheme=scheme) as visit:
+        page, faults = visit.open(path), []
+        page.add_script_tag(content=AXE.read_text())
+        for width in (1280, 390):
+            page.set_viewport_size({"width": width, "height": 900})
+            page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+            if page.evaluate("document.documentElement.scrollWidth > innerWidth + 1"):
+                faults.append(f"{width} px: the page is wider than the screen")
+            faults += [f"{width} px: {fault}" for fault in page.evaluate(FAULTS)]
+        shown = page.evaluate("document.documentElement.dataset.theme")
+        faults += [f"shown in {shown}, asked for {scheme}"] * (shown != scheme)
+        faults += [f"asks another host: {url}" for url in visit.foreign]
+        faults += [f"not there: {url}" for url in visit.missing]
+        faults += [f"console: {error[:300]}" for error in visit.errors]
+        faults += [f"image without alt text: {src}" for src in page.evaluate(NO_ALT)]
+        if page.locator("div.math, span.math").count() != page.locator("mjx-container").count():
+            faults.append("an equation was not typeset")
+        if page.locator("mjx-merror").count():
+            faults.append("an equation holds an error")
+        if "Traceback (most recent call last)" in page.inner_text("body"):
+            faults.append("shows a traceback")
+    assert not faults, f"\n{path}, {scheme}:\n" + "\n".join(faults)
+
+
+@pytest.mark.skipif(not PAGES, reason=NO_BOOK)
+def test_search_finds_a_word(browser, site):
+    with Visit(browser, site) as visit:
+        page = visit.open("search.html?q=hierarchy")
+        page.wait_for_selector("ul.search li", timeout=30_000)
+        assert not visit.foreign and not visit.errors
+
+
+@pytest.mark.skipif(not PAGES, reason=NO_BOOK)
+def test_one_search_box_and_launch_buttons(browser, site):
+    chapter = next((p for p in PAGES if p.startswith("chapters/")), None)
+    assert chapter, "the built book holds no chapter"
+    with Visit(browser, site) as visit:
+        page = visit.open(chapter)
+        boxes = page.locator(".search-button-field:visible, .search-button:visible, input[type=search]:visible").count()
+        assert boxes == 1, f"{boxes} search boxes are in sight"
+        links = page.eval_on_selector_all("a", "all => all.map(a => a.href)")
+        name = chapter.removesuffix(".html") + ".ipynb"
+        assert any("mybinder.org" in link and f"book/{name}" in link for link in links)
+        assert any("colab.research.google.com" in link and link.endswith(f"/blob/main/book/{name}") for link in links)

@@ -1,0 +1,80 @@
+"""The built pages without a browser: links, addresses, pictures."""
+
+import re
+from functools import cache
+from pathlib import Path
+from urllib.parse import unquote, urldefrag, urlsplit
+
+import pytest
+from bookserver import HTML, NO_BOOK
+from bs4 import BeautifulSoup
+
+PAGES = sorted(p for p in HTML.rglob("*.html") if "_static" not in p.parts) if HTML.is_dir() else []
+
+pytestmark = [pytest.mark.built, pytest.mark.skipif(not PAGES, reason=NO_BOOK)]
+
+
+@cache
+def soup(path: Path) -> BeautifulSoup:
+    return BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
+
+
+@cache
+def anchors(path: Path) -> frozenset:
+    return frozenset(tag["id"] for tag in soup(path).find_all(id=True)) | {"", "top"}
+
+
+def well_formed(url: str) -> bool:
+    """Whether an address of another host can be one: a scheme, a host with a dot, nothing that a typing slip leaves behind."""
+    parts = urlsplit(url)
+    return bool(
+        parts.scheme in ("http", "https")
+        and re.fullmatch(r"[a-z0-9-]+(\.[a-z0-9-]+)+", parts.hostname or "")
+        and not re.search(r"[\s<>\"{}]|[.,;]$|//", url.split("://", 1)[1])
+    )
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda p: p.relative_to(HTML).as_posix())
+def test_links(path):
+    faults = []
+    for link in soup(path).find_all("a", href=True):
+        href = link["href"]
+        if urlsplit(href).scheme in ("http", "https"):
+            faults += [f"misshapen address {href}"] * (not well_formed(href))
+        elif not href.startswith(("mailto:", "javascript:")):
+            target, anchor = urldefrag(href)
+            there = (path.parent / unquote(target)).resolve() if target else path
+            there = there / "index.html" if there.is_dir() else there
+            if not there.is_file():
+                faults.append(f"{href} leads nowhere")
+            elif there.suffix == ".html" and unquote(anchor) not in anchors(there):
+                faults.append(f"{href}: no such place on that page")
+    assert not faults, "\n".join(faults)
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda p: p.relative_to(HTML).as_posix())
+def test_a_cell_shows_one_picture_at_most(path):
+    for output in soup(path).select(".cell_output"):
+        assert len(output.find_all("img")) <= 1, "a cell made several pictures; alt text belongs to one"
+
+
+def test_every_script_and_style_comes_with_the_book():
+    for path in PAGES:
+        for tag in soup(path).find_all(["script", "link", "img", "iframe", "source"]):
+            address = tag.get("src") or (tag.get("href") if tag.name == "link" and tag.get("rel") != ["canonical"] else None) or ""
+            assert not urlsplit(address).netloc, f"{path.name} loads {address}"
+
+
+@pytest.mark.parametrize(
+    "url, sound",
+    [
+        ("https://arxiv.org/abs/2010.11661", True),
+        ("https://mybinder.org/v2/gh/a/b/main?urlpath=lab/tree/c.ipynb", True),
+        ("https://arxiv.org/abs/2010.11661.", False),
+        ("https://localhost/a", False),
+        ("http://a.org//b", False),
+        ("https://a.org/{{ name }}", False),
+    ],
+)
+def test_well_formed(url, sound):
+    assert well_formed(url) is sound

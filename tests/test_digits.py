@@ -1,0 +1,280 @@
+"""skytutor.data.digits: the split, the projection and the rotations, each against an independent computation."""
+
+import gzip
+import math
+
+import healpy as hp
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage, stats
+from sklearn.datasets import load_digits
+
+from skytutor.data import digits, registry
+
+SIZES = [1, 2, 4, 8, 16, 32, 64]
+
+
+def directions(nside, order="nested"):
+    return np.array(hp.pix2vec(nside, np.arange(12 * nside**2), nest=order == "nested")).T
+
+
+def image_plane(vectors, size_deg, centre_deg=(0.0, 0.0)):
+    """Column and row in -1..1 of directions, from the textbook's Lambert azimuthal equal-area formulas.
+
+    Snyder 1987, eq. 22-4, 24-2, 24-13 and 24-14; east is left and north is up.
+    """
+    lon, lat = np.arctan2(vectors[:, 1], vectors[:, 0]), np.arcsin(np.clip(vectors[:, 2], -1, 1))
+    lon0, lat0 = np.radians(centre_deg)
+    cosine = np.sin(lat0) * np.sin(lat) + np.cos(lat0) * np.cos(lat) * np.cos(lon - lon0)
+    k = np.sqrt(2 / np.maximum(1 + cosine, 1e-30))
+    east = k * np.cos(lat) * np.sin(lon - lon0)
+    north = k * (np.cos(lat0) * np.sin(lat) - np.sin(lat0) * np.cos(lat) * np.cos(lon - lon0))
+    edge = 2 * np.sin(np.radians(size_deg) / 4)
+    return -east / edge, -north / edge
+
+
+def by_hand(image, vectors, size_deg, centre_deg=(0.0, 0.0)):
+    """Bilinear interpolation with scipy, zero outside; an image of H pixels spans -1..1 edge to edge."""
+    column, row = image_plane(vectors, size_deg, centre_deg)
+    h = image.shape[-1]
+    at = [(row + 1) * h / 2 - 0.5, (column + 1) * h / 2 - 0.5]
+    return ndimage.map_coordinates(np.asarray(image, float), at, order=1, mode="grid-constant", cval=0.0)
+
+
+@pytest.fixture(scope="module")
+def some():
+    return digits.load("embedded").images[:6].float() / 255
+
+
+@pytest.mark.parametrize("centre", [(0.0, 0.0), (123.0, 45.0), (-10.0, -80.0), (200.0, 90.0)])
+@pytest.mark.parametrize(("nside", "size"), [(4, 180.0), (8, 90.0), (16, 60.0), (32, 250.0)])
+def test_projection_equals_scipys_interpolation(some, nside, size, centre):
+    for order in ("nested", "ring"):
+        got = digits.project(some, nside=nside, size_deg=size, centre_deg=centre, order=order)
+        expected = [by_hand(image, directions(nside, order), size, centre) for image in some]
+        assert got.shape == (6, 1, 12 * nside**2) and got.dtype == torch.float32
+        np.testing.assert_allclose(got[:, 0].numpy(), expected, rtol=0, atol=2e-4)
+
+
+@pytest.mark.parametrize("size", [40.0, 90.0, 180.0, 300.0])
+@pytest.mark.parametrize("nside", SIZES)
+def test_no_holes_at_any_nside(nside, size):
+    """A white image is white to within half an image pixel of its edge, never empty inside, empty outside."""
+    h = 28
+    column, row = image_plane(directions(nside), size)
+    reach = np.maximum(abs(column), abs(row))
+    got = digits.project(torch.ones(1, h, h), nside=nside, size_deg=size)[0, 0].numpy()
+    np.testing.assert_allclose(got[reach < 1 - 1 / h - 1e-5], 1.0, rtol=0, atol=1e-5)
+    assert (got[reach < 1] > 0).all()
+    assert (got[reach > 1 + 1 / h + 1e-5] == 0).all()
+    assert got.min() >= 0 and got.max() <= 1 + 1e-5
+
+
+def test_area_is_kept():
+    """Equal-area: the share of the sphere that a white image covers is its plane area over 4 pi."""
+    for size in (30.0, 60.0, 90.0, 180.0):
+        share = digits.project(torch.ones(1, 64, 64), nside=64, size_deg=size).mean().item()
+        expected = (4 * math.sin(math.radians(size) / 4)) ** 2 / (4 * math.pi)
+        assert share == pytest.approx(expected, rel=0.02)
+
+
+def test_the_digit_reads_right_from_inside():
+    """A dot at the top left of the image lies to the north-east of the centre: east is left on the sky."""
+    image = torch.zeros(1, 12, 12)
+    image[0, 2, 3] = 1
+    sky = digits.project(image, nside=32, size_deg=90, centre_deg=(30.0, 0.0))[0, 0].numpy()
+    lon, lat = hp.pix2ang(32, int(sky.argmax()), nest=True, lonlat=True)
+    assert 30 < lon < 75 and 0 < lat < 45
+
+
+@pytest.mark.parametrize("nside", [1, 2, 8])
+def test_nothing_is_painted_at_the_antipode(nside):
+    """The centre of the image must not show up on the other side of the sphere, whichever pixel lies there."""
+    image = torch.ones(1, 12, 12)
+    for pixel in range(0, 12 * nside**2, max(1, nside**2 // 4)):
+        lon, lat = hp.pix2ang(nside, pixel, nest=True, lonlat=True)
+        sky = digits.project(image, nside=nside, size_deg=90, centre_deg=(lon + 180, -lat))
+        assert sky[0, 0, pixel] == 0, f"pixel {pixel}"
+
+
+def test_rotating_the_digit_is_rotating_the_positions(some):
+    """The value at p after a rotation R is the value at R^-1 p before it."""
+    rotations = digits.random_rotations(6, generator=torch.Generator().manual_seed(4))
+    got = digits.project(some, nside=16, size_deg=100, centre_deg=(20.0, 30.0), rotations=rotations)
+    for image, rotation, sky in zip(some, rotations.numpy(), got[:, 0].numpy(), strict=True):
+        before = directions(16) @ rotation  # rows p R = (R^T p)^T
+        np.testing.assert_allclose(sky, by_hand(image, before, 100, (20.0, 30.0)), rtol=0, atol=2e-4)
+
+
+def test_a_quarter_turn_about_the_poles_permutes_the_map(some):
+    turn = torch.tensor([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]], dtype=torch.float64)
+    plain = digits.project(some, nside=16, size_deg=100, order="ring")
+    turned = digits.project(some, nside=16, size_deg=100, order="ring", rotations=turn.expand(6, 3, 3))
+    theta, phi = hp.pix2ang(16, np.arange(3072))
+    moved = plain[..., hp.ang2pix(16, theta, phi - np.pi / 2)]
+    torch.testing.assert_close(turned, moved, rtol=0, atol=2e-4)
+    assert not torch.allclose(turned, plain, atol=0.1)
+
+
+def test_a_batch_is_its_images_one_by_one(some):
+    paint = digits.Projector(8, size_deg=120)
+    together = paint(some)
+    alone = torch.cat([paint(image[None]) for image in some])
+    torch.testing.assert_close(together, alone, rtol=0, atol=1e-6)
+    bytes_ = (some * 255).round().to(torch.uint8)
+    torch.testing.assert_close(paint(bytes_), together, rtol=0, atol=1e-6)
+
+
+def test_warp(some):
+    paint = digits.Projector(16, size_deg=120)
+    same = torch.eye(2, 3).expand(6, 2, 3)
+    torch.testing.assert_close(paint(some, warp=same), paint(some), rtol=0, atol=1e-5)
+    shift = same.clone()
+    shift[:, 0, 2] = 2 * 2 / 12  # two columns of twelve: the map at x shows the image at x + 2 columns
+    moved = torch.nn.functional.pad(some, (0, 2))[..., 2:]
+    torch.testing.assert_close(paint(some, warp=shift), paint(moved), rtol=0, atol=1e-4)
+
+
+def test_the_published_projection_and_its_holes():
+    """Last writer wins on a 28 x 56 canvas: 34 of 768 pixels stay empty at Nside 8, 1,808 of 3,072 at Nside 16.
+
+    The canvas is walked eastwards, so the mirror image of the digit stands on it: east is left.
+    """
+    image = torch.arange(1.0, 785.0).view(1, 28, 28) / 784
+    canvas = np.zeros((28, 56))
+    canvas[:, 14:42] = image[0].flip(1)
+    theta, phi = np.meshgrid(np.linspace(0, np.pi, 28), np.linspace(-np.pi, np.pi, 56), indexing="ij")
+    for nside, holes in ((8, 34), (16, 1808)):
+        expected, met = np.zeros(12 * nside**2, np.float32), np.zeros(12 * nside**2, bool)
+        for pixel, value in zip(hp.ang2pix(nside, theta, phi, nest=True).ravel(), canvas.ravel(), strict=True):
+            expected[pixel], met[pixel] = value, True
+        np.testing.assert_array_equal(digits.project_scatter(image, nside=nside)[0, 0].numpy(), expected)
+        assert (~met).sum() == holes
+
+
+def test_rotations_are_rotations():
+    r = digits.random_rotations(2000, generator=torch.Generator().manual_seed(0))
+    assert r.shape == (2000, 3, 3) and r.dtype == torch.float64
+    torch.testing.assert_close(r @ r.mT, torch.eye(3, dtype=torch.float64).expand_as(r), rtol=0, atol=1e-13)
+    torch.testing.assert_close(torch.linalg.det(r), torch.ones(2000, dtype=torch.float64), rtol=0, atol=1e-13)
+
+
+def test_rotations_follow_haar_measure():
+    """The angle has density (1 - cos a) / pi on 0..pi; every image of an axis is uniform on the sphere."""
+    r = digits.random_rotations(20_000, generator=torch.Generator().manual_seed(1)).numpy()
+    angle = np.arccos(np.clip((np.trace(r, axis1=1, axis2=2) - 1) / 2, -1, 1))
+    assert stats.kstest(angle, lambda a: (a - np.sin(a)) / np.pi).pvalue > 0.01
+    for i in range(3):
+        for j in range(3):  # a component of a uniform direction is uniform on -1..1
+            assert stats.kstest(r[:, i, j], stats.uniform(-1, 2).cdf).pvalue > 1e-3
+    longitude = np.arctan2(r[:, 1, 2], r[:, 0, 2])
+    assert stats.kstest(longitude, stats.uniform(-np.pi, 2 * np.pi).cdf).pvalue > 0.01
+    products = np.einsum("nij,nkl->ijkl", r, r) / len(r)  # E[R_ij R_kl] = delta_ik delta_jl / 3
+    np.testing.assert_allclose(products, np.einsum("ik,jl->ijkl", np.eye(3), np.eye(3)) / 3, atol=0.015)
+    fixed = digits.random_rotations(1, generator=torch.Generator().manual_seed(2))[0].numpy()
+    angle = np.arccos(np.clip((np.einsum("ij,nji->n", fixed, r) - 1) / 2, -1, 1))  # invariant: fixed R is Haar too
+    assert stats.kstest(angle, lambda a: (a - np.sin(a)) / np.pi).pvalue > 0.01
+
+
+def test_rotations_follow_their_generator():
+    one, two = (digits.random_rotations(4, generator=torch.Generator().manual_seed(s)) for s in (7, 7))
+    assert torch.equal(one, two)
+    assert not torch.equal(one, digits.random_rotations(4, generator=torch.Generator().manual_seed(8)))
+
+
+def test_embedded_digits_are_scikit_learns():
+    data, raw = digits.load("embedded"), load_digits()
+    assert data.source == "embedded" and data.credit
+    assert data.images.dtype == torch.uint8 and len(data.images) == 1797
+    np.testing.assert_array_equal(data.images[:, 2:10, 2:10].numpy(), np.round(raw.images * 255 / 16))
+    assert data.images.sum() == data.images[:, 2:10, 2:10].long().sum()  # the margin is black
+    np.testing.assert_array_equal(data.labels.numpy(), raw.target)
+
+
+def check_split(data):
+    parts = [data.split[k].tolist() for k in ("train", "validation", "test")]
+    assert set(data.split) == {"train", "validation", "test"}
+    together = sum(parts, [])
+    assert sorted(together) == list(range(len(data.labels))), "every image in exactly one part"
+    for name in data.split:
+        images, labels = data.part(name)
+        assert torch.equal(images, data.images[data.split[name]]) and torch.equal(labels, data.labels[data.split[name]])
+        assert len(labels.unique()) == 10
+        assert labels.bincount().min() >= 0.05 * len(labels), "a class is all but absent"
+
+
+def test_the_split_is_a_split_and_always_the_same():
+    data = digits.load("embedded")
+    check_split(data)
+    torch.manual_seed(99)
+    torch.rand(7)
+    again = digits.load("embedded")
+    assert all(torch.equal(again.split[k], data.split[k]) for k in data.split)
+    assert sorted(data.split["test"].tolist()) != list(range(1397, 1797)), "not the tail: its writers come in blocks"
+
+
+def test_mnist_files_are_read_as_they_are(monkeypatch, tmp_path):
+    """Stand-in files of MNIST's size: image i carries i in its first bytes, label i is i mod 10."""
+    for part, count in (("train", 60_000), ("t10k", 10_000)):
+        images = np.zeros((count, 784), np.uint8)
+        images[:, :3] = np.arange(count)[:, None] // [65536, 256, 1] % 256
+        for kind, header, body in (("images-idx3", 16, images), ("labels-idx1", 8, np.arange(count) % 10)):
+            place = tmp_path / f"{part}-{kind}-ubyte.gz"
+            place.write_bytes(gzip.compress(b"\7" * header + body.astype(np.uint8).tobytes(), 1))
+    monkeypatch.setattr(registry, "path", lambda name: tmp_path / name.split("/")[1])
+    data = digits.load("mnist")
+    number = (data.images[:, 0, :3].long() * torch.tensor([65536, 256, 1])).sum(1)
+    assert torch.equal(number, torch.cat([torch.arange(60_000), torch.arange(10_000)]))
+    assert torch.equal(data.labels, number % 10) and data.images.shape == (70_000, 28, 28)
+    check_split(data)
+    assert data.split["test"].min() == 60_000 and len(data.split["test"]) == 10_000  # the published test set, untouched
+
+
+@pytest.mark.parametrize(("there", "expected"), [(True, "mnist"), (False, "embedded")])
+def test_auto_takes_what_is_there(monkeypatch, there, expected):
+    monkeypatch.setattr(registry, "have", lambda name: there)
+    monkeypatch.setattr(digits, "_mnist", lambda: "mnist")
+    monkeypatch.setattr(digits, "_embedded", lambda: "embedded")
+    assert digits.load() == expected
+
+
+def test_mnist_that_is_not_there_says_what_to_do(monkeypatch, tmp_path):
+    monkeypatch.setenv("SKYTUTOR_DATA", str(tmp_path))
+    assert digits.load("auto").source == "embedded"
+    with pytest.raises(registry.DataError, match="skytutor data fetch mnist"):
+        digits.load("mnist")
+
+
+ONE = torch.ones(1, 12, 12)
+BAD = [
+    (lambda: digits.load("minst"), ValueError, ["source", "'minst'", "'mnist'", "'embedded'", "'auto'"]),
+    (lambda: digits.load("embedded").part("tests"), ValueError, ["'tests'", "'test'", "'train'"]),
+    (lambda: digits.project(torch.ones(1, 12, 10), nside=4, size_deg=90), ValueError, ["images", "square", "12, 10"]),
+    (lambda: digits.project(torch.ones(12, 12), nside=4, size_deg=90), ValueError, ["images", "(12, 12)"]),
+    (lambda: digits.project(torch.ones(0, 12, 12), nside=4, size_deg=90), ValueError, ["images", "empty"]),
+    (lambda: digits.project(ONE.long(), nside=4, size_deg=90), TypeError, ["images", "int64", "uint8"]),
+    (lambda: digits.project(ONE.numpy(), nside=4, size_deg=90), TypeError, ["images", "ndarray", "tensor"]),
+    (lambda: digits.project(ONE * float("nan"), nside=4, size_deg=90), ValueError, ["images", "NaN"]),
+    (lambda: digits.project(ONE * float("inf"), nside=4, size_deg=90), ValueError, ["images", "infinite"]),
+    (lambda: digits.project(ONE, nside=3, size_deg=90), ValueError, ["nside", "3", "power of two"]),
+    (lambda: digits.project(ONE, nside=4.0, size_deg=90), TypeError, ["nside", "4.0"]),
+    (lambda: digits.project(ONE, nside=4, size_deg=90, order="nest"), ValueError, ["order", "'nest'", "'nested'"]),
+    (lambda: digits.project(ONE, nside=4, size_deg=90, order="face"), ValueError, ["order", "'face'", "'nested'"]),
+    *[(lambda s=s: digits.project(ONE, nside=4, size_deg=s), ValueError, ["size_deg", str(s), "360"])
+      for s in (0, -10, 360, float("nan"), float("inf"))],
+    (lambda: digits.project(ONE, nside=4, size_deg=90, centre_deg=(0, 91)), ValueError, ["centre_deg", "91", "90"]),
+    (lambda: digits.project(ONE, nside=4, size_deg=90, centre_deg=(float("nan"), 0)), ValueError, ["centre_deg", "nan"]),
+    (lambda: digits.project(ONE, nside=4, size_deg=90, rotations=torch.eye(3)), ValueError, ["rotations", "(1, 3, 3)"]),
+    (lambda: digits.random_rotations(0), ValueError, ["n ", "0", "positive"]),
+    (lambda: digits.random_rotations(2.0), TypeError, ["n ", "2.0"]),
+    (lambda: digits.project_scatter(torch.ones(1, 12, 10), nside=4), ValueError, ["images", "square"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("call", "error", "words"), BAD, ids=[f"{i}-{b[2][0]}" for i, b in enumerate(BAD)])
+def test_bad_input(call, error, words):
+    with pytest.raises(error) as caught:
+        call()
+    for word in words:
+        assert word.lower() in str(caught.value).lower(), f"{word!r} is not in: {caught.value}"

@@ -1,0 +1,310 @@
+"""skytutor.train: it learns, keeps the best, and a run that was killed ends where it would have ended."""
+
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from lightning_fabric import Fabric
+from small_task import SmallTask, schedule, small_model
+
+from skytutor import train as module
+from skytutor.checkpoint import CheckpointError, load_tensors
+from skytutor.train import Interrupted, Schedule, train
+
+SCRIPT = Path(__file__).with_name("small_task.py")
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def run(folder, task=None, model=None, *, resume=False, seed=3, recipe="small", fabric=None, **changes):
+    task, model = task or SmallTask(), model or small_model()
+    return train(
+        model, task, schedule=schedule(**changes), folder=folder, seed=seed, recipe=recipe,
+        fabric=fabric, resume=resume, progress=False,
+    )  # fmt: skip
+
+
+def state(folder):
+    """Everything the last save holds; times are no part of the comparison."""
+    tensors, card = load_tensors(folder / "state.safetensors")
+    card.pop("seconds")
+    return tensors, card | {"history": rows(card["history"])}
+
+
+def rows(history):
+    return [{k: v for k, v in row.items() if k != "seconds"} for row in history]
+
+
+def assert_same(one, two):
+    """Bit for bit: weights, averages, the best, the optimizer's memory, history."""
+    (tensors, card), (others, other_card) = one, two
+    assert card == other_card
+    assert tensors.keys() == others.keys() and len(tensors) > 20
+    different = [k for k in tensors if not torch.equal(tensors[k], others[k])]
+    assert not different
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory):
+    """The run that nobody disturbed."""
+    folder = tmp_path_factory.mktemp("reference")
+    torch.set_num_threads(1)
+    result = run(folder)
+    return folder, result, state(folder)
+
+
+def test_it_learns_real_digits(reference):
+    _, result, _ = reference
+    first, last = result.history[0], result.history[-1]
+    assert [row["epoch"] for row in result.history] == [1, 2, 3]
+    assert last["train_loss"] < 0.6 * first["train_loss"] and first["train_loss"] > 1.0
+    assert max(row["accuracy"] for row in result.history) > 0.5, "a tenth is what guessing gives"
+
+
+def test_same_seed_same_bits_and_another_seed_others(reference, tmp_path):
+    torch.manual_seed(12345)  # whatever happened before must not matter
+    torch.rand(11)
+    run(tmp_path / "again")
+    assert_same(state(tmp_path / "again"), reference[2])
+    run(tmp_path / "other", seed=4)
+    assert not torch.equal(state(tmp_path / "other")[0]["model.7.weight"], reference[2][0]["model.7.weight"])
+
+
+class Scripted(SmallTask):
+    """Scores by a script; remembers the weights that each score was given for."""
+
+    def __init__(self, scores):
+        super().__init__(count=64)
+        self.script, self.given = iter(scores), []
+
+    def validate(self, model):
+        self.given.append({k: v.clone() for k, v in model.state_dict().items()})
+        return {"accuracy": next(self.script)}
+
+
+@pytest.mark.parametrize("average", [0.0, 0.9])
+@pytest.mark.parametrize(("scores", "best"), [([0.5, 0.9, 0.7], 2), ([0.9, 0.5, 0.7], 1), ([0.1, 0.5, 0.6], 3), ([0.5] * 3, 1)])
+def test_the_best_by_validation_is_kept(tmp_path, scores, best, average):
+    task = Scripted(scores)
+    result = run(tmp_path, task, average=average)
+    assert result.best_epoch == best and [row["accuracy"] for row in result.history] == scores
+    expected = task.given[best - 1]
+    assert result.best.keys() == expected.keys()
+    assert all(torch.equal(result.best[k], expected[k]) for k in expected)
+    tensors, card = state(tmp_path)
+    assert card["best_epoch"] == best and all(torch.equal(tensors[f"best.{k}"], v) for k, v in expected.items())
+    assert any(not torch.equal(task.given[0][k], task.given[-1][k]) for k in expected)
+
+
+class CtrlC(SmallTask):
+    """Presses Ctrl-C while step `at` runs."""
+
+    def __init__(self, at):
+        super().__init__()
+        self.left = at
+
+    def loss(self, model, batch):
+        self.left -= 1
+        if self.left == 0:
+            signal.raise_signal(signal.SIGINT)
+        return super().loss(model, batch)
+
+
+@pytest.mark.parametrize("at", [1, 5, 8, 16, 23, 24])
+def test_ctrl_c_at_any_step_and_resume(reference, tmp_path, at):
+    """8 steps an epoch, 24 in all: mid-epoch, at an epoch's last step, at the last of all."""
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        run(tmp_path, CtrlC(at))
+        assert at == 24, "a run that is through may as well end"
+    except Interrupted as stop:
+        message = str(stop)
+        assert "\n" not in message and "--resume" in message and str(tmp_path) in message
+    assert signal.getsignal(signal.SIGINT) is handler, "Ctrl-C is the caller's again"
+    result = run(tmp_path, resume=True)
+    assert rows(result.history) == rows(reference[1].history)
+    assert_same(state(tmp_path), reference[2])
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "adam", "sgd"])
+@pytest.mark.parametrize("average", [0.0, 0.9])
+def test_resume_with_any_optimizer(tmp_path, optimizer, average):
+    changes = {"optimizer": optimizer, "average": average, "weight_decay": 0.01}
+    run(tmp_path / "whole", **changes)
+    with pytest.raises(Interrupted):
+        run(tmp_path / "parts", CtrlC(11), **changes)
+    run(tmp_path / "parts", resume=True, **changes)
+    (one, card), (two, other) = state(tmp_path / "whole"), state(tmp_path / "parts")
+    assert card == other and all(torch.equal(one[k], two[k]) for k in one)
+
+
+def start(folder, *options):
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(SCRIPT.parents[1])}
+    command = [sys.executable, "-W", "ignore", str(SCRIPT), str(folder), *options]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def wait_for_step(process, folder, step):
+    """Until the state on disk, whole at any time, has reached `step`."""
+    limit = time.monotonic() + 120
+    while time.monotonic() < limit and process.poll() is None:
+        path = folder / "state.safetensors"
+        if path.exists() and load_tensors(path)[1]["step"] >= step:
+            return
+        time.sleep(0.02)
+    pytest.fail(f"never got to step {step}: {process.communicate()[0] if process.poll() is not None else 'too slow'}")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT], ids=["SIGKILL", "SIGINT"])
+def test_a_process_that_is_stopped_ends_with_the_same_bits(reference, tmp_path, stop):
+    process = start(tmp_path, "--pause", "0.2")
+    wait_for_step(process, tmp_path, 10)
+    process.send_signal(stop)
+    out = process.communicate(timeout=60)[0]
+    _, card = load_tensors(tmp_path / "state.safetensors")
+    assert 10 <= card["step"] < 24, "stopped too late to show anything"
+    if stop == signal.SIGINT:
+        assert process.returncode == 7 and out.startswith("interrupted: ") and "Traceback" not in out, out
+    else:
+        assert process.returncode == -signal.SIGKILL
+    process = start(tmp_path, "--resume")
+    assert process.communicate(timeout=120)[0] == "" and process.returncode == 0
+    assert_same(state(tmp_path), reference[2])
+    assert [p.name for p in tmp_path.iterdir() if p.suffix == ".part"] == []
+
+
+@pytest.mark.slow
+def test_two_processes_are_one(tmp_path):
+    """gloo on this machine: both ranks end with the same bits, and with the single run's numbers to rounding."""
+    for name, devices in (("one", "1"), ("two", "2")):
+        process = start(tmp_path / name, "--devices", devices, "--plain")
+        out = process.communicate(timeout=240)[0]
+        assert process.returncode == 0, out
+    one, *two = (torch.load(tmp_path / p)["weights"] for p in ("one/rank0.pt", "two/rank0.pt", "two/rank1.pt"))
+    for key in one:
+        assert torch.equal(two[0][key], two[1][key])
+        torch.testing.assert_close(two[0][key], one[key], rtol=1e-4, atol=1e-5)
+    histories = [rows(load_tensors(tmp_path / n / "state.safetensors")[1]["history"]) for n in ("one", "two")]
+    for a, b in zip(*histories, strict=True):
+        assert b == pytest.approx(a, rel=1e-3), "the loss of both halves, not of rank 0's"
+
+
+def test_a_full_disk_in_mid_run(reference, tmp_path, monkeypatch):
+    """The second epoch's save fails: the first one's state is whole, and the run can be taken up from it."""
+    calls, real = [], os.fsync
+
+    def fsync(descriptor):
+        calls.append(descriptor)
+        if len(calls) == 2:
+            raise OSError(28, "No space left on device")
+        return real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(CheckpointError, match="disk is full.*earlier file is whole"):
+        run(tmp_path, save_every_s=1e9)
+    monkeypatch.undo()
+    assert state(tmp_path)[1]["step"] == 8
+    result = run(tmp_path, resume=True, save_every_s=1e9)
+    assert rows(result.history) == rows(reference[1].history)
+
+
+def test_resume_without_a_state_starts(reference, tmp_path):
+    assert rows(run(tmp_path, resume=True).history) == rows(reference[1].history)
+
+
+def test_resume_of_a_finished_run_does_nothing(reference, tmp_path):
+    (tmp_path / "state.safetensors").write_bytes((reference[0] / "state.safetensors").read_bytes())
+    result = run(tmp_path, CtrlC(1), resume=True)
+    assert rows(result.history) == rows(reference[1].history) and result.best_epoch == reference[1].best_epoch
+
+
+def resumed(reference, tmp_path, **changes):
+    (tmp_path / "state.safetensors").write_bytes((reference[0] / "state.safetensors").read_bytes())
+    with pytest.raises(CheckpointError) as caught:
+        run(tmp_path, resume=True, **changes)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_resume_refuses_a_state_that_is_not_its_own(reference, tmp_path):
+    assert "'small'" in resumed(reference, tmp_path, recipe="large")
+    assert "seed" in resumed(reference, tmp_path, seed=4)
+    assert "schedule" in resumed(reference, tmp_path, epochs=9)
+    wider = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 10))
+    assert "1.weight" in resumed(reference, tmp_path, model=wider)
+
+
+def test_resume_from_a_truncated_state(reference, tmp_path):
+    whole = (reference[0] / "state.safetensors").read_bytes()
+    (tmp_path / "state.safetensors").write_bytes(whole[:-100])
+    with pytest.raises(CheckpointError, match="truncated"):
+        run(tmp_path, resume=True)
+
+
+def test_a_run_that_diverges_says_so(tmp_path):
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 10))
+    with pytest.raises(FloatingPointError, match="epoch 1.*lr"):
+        run(tmp_path, model=model, optimizer="sgd", lr=1e30, rate="constant")
+
+
+def test_a_convolution_that_diverges_is_not_blamed_on_the_maps(tmp_path):
+    """The maps were fine when they came in; what is not finite is the network's own."""
+    with pytest.raises(FloatingPointError):
+        run(tmp_path, optimizer="sgd", lr=1e30, rate="constant")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"batch_size": 257}, ["batch_size", "257", "256"]),
+        ({"rate": "cosine"}, ["rate", "'cosine'", "one-cycle"]),
+        ({"optimizer": "adamax"}, ["optimizer", "'adamax'", "adamw"]),
+        ({"epochs": 0}, ["epochs", "0"]),
+        ({"batch_size": 0}, ["batch_size", "0"]),
+    ],
+)
+def test_a_wrong_schedule(tmp_path, changes, words):
+    with pytest.raises(ValueError) as caught:
+        run(tmp_path, **changes)
+    for word in words:
+        assert word in str(caught.value), f"{word!r} is not in: {caught.value}"
+    assert not any(tmp_path.iterdir())
+
+
+def test_one_cycle_rises_and_falls_to_nothing():
+    plan = Schedule(epochs=10, batch_size=1, lr=0.5, warmup=0.2)
+    rate = [plan.rate_at(s, 10) for s in range(100)]
+    assert rate[0] == pytest.approx(0.5 / 20) and max(rate) == 0.5
+    peak = rate.index(0.5)
+    assert 18 <= peak <= 20 and rate[:peak] == sorted(rate[:peak]) and rate[peak:] == sorted(rate[peak:], reverse=True)
+    assert 0 <= rate[-1] < 0.001
+    assert rate[60] == pytest.approx(0.25 * (1 + math.cos(math.pi * 40 / 80)))
+
+
+def test_other_rates():
+    steps = Schedule(epochs=4, batch_size=1, lr=1.0, rate="steps", step_epochs=2, step_factor=0.1)
+    assert [steps.rate_at(s, 3) for s in (0, 5, 6, 11)] == pytest.approx([1, 1, 0.1, 0.1])
+    assert {Schedule(epochs=4, batch_size=1, lr=1.0, rate="constant").rate_at(s, 3) for s in range(12)} == {1.0}
+
+
+def test_every_sample_once_an_epoch_and_rates_as_planned(tmp_path, monkeypatch):
+    seen, task = [], SmallTask()
+    monkeypatch.setattr(task, "batch", lambda i, d, real=task.batch: (seen.append(i), real(i, d))[1])
+    run(tmp_path, task, fabric=Fabric(accelerator="cpu", devices=1))
+    epochs = torch.cat(seen).view(3, 256)
+    assert all(sorted(e.tolist()) == list(range(256)) for e in epochs)
+    assert not torch.equal(epochs[0], epochs[1]), "the same order every epoch"
+    assert module._seed(1, "a") == module._seed(1, "a") != module._seed(2, "a")
