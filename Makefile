@@ -33,7 +33,7 @@ help:
 
 # The stamp is written last: an interrupted installation is done again, a finished one costs nothing.
 $(READY): requirements.txt pyproject.toml
-	@set -e; \
+	@set -e; found=; \
 	for python in python3.13 python3.12 python3.11 python3 python; do \
 	  if $$python -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then found=$$python; break; fi; \
 	done; \

@@ -5,6 +5,7 @@ for each dot of the figure, which pixel lies there; no pixel is interpolated or 
 """
 
 import math
+from collections.abc import Iterable
 
 import matplotlib.pyplot as plt
 import torch
@@ -103,7 +104,7 @@ def mollweide(
     return _draw(ax, sky, order, _mollweide(_DOTS), borders, line, look)
 
 
-def colour_bar(figure: Figure, image: ScalarMappable, axes, *, label: str, **how) -> None:
+def colour_bar(figure: Figure, image: ScalarMappable, axes: Axes | Iterable[Axes], *, label: str, **how) -> None:
     """Add a colour bar; `label` names the quantity and its unit."""
     bar = figure.colorbar(image, ax=axes, label=label, **{"shrink": 0.8, "pad": 0.02, **how})
     bar.outline.set_visible(False)

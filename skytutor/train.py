@@ -13,10 +13,9 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from lightning_fabric import Fabric
@@ -24,61 +23,9 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from skytutor.checkpoint import CheckpointError, load_tensors, save_tensors
+from skytutor.schedule import Schedule, Task
 
-
-class Task(Protocol):
-    """What the loop asks of a recipe: samples, a loss, and a validation score."""
-
-    size: int  # number of training samples
-    score: str  # key of `validate`'s result that chooses the best weights; larger is better
-
-    def draw(self, n: int, *, generator: torch.Generator) -> Sequence[Tensor]:
-        """Draw what is random about a batch of n samples (rotations, noise): tensors of n rows."""
-
-    def batch(self, indices: Tensor, draws: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """Make the samples `indices` with those draws."""
-
-    def loss(self, model: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
-        """Mean loss of the batch, a scalar."""
-
-    def validate(self, model: nn.Module) -> dict[str, float]:
-        """Scores on the validation split; `model` is in evaluation mode."""
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """How long and how fast to train.
-
-    Attributes:
-        rate: "one-cycle" rises over `warmup` of the run and falls as a cosine to 0; "steps" falls by
-            `step_factor` every `step_epochs`; "constant".
-        average: decay of the exponential average of the weights, which is what is validated; 0 for none.
-        save_every_s: seconds between saved states; the end of an epoch is always saved.
-    """
-
-    epochs: int
-    batch_size: int
-    lr: float
-    optimizer: str = "adamw"
-    weight_decay: float = 0.0
-    rate: str = "one-cycle"
-    warmup: float = 0.15
-    step_epochs: int = 10
-    step_factor: float = 0.1
-    average: float = 0.0
-    save_every_s: float = 120.0
-
-    def rate_at(self, step: int, steps_per_epoch: int) -> float:
-        """Learning rate of step `step`, counted from 0."""
-        total = self.epochs * steps_per_epoch
-        if self.rate == "constant":
-            return self.lr
-        if self.rate == "steps":
-            return self.lr * self.step_factor ** (step // steps_per_epoch // self.step_epochs)
-        rise = max(1, round(self.warmup * total))
-        if step < rise:
-            return self.lr * (step + 1) / rise
-        return self.lr * 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, total - rise)))
+__all__ = ["Interrupted", "Result", "keep_memory", "train"]
 
 
 @dataclass

@@ -15,7 +15,8 @@ from torch import nn
 
 from skytutor.data import digits
 from skytutor.layers.pixel import HierarchicalConv
-from skytutor.train import Interrupted, Schedule, train
+from skytutor.schedule import Schedule
+from skytutor.train import Interrupted, train
 
 
 class SmallTask:

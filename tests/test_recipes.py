@@ -62,7 +62,7 @@ def test_its_task_and_its_network_fit(recipe, asked):
     batch = task.batch(torch.arange(4), task.draw(4, generator=g))
     loss = task.loss(model.train(), batch)
     loss.backward()
-    assert math.isfinite(loss) and all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+    assert math.isfinite(loss.detach()) and all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
     assert set(asked) == {"train", "validation"}
 
 

@@ -15,7 +15,8 @@ from small_task import SmallTask, schedule, small_model
 
 from skytutor import train as module
 from skytutor.checkpoint import CheckpointError, load_tensors
-from skytutor.train import Interrupted, Schedule, train
+from skytutor.schedule import Schedule
+from skytutor.train import Interrupted, train
 
 SCRIPT = Path(__file__).with_name("small_task.py")
 

@@ -113,10 +113,9 @@ def hierarchy() -> str:
 
         globe = Globe(104, (120 + 240 * k, 114), lon=8, lat=10)
         body += globe.paths(nside, colour=colour, line=max(0.7, 2.2 - 0.5 * k))
-        body.append(
-            f'<rect x="{120 + 240 * k - 84}" y="228" width="168" height="30" rx="15" fill="{LINE}"/>'
-            f'<text x="{120 + 240 * k}" y="249" text-anchor="middle" font-family="sans-serif" font-size="17" fill="#ffffff">nside {nside}: {12 * nside**2} pixels</text>'
-        )
+        look = 'text-anchor="middle" font-family="sans-serif" font-size="17" fill="#ffffff"'
+        body.append(f'<rect x="{120 + 240 * k - 84}" y="228" width="168" height="30" rx="15" fill="{LINE}"/>')
+        body.append(f'<text x="{120 + 240 * k}" y="249" {look}>nside {nside}: {12 * nside**2} pixels</text>')
     return svg(960, 264, "The sphere in 12, 48, 192 and 768 pixels of equal area", body)
 
 

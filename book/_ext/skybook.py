@@ -56,7 +56,7 @@ def add_links(app: Sphinx, config) -> None:
 def drop_thebe(app: Sphinx, page: str, template: str, context: dict, doctree) -> None:
     """Take Thebe's scripts off the page. Jupyter Book always loads them, twice on a page with widgets, and no page here uses them."""
     scripts = context.get("script_files", [])
-    scripts[:] = [script for script in scripts if "thebe" not in str(getattr(script, "filename", None)).lower() + str(getattr(script, "attributes", "")).lower()]
+    scripts[:] = [s for s in scripts if "thebe" not in f"{getattr(s, 'filename', '')} {getattr(s, 'attributes', '')}".lower()]
 
 
 def name_footnotes(app: Sphinx, what: str, name: str, obj, options, lines: list[str]) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from skytutor.healpix import check_nside, face_table
 from skytutor.layers.faces import entry, faces_from
 from skytutor.layers.pixel import HaloConv, HierarchicalConv
+from skytutor.layers.rotate import Rotate, own_frame
 
 CLASSES = 10
 
@@ -115,3 +116,31 @@ class HaloNet(nn.Module):
         top = self.features(maps)[-1].flatten(2)  # (B, C, 12 n n)
         read = top.flatten(1) if self.head == "flat" else torch.cat([top.mean(2), top.amax(2)], 1)
         return self.read(self.dropout(read))  # (B, 10)
+
+
+class InOwnFrame(nn.Module):
+    """Turn each map onto its own axes, then ask `network`; the two possible frames are averaged.
+
+    Training takes one of the two at random. In evaluation mode the answer to a turned sky is the answer to the sky
+    itself, but for what interpolation blurs. The idea is frame averaging [1]_.
+
+    Arguments:
+        network: takes maps ``(B, 1, 12 to_nside**2)`` in NESTED order.
+        nside: of the maps given. to_nside: of the maps that `network` takes.
+
+    .. [1] O. Puny et al., 2022, ICLR (arXiv:2110.03336).
+    """
+
+    def __init__(self, network: nn.Module, *, nside: int, to_nside: int):
+        super().__init__()
+        self.network, self.rotate = network, Rotate(nside, to_nside=to_nside)
+        self.register_buffer("half_turn", torch.diag(torch.tensor([1.0, -1.0, -1.0])), persistent=False)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        with torch.no_grad():
+            frames = own_frame(maps, nside=self.rotate.nside).to(self.half_turn)  # (B, 3, 3)
+        if self.training:
+            swap = (torch.rand(len(maps), 1, 1, device=maps.device) < 0.5).to(frames)
+            return self.network(self.rotate(maps, swap * (self.half_turn @ frames) + (1 - swap) * frames))
+        both = [self.network(self.rotate(maps, f)) for f in (frames, self.half_turn @ frames)]
+        return (both[0] + both[1]) / 2  # (B, 10)

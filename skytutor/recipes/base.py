@@ -13,7 +13,8 @@ import skytutor
 from skytutor import checkpoint
 from skytutor.data.registry import DataError
 from skytutor.profile import Profile
-from skytutor.train import Result, Schedule, Task, train
+from skytutor.schedule import Schedule, Task
+from skytutor.train import Result, train
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from skytutor.data import digits
 from skytutor.metrics import accuracy, confusion_matrix, constant_accuracy, wilson_interval
-from skytutor.models.digits import HaloNet, PublishedConv1d
+from skytutor.models.digits import HaloNet, InOwnFrame, PublishedConv1d
 from skytutor.profile import Profile
 from skytutor.recipes.base import Recipe
-from skytutor.train import Schedule
+from skytutor.schedule import Schedule
 
 SIZE_DEG = 180.0
 _VALIDATION_SEED = 4  # the pose of each validation digit is drawn once, so that epochs can be compared
@@ -156,9 +156,9 @@ def fixed_network() -> HaloNet:
     return HaloNet(8, stem=32, widths=(64, 128), depths=(1, 1), head="flat", dropout=0.3)
 
 
-def rotated_network() -> HaloNet:
-    """The network of `digits-rotated`: nside 16, three levels above it, pooled over the sphere."""
-    return HaloNet(16, stem=16, widths=(32, 64, 128), depths=(1, 2, 1), head="pool")
+def rotated_network() -> InOwnFrame:
+    """The network of `digits-rotated`: each map at nside 16 turned onto its own axes, then the fixed-pose network."""
+    return InOwnFrame(fixed_network(), nside=16, to_nside=8)
 
 
 DIGITS = (
@@ -173,7 +173,7 @@ DIGITS = (
     ),
     _recipe(
         "digits-rotated", "MNIST at Haar-random rotations, Nside 16, in training and in test", ROTATED, rotated_network,
-        Schedule(epochs=11, batch_size=64, lr=3e-3, weight_decay=0.02, average=0.999),
+        Schedule(epochs=10, batch_size=64, lr=3e-3, weight_decay=0.02, average=0.999),
         small=Schedule(epochs=4, batch_size=64, lr=3e-3, weight_decay=0.02, average=0.98),
         limit=8192, smoothing=0.05, published={"Krachmalnicoff & Tomasi 2019": 0.95, "Cobb et al. 2021, higher resolution": 0.993},
     ),

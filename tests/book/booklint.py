@@ -1,23 +1,14 @@
 """The book's house rules as functions: each takes a page and yields one line for every fault it finds.
 
-Numbers in prose. A reader may trust a number only if something would break when it stopped being true. So in a chapter's text
-every decimal number, every percentage and every whole number of three digits or more must be one of these:
-
-* **checked**: it stands in a call of ``check.*`` in the same notebook, as a literal or an expression of literals. 99.4 % is
-  backed by ``check.at_least("accuracy", score, 0.994)``, 768 by ``check.equal("pixels", maps.shape[-1], 12 * 8**2)``;
-* **cited**: its sentence, or its row of a table, holds a ``{cite}``;
-* **a definition**: it is listed with a reason under ``skytutor.numbers`` in the notebook's metadata (``numbers:`` in the front
-  matter of a Markdown page), as ``{"2.5": "the exponent of the magnitude scale"}``. An entry that the text no longer uses is a fault.
-
-Code, addresses, versions, licences, exponents, indices, years, and 180 and 360 (degrees) are left alone.
+The rule on numbers in prose has a file of its own, `booknumbers`.
 """
 
 import ast
-import math
-import operator
 import re
 from collections.abc import Iterator
 from pathlib import Path
+
+from booknumbers import calls, numbers, parse, prose
 
 MOST_LINES = 30
 WORDS = (2000, 3500)
@@ -42,12 +33,6 @@ LIVE = ("clear_output", "update_display", "display_id", "tqdm.notebook", "%matpl
 # --- what a cell does ---------------------------------------------------------------------------------------------------------
 
 
-def parse(source: str) -> ast.Module:
-    """Syntax tree of a cell; lines of IPython's own (``%``, ``!``) are left out."""
-    lines = [re.sub(r"^(\s*)[%!].*", r"\1pass", line) for line in source.splitlines()]
-    return ast.parse("\n".join(lines))
-
-
 def run_now(tree: ast.AST) -> Iterator[ast.AST]:
     """Nodes that run with the cell: not the bodies of functions and classes."""
     for node in ast.iter_child_nodes(tree):
@@ -55,17 +40,6 @@ def run_now(tree: ast.AST) -> Iterator[ast.AST]:
             continue
         yield node
         yield from run_now(node)
-
-
-def calls(nodes) -> Iterator[tuple[str | None, str, ast.Call]]:
-    """(module, name, node) of every call among `nodes`: ``plt.show()`` gives ("plt", "show", node)."""
-    for node in nodes:
-        if not isinstance(node, ast.Call):
-            continue
-        if isinstance(node.func, ast.Attribute) and isinstance(node.func.value, ast.Name):
-            yield node.func.value.id, node.func.attr, node
-        elif isinstance(node.func, ast.Name):
-            yield None, node.func.id, node
 
 
 def draws(module: str | None, name: str, helpers: set[str]) -> bool:
@@ -186,119 +160,6 @@ def words(text: str) -> Iterator[str]:
     for name, block in re.findall(r"^[`:]{3,}\{(figure|image)\}(.*?)^[`:]{3,}\s*$", text, re.MULTILINE | re.DOTALL):
         if not re.search(r"^:alt: +\S", block, re.MULTILINE):
             yield f"{{{name}}} {block.split()[0]} has no :alt:"
-
-
-# --- numbers ------------------------------------------------------------------------------------------------------------------
-
-NUMBER = re.compile(r"(?<![\w.,/#-])-?(\d{1,3}(?:[,\u202f\u00a0]\d{3})+|\d+)(\.\d+)?(?:\s*\\?,?\s*\\?(%))?(?![\w/])")
-FREE = {"180", "360"}
-OPERATIONS = {
-    ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
-    ast.FloorDiv: operator.floordiv, ast.Pow: operator.pow, ast.Mod: operator.mod,
-}  # fmt: skip
-
-
-def prose(text: str) -> str:
-    """What is left of Markdown without code, addresses, labels, options, exponents and indices. Citations become a mark."""
-    text = re.sub(r"\A---\n.*?\n---\n", "", text, flags=re.DOTALL)
-    text = re.sub(r"\{cite(?::\w+)?\}`[^`]*`", " CITE ", text)
-    text = "\n".join(without_code(text.splitlines()))
-    text = re.sub(r"^:[\w-]+:.*$|^\([\w-]+\)=$|<!--.*?-->", "", text, flags=re.MULTILINE | re.DOTALL)
-    text = re.sub(r"`[^`]*`", " ", text)
-    text = re.sub(r"\]\([^)]*\)|<https?:[^>]*>|https?://\S+|arXiv:\S+|doi:\S+|\b(?:Python|PyTorch|torch|CC BY) \d[\d.]*\d|\{\{.*?\}\}", " ", text)
-    text = re.sub(r"\s*[_^](\{(?:[^{}]|\{[^}]*\})*\}|\\?\w)", "", text)
-    return re.sub(r"^\s*\d+\.\s", "", text, flags=re.MULTILINE)
-
-
-def without_code(lines: list[str]) -> Iterator[str]:
-    """Lines outside code. Directives are text, but for those that hold code; their own first and last lines go."""
-    fences: list[tuple[str, bool]] = []  # marks that opened what we are in, and whether it is text
-    for line in lines:
-        found = re.match(r"\s*(`{3,}|~{3,}|:{3,})\s*(?:\{([\w:-]+)\})?(.*)$", line)
-        if found and fences and not found[2] and not found[3].strip() and found[1].startswith(fences[-1][0]):
-            fences.pop()
-        elif found and (not fences or fences[-1][1]):
-            fences.append((found[1], bool(found[2]) and not found[2].startswith(("code", "eval-rst", "raw", "bibliography"))))
-            if found[3].strip() and fences[-1][1]:
-                yield found[3]  # the title of an admonition, the name of a picture
-        elif all(text for _, text in fences):
-            yield line
-
-
-def sentences(text: str) -> Iterator[str]:
-    """The pieces of prose that a citation vouches for: a sentence, or a row of a table."""
-    for block in re.split(r"\n\s*\n|^\s*[-*] ", prose(text), flags=re.MULTILINE):
-        if re.match(r"\s*\|", block):
-            yield from block.splitlines()
-        else:
-            yield from re.split(r"(?<=[.!?:;])\s+(?=[A-Z*$])", block)
-
-
-def claims(text: str) -> Iterator[tuple[str, float, bool]]:
-    """(as written, value, in percent) of each number that needs backing and has no citation beside it."""
-    for sentence in sentences(text):
-        if "CITE" in sentence:
-            continue
-        for found in NUMBER.finditer(sentence):
-            whole, part, percent = found[1], found[2] or "", found[3]
-            digits = re.sub(r"\D", "", whole)
-            year = len(whole) == 4 and 1900 <= int(digits) <= 2099 and not part and not percent
-            if not (part or percent or len(digits) >= 3) or year or (not part and not percent and digits in FREE):
-                continue
-            yield whole + part + (" %" if percent else ""), float(digits + part), bool(percent)
-
-
-def fold(node: ast.AST) -> float | None:
-    """Value of an expression that is made of numbers only."""
-    if isinstance(node, ast.Constant) and isinstance(node.value, (int, float)) and not isinstance(node.value, bool):
-        return float(node.value)
-    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
-        value = fold(node.operand)
-        return None if value is None else -value
-    if isinstance(node, ast.BinOp) and type(node.op) in OPERATIONS:
-        left, right = fold(node.left), fold(node.right)
-        if left is not None and right is not None:
-            return float(OPERATIONS[type(node.op)](left, right))
-    return None
-
-
-def checked(sources: list[str]) -> set[float]:
-    """Numbers in calls of ``check.*``."""
-    values = set()
-    for source in sources:
-        for module, _, call in calls(ast.walk(parse(source))):
-            if module == "check":
-                values |= {abs(v) for node in ast.walk(call) if (v := fold(node)) is not None}
-    return values
-
-
-def backed(written: str, value: float, percent: bool, values: set[float]) -> bool:
-    """Whether a checked value is the number in the text, or is it when rounded as the text rounds."""
-    places = len(written.partition(".")[2].rstrip(" %"))
-    for v in values:
-        for same in (v, 100 * v) if percent else (v,):
-            if math.isclose(same, value, rel_tol=1e-9) or ((places or percent) and math.isclose(round(same, places), value, rel_tol=1e-9)):
-                return True
-    return False
-
-
-def numbers(texts: list[tuple[str, str]], sources: list[str], allowed: dict[str, str]) -> Iterator[str]:
-    """Every number in `texts` (place, text) that nothing backs; then stale or unexplained entries of `allowed`."""
-    values, used = checked(sources), set()
-    for place, text in texts:
-        for written, value, percent in claims(text):
-            if written in allowed or written.replace(" %", "") in allowed:
-                used |= {written, written.replace(" %", "")}
-            elif not backed(written, value, percent, values):
-                yield (
-                    f'{place}: "{written}" is backed by nothing: put it in a check.* call of this notebook, cite its source in the '
-                    "same sentence or table row, or list it with a reason in the metadata (skytutor.numbers)"
-                )
-    for entry, reason in allowed.items():
-        if entry not in used:
-            yield f'metadata: the number "{entry}" is listed but no longer in the text'
-        if len(str(reason).split()) < 3:
-            yield f'metadata: the number "{entry}" is listed without a reason'
 
 
 # --- whole pages --------------------------------------------------------------------------------------------------------------

@@ -30,7 +30,8 @@ def well_formed(url: str) -> bool:
     return bool(
         parts.scheme in ("http", "https")
         and re.fullmatch(r"[a-z0-9-]+(\.[a-z0-9-]+)+", parts.hostname or "")
-        and not re.search(r"[\s<>\"{}]|[.,;]$|//", url.split("://", 1)[1])
+        and not re.search(r"[\s<>\"{}]", url)
+        and not re.search(r"[.,;]$|//", parts.path)
     )
 
 
@@ -70,6 +71,7 @@ def test_every_script_and_style_comes_with_the_book():
     [
         ("https://arxiv.org/abs/2010.11661", True),
         ("https://mybinder.org/v2/gh/a/b/main?urlpath=lab/tree/c.ipynb", True),
+        ("https://github.com/a/b/issues/new?body=Write%20here.", True),
         ("https://arxiv.org/abs/2010.11661.", False),
         ("https://localhost/a", False),
         ("http://a.org//b", False),

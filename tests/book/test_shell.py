@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -74,8 +75,6 @@ def test_no_python_is_said_in_plain_words(tmp_path):
         (tmp_path / name).write_text("")
     tools = tmp_path / "bin"
     tools.mkdir()
-    import shutil
-
     for tool in ("make", "sh", "getconf"):
         (tools / tool).symlink_to(shutil.which(tool))
     done = subprocess.run([str(tools / "make"), ".venv/.ready"], cwd=tmp_path, env={"PATH": str(tools)}, capture_output=True, text=True)
@@ -94,7 +93,8 @@ def test_address_of_the_repository_is_the_same_everywhere():
 
 def test_no_file_names_a_registry_or_a_path_of_some_machine():
     pattern = re.compile(r"pypi\.(org|python)|registry\.npmjs|files\.pythonhosted|(?<![\w.])/(work|opt|home|root)/")
-    own = [ROOT / n for n in OURS] + [p for f in ("book", "tests/book") for p in (ROOT / f).rglob("*") if p.suffix in (".py", ".md", ".rst", ".json", ".js", ".css", ".ipynb")]
+    kinds = (".py", ".md", ".rst", ".json", ".js", ".css", ".ipynb")
+    own = [ROOT / n for n in OURS] + [p for f in ("book", "tests/book") for p in (ROOT / f).rglob("*") if p.suffix in kinds]
     bad = [p for p in own if p != Path(__file__) and pattern.search(p.read_text(encoding="utf-8"))]
     assert not bad
 
@@ -112,7 +112,8 @@ def test_base_pixels_of_the_pictures_are_healpix():
     nside = 4
     pix = torch.arange(12 * nside**2)
     f, y, x = healpix.nested_to_face(pix, nside=nside)
-    drawn = torch.tensor([draw.position(int(a), (int(c) + 0.5) / nside, (int(b) + 0.5) / nside) for a, b, c in zip(f, y, x, strict=True)], dtype=torch.float64)
+    centres = zip(f.tolist(), ((x + 0.5) / nside).tolist(), ((y + 0.5) / nside).tolist(), strict=True)
+    drawn = torch.tensor([draw.position(*centre) for centre in centres], dtype=torch.float64)
     torch.testing.assert_close(drawn, healpix.pixel_to_vector(pix, nside=nside, order="nested").double(), rtol=0, atol=1e-12)
 
 
