@@ -258,7 +258,7 @@ def test_resume_from_a_truncated_state(reference, tmp_path):
 def test_a_run_that_diverges_says_so(tmp_path):
     model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 10))
     with pytest.raises(FloatingPointError, match="epoch 1.*lr"):
-        run(tmp_path, model=model, optimizer="sgd", lr=1e30, rate="constant")
+        run(tmp_path, model=model, optimizer="sgd", lr=1e39, rate="constant")
 
 
 def test_a_convolution_that_diverges_is_not_blamed_on_the_maps(tmp_path):

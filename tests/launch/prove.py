@@ -174,7 +174,7 @@ def execute(notebook: nbformat.NotebookNode, python: Path, env: dict[str, str], 
     manager.kernel_spec.argv = [str(python), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
     client = nbclient.NotebookClient(notebook, km=manager, timeout=3600, resources={"metadata": {"path": str(folder)}})
     first = next(number for number, cell in enumerate(notebook.cells) if cell.cell_type == "code")
-    started = time.perf_counter()
+    started = launched = time.perf_counter()
     with cores(count), client.setup_kernel(env=env):
         memory = PeakMemory(manager.provisioner.pid)
         memory.start()
