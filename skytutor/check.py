@@ -61,7 +61,7 @@ def equal(label: str, value: Any, expected: Any) -> None:
         >>> equal("pixels", torch.arange(3), torch.tensor([0, 1, 2]))
         ok: pixels: equal
     """
-    if isinstance(value, torch.Tensor) or isinstance(expected, torch.Tensor):
+    if any(isinstance(v, torch.Tensor) or hasattr(v, "__array__") for v in (value, expected)):
         same = torch.equal(torch.as_tensor(value), torch.as_tensor(expected))
     else:
         same = bool(value == expected)
@@ -88,10 +88,11 @@ def answer(label: str, attempt: Callable[..., Any], reference: Callable[..., Any
         want = reference(*case)
         try:
             got = attempt(*case)
+            right = _same(got, want)
         except Exception as error:  # whatever the reader's code does, the notebook goes on
             print(f"not yet: {label}: {type(error).__name__} in the case {_brief(case)}: {error}")
             return False
-        if not _same(got, want):
+        if not right:
             print(f"not yet: {label}: in the case {_brief(case)} it gives {_brief(got)}{_shape_hint(got, want)}")
             return False
     print(f"right: {label}, {len(cases)} cases")
@@ -103,7 +104,7 @@ def _brief(value: Any) -> str:
     if isinstance(value, torch.Tensor):
         return f"a tensor of shape {tuple(value.shape)}"
     if isinstance(value, tuple):
-        return "(" + ", ".join(_brief(v) for v in value) + ")"
+        return "(" + ", ".join(_brief(v) for v in value) + ("," if len(value) == 1 else "") + ")"
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
@@ -116,6 +117,12 @@ def _shape_hint(got: Any, want: Any) -> str:
 
 
 def _same(got: Any, want: Any) -> bool:
+    if isinstance(want, tuple | list):
+        return isinstance(got, tuple | list) and len(got) == len(want) and all(map(_same, got, want))
+    if hasattr(want, "__array__") and not isinstance(want, torch.Tensor):
+        want, got = torch.as_tensor(want), torch.as_tensor(got)
+    if got is None or isinstance(got, str) != isinstance(want, str):
+        return got is want
     if isinstance(want, torch.Tensor):
         fits = isinstance(got, torch.Tensor) and got.shape == want.shape
         return fits and torch.allclose(got.double(), want.double(), atol=1e-5)

@@ -4,6 +4,7 @@ A write is atomic: the bytes go to a temporary file beside the target, reach the
 target's name. Whatever fails on the way, the old file is whole.
 """
 
+import contextlib
 import errno
 import hashlib
 import json
@@ -21,6 +22,7 @@ from torch import Tensor
 import skytutor
 
 _KEY = "skytutor"
+_CARD = ("recipe", "command", "profile", "seed", "device", "date", "sha256")
 
 
 class CheckpointError(RuntimeError):
@@ -47,7 +49,8 @@ def write_atomic(path: Path, data: bytes) -> None:
         kept = "; the earlier file is whole" if path.is_file() else ""
         raise CheckpointError(f"cannot write {path} ({len(data):,} bytes): {why}{kept}") from error
     finally:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], *, card: dict[str, Any]) -> None:
@@ -160,6 +163,9 @@ def read_published(folder: Path, recipe: str) -> tuple[dict[str, Tensor], dict[s
         card = json.loads(path.with_suffix(".json").read_text())
     except (OSError, ValueError) as error:
         raise CheckpointError(f"the card {path.with_suffix('.json')} cannot be read: {error}") from error
-    if card.get("sha256") != _digest(path):
+    missing = [k for k in _CARD if not isinstance(card, dict) or k not in card]
+    if missing:
+        raise CheckpointError(f"the card {path.with_suffix('.json')} lacks {', '.join(missing)}")
+    if card["sha256"] != _digest(path):
         raise CheckpointError(f"{path} was altered after its card was written: the SHA-256 differs")
     return tensors, card

@@ -75,6 +75,8 @@ def _train(args: argparse.Namespace) -> None:
     from skytutor import profile, recipes
 
     recipe = recipes.get(args.recipe)
+    if args.devices < 1:
+        raise ValueError(f"--devices must be at least 1, got {args.devices}")
     chosen = profile.current(args.profile, seed=args.seed)
     strategy = "ddp" if args.devices > 1 else "auto"
     fabric = Fabric(accelerator=chosen.device.type, devices=args.devices, strategy=strategy)
@@ -106,7 +108,7 @@ def _expected() -> tuple[type[Exception], ...]:
     from skytutor.checkpoint import CheckpointError
     from skytutor.data.registry import DataError
 
-    return ValueError, CheckpointError, DataError, FloatingPointError
+    return ValueError, CheckpointError, DataError, FloatingPointError, OverflowError
 
 
 def main(argv: Sequence[str] | None = None) -> int:

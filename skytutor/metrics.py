@@ -31,6 +31,8 @@ def wilson_interval(fraction: float, n: int, *, z: float = 1.0) -> tuple[float, 
 
 def confusion_matrix(predicted: Tensor, labels: Tensor, *, classes: int) -> Tensor:
     """Counts ``(classes, classes)``: row the true class, column the predicted one."""
+    if predicted.shape != labels.shape:
+        raise ValueError(f"predicted and labels must have one shape, got {tuple(predicted.shape)} and {tuple(labels.shape)}")
     for name, values in (("predicted", predicted), ("labels", labels)):
         if values.numel() and not (0 <= int(values.min()) and int(values.max()) < classes):
             raise ValueError(f"{name} must lie in 0..{classes - 1}, got {int(values.min())}..{int(values.max())}")
@@ -39,4 +41,6 @@ def confusion_matrix(predicted: Tensor, labels: Tensor, *, classes: int) -> Tens
 
 def constant_accuracy(labels: Tensor) -> float:
     """Accuracy of the best answer that ignores the input: the share of the commonest class."""
+    if labels.numel() == 0:
+        raise ValueError("labels is empty")
     return float(labels.bincount().max() / len(labels))

@@ -8,6 +8,9 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+OPTIMIZERS = ("adamw", "adam", "sgd")
+RATES = ("one-cycle", "steps", "constant")
+
 
 class Task(Protocol):
     """What the loop asks of a recipe: samples, a loss, and a validation score."""
@@ -50,6 +53,19 @@ class Schedule:
     step_factor: float = 0.1
     average: float = 0.0
     save_every_s: float = 120.0
+
+    def __post_init__(self) -> None:
+        for name, allowed in (("optimizer", OPTIMIZERS), ("rate", RATES)):
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {getattr(self, name)!r}")
+        for name in ("epochs", "batch_size", "step_epochs"):
+            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
+                raise ValueError(f"{name} must be a positive integer, got {getattr(self, name)!r}")
+        if not (math.isfinite(self.lr) and self.lr > 0):
+            raise ValueError(f"lr must be positive, got {self.lr}")
+        for name in ("average", "warmup"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} must lie in 0..1, got {getattr(self, name)}")
 
     def rate_at(self, step: int, steps_per_epoch: int) -> float:
         """Learning rate of step `step`, counted from 0."""

@@ -9,9 +9,7 @@ import copy
 import ctypes
 import hashlib
 import math
-import signal
 import sys
-import threading
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -22,7 +20,8 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from skytutor.checkpoint import CheckpointError, load_tensors, save_tensors
+from skytutor.checkpoint import CheckpointError, load_into, load_tensors, save_tensors
+from skytutor.interrupt import CtrlC, Interrupted
 from skytutor.schedule import Schedule, Task
 
 __all__ = ["Interrupted", "Result", "keep_memory", "train"]
@@ -36,10 +35,6 @@ class Result:
     best: dict[str, Tensor] = field(default_factory=dict)
     best_epoch: int = -1
     seconds: float = 0.0
-
-
-class Interrupted(RuntimeError):
-    """Training was stopped with Ctrl-C after its state was saved; the message says how to go on."""
 
 
 def _seed(*parts: int | str) -> int:
@@ -104,15 +99,18 @@ class _Run:
     # One epoch -----------------------------------------------------------------------------------------------
     def finish_epoch(self, seconds: float) -> dict[str, float]:
         """Validate, append to the history, keep the weights if they are the best so far."""
+        epoch = self.step // self.steps_per_epoch
+        # Every process saw its share of each batch: the epoch's loss is their mean.
+        total = float(self.fabric.all_reduce(torch.tensor(self.loss_sum, dtype=torch.float64), reduce_op="mean"))
+        loss = total / self.steps_per_epoch
+        self._check_finite(epoch, {"train_loss": loss})
         judged = self.average if self.average is not None else self.raw
         judged.eval()
         with torch.no_grad():
             scores = self.task.validate(judged)
         judged.train()
-        epoch = self.step // self.steps_per_epoch
-        row = {"epoch": epoch, "train_loss": self.loss_sum / self.steps_per_epoch, **scores, "seconds": seconds}
-        if not all(math.isfinite(v) for v in row.values()):
-            raise FloatingPointError(f"training diverged in epoch {epoch}: {row}; try a lower lr")
+        row = {"epoch": epoch, "train_loss": loss, **scores, "seconds": seconds}
+        self._check_finite(epoch, row)
         result = self.result
         if result.best_epoch < 0 or scores[self.task.score] > result.history[result.best_epoch - 1][self.task.score]:
             result.best_epoch = epoch
@@ -120,6 +118,11 @@ class _Run:
         result.history.append(row)
         self.loss_sum = 0.0
         return row
+
+    @staticmethod
+    def _check_finite(epoch: int, row: dict[str, float]) -> None:
+        if not all(math.isfinite(v) for v in row.values()):
+            raise FloatingPointError(f"training diverged in epoch {epoch}: {row}; try a lower lr")
 
     # State ---------------------------------------------------------------------------------------------------
     def save(self) -> None:
@@ -146,9 +149,9 @@ class _Run:
         for name, tensor in tensors.items():
             group, _, rest = name.partition(".")
             groups[group][rest] = tensor
-        self.raw.load_state_dict(groups["model"])
+        load_into(self.raw, groups["model"], path=self.path)
         if self.average is not None:
-            self.average.load_state_dict(groups["average"])
+            load_into(self.average, groups["average"], path=self.path)
         slots: dict[int, dict[str, Tensor]] = {}
         for name, tensor in groups["optimizer"].items():
             i, _, slot = name.partition(".")
@@ -178,33 +181,18 @@ def train(
     if task.size < schedule.batch_size:
         raise ValueError(f"batch_size {schedule.batch_size} is larger than the training set of {task.size}")
     fabric = fabric or Fabric(accelerator="cpu", devices=1)
+    if schedule.batch_size % fabric.world_size:
+        raise ValueError(f"batch_size {schedule.batch_size} must be divisible by the {fabric.world_size} processes")
     keep_memory()
     key = {"recipe": recipe, "seed": seed, "world_size": fabric.world_size, "schedule": asdict(schedule)}
     run = _Run(model, task, schedule, fabric, Path(folder), key)
     if resume and run.path.exists():
         run.restore()
-    with _CtrlC() as stop:
+    else:
+        run.save()  # a folder that cannot be written to is better known before the first epoch than after it
+    with CtrlC() as stop:
         _loop(run, stop, progress=progress and fabric.global_rank == 0)
     return run.result
-
-
-class _CtrlC:
-    """Turn Ctrl-C into a flag: an exception in mid-step could leave half of the weights moved."""
-
-    def __init__(self):
-        self.asked = False
-
-    def _note(self, *_):
-        self.asked = True
-
-    def __enter__(self):
-        self.main = threading.current_thread() is threading.main_thread()
-        self.before = signal.signal(signal.SIGINT, self._note) if self.main else None
-        return self
-
-    def __exit__(self, *_):
-        if self.main:
-            signal.signal(signal.SIGINT, self.before)
 
 
 def _stop(run: _Run) -> None:
@@ -215,7 +203,7 @@ def _stop(run: _Run) -> None:
     )
 
 
-def _loop(run: _Run, stop: _CtrlC, *, progress: bool) -> None:
+def _loop(run: _Run, stop: CtrlC, *, progress: bool) -> None:
     steps, schedule, saved = run.steps_per_epoch, run.schedule, time.monotonic()
     start, before = time.monotonic(), run.result.seconds
     bar = tqdm(total=schedule.epochs * steps, initial=run.step, disable=not progress, unit="step", mininterval=1.0)
@@ -227,7 +215,7 @@ def _loop(run: _Run, stop: _CtrlC, *, progress: bool) -> None:
             while run.step < (epoch + 1) * steps:
                 run.loss_sum += run.advance(order)
                 bar.update()
-                if stop.asked:
+                if run.step % steps and stop.agreed(run.fabric):
                     _stop(run)
                 if time.monotonic() - saved > schedule.save_every_s and run.step % steps:
                     run.result.seconds, saved = before + time.monotonic() - start, time.monotonic()
@@ -235,4 +223,6 @@ def _loop(run: _Run, stop: _CtrlC, *, progress: bool) -> None:
             row = run.finish_epoch(time.monotonic() - began)
             run.result.seconds = before + time.monotonic() - start
             run.save()
+            if run.step < schedule.epochs * steps and stop.agreed(run.fabric):
+                _stop(run)
             bar.set_postfix({k: f"{v:.4f}" for k, v in row.items() if k not in ("epoch", "seconds")})

@@ -31,7 +31,8 @@ def image_plane(vectors, size_deg, centre_deg=(0.0, 0.0)):
     east = k * np.cos(lat) * np.sin(lon - lon0)
     north = k * (np.cos(lat0) * np.sin(lat) - np.sin(lat0) * np.cos(lat) * np.cos(lon - lon0))
     edge = 2 * np.sin(np.radians(size_deg) / 4)
-    return -east / edge, -north / edge
+    antipode = cosine < 1e-6 - 1  # lies at radius 2 in every direction at once, never at the centre
+    return np.where(antipode, 2.0, -east) / edge, np.where(antipode, 2.0, -north) / edge
 
 
 def by_hand(image, vectors, size_deg, centre_deg=(0.0, 0.0)):

@@ -14,7 +14,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # Ground floor first. A file imports from floors below its own only.
 FLOORS = [
     ["__init__"],
-    ["healpix.checks", "profile", "checkpoint", "schedule"],
+    ["healpix.checks", "profile", "checkpoint", "schedule", "interrupt"],
     ["healpix.numbering"],
     ["healpix.directions", "healpix.adjacency"],
     ["healpix"],

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from skytutor.data import registry
 from skytutor.healpix import angle_to_pixel, check_nside, check_order, nside_to_npix, pixel_to_vector
+from skytutor.healpix.checks import as_integer
 
 SOURCES = ("auto", "mnist", "embedded")
 _SPLIT_SEED = 1998
@@ -168,7 +169,8 @@ class Projector:
         frames = self.frame.unsqueeze(0) if rotations is None else self.frame @ rotations.double().mT  # (B, 3, 3)
         local = self.centres.float() @ frames.mT.float()  # (B, P, 3): along columns, along rows, outward
         stretch = (2 / (1 + local[..., 2:]).clamp(min=1e-6)).sqrt()
-        return local[..., :2] * stretch / self.half
+        # The antipode lies at radius 2 in every direction at once; any of them will do.
+        return torch.where(local[..., 2:] < 1e-6 - 1, 2.0, local[..., :2] * stretch) / self.half
 
     def __call__(self, images: Tensor, *, rotations: Tensor | None = None, warp: Tensor | None = None) -> Tensor:
         """Project ``(B, H, H)`` images to maps ``(B, 1, P)``, float32, 0..1.
@@ -201,7 +203,7 @@ def random_rotations(n: int, *, generator: torch.Generator | None = None) -> Ten
     A quaternion with four normal components, scaled to length one, is uniform on the 3-sphere, and that is
     Haar measure on the rotations (Shoemake 1992, Graphics Gems III).
     """
-    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+    if as_integer("n", n, wanted="a positive integer") < 1:
         raise ValueError(f"n must be a positive integer, got {n!r}")
     q = torch.randn(n, 4, generator=generator, dtype=torch.float64)
     w, x, y, z = (q / q.norm(dim=1, keepdim=True)).unbind(1)

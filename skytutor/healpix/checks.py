@@ -10,6 +10,16 @@ ORDERS = ("ring", "nested", "face")
 NSIDE_MAX = 2**20
 
 
+def as_integer(name: str, value: object, *, wanted: str = "an integer") -> int:
+    """Return `value` as an int; ``TypeError`` that names it for bool, float, arrays and anything else."""
+    if not isinstance(value, bool):
+        try:
+            return value.__index__()
+        except (AttributeError, TypeError):
+            pass
+    raise TypeError(f"{name} must be {wanted}, got {value!r} ({type(value).__name__})")
+
+
 def check_nside(nside: int) -> int:
     """Return `nside` as an int if it is a power of two between 1 and 2**20.
 
@@ -17,18 +27,16 @@ def check_nside(nside: int) -> int:
         TypeError: if it is not an integer (bool and float are refused).
         ValueError: if it is no power of two or out of range.
     """
-    if isinstance(nside, bool) or not hasattr(nside, "__index__"):
-        raise TypeError(f"nside must be an integer power of two, got {nside!r} ({type(nside).__name__})")
-    n = nside.__index__()
+    n = as_integer("nside", nside, wanted="an integer power of two")
     if not 1 <= n <= NSIDE_MAX or n & (n - 1):
         raise ValueError(f"nside must be a power of two between 1 and {NSIDE_MAX}, got {n}")
     return n
 
 
-def check_order(order: str, *, allowed: tuple[str, ...] = ORDERS) -> str:
-    """Return `order` if it is one of `allowed`; else raise ``ValueError``."""
-    if order not in allowed:
-        raise ValueError(f"order must be one of {', '.join(map(repr, allowed))}, got {order!r}")
+def check_order(order: str, *, allowed: tuple[str, ...] = ORDERS, name: str = "order") -> str:
+    """Return `order` if it is one of `allowed`; else raise ``ValueError`` that calls it `name`."""
+    if not isinstance(order, str) or order not in allowed:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {order!r}")
     return order
 
 
@@ -66,8 +74,8 @@ def _check_values(maps: Tensor, name: str) -> None:
     bad = int((~torch.isfinite(maps)).sum())
     if bad:
         raise ValueError(f"{name} holds {bad} NaN or infinite pixels; replace or mask them first")
-    # Saved maps carry UNSEEN in float32, where it is rounded: compare with room for that.
-    unseen = int((maps < 0.999 * UNSEEN).sum()) if maps.dtype != torch.float16 else 0
+    # Saved maps carry UNSEEN in float32 or bfloat16, where it is rounded: compare with room for that.
+    unseen = int((maps < 0.99 * UNSEEN).sum()) if maps.dtype != torch.float16 else 0
     if unseen:
         raise ValueError(f"{name} holds {unseen} UNSEEN pixels ({UNSEEN:g}); fill or mask them first")
 
@@ -79,7 +87,8 @@ def nside_to_npix(nside: int) -> int:
 
 def npix_to_nside(npix: int) -> int:
     """nside of a map with `npix` pixels; ``ValueError`` if no HEALPix map has that many."""
-    nside = math.isqrt(int(npix) // 12) if npix >= 0 else 0
+    npix = as_integer("npix", npix)
+    nside = math.isqrt(npix // 12) if npix >= 0 else 0
     if nside < 1 or nside & (nside - 1) or 12 * nside**2 != npix:
         raise ValueError(f"npix must be 12 * nside**2 with nside a power of two, got {npix}")
     return nside

@@ -74,11 +74,13 @@ def angle_to_pixel(theta: Tensor, phi: Tensor, *, nside: int, order: str) -> Ten
         ValueError: theta outside [0, pi], or angles that are not finite.
     """
     check_nside(nside), check_order(order, allowed=("ring", "nested"))
-    theta, phi = torch.broadcast_tensors(torch.as_tensor(theta).double(), torch.as_tensor(phi).double())
+    theta, phi = torch.broadcast_tensors(torch.as_tensor(theta, dtype=torch.float64), torch.as_tensor(phi, dtype=torch.float64))
     if not (bool(torch.isfinite(theta).all()) and bool(torch.isfinite(phi).all())):
         raise ValueError("theta and phi must be finite, got NaN or infinity")
-    if theta.numel() and not (float(theta.min()) >= 0 and float(theta.max()) <= math.pi):
+    # pi in float32 is larger than pi
+    if theta.numel() and not (float(theta.min()) >= 0 and float(theta.max()) <= math.pi + 1e-6):
         raise ValueError(f"theta must lie in [0, pi], got {float(theta.min())}..{float(theta.max())}")
+    theta = theta.clamp(max=math.pi)
     return _locate(theta.cos(), theta.sin(), phi, nside, order)
 
 

@@ -1,5 +1,7 @@
 """RING, NESTED and face numbers of the same pixel, in integer arithmetic."""
 
+import functools
+
 import torch
 from torch import Tensor
 
@@ -11,7 +13,7 @@ def check_pixels(pix: Tensor | int, nside: int) -> Tensor:
     if pix.is_floating_point() or pix.is_complex() or pix.dtype == torch.bool:
         raise TypeError(f"pix must be integers, got {pix.dtype}")
     pix, npix = pix.long(), nside_to_npix(nside)
-    if pix.numel() and not (0 <= int(pix.min()) and int(pix.max()) < npix):
+    if not torch.compiler.is_compiling() and pix.numel() and not (0 <= int(pix.min()) and int(pix.max()) < npix):
         raise ValueError(f"pix must lie in 0..{npix - 1} for nside {nside}, got {int(pix.min())}..{int(pix.max())}")
     return pix
 
@@ -53,7 +55,7 @@ def _check_face(f: Tensor, y: Tensor, x: Tensor, nside: int) -> tuple[Tensor, Te
         v = torch.as_tensor(v)
         if v.is_floating_point() or v.dtype == torch.bool:
             raise TypeError(f"{name} must be integers, got {v.dtype}")
-        if v.numel() and not (0 <= int(v.min()) and int(v.max()) < top):
+        if not torch.compiler.is_compiling() and v.numel() and not (0 <= int(v.min()) and int(v.max()) < top):
             raise ValueError(f"{name} must lie in 0..{top - 1}, got {int(v.min())}..{int(v.max())}")
         out.append(v.long())
     return out[0], out[1], out[2]
@@ -136,6 +138,24 @@ def face_table(nside: int, *, order: str) -> Tensor:
     return to(cell // nside**2, cell % nside**2 // nside, cell % nside, nside=nside)
 
 
+def order_table(nside: int, *, source: str, target: str) -> Tensor:
+    """Pixel in `source` order of every pixel in `target` order, ``(P,)``; one of them may be "face"."""
+    # Made once and kept, but not inside a graph that is being compiled: there it becomes a constant.
+    make = _order_table if torch.compiler.is_compiling() else _kept_table
+    return make(nside, source, target)
+
+
+def _order_table(nside: int, source: str, target: str) -> Tensor:
+    if source == "face":
+        return face_table(nside, order=target).argsort()
+    if target == "face":
+        return face_table(nside, order=source)
+    return (ring_to_nested if target == "ring" else nested_to_ring)(torch.arange(nside_to_npix(nside)), nside=nside)
+
+
+_kept_table = functools.cache(_order_table)
+
+
 def reorder(maps: Tensor, *, source: str, target: str) -> Tensor:
     """Maps ``(..., P)`` of any dtype from one order to the other ("ring" or "nested").
 
@@ -143,9 +163,14 @@ def reorder(maps: Tensor, *, source: str, target: str) -> Tensor:
         >>> reorder(torch.arange(48), source="nested", target="ring")[:4]
         tensor([ 3,  7, 11, 15])
     """
-    check_order(source, allowed=("ring", "nested")), check_order(target, allowed=("ring", "nested"))
-    nside = npix_to_nside(maps.shape[-1])
+    for name, order in (("source", source), ("target", target)):
+        check_order(order, allowed=("ring", "nested"), name=name)
+    if not isinstance(maps, Tensor) or maps.dim() == 0:
+        raise TypeError(f"maps must be a torch tensor (..., P), got {type(maps).__name__}")
+    try:
+        nside = npix_to_nside(maps.shape[-1])
+    except ValueError as error:
+        raise ValueError(f"maps must have 12 * nside**2 pixels with nside a power of two, got {maps.shape[-1]}") from error
     if source == target:
         return maps
-    pix = torch.arange(maps.shape[-1], device=maps.device)
-    return maps[..., (ring_to_nested if target == "ring" else nested_to_ring)(pix, nside=nside)]
+    return maps[..., order_table(nside, source=source, target=target).to(maps.device)]

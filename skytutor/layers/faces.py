@@ -10,19 +10,20 @@ Shapes: B batch, C channels, P = 12 n**2 pixels.
 import torch
 from torch import Tensor
 
-from skytutor.healpix import check_maps, check_order, face_table, halo_indices
+from skytutor.healpix import check_maps, check_order, halo_indices, order_table
+from skytutor.healpix.checks import as_integer
 
 
-def entry(maps: Tensor, nside: int, order: str, channels: int | None = None) -> None:
+def entry(maps: Tensor, nside: int, order: str, channels: int | None = None, *, name: str = "maps") -> None:
     """Refuse what a layer cannot work on. Values are looked at where maps enter, not between layers."""
-    compiling = torch.compiler.is_compiling()
-    check_maps(maps, nside=nside, order=order, finite=order != "face" and not compiling)
+    between = order == "face" or torch.compiler.is_compiling() or getattr(maps, "requires_grad", False)
+    check_maps(maps, nside=nside, order=order, name=name, finite=not between)
     dims = 5 if order == "face" else 3
     if maps.dim() != dims:
         shape = "(B, C, 12, n, n)" if dims == 5 else "(B, C, P)"
-        raise ValueError(f"maps must be {shape} for order {order!r}, got shape {tuple(maps.shape)}")
+        raise ValueError(f"{name} must be {shape} for order {order!r}, got shape {tuple(maps.shape)}")
     if channels is not None and maps.shape[1] != channels:
-        raise ValueError(f"maps must have {channels} channels, got {maps.shape[1]} in shape {tuple(maps.shape)}")
+        raise ValueError(f"{name} must have {channels} channels, got {maps.shape[1]} in shape {tuple(maps.shape)}")
 
 
 def to_faces(maps: Tensor, *, nside: int, order: str = "nested") -> Tensor:
@@ -37,19 +38,25 @@ def to_faces(maps: Tensor, *, nside: int, order: str = "nested") -> Tensor:
     """
     check_order(order, allowed=("ring", "nested"))
     entry(maps, nside, order)
-    return faces_from(maps, face_table(nside, order=order).to(maps.device), nside)
+    return faces_from(maps, order_table(nside, source=order, target="face").to(maps.device), nside)
 
 
 def faces_from(maps: Tensor, table: Tensor, nside: int) -> Tensor:
     return maps.index_select(2, table).unflatten(2, (12, nside, nside))  # (B, C, 12, n, n)
 
 
+def _side(faces: Tensor) -> int:
+    if not isinstance(faces, Tensor) or faces.dim() == 0:
+        raise TypeError(f"faces must be a torch tensor (B, C, 12, n, n), got {type(faces).__name__}")
+    return faces.shape[-1]
+
+
 def from_faces(faces: Tensor, *, order: str = "nested") -> Tensor:
     """Turn faces ``(B, C, 12, n, n)`` into maps ``(B, C, P)``; the inverse of `to_faces`."""
     check_order(order, allowed=("ring", "nested"))
-    nside = faces.shape[-1]
-    entry(faces, nside, "face")
-    return maps_from(faces, face_table(nside, order=order).argsort().to(faces.device))
+    nside = _side(faces)
+    entry(faces, nside, "face", name="faces")
+    return maps_from(faces, order_table(nside, source="face", target=order).to(faces.device))
 
 
 def maps_from(faces: Tensor, table: Tensor) -> Tensor:
@@ -78,14 +85,14 @@ def pad_halo(faces: Tensor) -> Tensor:
 
     The 24 corner cells that no pixel fills are 0.
     """
-    entry(faces, faces.shape[-1], "face")
+    entry(faces, _side(faces), "face", name="faces")
     source, present = (t.to(faces.device) for t in border(faces.shape[-1]))
     return pad_rows(faces, source, present).permute(0, 4, 1, 2, 3)
 
 
 def positive(**sizes: int) -> list[int]:
-    """Return the sizes; ``ValueError`` naming the first that is no positive integer."""
+    """Return the sizes; ``TypeError`` naming the first that is no integer, ``ValueError`` for one below 1."""
     for name, size in sizes.items():
-        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+        if as_integer(name, size, wanted="a positive integer") < 1:
             raise ValueError(f"{name} must be a positive integer, got {size!r}")
     return list(sizes.values())

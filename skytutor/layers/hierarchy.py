@@ -42,7 +42,7 @@ class _Hierarchical(nn.Module):
         return weight[..., self.square].unflatten(-1, (self.step, self.step))  # (., ., 2**levels, 2**levels)
 
     def forward(self, maps: Tensor) -> Tensor:
-        nside = maps.shape[-1] if self.order == "face" else npix_to_nside(maps.shape[-1])
+        nside = self._nside(maps)
         entry(maps, nside, self.order, self.in_channels)
         if self.shrinks and nside < self.step:
             raise ValueError(f"levels = {self.levels} is too many for nside {nside}: at most {nside.bit_length() - 1}")
@@ -51,6 +51,18 @@ class _Hierarchical(nn.Module):
             return self.on_pictures(maps.flatten(2, 3)).unflatten(2, (12, -1))  # (B, O, 12, n', n')
         nested = self.on_nested(reorder(maps, source=self.order, target="nested"))
         return reorder(nested, source="nested", target=self.order)  # (B, O, P')
+
+    def _nside(self, maps: Tensor) -> int:
+        if not isinstance(maps, Tensor) or maps.dim() == 0:
+            raise TypeError(f"maps must be a torch tensor, got {type(maps).__name__}")
+        if self.order == "face":
+            if maps.shape[-1] < 1 or maps.shape[-1] & (maps.shape[-1] - 1):
+                raise ValueError(f"maps must be (B, C, 12, n, n) with n a power of two, got shape {tuple(maps.shape)}")
+            return maps.shape[-1]
+        try:
+            return npix_to_nside(maps.shape[-1])
+        except ValueError as error:
+            raise ValueError(f"maps must have 12 * nside**2 pixels, got {maps.shape[-1]}") from error
 
     def extra_repr(self) -> str:
         return f"levels={self.levels}, order={self.order!r}"

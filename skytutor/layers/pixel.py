@@ -130,5 +130,5 @@ class GatherConv(_PixelLayer):
         columns = F.pad(flat, (0, 1)).index_select(2, self.around).unflatten(2, (-1, 9))  # (B, C, P, 9)
         out = torch.einsum("bcpk,ock->bop", columns, self.weight.flatten(2))
         if self.bias is not None:
-            out = out + self.bias[:, None]
+            out = out + self.bias[:, None].to(out.dtype)
         return faces_from(out, self.face_of, self.nside) if self.order == "face" else out

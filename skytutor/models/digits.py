@@ -38,6 +38,7 @@ class PublishedConv1d(nn.Module):
         self.fc2 = nn.Linear(128, CLASSES)
 
     def forward(self, maps: Tensor) -> Tensor:
+        entry(maps, 8, "nested", 1)
         x = F.relu(self.conv1(maps))  # (B, 32, 192)
         x = F.relu(self.conv2(x))  # (B, 64, 48)
         x = F.relu(self.fc1(x.flatten(1)))  # (B, 128)
@@ -93,6 +94,8 @@ class HaloNet(nn.Module):
             raise ValueError(f"head must be 'flat' or 'pool', got {head!r}")
         if len(widths) != len(depths) or not widths or last < 1:
             raise ValueError(f"widths and depths must be 1 to {nside.bit_length() - 1} levels each, got {widths}, {depths}")
+        if min(depths) < 1:
+            raise ValueError(f"depths must be at least 1 each, got {depths}")
         self.register_buffer("table", face_table(nside, order="nested"), persistent=False)
         self.stem = HaloConv(1, stem, nside=nside, bias=False)
         self.norm = nn.BatchNorm3d(stem)

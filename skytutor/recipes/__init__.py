@@ -4,7 +4,7 @@ A recipe joins data, network, schedule and scores, so that the same two commands
 ``skytutor train RECIPE`` and ``skytutor evaluate RECIPE``. One file a chapter; each adds to `RECIPES`.
 """
 
-from skytutor.recipes.base import Recipe, evaluate, network, run, shipped, shipped_folder, standing
+from skytutor.recipes.base import Recipe, card, evaluate, network, run, shipped, shipped_folder, standing
 from skytutor.recipes.digits import DIGITS
 
 RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in DIGITS}
@@ -17,4 +17,4 @@ def get(name: str) -> Recipe:
     return RECIPES[name]
 
 
-__all__ = ["RECIPES", "Recipe", "evaluate", "get", "network", "run", "shipped", "shipped_folder", "standing"]
+__all__ = ["RECIPES", "Recipe", "card", "evaluate", "get", "network", "run", "shipped", "shipped_folder", "standing"]

@@ -25,8 +25,8 @@ class Recipe:
         build: makes the network, weights drawn from torch's global generator.
         task: makes data and loss for a profile.
         schedules: how long to train, by profile name.
-        score: ``score(model, seed, size)`` draws or loads test data and returns ``scores``, ``constant``, ``size``
-            and ``data``.
+        score: ``score(model, seed, size, source)`` draws or loads test data and returns ``scores``, ``constant``,
+            ``size`` and ``data``; `source` is the task's, or None for the study's own.
         published: figures of others, each with where it stands.
         limit: what no method can beat, or None where none is known.
     """
@@ -37,7 +37,7 @@ class Recipe:
     build: Callable[[], nn.Module]
     task: Callable[[Profile], Task]
     schedules: Mapping[str, Schedule]
-    score: Callable[[nn.Module, int, int | None], dict[str, Any]]
+    score: Callable[[nn.Module, int, int | None, str | None], dict[str, Any]]
     published: Mapping[str, float]
     limit: float | None = None
 
@@ -61,6 +61,11 @@ def shipped(recipe: Recipe) -> nn.Module:
     return model.eval()
 
 
+def card(recipe: Recipe) -> dict[str, Any]:
+    """The card of the recipe's shipped checkpoint: how it was made, its history, and its one score on the test split."""
+    return checkpoint.read_published(shipped_folder(), recipe.name)[1]
+
+
 def run(
     recipe: Recipe, *, profile: Profile, folder: Path, command: str, fabric: Fabric | None = None,
     resume: bool = False, progress: bool = True,
@@ -76,8 +81,9 @@ def run(
     fabric = fabric or Fabric(accelerator=profile.device.type, devices=1)
     schedule = recipe.schedules[profile.name]
     model = network(recipe, seed=profile.seed)
+    task = recipe.task(profile)
     result = train(
-        model, recipe.task(profile), schedule=schedule, folder=Path(folder) / recipe.name, seed=profile.seed,
+        model, task, schedule=schedule, folder=Path(folder) / recipe.name, seed=profile.seed,
         recipe=recipe.name, fabric=fabric, resume=resume, progress=progress,
     )  # fmt: skip
     path = Path(folder) / f"{recipe.name}.safetensors"
@@ -86,14 +92,14 @@ def run(
     weights = rounded(result.best)
     judge = network(recipe, seed=profile.seed)
     checkpoint.load_into(judge, weights)
-    scored = recipe.score(judge.eval(), profile.seed, None)
-    card = {
+    scored = recipe.score(judge.eval(), profile.seed, None, getattr(task, "source", None))
+    told = {
         **checkpoint.provenance(device=fabric.device, seed=profile.seed, profile=profile.name, command=command),
         "processes": fabric.world_size, "seconds": round(result.seconds, 1), "schedule": asdict(schedule),
         "parameters": sum(p.numel() for p in judge.parameters()), "best_epoch": result.best_epoch,
         "test": scored, "history": [{k: round(v, 6) for k, v in row.items()} for row in result.history],
     }  # fmt: skip
-    return checkpoint.publish(folder, recipe.name, weights, card), card, result
+    return checkpoint.publish(folder, recipe.name, weights, told), told, result
 
 
 def rounded(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -115,7 +121,7 @@ def evaluate(recipe: Recipe, *, seed: int = 0, size: int | None = None, folder: 
     weights, card = checkpoint.read_published(folder, recipe.name)
     model = network(recipe)
     checkpoint.load_into(model, weights, path=folder / recipe.name)
-    scored = recipe.score(model.eval(), seed, size)
+    scored = recipe.score(model.eval(), seed, size, None)
     about = {k: card[k] for k in ("command", "profile", "device", "date", "sha256")}
     return {
         "recipe": recipe.name, "checkpoint": {"file": f"{recipe.name}.safetensors", **about}, "seed": seed,
@@ -133,5 +139,5 @@ def standing(recipe: Recipe, *, size: int | None = None) -> dict[str, Any]:
         found = evaluate(recipe, seed=1, size=size)
         return {**found["scores"], "size": found["size"], "how": f"evaluated now on {found['data']}"}
     except DataError:
-        _, card = checkpoint.read_published(shipped_folder(), recipe.name)
-        return {**card["test"]["scores"], "size": card["test"]["size"], "how": f"from the card of {card['date'][:10]}"}
+        told = card(recipe)
+        return {**told["test"]["scores"], "size": told["test"]["size"], "how": f"from the card of {told['date'][:10]}"}

@@ -102,9 +102,13 @@ class DigitsTask:
         return {"loss": float(F.cross_entropy(out, self.held_labels)), "accuracy": accuracy(out.argmax(1), self.held_labels)}
 
 
-def score(sky: Sky, model: nn.Module, seed: int, size: int | None) -> dict[str, Any]:
-    """Score a network on MNIST's 10,000 test images, or the first `size`; the seed draws their rotations."""
-    images, labels = digits.load("mnist").part("test")
+def score(sky: Sky, model: nn.Module, seed: int, size: int | None, source: str | None = None) -> dict[str, Any]:
+    """Score a network on the test images (MNIST's 10,000 unless `source` says else), or the first `size` of them.
+
+    The seed draws their rotations.
+    """
+    source = source or "mnist"
+    images, labels = digits.load(source).part("test")
     if size is not None and not 1 <= size <= len(labels):
         raise ValueError(f"size must lie in 1..{len(labels)} (the test split), got {size}")
     images, labels = images[:size], labels[:size]
@@ -118,7 +122,7 @@ def score(sky: Sky, model: nn.Module, seed: int, size: int | None) -> dict[str, 
     per_class = confusion_matrix(found, labels, classes=10).double()
     recall = (per_class.diagonal() / per_class.sum(1).clamp(min=1)).tolist()
     scores = {"accuracy": right, "interval95": [low, high], "recall": [round(r, 4) for r in recall]}
-    return {"size": len(labels), "data": "mnist test", "scores": scores, "constant": {"accuracy": constant_accuracy(labels)}}
+    return {"size": len(labels), "data": f"{source} test", "scores": scores, "constant": {"accuracy": constant_accuracy(labels)}}
 
 
 def _recipe(name: str, summary: str, sky: Sky, build, schedule: Schedule, *, small: Schedule, limit: int, published, smoothing=0.0):
@@ -131,7 +135,7 @@ def _recipe(name: str, summary: str, sky: Sky, build, schedule: Schedule, *, sma
     return Recipe(
         name=name, chapter=1, summary=summary, build=build, task=task, published=published,
         schedules={"smoke": replace(small, epochs=2), "cpu": small, "gpu": schedule},
-        score=lambda model, seed, size: score(sky, model, seed, size),
+        score=lambda model, seed, size, source: score(sky, model, seed, size, source),
     )  # fmt: skip
 
 
@@ -141,7 +145,8 @@ AS_PUBLISHED = Sky(nside=8, scatter=True)
 MENDED = Sky(nside=8)
 
 _CONV1D = {"jibanCat 2018, PyTorch": 0.9733, "jibanCat 2018, Keras": 0.9807}
-_STEPS = Schedule(epochs=100, batch_size=32, lr=1e-3, optimizer="adam", rate="steps", step_epochs=10)
+# Published: 100 epochs, the rate divided by ten every ten. After 40 it is 1e-7 and nothing moves any more.
+_STEPS = Schedule(epochs=40, batch_size=32, lr=1e-3, optimizer="adam", rate="steps", step_epochs=10)
 _BRIEF = Schedule(epochs=10, batch_size=64, lr=2e-3, optimizer="adam", rate="one-cycle")
 
 

@@ -50,7 +50,7 @@ class Visit:
         self.page.evaluate("window.MathJax && MathJax.startup && MathJax.startup.promise.then(() => true)")
         views = self.page.locator('script[type="application/vnd.jupyter.widget-view+json"]').count()
         self.page.wait_for_function(
-            "n => document.querySelectorAll('.jupyter-widgets, .cell_output .lm-Widget').length >= n", arg=views, timeout=60_000
+            "n => document.querySelectorAll('.widget-subarea > *').length >= n", arg=views, timeout=60_000
         )
         self.page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done, 200))))")
         return self.page

@@ -36,7 +36,7 @@ def build(folder: Path) -> Path:
     nbformat.write(notebook, book / "intro.ipynb")
     settings = yaml.safe_load((ROOT / "_config.yml").read_text())
     settings["sphinx"]["local_extensions"] = {"skybook": str(ROOT / "book/_ext")}
-    (folder / "_config.yml").write_text(yaml.safe_dump(settings))
+    (folder / "_config.yml").write_text(yaml.safe_dump(settings, sort_keys=False))  # scripts load in the order of the settings
     (folder / "_toc.yml").write_text("format: jb-book\nroot: intro\n")
     command = [str(Path(sys.executable).with_name("jupyter-book")), "build", str(book), "--config", str(folder / "_config.yml")]
     command += ["--toc", str(folder / "_toc.yml"), "--path-output", str(folder), "-W", "-n", "--keep-going"]
@@ -56,7 +56,7 @@ def test_slider_and_anywidget_work_without_a_kernel(browser, tmp_path):
             button = page.get_by_text("count 41")
             button.click()
             assert page.get_by_text("count 42").is_visible(), "the widget's own script does not run"
-            assert page.locator(".jupyter-button i.fa-check").count() == 1
+            assert page.locator(".jupyter-button .fa-check").count() == 1
             assert not visit.foreign and not visit.missing and not visit.errors, (visit.foreign, visit.missing, visit.errors)
     finally:
         server.shutdown()
