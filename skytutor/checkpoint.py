@@ -105,12 +105,12 @@ def load_into(model: torch.nn.Module, tensors: dict[str, Tensor], *, path: Path 
         CheckpointError: names the first tensors that are missing, unexpected or of another shape.
     """
     have = model.state_dict()
-    wrong = [f"{k} is missing" for k in have if k not in tensors] + [f"{k} is unexpected" for k in tensors if k not in have]
-    wrong += [
+    wrong = [
         f"{k} is {tuple(tensors[k].shape)}, not {tuple(have[k].shape)}"
         for k in have
         if k in tensors and tensors[k].shape != have[k].shape
     ]
+    wrong += [f"{k} is missing" for k in have if k not in tensors] + [f"{k} is unexpected" for k in tensors if k not in have]
     if wrong:
         raise CheckpointError(f"{path} does not fit this network: {'; '.join(wrong[:3])} ({len(wrong)} in all)")
     model.load_state_dict({k: v.to(have[k].dtype) for k, v in tensors.items()})

@@ -59,6 +59,12 @@ def drop_thebe(app: Sphinx, page: str, template: str, context: dict, doctree) ->
     scripts[:] = [s for s in scripts if "thebe" not in f"{getattr(s, 'filename', '')} {getattr(s, 'attributes', '')}".lower()]
 
 
+def name_entries(app: Sphinx, page: str, template: str, context: dict, doctree) -> None:
+    """Make the works of a bibliography items of the list they stand in; docutils gives them a role that no list may hold."""
+    if "citation-list" in (context.get("body") or ""):
+        context["body"] = context["body"].replace('role="doc-biblioentry"', 'role="listitem"')
+
+
 def name_footnotes(app: Sphinx, what: str, name: str, obj, options, lines: list[str]) -> None:
     """Turn ``[1]_`` of a docstring into a footnote that is unique on its page.
 
@@ -118,6 +124,7 @@ def setup(app: Sphinx) -> dict:
     app.connect("config-inited", add_vendored)
     app.connect("config-inited", add_links)
     app.connect("html-page-context", drop_thebe, priority=900)
+    app.connect("html-page-context", name_entries)
     app.connect("autodoc-process-docstring", name_footnotes)
     app.add_directive("measured", Measured)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -27,8 +27,18 @@
     }
   }
 
+  function scrolling() {
+    // What scrolls sideways must be reached by the keyboard. The theme looks once, when the page opens; a window can change its width.
+    for (const box of document.querySelectorAll("article pre, .pst-scrollable-table-container, div.math")) {
+      if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
+    }
+  }
+
   document.addEventListener("DOMContentLoaded", function () {
     theme();
+    scrolling();
+    window.addEventListener("load", scrolling);
+    window.addEventListener("resize", scrolling);
     // Font Awesome replaces the icons after this, with titles of its own; widgets appear when their scripts have run.
     let waiting = false;
     new MutationObserver(function () {
@@ -38,6 +48,7 @@
         waiting = false;
         theme();
         widgets();
+        scrolling();
       });
     }).observe(document.body, { childList: true, subtree: true });
   });

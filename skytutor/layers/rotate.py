@@ -37,8 +37,8 @@ class Rotate(nn.Module):
         ValueError, TypeError: bad maps as in `skytutor.healpix.check_maps`, or rotations of another shape.
 
     Example:
-        >>> Rotate(8)(torch.ones(2, 1, 768), torch.eye(3).expand(2, 3, 3)).unique()
-        tensor([1.])
+        >>> Rotate(8, to_nside=4)(torch.ones(2, 1, 768), torch.eye(3).expand(2, 3, 3)).shape
+        torch.Size([2, 1, 192])
     """
 
     def __init__(self, nside: int, *, to_nside: int | None = None, order: str = "nested", width: float = 0.5):

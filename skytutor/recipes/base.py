@@ -25,7 +25,7 @@ class Recipe:
         build: makes the network, weights drawn from torch's global generator.
         task: makes data and loss for a profile.
         schedules: how long to train, by profile name.
-        score: ``score(model, seed, size, source)`` draws or loads test data and returns ``scores``, ``constant``,
+        score: ``score(model, seed, size, source=None)`` draws or loads test data and returns ``scores``, ``constant``,
             ``size`` and ``data``; `source` is the task's, or None for the study's own.
         published: figures of others, each with where it stands.
         limit: what no method can beat, or None where none is known.
@@ -37,7 +37,7 @@ class Recipe:
     build: Callable[[], nn.Module]
     task: Callable[[Profile], Task]
     schedules: Mapping[str, Schedule]
-    score: Callable[[nn.Module, int, int | None, str | None], dict[str, Any]]
+    score: Callable[..., dict[str, Any]]
     published: Mapping[str, float]
     limit: float | None = None
 

@@ -135,7 +135,7 @@ def _recipe(name: str, summary: str, sky: Sky, build, schedule: Schedule, *, sma
     return Recipe(
         name=name, chapter=1, summary=summary, build=build, task=task, published=published,
         schedules={"smoke": replace(small, epochs=2), "cpu": small, "gpu": schedule},
-        score=lambda model, seed, size, source: score(sky, model, seed, size, source),
+        score=lambda model, seed, size, source=None: score(sky, model, seed, size, source),
     )  # fmt: skip
 
 

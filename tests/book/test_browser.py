@@ -3,7 +3,8 @@
 import pytest
 from bookserver import HTML, NO_BOOK, ROOT, Visit
 
-PAGES = sorted(p.relative_to(HTML).as_posix() for p in HTML.rglob("*.html") if "_static" not in p.parts) if HTML.is_dir() else []
+# index.html only leads to the first page.
+PAGES = sorted(p.relative_to(HTML).as_posix() for p in HTML.rglob("*.html") if not {"_static", "index.html"} & set(p.parts))
 AXE = ROOT / "_build/vendor/axe-core/axe.min.js"
 FAULTS = """axe.run(document, {resultTypes: ["violations"]}).then(result => result.violations
     .filter(v => ["serious", "critical"].includes(v.impact))
@@ -40,9 +41,16 @@ def test_page(browser, site, path, scheme):
             faults.append("an equation was not typeset")
         if page.locator("mjx-merror").count():
             faults.append("an equation holds an error")
-        if "Traceback (most recent call last)" in page.inner_text("body"):
+        if page.locator(".cell_output").filter(has_text="Traceback (most recent call last)").count():
             faults.append("shows a traceback")
     assert not faults, f"\n{path}, {scheme}:\n" + "\n".join(faults)
+
+
+@pytest.mark.skipif(not PAGES, reason=NO_BOOK)
+def test_the_front_door_leads_to_the_first_page(browser, site):
+    with Visit(browser, site) as visit:
+        visit.page.goto(site + "index.html")
+        visit.page.wait_for_url("**/intro.html", timeout=60_000)
 
 
 @pytest.mark.skipif(not PAGES, reason=NO_BOOK)
