@@ -77,6 +77,8 @@ def name_footnotes(app: Sphinx, what: str, name: str, obj, options, lines: list[
     def label(number: str) -> str:
         return f"#{(name if number in own else module).replace('.', '-').replace('_', '-')}-{number}".lower()
 
+    # A name that begins with an initial ("K. M. ...") would be read as item K of a list, hence the backslash.
+    text = re.sub(r"^(\s*\.\. )\[(\d+)\] (?=[A-Z]\. )", r"\1[\2] \\", text, flags=re.MULTILINE)
     text = re.sub(r"^(\s*\.\. )\[(\d+)\]", lambda m: f"{m[1]}[{label(m[2])}]", text, flags=re.MULTILINE)
     lines[:] = re.sub(r"\[(\d+)\]_(?!\w)", lambda m: f"[{label(m[1])}]_", text).split("\n")
 
