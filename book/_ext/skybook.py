@@ -2,7 +2,7 @@
 
 * JavaScript fetched by `vendor.py` is served from the book itself, loaded only by the pages that need it.
 * `{{ repository }}`, `{{ binder }}`, `{{ colab }}` and `{{ version }}` in a page stand for links made from `_config.yml`.
-* `{measured}` is a table of run time and peak memory from `measurements.json`, which `measure.py` writes.
+* `{measured}` is a table of run time and peak memory from `measurements.json`, which `measure.py` and `tests/launch/prove.py` write.
 * Footnotes of docstrings get a name of their own: several docstrings share a page, and each counts from one.
 * Scripts that no page uses are left out.
 """
@@ -24,7 +24,7 @@ import vendor  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 MEASUREMENTS = ROOT / "book" / "measurements.json"
-PROFILES = ("smoke", "cpu", "gpu")
+RUNS = ("smoke", "cpu", "gpu", "binder", "colab")
 
 
 def add_vendored(app: Sphinx, config) -> None:
@@ -100,15 +100,16 @@ class Measured(SphinxDirective):
         for page, profiles in sorted(everything.items()):
             if self.arguments and page != self.arguments[0]:
                 continue
-            for profile in sorted(profiles, key=PROFILES.index):
-                rows.append(self.row(page, profile, profiles[profile]))
+            for name in sorted(profiles, key=RUNS.index):
+                rows.append(self.row(page, profiles[name].get("profile", name), profiles[name]))
         if not rows:
             return [nodes.paragraph("", "Not measured yet: run make measure.")]
         return [self.table(["Page", "Profile", "Run time", "Peak memory", "Device", "Machine", "Date"], rows)]
 
     @staticmethod
     def row(page: str, profile: str, found: dict) -> list[str]:
-        machine = f"{found['cores']} cores, {found['system']}, Python {found['python']}, torch {found['torch']}"
+        cores = f"{found['cores']} core{'s' if found['cores'] != 1 else ''}"
+        machine = f"{cores}, {found['system']}, Python {found['python']}, torch {found['torch']}"
         return [page, profile, f"{found['seconds']:.0f} s", f"{found['peak_mib']:.0f} MiB", found["device"], machine, found["date"]]
 
     @staticmethod

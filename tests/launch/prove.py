@@ -3,23 +3,20 @@
 binder: a fresh environment from `binder/` alone, `postBuild` run in a copy of the checkout, one core as on Binder.
 colab: a fresh environment that resembles Colab's image, then the notebook's own first cell, with the wheel built from
 the checkout in place of the repository's URL (`--published` keeps the URL). What the image brought must stay as it was.
-Then the chapter runs, and time, peak memory and disk are written to `book/_data/launch.json`.
+Then the chapter runs, and time, peak memory and disk are written to `book/measurements.json`, for the status page.
 
 Needs what `make` installs (nbclient, nbformat, psutil) and a package index, set as for any other pip.
 """
 
 import argparse
 import contextlib
-import datetime
 import json
 import os
-import platform
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import urllib.error
 import urllib.request
@@ -27,13 +24,13 @@ from pathlib import Path
 
 import nbclient
 import nbformat
-import psutil
 from jupyter_client.manager import AsyncKernelManager
 from jupyter_core.utils import run_sync
 
 ROOT = Path(__file__).resolve().parents[2]
-RESULTS = ROOT / "book" / "_data" / "launch.json"
-MIB = 1 << 20
+sys.path.insert(0, str(ROOT / "book" / "_ext"))
+import costs  # noqa: E402
+
 LIMIT_MIB = {"binder": 2048, "colab": 12 * 1024}  # memory of a session
 KEPT = ("torch", "ipywidgets", "numpy", "anywidget", "matplotlib", "scikit-learn", "scipy", "astropy")
 PACKAGE_URL = re.compile(r"@ git\+[^\s\"']+")
@@ -137,23 +134,6 @@ def use_wheel(notebook: nbformat.NotebookNode, folder: Path) -> None:
         sys.exit(f"the first code cell does not install the package from one git+ URL:\n{cell.source}")
 
 
-class PeakMemory(threading.Thread):
-    """Follow the resident memory of a process and its children, 20 times a second."""
-
-    def __init__(self, pid: int) -> None:
-        super().__init__(daemon=True)
-        self.root, self.peak, self.done = psutil.Process(pid), 0, threading.Event()
-
-    def run(self) -> None:
-        while not self.done.wait(0.05):
-            total = 0
-            with contextlib.suppress(psutil.NoSuchProcess):
-                for process in [self.root, *self.root.children(recursive=True)]:
-                    with contextlib.suppress(psutil.NoSuchProcess):
-                        total += process.memory_info().rss
-            self.peak = max(self.peak, total)
-
-
 @contextlib.contextmanager
 def cores(count: int):
     """Let this process, and a kernel it starts, use the first `count` cores."""
@@ -176,7 +156,7 @@ def execute(notebook: nbformat.NotebookNode, python: Path, env: dict[str, str], 
     first = next(number for number, cell in enumerate(notebook.cells) if cell.cell_type == "code")
     started = launched = time.perf_counter()
     with cores(count), client.setup_kernel(env=env):
-        memory = PeakMemory(manager.provisioner.pid)
+        memory = costs.Memory(manager.provisioner.pid)
         memory.start()
         try:
             for number, cell in enumerate(notebook.cells):
@@ -184,25 +164,14 @@ def execute(notebook: nbformat.NotebookNode, python: Path, env: dict[str, str], 
                 client.execute_cell(cell, number)
                 launched = time.perf_counter() if number <= first else launched
         finally:
-            memory.done.set()
+            peak = memory.stop()
             run_sync(manager.shutdown_kernel)(now=True)  # nbclient stops only the managers that it made
     ended = time.perf_counter()
-    times = {"launch_s": round(launched - started, 1), "run_s": round(ended - launched, 1)}
-    return {**times, "peak_mib": round(memory.peak / MIB)}
+    return {"launch_s": round(launched - started, 1), "seconds": round(ended - launched, 1), "peak_mib": peak}
 
 
 def disk_mib(folder: Path) -> int:
-    return round(sum(p.lstat().st_size for p in folder.rglob("*") if not p.is_dir()) / MIB)
-
-
-def record(kind: str, name: str, result: dict) -> None:
-    """Merge one result into the results file; a reader never sees half of it."""
-    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    results.setdefault(kind, {})[name] = result
-    RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    partial = RESULTS.with_suffix(".part")
-    partial.write_text(json.dumps(results, indent=2, sort_keys=True) + "\n")
-    partial.replace(RESULTS)
+    return round(sum(p.lstat().st_size for p in folder.rglob("*") if not p.is_dir()) / costs.MIB)
 
 
 def prove(options: argparse.Namespace, folder: Path) -> dict:
@@ -234,15 +203,15 @@ def main() -> None:
     parser.add_argument("--profile", default="cpu", choices=["smoke", "cpu", "gpu"])
     parser.add_argument("--index", default=os.environ.get("SKYTUTOR_TORCH_INDEX", "auto"), help="auto, none or a URL")
     parser.add_argument("--published", action="store_true", help="colab: keep the repository's URL")
-    parser.add_argument("--no-record", action="store_true", help="leave book/_data/launch.json alone")
+    parser.add_argument("--no-record", action="store_true", help="leave book/measurements.json alone")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="skytutor-launch-") as folder:
         result = prove(options, Path(folder))
-    today = datetime.date.today().isoformat()
-    result |= {"profile": options.profile, "python": platform.python_version(), "date": today}
+    device = f"CPU, set up as on {options.kind.title()}"
+    result |= costs.place(device=device, cores=result["cores"], torch=result["packages"]["torch"]) | {"profile": options.profile}
     print("\n" + json.dumps(result, indent=2))
     if not options.no_record:
-        record(options.kind, options.notebook.stem, result)
+        costs.record(costs.RESULTS, costs.page_of(options.notebook), options.kind, result)
 
 
 if __name__ == "__main__":
