@@ -1,12 +1,20 @@
-"""The halo convolution against its nine-column gather: forward and backward, same weights, same maps.
+"""The halo convolution against nine gathered columns: forward and backward, same weights, same maps.
 
-Activations are what a network would hand over: faces, channels-last, for the halo; NESTED maps for the gather.
+Two gathers: `GatherConv`, the package's reference, and gather-then-``Conv1d(kernel 9, stride 9)``, the form that NNhealpix
+published. Activations are what a network would hand over: faces, channels-last, for the halo; NESTED maps for the gathers.
+
+Each case is timed twice: with the C library's allocator as torch leaves it, then with freed memory kept, as
+`skytutor.train` sets it. The gathers, which write nine times the map, gain more from that than the halo does.
+The last column says how near the halo comes to what it cannot beat: its multiplications at the speed at which this machine multiplies
+matrices.
 """
 
 import time
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from skytutor.layers.pixel import GatherConv, HaloConv, to_faces
 from skytutor.train import keep_memory
@@ -14,7 +22,15 @@ from skytutor.train import keep_memory
 CASES = ((64, 4, 16, 16), (64, 4, 16, 32), (64, 4, 32, 32), (16, 32, 32, 32), (8, 64, 64, 64))
 
 
-def _median(step: Callable[[], None], device: torch.device, repeats: int) -> float:
+class NineColumns(GatherConv):
+    """The same numbers as published: nine columns side by side, then a one-dimensional convolution over each nine."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        columns = F.pad(maps, (0, 1)).index_select(2, self.around)  # (B, C, 9 P)
+        return F.conv1d(columns, self.weight.flatten(2), self.bias, stride=9)
+
+
+def _median(step: Callable[[], object], device: torch.device, repeats: int = 7) -> float:
     times = []
     for k in range(repeats + 2):
         began = time.perf_counter()
@@ -26,10 +42,9 @@ def _median(step: Callable[[], None], device: torch.device, repeats: int) -> flo
     return sorted(times)[len(times) // 2]
 
 
-def _step(layer: torch.nn.Module, maps: torch.Tensor) -> Callable[[], None]:
+def _step(layer: nn.Module, maps: Tensor) -> Callable[[], None]:
     maps = maps.requires_grad_()
-    out = layer(maps)
-    seed = torch.randn_like(out)
+    seed = torch.randn_like(layer(maps))
 
     def step() -> None:
         layer.zero_grad(set_to_none=True)
@@ -39,28 +54,46 @@ def _step(layer: torch.nn.Module, maps: torch.Tensor) -> Callable[[], None]:
     return step
 
 
-def measure(nside: int, batch: int, c_in: int, c_out: int, *, device: torch.device, repeats: int = 7) -> dict[str, float]:
-    """Seconds for forward and backward of both layers, their ratio, and the largest difference of their outputs."""
+def matrix_speed(device: torch.device) -> float:
+    """Multiplications and additions a second in a product of two large matrices, float32."""
+    a, b = torch.randn(2, 2048, 2048, device=device)
+    return 2 * 2048**3 / _median(lambda: a @ b, device)
+
+
+def measure(nside: int, batch: int, c_in: int, c_out: int, *, device: torch.device) -> dict[str, float]:
+    """Seconds for forward and backward of the three layers, and the largest difference of their outputs."""
     maps = torch.randn(batch, c_in, 12 * nside**2, device=device)
     halo = HaloConv(c_in, c_out, nside=nside, order="face").to(device)
-    gather = GatherConv(c_in, c_out, nside=nside, order="nested").to(device)
-    gather.load_state_dict(halo.state_dict())
+    others = {kind.__name__: kind(c_in, c_out, nside=nside, order="nested").to(device) for kind in (GatherConv, NineColumns)}
     faces = to_faces(maps, nside=nside).contiguous(memory_format=torch.channels_last_3d)
-    with torch.no_grad():
-        apart = float((halo(faces) - to_faces(gather(maps), nside=nside)).abs().max())
-    quick = _median(_step(halo, faces), device, repeats)
-    slow = _median(_step(gather, maps), device, repeats)
-    return {"halo": quick, "gather": slow, "ratio": slow / quick, "difference": apart}
+    apart = 0.0
+    for layer in others.values():
+        layer.load_state_dict(halo.state_dict())
+        with torch.no_grad():
+            apart = max(apart, float((halo(faces) - to_faces(layer(maps), nside=nside)).abs().max()))
+    found = {"HaloConv": _median(_step(halo, faces), device)}
+    found |= {name: _median(_step(layer, maps), device) for name, layer in others.items()}
+    return found | {"difference": apart, "work": 3 * 2 * 9 * batch * 12 * nside**2 * c_in * c_out}
+
+
+def _table(device: torch.device, speed: float) -> None:
+    print("nside batch   in  out  halo / ms  gather / ms  ratio  nine columns / ms  ratio  max difference  of matrix speed")
+    for nside, batch, c_in, c_out in CASES:
+        row = measure(nside, batch, c_in, c_out, device=device)
+        halo, gather, nine = (row[k] * 1e3 for k in ("HaloConv", "GatherConv", "NineColumns"))
+        share = 100 * row["work"] / row["HaloConv"] / speed
+        print(
+            f"{nside:5} {batch:5} {c_in:4} {c_out:4} {halo:10.1f} {gather:12.1f} {gather / halo:6.1f} {nine:18.1f} {nine / halo:6.1f}"
+            f" {row['difference']:15.1e} {share:14.0f} %"
+        )
 
 
 def report(device: torch.device) -> None:
-    """Print the table."""
+    """Print both tables."""
+    speed = matrix_speed(device)
+    print(f"9-neighbour convolution, forward + backward, median. Matrix products run at {speed / 1e9:.0f} GFLOP/s.\n")
+    print("Allocator as torch leaves it:")
+    _table(device, speed)
     keep_memory()
-    print("9-neighbour convolution, forward + backward, median")
-    print("nside batch   in  out   halo / ms  gather / ms  gather / halo  max difference")
-    for nside, batch, c_in, c_out in CASES:
-        row = measure(nside, batch, c_in, c_out, device=device)
-        print(
-            f"{nside:5} {batch:5} {c_in:4} {c_out:4} {row['halo'] * 1e3:11.1f} {row['gather'] * 1e3:12.1f}"
-            f" {row['ratio']:14.1f} {row['difference']:15.1e}"
-        )
+    print("\nFreed memory kept, as skytutor.train sets it:")
+    _table(device, speed)
