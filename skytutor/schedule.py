@@ -39,6 +39,7 @@ class Schedule:
         rate: "one-cycle" rises over `warmup` of the run and falls as a cosine to 0; "steps" falls by
             `step_factor` every `step_epochs`; "constant".
         average: decay of the exponential average of the weights, which is what is validated; 0 for none.
+        autocast: compute forward pass and loss in bfloat16 where torch holds that to be safe; weights stay float32.
         save_every_s: seconds between saved states; the end of an epoch is always saved.
     """
 
@@ -52,6 +53,7 @@ class Schedule:
     step_epochs: int = 10
     step_factor: float = 0.1
     average: float = 0.0
+    autocast: bool = False
     save_every_s: float = 120.0
 
     def __post_init__(self) -> None:

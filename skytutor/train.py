@@ -80,7 +80,8 @@ class _Run:
         for group in self.optimizer.param_groups:
             group["lr"] = schedule.rate_at(self.step, self.steps_per_epoch)
         self.optimizer.zero_grad(set_to_none=True)
-        loss = self.task.loss(self.model, tuple(fabric.to_device(b) for b in batch))
+        with torch.autocast(fabric.device.type, torch.bfloat16, enabled=schedule.autocast):
+            loss = self.task.loss(self.model, tuple(fabric.to_device(b) for b in batch))
         fabric.backward(loss)
         self.optimizer.step()
         self.step += 1

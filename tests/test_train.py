@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from lightning_fabric import Fabric
 from small_task import SmallTask, schedule, small_model
 
@@ -149,6 +150,25 @@ def test_resume_with_any_optimizer(tmp_path, optimizer, average):
     run(tmp_path / "parts", resume=True, **changes)
     (one, card), (two, other) = state(tmp_path / "whole"), state(tmp_path / "parts")
     assert card == other and all(torch.equal(one[k], two[k]) for k in one)
+
+
+def test_autocast_computes_in_bfloat16_keeps_float32_weights_and_resumes(tmp_path):
+    seen = set()
+
+    class Watched(SmallTask):
+        def loss(self, model, batch):
+            out = model(batch[0])
+            seen.add(out.dtype)
+            return F.cross_entropy(out.float(), batch[1])
+
+    whole = run(tmp_path / "whole", Watched(), autocast=True)
+    assert seen == {torch.bfloat16} and all(t.dtype != torch.bfloat16 for t in whole.best.values())
+    with pytest.raises(Interrupted):
+        run(tmp_path / "parts", CtrlC(11), autocast=True)
+    run(tmp_path / "parts", resume=True, autocast=True)
+    (one, card), (two, other) = state(tmp_path / "whole"), state(tmp_path / "parts")
+    assert card == other and all(torch.equal(one[k], two[k]) for k in one)
+    assert whole.history[-1]["accuracy"] > 0.5, "a tenth is what guessing gives"
 
 
 def start(folder, *options):
