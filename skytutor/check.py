@@ -12,7 +12,7 @@ import torch
 
 
 def _number(label: str, value: Any) -> float:
-    out = float(value)
+    out = float(value.detach() if isinstance(value, torch.Tensor) else value)
     if not math.isfinite(out):
         raise AssertionError(f"{label}: {out} is not a finite number")
     return out

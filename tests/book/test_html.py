@@ -59,6 +59,14 @@ def test_a_cell_shows_one_picture_at_most(path):
         assert len(output.find_all("img")) <= 1, "a cell made several pictures; alt text belongs to one"
 
 
+@pytest.mark.parametrize("path", PAGES, ids=lambda p: p.relative_to(HTML).as_posix())
+def test_no_warning_and_no_path_of_the_builder_in_an_output(path):
+    for output in soup(path).select(".cell_output"):
+        text = output.get_text()
+        assert "Warning:" not in text and "Traceback" not in text, text[:300]
+        assert str(Path(__file__).parents[2]) not in text, text[:300]
+
+
 def test_every_script_and_style_comes_with_the_book():
     for path in PAGES:
         for tag in soup(path).find_all(["script", "link", "img", "iframe", "source"]):
