@@ -137,6 +137,22 @@ def test_warp(some):
     torch.testing.assert_close(paint(some, warp=shift), paint(moved), rtol=0, atol=1e-4)
 
 
+def test_ripple(some):
+    """No shift changes nothing; the same shift at every node is a warp that shifts; one node moves its surroundings alone."""
+    paint = digits.Projector(16, size_deg=120)
+    none = torch.zeros(len(some), 2, 5, 5)
+    torch.testing.assert_close(paint(some, ripple=none), paint(some), rtol=0, atol=1e-5)
+    shift = torch.eye(2, 3).repeat(len(some), 1, 1)
+    shift[:, :, 2] = torch.tensor([0.3, -0.1])
+    even = torch.tensor([0.3, -0.1])[:, None, None].expand(2, 5, 5).repeat(len(some), 1, 1, 1)
+    torch.testing.assert_close(paint(some, ripple=even), paint(some, warp=shift), rtol=0, atol=1e-5)
+    corner = none.clone()
+    corner[:, :, 0, 0] = 0.3
+    near = (paint.plane()[0] < 0).all(1)
+    changed = (paint(some, ripple=corner) != paint(some)).squeeze(1)
+    assert changed[:, near].any() and not changed[:, ~near].any()
+
+
 def test_the_published_projection_and_its_holes():
     """Last writer wins on a 28 x 56 canvas: 34 of 768 pixels stay empty at Nside 8, 1,808 of 3,072 at Nside 16.
 

@@ -21,7 +21,7 @@ FLOORS = [
     ["sht", "spectra", "metrics", "check"],
     ["plot", "train", "layers.faces"],
     ["layers.hierarchy", "layers.rotate"],
-    ["layers.pixel", "layers.spectral", "layers.deconvolution", "layers.partial"],
+    ["layers.pixel", "layers.polar", "layers.spectral", "layers.deconvolution", "layers.partial"],
     ["widgets.sphere", "data.registry"],
     ["data.digits", "data.cmb", "data.galaxies", "data.bands", "data.patches"],
     ["models.digits"],

@@ -172,37 +172,52 @@ def test_warps_stay_near_the_identity():
     torch.testing.assert_close(still, torch.eye(2, 3).expand(3, 2, 3))
 
 
+def test_ripples_are_drawn_only_where_a_sky_has_them():
+    g = torch.Generator().manual_seed(0)
+    assert Sky(nside=8).draw_ripple(3, generator=g) == []
+    (ripple,) = Sky(nside=8, ripple=0.05).draw_ripple(4000, generator=g)
+    assert ripple.shape == (4000, 2, 5, 5) and float(ripple.abs().max()) < 0.1001
+    assert float(ripple.std()) == pytest.approx(0.05, rel=0.15) and abs(float(ripple.mean())) < 0.001
+
+
+def test_a_training_map_is_painted_from_all_that_was_drawn(asked):
+    sky = Sky(nside=4, rotated=True, bend=0.1, ripple=0.1)
+    task, indices = DigitsTask(sky, limit=30), torch.arange(5)
+    pose, warp, ripple = task.draw(5, generator=torch.Generator().manual_seed(1))
+    maps, _ = task.batch(indices, [pose, warp, ripple])
+    assert torch.equal(maps, sky.projector(task.images[indices], rotations=pose, warp=warp, ripple=ripple))
+    for k, other in enumerate(task.draw(5, generator=torch.Generator().manual_seed(2))):
+        draws = [pose, warp, ripple]
+        draws[k] = other
+        assert not torch.allclose(task.batch(indices, draws)[0], maps, atol=0.01)
+
+
 def test_an_unknown_recipe():
     with pytest.raises(ValueError) as caught:
         recipes.get("digits")
     assert "'digits'" in str(caught.value) and all(name in str(caught.value) for name in recipes.RECIPES)
 
 
-SHIPPED = [name for name in recipes.RECIPES if (recipes.shipped_folder() / f"{name}.safetensors").is_file()]
+BARS = {"digits-fixed": 0.994, "digits-rotated": 0.982}
 
 
-def test_the_studies_of_the_chapter_are_shipped():
-    assert {"digits-fixed", "digits-rotated"} <= set(SHIPPED)
-
-
-@pytest.mark.xfail(strict=True, reason="the bar of digits-rotated is 0.99; what is shipped reaches 0.9765")
+@pytest.mark.xfail(strict=True, reason="the bar of digits-rotated is 0.99; what is shipped reaches 0.9849: sixes and nines")
 def test_the_bar_at_random_rotations():
     assert recipes.card(recipes.get("digits-rotated"))["test"]["scores"]["accuracy"] >= 0.99
 
 
-@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("name", recipes.RECIPES)
 def test_what_is_shipped(name):
     recipe, path = recipes.get(name), recipes.shipped_folder() / f"{name}.safetensors"
     model = recipes.shipped(recipe)
     card = json.loads(path.with_suffix(".json").read_text())
     assert path.stat().st_size == card["bytes"] <= 5_000_000 and card["profile"] == "gpu" and not model.training
     assert {"command", "seed", "device", "date", "versions", "schedule", "history", "test"} <= set(card)
-    bar = {"digits-fixed": 0.994, "digits-rotated": 0.97}.get(name, 0.95)
-    assert card["test"]["scores"]["accuracy"] >= bar and card["test"]["size"] == 10_000
+    assert card["test"]["scores"]["accuracy"] >= BARS.get(name, 0.97) and card["test"]["size"] == 10_000
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "bar"), [("digits-fixed", 0.985), ("digits-rotated", 0.965)])
+@pytest.mark.parametrize(("name", "bar"), [("digits-fixed", 0.985), ("digits-rotated", 0.975)])
 def test_the_shipped_weights_score_what_they_should(mnist, name, bar):
     """2,000 test digits, drawn anew: within the noise of the card's score."""
     found = recipes.evaluate(recipes.get(name), seed=11, size=2000)

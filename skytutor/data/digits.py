@@ -172,12 +172,15 @@ class Projector:
         # The antipode lies at radius 2 in every direction at once; any of them will do.
         return torch.where(local[..., 2:] < 1e-6 - 1, 2.0, local[..., :2] * stretch) / self.half
 
-    def __call__(self, images: Tensor, *, rotations: Tensor | None = None, warp: Tensor | None = None) -> Tensor:
+    def __call__(
+        self, images: Tensor, *, rotations: Tensor | None = None, warp: Tensor | None = None, ripple: Tensor | None = None
+    ) -> Tensor:
         """Project ``(B, H, H)`` images to maps ``(B, 1, P)``, float32, 0..1.
 
         Arguments:
             rotations: ``(B, 3, 3)``, each moves its digit over the sphere after it was laid down.
             warp: ``(B, 2, 3)`` affine maps of the image plane (units: half the image), for augmentation.
+            ripple: ``(B, 2, K, K)`` shifts of K x K nodes over the image (same units), linear between them, likewise.
         """
         images = check_images(images).float()
         if rotations is not None and tuple(rotations.shape) != (len(images), 3, 3):
@@ -186,6 +189,8 @@ class Projector:
         if warp is not None:
             grid = grid @ warp[:, :, :2].mT + warp[:, None, :, 2]  # (B, P, 2)
         grid = grid.expand(len(images), -1, -1).unsqueeze(1)  # (B, 1, P, 2)
+        if ripple is not None:
+            grid = grid + F.grid_sample(ripple, grid, padding_mode="border", align_corners=True).movedim(1, 3)
         return F.grid_sample(images.unsqueeze(1), grid, align_corners=False).squeeze(2)  # (B, 1, P)
 
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from skytutor.data import digits
 from skytutor.metrics import accuracy, confusion_matrix, constant_accuracy, wilson_interval
-from skytutor.models.digits import HaloNet, InOwnFrame, PublishedConv1d
+from skytutor.models.digits import HaloNet, PublishedConv1d, RingNet
 from skytutor.profile import Profile
 from skytutor.recipes.base import Recipe
 from skytutor.schedule import Schedule
@@ -29,6 +30,7 @@ class Sky:
         scatter: the published projection, holes and all.
         bend: standard deviation of the random affine map of a training image (relative; shifts in half images).
         turn_deg: standard deviation of a small turn of a training image in its own plane.
+        ripple: standard deviation of the shifts that bend a training image smoothly, in half images.
     """
 
     nside: int
@@ -36,6 +38,7 @@ class Sky:
     scatter: bool = False
     bend: float = 0.0
     turn_deg: float = 0.0
+    ripple: float = 0.0
 
     def draw_pose(self, n: int, *, generator: torch.Generator) -> list[Tensor]:
         """Rotations ``(n, 3, 3)`` if rotated, else nothing."""
@@ -49,14 +52,21 @@ class Sky:
         turn = torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()], 1).view(n, 2, 2)
         return torch.cat([turn @ linear, 0.5 * self.bend * noise[:, 5:].unsqueeze(2)], 2)
 
+    def draw_ripple(self, n: int, *, generator: torch.Generator) -> list[Tensor]:
+        """Shifts ``(n, 2, 5, 5)`` of the nodes of an elastic sheet, if there is a ripple, else nothing."""
+        return [self.ripple * torch.randn(n, 2, 5, 5, generator=generator).clamp(-2, 2)] if self.ripple else []
+
+    @cached_property
     def projector(self) -> digits.Projector:
+        """Made once: it holds the pixel centres."""
         return digits.Projector(self.nside, size_deg=SIZE_DEG)
 
-    def paint(self, images: Tensor, pose: Sequence[Tensor] = (), warp: Tensor | None = None) -> Tensor:
-        """Maps ``(B, 1, P)``, NESTED, of images ``(B, H, H)``."""
+    def paint(self, images: Tensor, pose: Sequence[Tensor] = (), *bends: Tensor) -> Tensor:
+        """Maps ``(B, 1, P)``, NESTED, of images ``(B, H, H)``; `bends` are a warp and a ripple, in this order."""
         if self.scatter:
             return digits.project_scatter(images, nside=self.nside)
-        return self.projector()(images, rotations=pose[0] if pose else None, warp=warp)
+        names = ("warp", "ripple")[: len(bends)]
+        return self.projector(images, rotations=pose[0] if pose else None, **dict(zip(names, bends, strict=True)))
 
 
 @torch.no_grad()
@@ -76,26 +86,28 @@ class DigitsTask:
         self.sky, self.smoothing, self.source = sky, smoothing, data.source
         self.images, self.labels = (t[:limit] for t in data.part("train"))
         held, self.held_labels = (t[:limit] for t in data.part("validation"))
-        self.size, self.painter = len(self.labels), sky.projector()
+        self.size = len(self.labels)
         generator = torch.Generator().manual_seed(_VALIDATION_SEED)
         self.held = sky.paint(held, sky.draw_pose(len(held), generator=generator))
         # Nothing random about a map: paint each once.
-        fixed = not (sky.rotated or sky.bend or sky.turn_deg)
+        fixed = not (sky.rotated or sky.bend or sky.turn_deg or sky.ripple)
         self.maps = torch.cat([sky.paint(i) for i in self.images.split(1000)]) if fixed else None
 
     def draw(self, n: int, *, generator: torch.Generator) -> list[Tensor]:
         if self.maps is not None:
             return []
-        return [*self.sky.draw_pose(n, generator=generator), self.sky.draw_warp(n, generator=generator)]
+        sky = self.sky
+        pose, warp = sky.draw_pose(n, generator=generator), sky.draw_warp(n, generator=generator)
+        return [*pose, warp, *sky.draw_ripple(n, generator=generator)]
 
     def batch(self, indices: Tensor, draws: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         if self.maps is not None:
             return self.maps[indices], self.labels[indices]
-        rotations = draws[0] if self.sky.rotated else None
-        return self.painter(self.images[indices], rotations=rotations, warp=draws[-1]), self.labels[indices]
+        poses = int(self.sky.rotated)
+        return self.sky.paint(self.images[indices], draws[:poses], *draws[poses:]), self.labels[indices]
 
     def loss(self, model: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
-        return F.cross_entropy(model(batch[0]), batch[1], label_smoothing=self.smoothing)
+        return F.cross_entropy(model(batch[0]).float(), batch[1], label_smoothing=self.smoothing)
 
     def validate(self, model: nn.Module) -> dict[str, float]:
         out = predict(model, self.held)
@@ -140,7 +152,7 @@ def _recipe(name: str, summary: str, sky: Sky, build, schedule: Schedule, *, sma
 
 
 FIXED = Sky(nside=8, bend=0.08, turn_deg=7.0)
-ROTATED = Sky(nside=16, rotated=True, bend=0.08)
+ROTATED = Sky(nside=16, rotated=True, bend=0.1, ripple=0.07)
 AS_PUBLISHED = Sky(nside=8, scatter=True)
 MENDED = Sky(nside=8)
 
@@ -161,9 +173,11 @@ def fixed_network() -> HaloNet:
     return HaloNet(8, stem=32, widths=(64, 128), depths=(1, 1), head="flat", dropout=0.3)
 
 
-def rotated_network() -> InOwnFrame:
-    """The network of `digits-rotated`: each map at nside 16 turned onto its own axes, then the fixed-pose network."""
-    return InOwnFrame(fixed_network(), nside=16, to_nside=8)
+def rotated_network() -> RingNet:
+    """The network of `digits-rotated`: each map at nside 16 seen in rings around its own centre."""
+    return RingNet(
+        16, rings=20, columns=48, reach_deg=100, widths=(32, 64, 128), depths=(1, 2, 2), last=256, dropout=0.4
+    )  # fmt: skip
 
 
 DIGITS = (
@@ -178,7 +192,7 @@ DIGITS = (
     ),
     _recipe(
         "digits-rotated", "MNIST at Haar-random rotations, Nside 16, in training and in test", ROTATED, rotated_network,
-        Schedule(epochs=10, batch_size=64, lr=3e-3, weight_decay=0.02, average=0.999),
+        Schedule(epochs=24, batch_size=64, lr=3e-3, weight_decay=0.05, average=0.999, autocast=True),
         small=Schedule(epochs=4, batch_size=64, lr=3e-3, weight_decay=0.02, average=0.98),
         limit=8192, smoothing=0.05, published={"Krachmalnicoff & Tomasi 2019": 0.95, "Cobb et al. 2021, higher resolution": 0.993},
     ),
