@@ -74,7 +74,7 @@ def set_index(requirements: Path, index: str) -> str:
         index = line.group(1) if reachable(line.group(1)) else "none"
     new = "" if index == "none" else f"--extra-index-url {index}"
     requirements.write_text(text.replace(line.group(0), new))
-    return "dropped: torch came from the configured index" if index == "none" else index
+    return "dropped: torch came from the configured index" if index == "none" else "used"
 
 
 def environment(folder: Path) -> dict[str, str]:
@@ -99,6 +99,10 @@ def versions(python: Path) -> dict[str, str]:
     return json.loads(run(python, "-c", code).splitlines()[-1])
 
 
+def allowed_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def prepare_binder(folder: Path, options: argparse.Namespace) -> tuple[dict, dict]:
     """Do what Binder does: the pinned requirements, then postBuild in the repository."""
     checkout, env = copy_checkout(folder / "checkout"), environment(folder)
@@ -120,7 +124,7 @@ def prepare_colab(folder: Path, options: argparse.Namespace) -> tuple[dict, dict
     startup = folder / "ipython" / "profile_default" / "startup"
     startup.mkdir(parents=True)
     (startup / "00-colab.py").write_text("import google.colab\n")
-    return env, {"image": versions(python), "cores": os.cpu_count()}
+    return env, {"image": versions(python), "cores": allowed_cores()}
 
 
 def use_wheel(notebook: nbformat.NotebookNode, folder: Path) -> None:
