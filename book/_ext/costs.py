@@ -7,6 +7,7 @@ import datetime
 import json
 import os
 import platform
+import subprocess
 import threading
 from pathlib import Path
 
@@ -57,6 +58,15 @@ def page_of(notebook: Path) -> str:
     """The name under which the book knows a notebook."""
     notebook = notebook.resolve()
     return notebook.relative_to(BOOK).with_suffix("").as_posix() if notebook.is_relative_to(BOOK) else notebook.stem
+
+
+def data_found(python: Path | str, env: dict[str, str] | None = None) -> str:
+    """The groups of real data that the package of that interpreter finds, "embedded" if none."""
+    code = (
+        "from skytutor.data import registry\n"
+        "print(', '.join(group for group in registry.groups() if registry.have(group)) or 'embedded')"
+    )
+    return subprocess.run([str(python), "-c", code], env=env, check=True, capture_output=True, text=True).stdout.strip()
 
 
 def place(*, device: str, cores: int, torch: str) -> dict:

@@ -45,12 +45,12 @@ def run(notebook: Path, profile: str, timeout: int) -> dict:
 
 
 def machine() -> dict:
-    """What the numbers were taken on."""
+    """What the numbers were taken on, and the data that the chapters found."""
     import torch
 
     device = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "CPU"
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return costs.place(device=device, cores=cores, torch=importlib.metadata.version("torch"))
+    return costs.place(device=device, cores=cores, torch=importlib.metadata.version("torch")) | {"data": costs.data_found(sys.executable)}
 
 
 def main(argv: list[str] | None = None) -> None:

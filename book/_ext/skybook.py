@@ -104,13 +104,14 @@ class Measured(SphinxDirective):
                 rows.append(self.row(page, profiles[name].get("profile", name), profiles[name]))
         if not rows:
             return [nodes.paragraph("", "Not measured yet: run make measure.")]
-        return [self.table(["Page", "Profile", "Run time", "Peak memory", "Device", "Machine", "Date"], rows)]
+        return [self.table(["Page", "Profile", "Run time", "Peak memory", "Device", "Data", "Machine", "Date"], rows)]
 
     @staticmethod
     def row(page: str, profile: str, found: dict) -> list[str]:
         cores = f"{found['cores']} core{'s' if found['cores'] != 1 else ''}"
         machine = f"{cores}, {found['system']}, Python {found['python']}, torch {found['torch']}"
-        return [page, profile, f"{found['seconds']:.0f} s", f"{found['peak_mib']:.0f} MiB", found["device"], machine, found["date"]]
+        cost = [f"{found['seconds']:.0f} s", f"{found['peak_mib']:.0f} MiB"]
+        return [page, profile, *cost, found["device"], found["data"], machine, found["date"]]
 
     @staticmethod
     def table(head: list[str], rows: list[list[str]]) -> nodes.table:

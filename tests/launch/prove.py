@@ -191,7 +191,7 @@ def prove(options: argparse.Namespace, folder: Path) -> dict:
     where = folder / "checkout" / "book" / "chapters" if options.kind == "binder" else folder
     where.mkdir(parents=True, exist_ok=True)
     facts |= execute(notebook, python, env, where, facts["cores"])
-    facts |= {"packages": versions(python), "env_mib": disk_mib(folder / "env")}
+    facts |= {"packages": versions(python), "env_mib": disk_mib(folder / "env"), "data": costs.data_found(python, env)}
     changed = {n: v for n, v in facts.get("image", {}).items() if facts["packages"].get(n) != v}
     if changed:
         sys.exit(f"the first cell changed what the image brought: {changed} became {facts['packages']}")
