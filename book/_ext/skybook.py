@@ -96,22 +96,24 @@ class Measured(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         self.env.note_dependency(str(MEASUREMENTS))
         everything = json.loads(MEASUREMENTS.read_text()) if MEASUREMENTS.is_file() else {}
-        rows = []
-        for page, profiles in sorted(everything.items()):
-            if self.arguments and page != self.arguments[0]:
-                continue
-            for name in sorted(profiles, key=RUNS.index):
-                rows.append(self.row(page, profiles[name].get("profile", name), profiles[name]))
+        one = bool(self.arguments)  # on its own page a notebook need not be named
+        rows = [
+            self.row(page, runs[name].get("profile", name), runs[name])[one:]
+            for page, runs in sorted(everything.items())
+            if not one or page == self.arguments[0]
+            for name in sorted(runs, key=RUNS.index)
+        ]
         if not rows:
             return [nodes.paragraph("", "Not measured yet: run make measure.")]
-        return [self.table(["Page", "Profile", "Run time", "Peak memory", "Device", "Data", "Machine", "Date"], rows)]
+        return [self.table(["Page", "Profile", "Data", "Run time", "Peak memory", "Machine"][one:], rows)]
 
     @staticmethod
     def row(page: str, profile: str, found: dict) -> list[str]:
         cores = f"{found['cores']} core{'s' if found['cores'] != 1 else ''}"
-        machine = f"{cores}, {found['system']}, Python {found['python']}, torch {found['torch']}"
+        versions = f"Python {found['python']}, torch {found['torch']}"
+        machine = f"{found['device']}; {cores}, {found['system']}; {versions}; {found['date']}"
         cost = [f"{found['seconds']:.0f} s", f"{found['peak_mib']:.0f} MiB"]
-        return [page, profile, *cost, found["device"], found["data"], machine, found["date"]]
+        return [page.rpartition("/")[2], profile, found["data"], *cost, machine]
 
     @staticmethod
     def table(head: list[str], rows: list[list[str]]) -> nodes.table:
