@@ -5,8 +5,8 @@ published. Activations are what a network would hand over: faces, channels-last,
 
 Each case is timed twice: with the C library's allocator as torch leaves it, then with freed memory kept, as
 `skytutor.train` sets it. The gathers, which write nine times the map, gain more from that than the halo does.
-The last column says how near the halo comes to what it cannot beat: its multiplications at the speed at which this machine multiplies
-matrices.
+The last column says how near the halo comes to what it cannot beat: its multiplications at the speed at which this
+machine multiplies matrices.
 """
 
 import time

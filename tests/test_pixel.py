@@ -168,7 +168,10 @@ def test_gradcheck(kind, order):
 @pytest.mark.parametrize("quarters", [1, 2, 3])
 @pytest.mark.parametrize("kind", ["HaloConv", "GatherConv"])
 def test_a_quarter_turn_about_z_only_moves_the_output(kind, quarters, order):
-    """HEALPix maps onto itself under 90 degrees about z, so the layer commutes with it, but for the order of sums."""
+    """HEALPix maps onto itself under 90 degrees about z, so the layer commutes with it: the halo to the last bit.
+
+    The gather's matrix product may sum in an order that depends on the column, on some processors.
+    """
     nside, pix = 8, np.arange(768)
     theta, phi = hp.pix2ang(nside, pix, nest=order == "nested")
     turned = torch.from_numpy(hp.ang2pix(nside, theta, phi + quarters * np.pi / 2, nest=order == "nested"))
@@ -176,7 +179,8 @@ def test_a_quarter_turn_about_z_only_moves_the_output(kind, quarters, order):
     layer = getattr(pixel, kind)(3, 4, nside=nside, order=order)
     x = random_maps(nside, dtype=torch.float32)
     with torch.no_grad():
-        torch.testing.assert_close(layer(x[..., turned]), layer(x)[..., turned], rtol=0, atol=2e-6)
+        atol = 0 if kind == "HaloConv" else 2e-6
+        torch.testing.assert_close(layer(x[..., turned]), layer(x)[..., turned], rtol=0, atol=atol)
 
 
 @pytest.mark.parametrize("order", ORDERS)

@@ -69,10 +69,15 @@ def data_found(python: Path | str, env: dict[str, str] | None = None) -> str:
     return subprocess.run([str(python), "-c", code], env=env, check=True, capture_output=True, text=True).stdout.strip()
 
 
-def place(*, device: str, cores: int, torch: str) -> dict:
-    """Where and when the numbers were taken."""
+def allowed_cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def place(*, device: str, cores: int, torch: str, data: str) -> dict:
+    """Where, on what data and when the numbers were taken."""
     return {
-        "device": device, "cores": cores, "system": f"{platform.system()} {platform.machine()}",
+        "device": device, "cores": cores, "system": f"{platform.system()} {platform.machine()}", "data": data,
         "python": platform.python_version(), "torch": torch, "date": datetime.date.today().isoformat(),
     }  # fmt: skip
 

@@ -49,8 +49,8 @@ def machine() -> dict:
     import torch
 
     device = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "CPU"
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return costs.place(device=device, cores=cores, torch=importlib.metadata.version("torch")) | {"data": costs.data_found(sys.executable)}
+    version, data = importlib.metadata.version("torch"), costs.data_found(sys.executable)
+    return costs.place(device=device, cores=costs.allowed_cores(), torch=version, data=data)
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -61,12 +61,13 @@ class Sky:
         """Made once: it holds the pixel centres."""
         return digits.Projector(self.nside, size_deg=SIZE_DEG)
 
-    def paint(self, images: Tensor, pose: Sequence[Tensor] = (), *bends: Tensor) -> Tensor:
-        """Maps ``(B, 1, P)``, NESTED, of images ``(B, H, H)``; `bends` are a warp and a ripple, in this order."""
+    def paint(
+        self, images: Tensor, pose: Sequence[Tensor] = (), warp: Tensor | None = None, ripple: Tensor | None = None
+    ) -> Tensor:
+        """Maps ``(B, 1, P)``, NESTED, of images ``(B, H, H)``."""
         if self.scatter:
             return digits.project_scatter(images, nside=self.nside)
-        names = ("warp", "ripple")[: len(bends)]
-        return self.projector(images, rotations=pose[0] if pose else None, **dict(zip(names, bends, strict=True)))
+        return self.projector(images, rotations=pose[0] if pose else None, warp=warp, ripple=ripple)
 
 
 @torch.no_grad()

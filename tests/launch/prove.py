@@ -99,10 +99,6 @@ def versions(python: Path) -> dict[str, str]:
     return json.loads(run(python, "-c", code).splitlines()[-1])
 
 
-def allowed_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def prepare_binder(folder: Path, options: argparse.Namespace) -> tuple[dict, dict]:
     """Do what Binder does: the pinned requirements, then postBuild in the repository."""
     checkout, env = copy_checkout(folder / "checkout"), environment(folder)
@@ -124,7 +120,7 @@ def prepare_colab(folder: Path, options: argparse.Namespace) -> tuple[dict, dict
     startup = folder / "ipython" / "profile_default" / "startup"
     startup.mkdir(parents=True)
     (startup / "00-colab.py").write_text("import google.colab\n")
-    return env, {"image": versions(python), "cores": allowed_cores()}
+    return env, {"image": versions(python), "cores": costs.allowed_cores()}
 
 
 def use_wheel(notebook: nbformat.NotebookNode, folder: Path) -> None:
@@ -191,7 +187,8 @@ def prove(options: argparse.Namespace, folder: Path) -> dict:
     where = folder / "checkout" / "book" / "chapters" if options.kind == "binder" else folder
     where.mkdir(parents=True, exist_ok=True)
     facts |= execute(notebook, python, env, where, facts["cores"])
-    facts |= {"packages": versions(python), "env_mib": disk_mib(folder / "env"), "data": costs.data_found(python, env)}
+    facts["data"] = costs.data_found(python, env)
+    facts |= {"packages": versions(python), "env_mib": disk_mib(folder / "env")}
     changed = {n: v for n, v in facts.get("image", {}).items() if facts["packages"].get(n) != v}
     if changed:
         sys.exit(f"the first cell changed what the image brought: {changed} became {facts['packages']}")
@@ -212,7 +209,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="skytutor-launch-") as folder:
         result = prove(options, Path(folder))
     device = f"CPU, set up as on {options.kind.title()}"
-    result |= costs.place(device=device, cores=result["cores"], torch=result["packages"]["torch"]) | {"profile": options.profile}
+    where = {"cores": result["cores"], "torch": result["packages"]["torch"], "data": result["data"]}
+    result |= costs.place(device=device, **where) | {"profile": options.profile}
     print("\n" + json.dumps(result, indent=2))
     if not options.no_record:
         costs.record(costs.RESULTS, costs.page_of(options.notebook), options.kind, result)
