@@ -94,7 +94,9 @@ def _train(args: argparse.Namespace) -> None:
 
 def _evaluate(args: argparse.Namespace) -> None:
     from skytutor import recipes
+    from skytutor.train import keep_memory
 
+    keep_memory()
     found = recipes.evaluate(recipes.get(args.recipe), seed=args.seed, size=args.size, folder=args.folder)
     if args.json:
         print(json.dumps(found))

@@ -127,6 +127,20 @@ def test_a_batch_is_its_images_one_by_one(some):
     torch.testing.assert_close(paint(bytes_), together, rtol=0, atol=1e-6)
 
 
+def test_centre_of_mass_equals_scipys(some):
+    expected = [ndimage.center_of_mass(image.numpy()) for image in some]  # row, column, counted from the first pixel
+    got = digits.centre_of_mass(some).flip(1) * 6 + 5.5
+    np.testing.assert_allclose(got.numpy(), expected, rtol=0, atol=1e-4)
+    assert torch.equal(digits.centre_of_mass(torch.zeros(1, 4, 4)), torch.zeros(1, 2)), "no ink: the middle"
+
+
+def test_mnist_is_centred_half_a_pixel_off(mnist):
+    """What tells up from down at any rotation: mass lies right of and below the middle, rounded to whole pixels."""
+    away = 14 * digits.centre_of_mass(digits.load("mnist").images)
+    torch.testing.assert_close(away.mean(0), torch.tensor([0.5, 0.5]), rtol=0, atol=0.02)
+    assert float((away - 0.5).abs().quantile(0.99)) < 0.55
+
+
 def test_warp(some):
     paint = digits.Projector(16, size_deg=120)
     same = torch.eye(2, 3).expand(6, 2, 3)

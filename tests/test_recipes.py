@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from skytutor.checkpoint import CheckpointError
 from skytutor.data import digits
 from skytutor.metrics import constant_accuracy
 from skytutor.profile import Profile
-from skytutor.recipes.digits import DigitsTask, Sky
+from skytutor.recipes.digits import ROTATED, DigitsTask, Sky
 
 SMOKE = Profile("smoke", torch.device("cpu"), 0)
 KEYS = {"recipe", "checkpoint", "seed", "size", "scores", "constant", "published", "limit"}
@@ -152,7 +153,17 @@ def test_the_seed_draws_the_test_rotations(asked):
     assert torch.equal(one, two) and not torch.allclose(one, three, atol=0.1)
     assert torch.equal(seen_by_score("digits-fixed", 1), seen_by_score("digits-fixed", 2))
     alone = seen_by_score("digits-rotated", 1, size=5)
-    assert not torch.allclose(one[0], one[1], atol=0.1) and alone.shape[0] == 5
+    assert not torch.allclose(one[0], one[1], atol=0.1)
+    assert len(one) == 40 and len(alone) == 10, "each digit as it comes and once more by its centre of mass"
+
+
+def test_the_second_score_is_on_the_same_digits_at_the_same_poses(asked):
+    images = real_load("embedded").part("test")[0][:20]
+    poses = [digits.random_rotations(20, generator=torch.Generator().manual_seed(1))]
+    as_it_comes, centred = seen_by_score("digits-rotated", 1).split(20)
+    assert torch.equal(as_it_comes, ROTATED.paint(images, poses))
+    assert torch.equal(centred, replace(ROTATED, centred=True).paint(images, poses))
+    assert not torch.allclose(centred, as_it_comes, atol=0.1)
 
 
 def test_validation_poses_do_not_move_between_epochs(asked):
@@ -163,13 +174,23 @@ def test_validation_poses_do_not_move_between_epochs(asked):
 
 
 def test_warps_stay_near_the_identity():
-    warp = Sky(nside=8, bend=0.08, turn_deg=7).draw_warp(5000, generator=torch.Generator().manual_seed(0))
+    warp = Sky(nside=8, bend=0.08, shift=0.04, turn_deg=7).draw_warp(5000, generator=torch.Generator().manual_seed(0))
     assert warp.shape == (5000, 2, 3)
     torch.testing.assert_close(warp.mean(0), torch.eye(2, 3), rtol=0, atol=0.02)
     angle = torch.atan2(warp[:, 1, 0] - warp[:, 0, 1], warp[:, 0, 0] + warp[:, 1, 1])
     assert 5 < float(angle.std().rad2deg()) < 9 and float(warp[:, :, 2].std()) == pytest.approx(0.04, rel=0.2)
     still = Sky(nside=8).draw_warp(3, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(still, torch.eye(2, 3).expand(3, 2, 3))
+
+
+def test_a_centred_sky_does_not_care_where_in_its_image_a_digit_lies():
+    images = real_load("embedded").part("validation")[0][:10]
+    moved = images.roll((2, -1), (1, 2))  # the margin is two wide
+    sky, as_it_comes = Sky(nside=8, centred=True), Sky(nside=8)
+    torch.testing.assert_close(sky.paint(moved), sky.paint(images), rtol=0, atol=1e-5)
+    assert not torch.allclose(as_it_comes.paint(moved), as_it_comes.paint(images), atol=0.1)
+    warp = sky.draw_warp(10, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(sky.paint(images, warp=warp), sky.paint(images), rtol=0, atol=1e-6)
 
 
 def test_ripples_are_drawn_only_where_a_sky_has_them():
@@ -198,12 +219,7 @@ def test_an_unknown_recipe():
     assert "'digits'" in str(caught.value) and all(name in str(caught.value) for name in recipes.RECIPES)
 
 
-BARS = {"digits-fixed": 0.994, "digits-rotated": 0.982}
-
-
-@pytest.mark.xfail(strict=True, reason="the bar of digits-rotated is 0.99; what is shipped reaches 0.9849: sixes and nines")
-def test_the_bar_at_random_rotations():
-    assert recipes.card(recipes.get("digits-rotated"))["test"]["scores"]["accuracy"] >= 0.99
+BARS = {"digits-fixed": 0.994, "digits-rotated": 0.99}
 
 
 @pytest.mark.parametrize("name", recipes.RECIPES)
@@ -217,7 +233,7 @@ def test_what_is_shipped(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "bar"), [("digits-fixed", 0.985), ("digits-rotated", 0.975)])
+@pytest.mark.parametrize(("name", "bar"), [("digits-fixed", 0.985), ("digits-rotated", 0.98)])
 def test_the_shipped_weights_score_what_they_should(mnist, name, bar):
     """2,000 test digits, drawn anew: within the noise of the card's score."""
     found = recipes.evaluate(recipes.get(name), seed=11, size=2000)

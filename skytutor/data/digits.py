@@ -122,6 +122,13 @@ def check_images(images: Tensor) -> Tensor:
     return images
 
 
+def centre_of_mass(images: Tensor) -> Tensor:
+    """Where the ink of images ``(B, H, H)`` lies: ``(B, 2)`` as (column, row), -1..1 from edge to edge, 0 without ink."""
+    images = check_images(images).float()
+    along = (2 * torch.arange(images.shape[1], device=images.device) + 1) / images.shape[1] - 1
+    return torch.stack([images.sum(1) @ along, images.sum(2) @ along], 1) / images.sum((1, 2)).clamp(min=1e-12)[:, None]
+
+
 def _frame(lon: float, lat: float) -> Tensor:
     """Rows: west, south and outward at the digit's centre; columns and rows of an image grow that way."""
     a, b = math.radians(lon), math.radians(lat)
