@@ -9,8 +9,6 @@ Shapes: maps ``(..., P)`` with P = 12 nside**2 pixels, a_lm ``(..., A)`` with A 
 healpy's packing (`skytutor.sht.packing`). With spin 2 the axis before the last holds Q, U or E, B.
 """
 
-from functools import lru_cache
-
 import torch
 from torch import Tensor, nn
 
@@ -114,6 +112,10 @@ class Harmonics(nn.Module):
             return maps
         return maps[..., order_table(self.nside, source=source, target=target).to(maps.device)]
 
+    def pixel_weights(self) -> Tensor:
+        """Ring weights ``(P,)`` of every pixel, in this order; their mean is 1."""
+        return self._turn_order(self.weights, "ring", self.order)
+
     def alm2map(self, alms: Tensor) -> Tensor:
         """Maps ``(..., [2,] P)`` of coefficients ``(..., [2,] A)``; the imaginary parts of m = 0 do not count."""
         check_alms(alms, lmax=self.lmax, spin=self.spin, finite=not torch.compiler.is_compiling())
@@ -160,37 +162,3 @@ def _same(name: str, tensor: Tensor, dtype: torch.dtype) -> None:
 
 def _pixel_weights(nside: int) -> Tensor:
     return ring_weights(nside)[torch.repeat_interleave(rings(nside).count)]
-
-
-@lru_cache(maxsize=8)
-def _kept(nside: int, lmax: int, spin: int, order: str, dtype: torch.dtype, backend: str | None, device: torch.device):
-    return Harmonics(nside, lmax, spin=spin, order=order, dtype=dtype, backend=backend).to(device)
-
-
-def alm2map(
-    alms: Tensor, *, nside: int, lmax: int, spin: int = 0, order: str = "ring", backend: str | None = None
-) -> Tensor:
-    """Maps ``(..., [2,] P)`` of coefficients ``(..., [2,] A)``: `Harmonics.alm2map`, tables kept for the last eight settings.
-
-    Example:
-        >>> alm2map(torch.ones(6, dtype=torch.complex128), nside=1, lmax=2).shape
-        torch.Size([12])
-    """
-    check_alms(alms, lmax=check_lmax(lmax, nside), spin=check_spin(spin))
-    real = torch.float64 if alms.dtype == torch.complex128 else torch.float32
-    return _kept(nside, lmax, spin, order, real, backend, alms.device).alm2map(alms)
-
-
-def map2alm(
-    maps: Tensor, *, nside: int, lmax: int, spin: int = 0, order: str = "ring", iterations: int = 0,
-    weights: str | None = "ring", backend: str | None = None,
-) -> Tensor:  # fmt: skip
-    """Coefficients ``(..., [2,] A)`` of maps ``(..., [2,] P)``: `Harmonics.map2alm`, tables kept likewise.
-
-    Example:
-        >>> map2alm(torch.ones(12), nside=1, lmax=2)[0]
-        tensor(3.5449+0.j)
-    """
-    check_maps(maps, nside=nside, order=check_order(order, allowed=("ring", "nested")))
-    found = _kept(nside, check_lmax(lmax, nside), check_spin(spin), order, maps.dtype, backend, maps.device)
-    return found.map2alm(maps, iterations=iterations, weights=weights)
