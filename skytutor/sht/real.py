@@ -14,6 +14,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor, nn
 
+from skytutor.healpix import pixel_area
 from skytutor.sht.packing import check_lmax, degrees
 from skytutor.sht.transforms import Harmonics
 
@@ -96,7 +97,7 @@ class RealHarmonics(nn.Module):
         unit = to_complex(torch.eye((self.lmax + 1) ** 2, dtype=torch.float64))  # (K, A)
         rows = sky.alm2map(torch.stack([unit, torch.zeros_like(unit)], 1) if self.spin else unit)
         # A column for each pixel of one map: what the quadrature makes of it is the weighted transpose.
-        weight = sky.pixel_weights() * 4 * math.pi / (12 * self.nside**2)
+        weight = sky.pixel_weights() * pixel_area(self.nside)
         return rows.flatten(1).to(dtype), (rows * weight).flatten(1).T.contiguous().to(dtype)
 
     def synthesis(self, coefs: Tensor) -> Tensor:
@@ -121,6 +122,16 @@ class RealHarmonics(nn.Module):
         q, u = maps.unbind(-2)
         turned = torch.stack([q, u, u, -q], -2).unflatten(-2, (2, 2))  # (..., E and B, 2, P)
         return turned.flatten(-2) @ self.weighted
+
+    def adjoint(self, maps: Tensor) -> Tensor:
+        """Scalar products ``(..., [2,] K)`` of maps with the harmonics: the transpose of `synthesis`, no weights, no area."""
+        self._check("maps", maps, maps.shape[-1] == 12 * self.nside**2)
+        if self.sums is not None:
+            return to_real(self.sums.map2alm(maps, weights=None), lmax=self.lmax) / pixel_area(self.nside)
+        if not self.spin:
+            return maps @ self.harmonics.T
+        q, u = maps.unbind(-2)
+        return torch.stack([q, u, u, -q], -2).unflatten(-2, (2, 2)).flatten(-2) @ self.harmonics.T
 
     def _check(self, name: str, tensor: Tensor, fits: bool) -> None:
         parts = tensor.dim() > 1 and tensor.shape[-2] == 2
