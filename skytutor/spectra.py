@@ -1,0 +1,239 @@
+"""Angular power spectra: measured on coefficients and masked maps, and drawn as Gaussian skies.
+
+    C_l^XY = sum_m X_lm conj(Y_lm) / (2 l + 1)
+
+Spectra are C_l, not D_l = l (l + 1) C_l / (2 pi), from l = 0 on, in the square of the map's unit. They go by name, "TT"
+to "TB": in a plain list of six, programs mean different orders, and a wrong one still draws a plausible sky.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from skytutor.healpix import check_maps, check_order, nside_to_npix
+from skytutor.healpix.checks import as_integer
+from skytutor.sht import alm2map, check_alms, check_lmax, count, degrees, map2alm
+from skytutor.sht.transforms import check_spin
+
+NAMES = ("TT", "EE", "BB", "TE", "EB", "TB")
+_ROUNDING = 1e-6  # how far a correlation may pass 1: spectra come in single precision too
+
+
+def alm2cl(alms: Tensor, other: Tensor | None = None, *, lmax: int) -> Tensor:
+    """Measure the power spectrum of coefficients, or the cross-spectrum of two sets; differentiable.
+
+    Arguments:
+        alms: ``(..., A)`` complex, any number of axes before; the imaginary parts of m = 0 do not count.
+        other: the second set, of the same lmax; its leading axes broadcast.
+
+    Returns:
+        ``(..., lmax + 1)`` real, in the precision of `alms`.
+
+    Raises:
+        TypeError, ValueError: bad arguments, named.
+
+    Example:
+        >>> alm2cl(torch.ones(6, dtype=torch.complex64), lmax=2)
+        tensor([1., 1., 1.])
+    """
+    a = check_alms(alms, lmax=_degree(lmax))
+    b = a if other is None else check_alms(other, lmax=lmax, name="other")
+    l, m = (t.to(a.device) for t in degrees(lmax))
+    weight = torch.stack([2.0 - (m == 0).double(), 2.0 * (m > 0)], -1) / (2 * l[:, None] + 1)  # (A, 2)
+    power = (torch.view_as_real(a) * torch.view_as_real(b) * weight.to(a.real)).sum(-1)  # (..., A)
+    return power.new_zeros(*power.shape[:-1], lmax + 1).index_add(-1, l, power)
+
+
+def check_mask(mask: Tensor, *, nside: int) -> Tensor:
+    """Return `mask` ``(P,)``, 0 (hidden) to 1 (seen), bool or floating.
+
+    Raises:
+        TypeError: not such a tensor. ValueError: another size, NaN, outside 0..1, or nothing seen.
+
+    Example:
+        >>> check_mask(torch.ones(12), nside=1).shape
+        torch.Size([12])
+    """
+    npix = nside_to_npix(nside)
+    if not isinstance(mask, Tensor) or not (mask.is_floating_point() or mask.dtype == torch.bool):
+        kind = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
+        raise TypeError(f"mask must be a floating or bool torch tensor, got {kind}")
+    if tuple(mask.shape) != (npix,):
+        raise ValueError(f"mask must be ({npix},) for nside {nside}, got shape {tuple(mask.shape)}")
+    if not bool(torch.isfinite(mask).all()):
+        raise ValueError("mask holds NaN or infinite values; it must lie in 0..1")
+    if float(mask.min()) < 0 or float(mask.max()) > 1:
+        raise ValueError(f"mask must lie in 0..1, got {float(mask.min())}..{float(mask.max())}")
+    if not bool(mask.any()):
+        raise ValueError("mask is 0 everywhere: nothing is seen; at least one pixel must be above 0")
+    return mask
+
+
+def pseudo_cl(
+    maps: Tensor, mask: Tensor, *, nside: int, lmax: int, spin: int = 0, order: str = "ring"
+) -> Tensor | dict[str, Tensor]:
+    """Measure the spectra of masked maps, ``C_l(mask * map) / mean(mask**2)`` [1]_, with ring weights; differentiable.
+
+    The divisor (f_sky times w_2) makes up for the power that is hidden. The mixing of degrees, and of E and B, is left in.
+
+    Arguments:
+        maps: ``(..., P)``, or ``(..., 2, P)``, Q and U, with spin 2; where the mask is 0 they may hold anything.
+        mask: ``(P,)`` in 0..1, in the order of the maps.
+
+    Returns:
+        ``(..., lmax + 1)``; with spin 2 a dict of three of them: "EE", "BB", "EB".
+
+    Raises:
+        TypeError, ValueError: bad arguments, named.
+
+    Example:
+        >>> pseudo_cl(torch.ones(12), torch.ones(12), nside=1, lmax=2)
+        tensor([1.2566e+01, ...])
+
+    .. [1] E. Hivon et al., 2002, ApJ 567, 2.
+    """
+    seen = check_mask(mask, nside=nside).to(check_maps(maps, nside=nside, order=order, finite=False))
+    maps = torch.where(seen > 0, maps, 0) * seen  # first the choice: NaN * 0 is NaN
+    alms = map2alm(maps, nside=nside, lmax=lmax, spin=check_spin(spin), order=order)
+    norm = seen.double().square().mean().item()
+    if not spin:
+        return alm2cl(alms, lmax=lmax) / norm
+    e, b = alms.unbind(-2)
+    pairs = {"EE": (e, e), "BB": (b, b), "EB": (e, b)}
+    return {name: alm2cl(*pair, lmax=lmax) / norm for name, pair in pairs.items()}
+
+
+def check_spectra(spectra: Mapping[str, Tensor], *, lmax: int) -> dict[str, Tensor]:
+    """Return spectra as float64 ``(lmax + 1,)`` by name, cut at lmax, if a Gaussian sky can have them.
+
+    E and B start at l = 2: what their spectra hold below is set to 0.
+
+    Arguments:
+        spectra: some of TT, EE, BB, TE, EB, TB, each ``(L,)``, L at least lmax + 1: tensors, arrays or lists.
+
+    Raises:
+        TypeError: no dict.
+        ValueError: an unknown name, no spectrum, too short, NaN or infinite, an auto-spectrum below 0, a cross-spectrum
+            without both auto-spectra or too large for them; it names the spectrum and the first such l.
+
+    Example:
+        >>> check_spectra({"TT": [1.0, 1.0], "EE": [0.0, 0.0], "TE": [0.0, 0.5]}, lmax=1)["TE"]
+        tensor([0., 0.], dtype=torch.float64)
+    """
+    if not isinstance(spectra, Mapping):
+        raise TypeError(
+            f"spectra must be a dict such as {{'TT': ..., 'EE': ...}}, got {type(spectra).__name__}: in a bare array the "
+            "order can be mistaken (TT, EE, BB, TE or TT, TE, EE, BB), and the sky would look right and be wrong"
+        )
+    if not spectra or not set(spectra) <= set(NAMES):
+        raise ValueError(f"spectra must have names out of {', '.join(NAMES)}, got {sorted(map(str, spectra)) or 'none'}")
+    out = {name: _check_spectrum(name, spectra[name], _degree(lmax)) for name in NAMES if name in spectra}
+    for name in out.keys() - {"TT", "EE", "BB"}:
+        if missing := [2 * x for x in name if 2 * x not in out]:
+            raise ValueError(f"spectra: {name} needs the auto-spectra of both fields; {' and '.join(missing)} missing")
+    _root(out, _fields(out))
+    return out
+
+
+def _check_spectrum(name: str, values: Tensor, lmax: int) -> Tensor:
+    cl = torch.as_tensor(values, dtype=torch.float64, device="cpu").detach()
+    if cl.dim() != 1 or len(cl) <= lmax:
+        raise ValueError(f"spectra: {name} must be (L,), L at least {lmax + 1} (lmax + 1), got shape {tuple(cl.shape)}")
+    cl = cl[: lmax + 1].clone()
+    _refuse(name, ~torch.isfinite(cl), "is NaN or infinite", cl)
+    if name[0] == name[1]:
+        _refuse(name, cl < 0, "is negative, and an auto-spectrum cannot be", cl)
+    if name != "TT":
+        cl[:2] = 0
+    return cl
+
+
+def _refuse(name: str, wrong: Tensor, why: str, values: Tensor) -> None:
+    if bool(wrong.any()):
+        l = int(wrong.nonzero()[0, 0])
+        raise ValueError(f"spectra: {name} {why}, first at l = {l}: {float(values[l]):g}")
+
+
+def _fields(spectra: Mapping[str, Tensor]) -> str:
+    return "".join(x for x in "TEB" if 2 * x in spectra)
+
+
+def _root(spectra: Mapping[str, Tensor], fields: str) -> Tensor:
+    """Symmetric roots ``(lmax + 1, n, n)`` of the fields' covariance matrices; zeros on a diagonal do no harm."""
+    none = torch.zeros_like(spectra[2 * fields[0]])
+    scale = torch.stack([spectra[2 * x].sqrt() for x in fields], -1)  # (lmax + 1, n)
+    rows = [torch.stack([spectra.get(x + y, spectra.get(y + x, none)) for y in fields], -1) for x in fields]
+    over = torch.where(scale > 0, scale, 1.0)
+    matrix = torch.stack(rows, -2) / over[:, :, None] / over[:, None]  # correlations, (lmax + 1, n, n)
+    for i, j in torch.combinations(torch.arange(len(fields))).tolist():
+        room = torch.where((scale[:, i] > 0) & (scale[:, j] > 0), 1.0 + _ROUNDING, 0.0)
+        why = "is larger than its auto-spectra allow, as a correlation"
+        _refuse(fields[i] + fields[j], matrix[:, i, j].abs() > room, why, matrix[:, i, j])
+    values, vectors = torch.linalg.eigh(matrix)
+    crosses = ", ".join(name for name in NAMES[3:] if name in spectra)
+    _refuse(crosses, values[:, 0] < -_ROUNDING, "contradict one another: an eigenvalue is negative", values[:, 0])
+    return scale[:, :, None] * (vectors * values.clamp(min=0).sqrt()[:, None]) @ vectors.mT
+
+
+def gaussian_alms(
+    spectra: Mapping[str, Tensor], *, lmax: int, size: tuple[int, ...] = (), generator: torch.Generator | None = None,
+    dtype: torch.dtype = torch.float64,
+) -> dict[str, Tensor]:  # fmt: skip
+    """Draw coefficients of correlated Gaussian fields, ``a_lm = root(C_l) n_lm``, n_lm of variance 1.
+
+    Arguments:
+        spectra: as in `check_spectra`; a cross-spectrum that is not named is 0.
+        size: leading axes, one draw each.
+        generator: of the random numbers, which are drawn on its device; None is torch's own, on the CPU.
+        dtype: torch.float64 or torch.float32; the coefficients are complex128 or complex64.
+
+    Returns:
+        "T", "E", "B", those that the spectra name: ``(*size, A)``. E and B are 0 below l = 2, m = 0 is real.
+
+    Raises:
+        TypeError, ValueError: bad arguments, named.
+
+    Example:
+        >>> gaussian_alms({"EE": torch.ones(9), "BB": torch.zeros(9)}, lmax=8, size=(3,))["E"].shape
+        torch.Size([3, 45])
+    """
+    checked = check_spectra(spectra, lmax=lmax)
+    if dtype not in (torch.float32, torch.float64):
+        raise TypeError(f"dtype must be torch.float32 or torch.float64, got {dtype}")
+    if not isinstance(size, tuple) or any(as_integer("size", n) < 1 for n in size):
+        raise ValueError(f"size must be a tuple of positive integers, got {size!r}")
+    fields, (l, m), device = _fields(checked), degrees(lmax), generator.device if generator else "cpu"
+    root = _root(checked, fields)[l].to(device, dtype)  # (A, n, n)
+    spread = torch.stack([1.0 - (1 - 0.5**0.5) * (m > 0).double(), 0.5**0.5 * (m > 0)], -1).to(device, dtype)  # (A, 2)
+    noise = torch.randn(*size, len(fields), count(lmax), 2, generator=generator, dtype=dtype, device=device) * spread
+    drawn = torch.view_as_complex(torch.einsum("aij,...jac->...iac", root, noise).contiguous())
+    return dict(zip(fields, drawn.unbind(-2), strict=True))
+
+
+def gaussian_maps(
+    spectra: Mapping[str, Tensor], *, nside: int, lmax: int, order: str = "ring", size: tuple[int, ...] = (),
+    generator: torch.Generator | None = None, dtype: torch.dtype = torch.float64,
+) -> dict[str, Tensor]:  # fmt: skip
+    """Draw maps of correlated Gaussian fields: `gaussian_alms` on pixels, no beam and no pixel window.
+
+    Returns:
+        "T": ``(*size, P)`` and "QU": ``(*size, 2, P)``, those that the spectra name, in the square root of their unit.
+
+    Example:
+        >>> gaussian_maps({"TT": torch.ones(9), "EE": torch.ones(9)}, nside=4, lmax=8)["QU"].shape
+        torch.Size([2, 192])
+    """
+    how = {"nside": nside, "lmax": check_lmax(lmax, nside), "order": check_order(order, allowed=("ring", "nested"))}
+    alms = gaussian_alms(spectra, lmax=lmax, size=size, generator=generator, dtype=dtype)
+    out = {"T": alm2map(alms["T"], **how)} if "T" in alms else {}
+    if "E" in alms or "B" in alms:
+        none = torch.zeros_like(next(iter(alms.values())))
+        out["QU"] = alm2map(torch.stack([alms.get("E", none), alms.get("B", none)], -2), spin=2, **how)
+    return out
+
+
+def _degree(lmax: int) -> int:
+    if as_integer("lmax", lmax) < 0:
+        raise ValueError(f"lmax must not be negative, got {lmax}")
+    return int(lmax)

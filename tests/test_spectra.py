@@ -1,0 +1,360 @@
+"""skytutor.spectra and skytutor.smoothing: against healpy, measured back from draws, and refused where input is wrong."""
+
+import math
+import os
+import sys
+import time
+
+import healpy as hp
+import numpy as np
+import pytest
+import torch
+from scipy.stats import chi2
+
+from skytutor import smoothing
+from skytutor.sht import alm2map, count, degrees, map2alm
+from skytutor.smoothing import camb_spectra, gaussian_beam, pixel_window, smooth
+from skytutor.spectra import alm2cl, check_mask, check_spectra, gaussian_alms, gaussian_maps, pseudo_cl
+
+NSIDE, LMAX = 16, 40
+
+
+def draw(*lead, lmax=LMAX, seed=0, dtype=torch.complex128):
+    g = torch.Generator().manual_seed(seed)
+    return torch.randn(*lead, count(lmax), generator=g, dtype=torch.complex128).to(dtype)
+
+
+def test_spectra_of_coefficients_are_healpys():
+    a, b = draw(2, 3), draw(2, 3, seed=1)
+    auto, cross = alm2cl(a, lmax=LMAX), alm2cl(a, b, lmax=LMAX)
+    assert auto.shape == cross.shape == (2, 3, LMAX + 1)
+    np.testing.assert_allclose(auto[1, 2].numpy(), hp.alm2cl(a[1, 2].numpy()), rtol=1e-13)
+    np.testing.assert_allclose(cross[1, 2].numpy(), hp.alm2cl(a[1, 2].numpy(), b[1, 2].numpy()), rtol=1e-11, atol=1e-14)
+    torch.testing.assert_close(alm2cl(a, b[0, 0], lmax=LMAX)[0, 0], cross[0, 0])
+    single = alm2cl(a.to(torch.complex64), lmax=LMAX)
+    assert single.dtype == torch.float32
+    torch.testing.assert_close(single.double(), auto, rtol=1e-6, atol=0)
+
+
+def test_spectra_have_gradients():
+    a, b = draw(2, lmax=4).requires_grad_(), draw(2, lmax=4, seed=1).requires_grad_()
+    assert torch.autograd.gradcheck(lambda x, y: alm2cl(x, y, lmax=4), (a, b))
+    maps = torch.randn(2, 48, dtype=torch.float64, requires_grad=True)
+    mask = torch.linspace(0, 1, 48, dtype=torch.float64)
+    assert torch.autograd.gradcheck(lambda x: pseudo_cl(x, mask, nside=2, lmax=4, spin=2)["EB"], (maps,))
+
+
+def cap():
+    """A cap with a soft edge, RING."""
+    z = torch.from_numpy(hp.pix2vec(NSIDE, np.arange(12 * NSIDE**2))[2])
+    return ((z + 0.2) * 5).clamp(0, 1)
+
+
+def test_masked_maps_give_healpys_spectra():
+    mask, maps = cap(), torch.randn(2, 12 * NSIDE**2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    wanted = hp.anafast((maps[0] * mask).numpy(), lmax=LMAX, iter=0, use_weights=True) / float((mask**2).mean())
+    found = pseudo_cl(maps, mask, nside=NSIDE, lmax=LMAX)
+    assert found.shape == (2, LMAX + 1)
+    np.testing.assert_allclose(found[0].numpy(), wanted, rtol=1e-11)
+    hidden = torch.where(mask > 0, maps, torch.nan)
+    assert torch.equal(pseudo_cl(hidden, mask, nside=NSIDE, lmax=LMAX), found)
+    order = torch.from_numpy(hp.nest2ring(NSIDE, np.arange(12 * NSIDE**2)))
+    nested = pseudo_cl(maps[:, order], mask[order], nside=NSIDE, lmax=LMAX, order="nested")
+    torch.testing.assert_close(nested, found, rtol=1e-13, atol=0)  # the mean of mask**2 sums in another order
+
+
+def test_masked_polarisation_gives_healpys_spectra():
+    mask, maps = cap(), torch.randn(2, 12 * NSIDE**2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    weighed = np.array([np.zeros(12 * NSIDE**2), *(maps * mask).numpy()])
+    wanted = hp.anafast(weighed, lmax=LMAX, iter=0, use_weights=True, pol=True) / float((mask**2).mean())
+    found = pseudo_cl(maps, mask, nside=NSIDE, lmax=LMAX, spin=2)
+    assert list(found) == ["EE", "BB", "EB"]
+    for name, row in (("EE", 1), ("BB", 2), ("EB", 4)):
+        np.testing.assert_allclose(found[name].numpy(), wanted[row], rtol=1e-10, atol=1e-13)
+
+
+def test_a_full_sky_gives_the_plain_spectrum():
+    maps = alm2map(draw(3, lmax=16), nside=NSIDE, lmax=16)
+    found = pseudo_cl(maps, torch.ones(12 * NSIDE**2, dtype=torch.bool), nside=NSIDE, lmax=16)
+    torch.testing.assert_close(found, alm2cl(map2alm(maps, nside=NSIDE, lmax=16), lmax=16), rtol=1e-14, atol=0)
+
+
+def six(lmax):
+    """All six, EB and TB too; EE nearly as large as TE allows at some l."""
+    l = torch.arange(lmax + 1, dtype=torch.float64)
+    tt, ee, bb = 1e3 / (l + 1) ** 2, 1 / (l + 1), 0.3 + 0 * l
+    te, eb, tb = (x * (p * q).sqrt() for x, p, q in ((0.85 * torch.cos(l / 5), tt, ee), (0.2, ee, bb), (-0.3, tt, bb)))
+    return {"TT": tt, "EE": ee, "BB": bb, "TE": te, "EB": eb, "TB": tb}
+
+
+def test_gaussian_fields_have_the_spectra_they_were_drawn_from():
+    """The trap of chapter 3: simulate, measure the spectrum back, compare. Each of the six, at every l."""
+    n, lmax, spectra = 200, 47, six(47)
+    alms = gaussian_alms(spectra, lmax=lmax, size=(n,), generator=torch.Generator().manual_seed(5))
+    assert list(alms) == ["T", "E", "B"] and alms["T"].shape == (n, count(lmax))
+    l, m = degrees(lmax)
+    assert not bool(alms["E"][:, l < 2].any() or alms["B"][:, l < 2].any()) and not bool(alms["T"][:, m == 0].imag.any())
+    spectra = check_spectra(spectra, lmax=lmax)
+    for name, wanted in spectra.items():
+        first = 0 if name == "TT" else 2
+        a, b = name
+        found = alm2cl(alms[a], alms[b], lmax=lmax).mean(0)
+        variance = (spectra[2 * a] * spectra[2 * b] + wanted**2) / (2 * torch.arange(lmax + 1) + 1.0).double() / n
+        pull = ((found - wanted) / variance.sqrt())[first:]
+        p = chi2.sf(float(pull.square().sum()), len(pull))
+        print(f"{name}: largest deviation {float(pull.abs().max()):.2f} sigma, chi-square p = {p:.3f}")
+        assert float(pull.abs().max()) < 4 and 0.01 < p < 0.99, name
+
+
+def test_gaussian_maps_hold_the_coefficients():
+    spectra = six(LMAX)
+    how = {"lmax": LMAX, "size": (2,), "dtype": torch.float32}
+    alms = gaussian_alms(spectra, generator=torch.Generator().manual_seed(0), **how)
+    maps = gaussian_maps(spectra, nside=NSIDE, generator=torch.Generator().manual_seed(0), order="nested", **how)
+    assert maps["T"].dtype == torch.float32 and maps["QU"].shape == (2, 2, 12 * NSIDE**2)
+    wanted = hp.alm2map([alms[x][1].numpy().astype(complex) for x in "TEB"], NSIDE, lmax=LMAX, pol=True)
+    wanted = hp.reorder(wanted, r2n=True)
+    np.testing.assert_allclose(maps["T"][1].numpy(), wanted[0], atol=1e-4)
+    np.testing.assert_allclose(maps["QU"][1].numpy(), wanted[1:], atol=1e-4)
+    assert list(gaussian_maps({"TT": spectra["TT"]}, nside=NSIDE, lmax=8)) == ["T"]
+    only_b = gaussian_maps({"BB": spectra["BB"]}, nside=NSIDE, lmax=8)
+    assert list(only_b) == ["QU"]
+    assert float(pseudo_cl(only_b["QU"], torch.ones(3072), nside=NSIDE, lmax=8, spin=2)["EE"].max()) < 1e-4
+
+
+def test_spectra_on_the_edge_of_what_is_possible():
+    """E a multiple of T, and nothing at all: a Cholesky root would fail."""
+    one = torch.full((9,), 4.0)
+    alms = gaussian_alms({"TT": one, "EE": one / 4, "TE": one / 2, "BB": 0 * one}, lmax=8)
+    l = degrees(8)[0]
+    torch.testing.assert_close(alms["E"][l > 1], alms["T"][l > 1] / 2, rtol=1e-7, atol=1e-7)
+    assert not bool(alms["B"].any())
+    assert not bool(gaussian_alms({"TT": [0.0], "EE": [1.0]}, lmax=0)["E"].any())
+    checked = check_spectra({"TT": one, "EE": one, "TE": one}, lmax=4)
+    assert checked["TE"].tolist() == [0, 0, 4, 4, 4] and checked["TT"].dtype == torch.float64
+
+
+@pytest.mark.parametrize("degrees_wide", [0.0, 1.0, 10.0])
+def test_beams_are_healpys(degrees_wide):
+    wanted = hp.gauss_beam(math.radians(degrees_wide), lmax=64, pol=True)
+    for spin, column in ((0, 0), (2, 1), (2, 2)):
+        found = gaussian_beam(math.radians(degrees_wide), 64, spin=spin).numpy()
+        np.testing.assert_allclose(found, wanted[:, column], rtol=1e-12)
+    a = draw(2)
+    wanted = hp.almxfl(a[1].numpy(), hp.gauss_beam(math.radians(degrees_wide), lmax=LMAX))
+    found = smooth(a, gaussian_beam(math.radians(degrees_wide), 50), lmax=LMAX)
+    np.testing.assert_allclose(found[1].numpy(), wanted, rtol=1e-13)
+    assert smooth(a.to(torch.complex64), torch.ones(41, dtype=torch.float64), lmax=LMAX).dtype == torch.complex64
+
+
+def window_by_force(nside, lmax, cuts, sample=1):
+    """w_l**2 from healpy's children of every pixel, and P_l by recurrence: healpy.pixwin wants to download its file."""
+    total, weights = np.zeros(lmax + 1), 0
+    for face, weight in ((0, 2), (4, 1)):
+        for pixel in range(face * nside**2, (face + 1) * nside**2, sample):
+            inside = np.arange(pixel * cuts**2, (pixel + 1) * cuts**2)
+            v = np.array(hp.pix2vec(nside * cuts, inside, nest=True))
+            cos, weights = v.T @ v, weights + weight
+            before, now = np.ones_like(cos), cos
+            for l in range(lmax + 1):
+                total[l] += before.mean() * weight
+                before, now = now, ((2 * l + 3) * cos * now - (l + 1) * before) / (l + 2)
+    return total / weights
+
+
+@pytest.mark.parametrize(("nside", "cuts"), [(1, 32), (2, 32), (4, 16), (16, 8)])
+def test_pixel_windows_are_those_of_finer_and_finer_pixels(nside, cuts):
+    """The error of C x C points is a series in C**-2: two extrapolations leave C**-6."""
+    lmax = 3 * nside - 1
+    a, b, c = (window_by_force(nside, lmax, cuts // part) for part in (4, 2, 1))
+    wanted = np.sqrt((16 * (4 * c - b) / 3 - (4 * b - a) / 3) / 15)
+    error = np.abs(pixel_window(nside, lmax).numpy() / wanted - 1).max()
+    print(f"nside {nside}: {error:.1e}")
+    assert error < (5e-5 if nside == 16 else 2e-6)
+
+
+def test_pixel_windows_at_high_resolution():
+    """Above nside 64 extrapolated: against all pixels of nside 128, and quick at nside 64."""
+    start = time.perf_counter()
+    low = pixel_window(64, 191)
+    assert time.perf_counter() - start < 5, "half a second on an idle core"
+    smoothing._all_moments.cache_clear()
+    wanted = smoothing._sum(smoothing._all_moments(128), 128, 383)
+    error = float((pixel_window(128, 383) / wanted - 1).abs().max())
+    print(f"nside 128: {error:.1e}")
+    assert error < 1e-5
+    assert float((pixel_window(2**20, 100) - 1).abs().max()) < 1e-8, "pixels too small to matter"
+    low[0] = 7
+    assert float(pixel_window(64, 191)[0]) == 1, "a kept window must not be the caller's to change"
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    pytest.importorskip("camb")
+    folder = tmp_path_factory.mktemp("camb") / "deep"
+    return folder, camb_spectra(lmax=47, tau=0.06, r=0.01, cache=folder)
+
+
+def test_camb_spectra_are_cambs(kept):
+    import camb
+
+    found = kept[1]
+    setting = camb.set_params(
+        H0=67.4, ombh2=0.0224, omch2=0.120, As=2.1e-9, ns=0.965, tau=0.06, r=0.01, WantTensors=True, lmax=500
+    )
+    wanted = camb.get_results(setting).get_cmb_power_spectra(setting, CMB_unit="muK", raw_cl=True)["total"]
+    for k, name in enumerate(("TT", "EE", "BB", "TE")):
+        assert found[name].dtype == torch.float64 and found[name].shape == (48,)
+        np.testing.assert_allclose(found[name].numpy(), wanted[:48, k], rtol=1e-6)
+    assert float(found["TT"][2]) == pytest.approx(1080, rel=0.05), "C_l in muK**2, not D_l"
+    assert set(check_spectra(found, lmax=47)) == {"TT", "EE", "BB", "TE"}
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """Stand in for CAMB's run, and count."""
+    pytest.importorskip("camb")
+    runs = []
+
+    def run(parameters, lensed):
+        runs.append({**parameters, "lensed": lensed})
+        return np.random.default_rng(0).random((parameters["lmax"] + 1, 4))
+
+    monkeypatch.setattr(smoothing, "_run_camb", run)
+    return runs
+
+
+def test_kept_spectra_are_read_again(kept, counted):
+    start = time.perf_counter()
+    again = camb_spectra(lmax=47, tau=0.06, r=0.01, cache=kept[0])
+    assert time.perf_counter() - start < 0.5 and not counted
+    assert all(torch.equal(again[name], kept[1][name]) for name in kept[1])
+    assert camb_spectra(lmax=100, tau=0.06, r=0.01, cache=kept[0])["TT"].shape == (101,) and not counted
+    assert [f.suffix for f in kept[0].iterdir()] == [".npz"], "nothing but the file"
+
+
+def test_other_parameters_are_another_file(counted, tmp_path):
+    for change in ({}, {"tau": 0.07}, {"lensed": False}, {"lmax": 501}, {"r": 0.1}, {"H0": 70}):
+        camb_spectra(**{"lmax": 8, "tau": 0.06, "cache": tmp_path, **change})
+    assert len(counted) == len(list(tmp_path.iterdir())) == 6
+    assert [run["lmax"] for run in counted] == [500, 500, 500, 501, 500, 500]
+
+
+@pytest.mark.parametrize("damage", [b"", b"PK\x03\x04", "half", "flip"])
+def test_a_damaged_file_is_made_anew(counted, tmp_path, damage):
+    first = camb_spectra(lmax=8, tau=0.06, cache=tmp_path)
+    (file,) = tmp_path.iterdir()
+    whole = file.read_bytes()
+    flipped = whole[:5000] + bytes([whole[5000] ^ 1]) + whole[5001:]
+    file.write_bytes({"half": whole[: len(whole) // 2], "flip": flipped}.get(damage, damage))
+    again = camb_spectra(lmax=8, tau=0.06, cache=tmp_path)
+    assert len(counted) == 2 and torch.equal(again["TT"], first["TT"])
+    assert camb_spectra(lmax=8, tau=0.06, cache=tmp_path) and len(counted) == 2, "repaired"
+
+
+def test_a_folder_that_cannot_be_written(counted, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("no folder")
+    assert camb_spectra(lmax=8, tau=0.06, cache=tmp_path / "file" / "deep")["TT"].shape == (9,)
+    closed = tmp_path / "closed"
+    closed.mkdir()
+    closed.chmod(0o500)
+    assert camb_spectra(lmax=8, tau=0.06, cache=closed)["TT"].shape == (9,)
+    monkeypatch.setenv("SKYTUTOR_CACHE", str(tmp_path / "own"))
+    camb_spectra(lmax=8, tau=0.06)
+    assert len(list((tmp_path / "own").iterdir())) == 1
+
+
+def test_a_write_that_fails_leaves_nothing(counted, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    assert camb_spectra(lmax=8, tau=0.06, cache=tmp_path)["TT"].shape == (9,)
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_camb(monkeypatch):
+    monkeypatch.setitem(sys.modules, "camb", None)
+    with pytest.raises(ImportError, match="pip install camb"):
+        camb_spectra(lmax=8, tau=0.06)
+
+
+@pytest.mark.parametrize("name", ["tau", "r", "H0", "ombh2", "omch2", "As", "ns"])
+@pytest.mark.parametrize("value", [-0.1, math.nan, math.inf])
+def test_bad_parameters(name, value):
+    with pytest.raises(ValueError, match=f"{name} must be.*{value}"):
+        camb_spectra(**{"lmax": 8, "tau": 0.06, name: value})
+
+
+ONE, ALMS = torch.ones(5), torch.zeros(15, dtype=torch.complex64)
+BENT = torch.tensor([1.0, 1.0, 1.0, 1.1, 1.2])
+THREE = {"TT": ONE, "EE": ONE, "BB": ONE}
+
+
+@pytest.mark.parametrize(("spectra", "error", "says"), [
+    (torch.ones(4, 5), TypeError, "spectra must be a dict.*got Tensor.*order can be mistaken"),
+    ([ONE, ONE], TypeError, "spectra must be a dict.*got list"),
+    ({}, ValueError, "names out of TT.*none"),
+    ({"TT": ONE, "ET": ONE}, ValueError, "names out of TT.*ET"),
+    ({"TT": -ONE}, ValueError, "TT is negative.*l = 0: -1"),
+    ({"EE": 1.05 - BENT}, ValueError, "EE is negative.*l = 3: -0.05"),
+    ({"TT": ONE, "BB": ONE * torch.nan}, ValueError, "BB is NaN.*l = 0"),
+    ({"TT": ONE / 0}, ValueError, "TT is NaN or infinite.*l = 0: inf"),
+    ({"TT": ONE[:4]}, ValueError, r"TT must be \(L,\).*5 .*\(4,\)"),
+    ({"TT": torch.ones(2, 5)}, ValueError, r"TT must be \(L,\).*\(2, 5\)"),
+    ({"TT": ONE, "TE": ONE}, ValueError, "TE needs.*EE missing"),
+    ({"EB": ONE}, ValueError, "EB needs.*EE and BB missing"),
+    ({"TT": ONE, "EE": ONE, "TE": BENT}, ValueError, "TE is larger.*l = 3"),
+    ({"TT": ONE, "BB": 0 * ONE, "TB": ONE / 9}, ValueError, "TB is larger.*l = 2"),
+    ({**THREE, "TE": 0.9 * ONE, "EB": 0.9 * ONE, "TB": -0.9 * ONE}, ValueError, "TE, EB, TB contradict.*l = 2"),
+])  # fmt: skip
+def test_bad_spectra(spectra, error, says):
+    for call in (check_spectra, gaussian_alms):
+        with pytest.raises(error, match=says):
+            call(spectra, lmax=4)
+
+
+MAPS = torch.zeros(48)
+NAN = torch.where(torch.arange(48) == 3, torch.nan, 1.0)
+
+
+@pytest.mark.parametrize(("call", "error", "says"), [
+    (lambda: alm2cl(ALMS, lmax=-1), ValueError, "lmax.*-1"),
+    (lambda: alm2cl(ALMS, lmax=5), ValueError, r"alms.*\(21,\).*\(15,\)"),
+    (lambda: alm2cl(ALMS, ALMS[:6], lmax=4), ValueError, r"other.*\(15,\).*\(6,\)"),
+    (lambda: alm2cl(ALMS.real, lmax=4), TypeError, "alms.*complex.*float32"),
+    (lambda: check_mask(np.ones(48), nside=2), TypeError, "mask.*ndarray"),
+    (lambda: check_mask(ALMS, nside=2), TypeError, "mask.*complex64"),
+    (lambda: check_mask(torch.ones(47), nside=2), ValueError, r"mask.*\(48,\).*\(47,\)"),
+    (lambda: check_mask(torch.ones(2, 48), nside=2), ValueError, r"mask.*\(48,\).*\(2, 48\)"),
+    (lambda: check_mask(MAPS, nside=2), ValueError, "mask is 0 everywhere"),
+    (lambda: check_mask(NAN, nside=2), ValueError, "mask holds NaN"),
+    (lambda: check_mask(MAPS - 0.5, nside=2), ValueError, r"mask must lie in 0\.\.1.*-0.5"),
+    (lambda: check_mask(MAPS + 2, nside=2), ValueError, r"mask must lie in 0\.\.1.*2.0"),
+    (lambda: pseudo_cl(MAPS, MAPS, nside=2, lmax=4), ValueError, "mask is 0"),
+    (lambda: pseudo_cl(NAN, MAPS + 1, nside=2, lmax=4), ValueError, "maps.*1 NaN"),
+    (lambda: pseudo_cl(MAPS[:9], MAPS + 1, nside=2, lmax=4), ValueError, r"maps.*\(48,\).*\(9,\)"),
+    (lambda: pseudo_cl(MAPS, MAPS + 1, nside=2, lmax=4, spin=1), ValueError, "spin.*1"),
+    (lambda: pseudo_cl(MAPS, MAPS + 1, nside=2, lmax=4, spin=2), ValueError, r"maps.*2, P"),
+    (lambda: pseudo_cl(MAPS, MAPS + 1, nside=2, lmax=6), ValueError, r"lmax.*0\.\.5.*6"),
+    (lambda: pseudo_cl(MAPS, MAPS + 1, nside=2, lmax=4, order="nest"), ValueError, "order.*'nest'"),
+    (lambda: gaussian_alms({"TT": ONE}, lmax=4, size=(0,)), ValueError, r"size.*\(0,\)"),
+    (lambda: gaussian_alms({"TT": ONE}, lmax=4, size=3), ValueError, "size.*3"),
+    (lambda: gaussian_alms({"TT": ONE}, lmax=4, dtype=torch.float16), TypeError, "dtype.*float16"),
+    (lambda: gaussian_maps({"TT": ONE}, nside=1, lmax=4), ValueError, r"lmax.*0\.\.2.*4"),
+    (lambda: gaussian_maps({"TT": ONE}, nside=2, lmax=4, order="face"), ValueError, "order.*'face'"),
+    (lambda: gaussian_beam(10.0, 8), ValueError, "fwhm.*radians.*10.0"),
+    (lambda: gaussian_beam(math.nan, 8), ValueError, "fwhm.*nan"),
+    (lambda: gaussian_beam(0.1, 8, spin=1), ValueError, "spin.*1"),
+    (lambda: gaussian_beam(0.1, 2.5), TypeError, "lmax.*2.5"),
+    (lambda: smooth(ALMS, ONE[:4], lmax=4), ValueError, r"window.*5 .*\(4,\)"),
+    (lambda: smooth(ALMS, [1.0] * 5, lmax=4), TypeError, "window.*list"),
+    (lambda: smooth(ALMS, ONE * torch.nan, lmax=4), ValueError, "window.*NaN"),
+    (lambda: smooth(ALMS, ONE, lmax=3), ValueError, "alms"),
+    (lambda: pixel_window(3, 4), ValueError, "nside.*3"),
+    (lambda: pixel_window(4, 17), ValueError, r"lmax.*0\.\.16.*17"),
+    (lambda: camb_spectra(lmax=-1, tau=0.06), ValueError, "lmax.*-1"),
+])  # fmt: skip
+def test_bad_input(call, error, says):
+    with pytest.raises(error, match=says):
+        call()
