@@ -9,7 +9,7 @@ READY := $(VENV)/.ready
 # Named in the first installation, alone: any other package would draw a CUDA build of several GB. Equal to requirements.txt (a test says so).
 TORCH := torch==2.13.0
 
-NOTEBOOKS := $(wildcard book/chapters/*.ipynb)
+NOTEBOOKS := $(wildcard book/chapters/*.ipynb) $(wildcard book/appendices/*.ipynb)
 CORES := $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 WORKERS ?= 2
 # Tests side by side must not each start a thread a core.
@@ -50,7 +50,7 @@ $(READY): requirements.txt pyproject.toml
 	@touch $@
 
 book: $(READY)
-	@echo "== building the book ($(words $(NOTEBOOKS)) chapters)"
+	@echo "== building the book ($(words $(NOTEBOOKS)) notebooks)"
 	@$(JUPYTER_BOOK) --path-output .
 	@echo
 	@echo "== data used"

@@ -165,9 +165,10 @@ def words(text: str) -> Iterator[str]:
 # --- whole pages --------------------------------------------------------------------------------------------------------------
 
 
-def lint_notebook(notebook) -> list[str]:
-    """Everything about a chapter."""
-    faults = [f for rule in (clean, metadata, code, figures, order, length) for f in rule(notebook)]
+def lint_notebook(notebook, *, appendix: bool = False) -> list[str]:
+    """Everything about a chapter; an appendix may have sections and a length of its own."""
+    rules = (clean, metadata, code, figures) if appendix else (clean, metadata, code, figures, order, length)
+    faults = [f for rule in rules for f in rule(notebook)]
     texts = [(f"cell {k}", c.source) for k, c in enumerate(notebook.cells) if c.cell_type == "markdown"]
     faults += [f"{place}: {fault}" for place, text in texts for fault in words(text)]
     sources = [c.source for c in notebook.cells if c.cell_type == "code"]

@@ -12,6 +12,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 ROOT = Path(__file__).resolve().parents[2]
 BOOK = ROOT / "book"
 CHAPTERS = sorted(BOOK.glob("chapters/*.ipynb"))
+APPENDICES = sorted(BOOK.glob("appendices/*.ipynb"))
 PAGES = sorted(BOOK.glob("*.md"))
 
 
@@ -25,13 +26,19 @@ def test_chapter_follows_the_house_rules(path):
     assert not faults, "\n" + report(path, faults)
 
 
+@pytest.mark.parametrize("path", APPENDICES, ids=lambda p: p.stem)
+def test_appendix_follows_the_house_rules(path):
+    faults = booklint.lint_notebook(booklint.read(path), appendix=True)
+    assert not faults, "\n" + report(path, faults)
+
+
 @pytest.mark.parametrize("path", PAGES, ids=lambda p: p.stem)
 def test_page_follows_the_house_rules(path):
     faults = booklint.lint_page(booklint.read(path))
     assert not faults, "\n" + report(path, faults)
 
 
-@pytest.mark.parametrize("path", CHAPTERS, ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", [*CHAPTERS, *APPENDICES], ids=lambda p: p.stem)
 def test_addresses_in_a_chapter_agree_with_the_settings(path):
     url = yaml.safe_load((ROOT / "_config.yml").read_text())["repository"]["url"]
     text = "\n".join(c.source for c in booklint.read(path).cells)
@@ -50,7 +57,7 @@ def test_contents_and_pages_agree():
                 yield from files(value)
 
     listed = set(files(yaml.safe_load((ROOT / "_toc.yml").read_text())))
-    there = {p.relative_to(BOOK).with_suffix("").as_posix() for p in [*PAGES, *CHAPTERS]}
+    there = {p.relative_to(BOOK).with_suffix("").as_posix() for p in [*PAGES, *CHAPTERS, *APPENDICES]}
     assert listed == there
 
 
