@@ -15,7 +15,8 @@ from skytutor.sht import legendre
 from skytutor.sht.packing import position
 from skytutor.sht.rings import RingFourier
 
-_GROUPS = 16  # chunks of m; a table is padded to its chunk's longest column, so more chunks waste less
+_GROUPS = 8  # chunks of m; a table is padded to its chunk's longest column, so more chunks waste less
+_FAINT = 1e-30  # rings near the pole, where a chunk's harmonics are all fainter, are left out
 
 
 class Legendre(nn.Module):
@@ -29,42 +30,44 @@ class Legendre(nn.Module):
             both = [(a + b) / 2 for a, b in zip(up, down, strict=True)] + [(a - b) / 2 for a, b in zip(up, down, strict=True)]
         else:
             both = legendre.tables(nside, lmax, first=first, last=last, spin=0)
+        seen = torch.stack([table.abs().amax((0, 1)) for table in both]).amax(0) > _FAINT
+        self.skip = int(seen.long().argmax())  # rings
+        self.north, self.south = slice(self.skip, 2 * nside), slice(2 * nside, 4 * nside - 1 - self.skip)
         for name, table in zip(("even", "odd", "even2", "odd2"), both, strict=False):
-            self.register_buffer(name, table.to(dtype), persistent=False)
+            self.register_buffer(name, table[..., self.skip :].to(dtype, copy=True), persistent=False)
         m, k = torch.arange(first, last)[:, None], torch.arange(both[0].shape[1])
-        for name, l in (("at_even", m + 2 * k), ("at_odd", m + 2 * k + 1)):
-            at = torch.where(l <= lmax, position(l.clamp(max=lmax), m, lmax=lmax), -1)
-            self.register_buffer(name, at, persistent=False)
+        for name, l in (("even", m + 2 * k), ("odd", m + 2 * k + 1)):
+            at = position(l.clamp(max=lmax), m, lmax=lmax)
+            here = (l <= lmax).flatten().nonzero().flatten()  # of a padded table's entries, those that are there
+            for part, index in (("at", at.flatten()), ("here", here), ("to", at.flatten()[here])):
+                self.register_buffer(f"{part}_{name}", index, persistent=False)
 
-    def synthesis(self, alms: Tensor) -> Tensor:
-        """Orders ``(N, c, R, m)`` on every ring of coefficients ``(N, c, A)``."""
+    def synthesis(self, alms: Tensor, out: Tensor) -> None:
+        """Write the orders of every ring into ``(N, c, R, m)``, from coefficients ``(N, c, A)``."""
         even, odd = (self._pick(alms, at) for at in (self.at_even, self.at_odd))  # (m, N, c, 2, K)
         sums = self._product(even, self.even), self._product(odd, self.odd)
         if self.spin:
             crossed = self._product(odd, self.odd2), self._product(even, self.even2)
             sums = tuple(-(straight + _cross(other)) for straight, other in zip(sums, crossed, strict=True))
-        north, south = sums[0] + sums[1], (sums[0] - sums[1])[..., :-1].flip(-1)
-        rings = torch.cat([north, south], -1).permute(1, 2, 4, 0, 3)  # (N, c, R, m, 2)
-        return torch.view_as_complex(rings.contiguous())
+        rings = torch.view_as_real(out)
+        rings[:, :, self.north] = (sums[0] + sums[1]).permute(1, 2, 4, 0, 3)  # (N, c, R', m, 2)
+        rings[:, :, self.south] = (sums[0] - sums[1])[..., :-1].flip(-1).permute(1, 2, 4, 0, 3)
 
     def analysis(self, orders: Tensor, out: Tensor) -> None:
         """The adjoint: write into coefficients ``(N, c, A)`` from ``(N, c, R, m)``."""
         rings = torch.view_as_real(orders).permute(3, 0, 1, 4, 2)  # (m, N, c, 2, R)
-        half = 2 * self.nside
-        north, south = rings[..., :half], torch.nn.functional.pad(rings[..., half:].flip(-1), (0, 1))
+        north, south = rings[..., self.north], nn.functional.pad(rings[..., self.south].flip(-1), (0, 1))
         same, opposite = north + south, north - south
-        for at, table, table2, one, two in (
-            (self.at_even, "even", "even2", same, opposite), (self.at_odd, "odd", "odd2", opposite, same),
-        ):  # fmt: skip
-            found = self._product(one, getattr(self, table).mT)
+        for name, one, two in (("even", same, opposite), ("odd", opposite, same)):
+            found = self._product(one, getattr(self, name).mT)
             if self.spin:
-                found = -(found + _cross(self._product(two, getattr(self, table2).mT)))
-            found = torch.view_as_complex(found.permute(1, 2, 0, 4, 3).contiguous())  # (N, c, m, K)
-            out[:, :, at[at >= 0]] = found[:, :, at >= 0]
+                found = -(found + _cross(self._product(two, getattr(self, f"{name}2").mT)))
+            found = torch.view_as_complex(found.permute(1, 2, 0, 4, 3).contiguous()).flatten(2)  # (N, c, m K)
+            out.index_copy_(2, getattr(self, f"to_{name}"), found.index_select(2, getattr(self, f"here_{name}")))
 
     def _pick(self, alms: Tensor, at: Tensor) -> Tensor:
-        """Coefficients ``(m, N, c, 2, K)`` of one parity, real and imaginary parts apart."""
-        found = torch.where(at >= 0, alms[:, :, at.clamp(min=0)], 0)  # (N, c, m, K)
+        """Coefficients ``(m, N, c, 2, K)`` of one parity, real and imaginary parts apart; tables are 0 where there is none."""
+        found = alms.index_select(2, at).unflatten(2, (len(self.even), -1))  # (N, c, m, K)
         return torch.view_as_real(found).permute(2, 0, 1, 4, 3)
 
     @staticmethod
@@ -101,7 +104,9 @@ class Dense(nn.Module):
 
     def synthesis(self, alms: Tensor) -> Tensor:
         """Maps ``(N, c, P)`` of ``(N, c, A)``."""
-        orders = torch.cat([chunk.synthesis(alms) for chunk in self._tables(alms.device)], -1)  # (N, c, R, M)
+        orders = alms.new_zeros(*alms.shape[:2], 4 * self.nside - 1, self.lmax + 1)
+        for (first, last), chunk in zip(self._chunks(), self._tables(alms.device), strict=True):
+            chunk.synthesis(alms, orders[..., first:last])
         return self.fourier.to_pixels(orders.flatten(0, 1)).unflatten(0, alms.shape[:2])
 
     def analysis(self, maps: Tensor) -> Tensor:

@@ -26,8 +26,8 @@ SCALE = 400  # exponent of two
 _CHECK = 8  # steps between two looks at the scale; a step grows a value by less than 2**20
 
 
-def _root(l: Tensor | float, m: Tensor, s: int) -> Tensor:
-    l = torch.as_tensor(l, dtype=torch.float64)
+def _root(l: Tensor, m: Tensor, s: int) -> Tensor:
+    l = l.double()
     return ((l * l - m * m) * (l * l - s * s) / (l * l * (4 * l * l - 1)).clamp(min=1)).clamp(min=0).sqrt()
 
 
@@ -66,26 +66,28 @@ def tables(nside: int, lmax: int, *, first: int, last: int, spin: int) -> tuple[
     Degrees beyond lmax or below ``max(m, |spin|)`` are 0.
     """
     m = torch.arange(first, last)
-    rows = (lmax - first) // 2 + 1
-    out = tuple(torch.zeros(len(m), rows, 2 * nside, dtype=torch.float64) for _ in range(2))
-    x = rings(nside).z[: 2 * nside]
+    rows, rings_north = (lmax - first) // 2 + 1, 2 * nside
+    out = tuple(torch.zeros(len(m), rows, rings_north, dtype=torch.float64) for _ in range(2))
+    x, begin = rings(nside).z[:rings_north], m.clamp(min=abs(spin))
     now, scale = _seeds(m, spin, nside)
     before, deep = torch.zeros_like(now), bool((scale < 0).any())
-    start = m.clamp(min=abs(spin))
-    for l in range(int(start[0]), lmax + 1):
-        live = int((start <= l).sum())  # orders that have begun
-        f, g = now[:live], before[:live]
+    roots = _root(torch.arange(lmax + 2)[:, None], m.double(), spin)[..., None]  # (lmax + 2, M, 1)
+    for l in range(int(begin[0]), lmax + 1):
+        live = int((begin <= l).sum())  # orders that have begun
         if deep and l % _CHECK == 0:
             deep = _rescale(now, before, scale)
+        f = now[:live]
         shown = torch.where(scale[:live] == 0, f, 0.0) if deep else f
         for parity in (0, 1):
-            which = torch.arange(live)[(l - m[:live]) % 2 == parity]
-            out[parity][which, (l - m[which]) // 2] = shown[which]
+            top = (l - parity - first) % 2
+            count, k = (live - top + 1) // 2, (l - first - top) // 2
+            if count > 0:  # rows top, top + 2, ...; their degrees lie on a diagonal
+                steps = ((2 * rows - 1) * rings_north, 1)
+                out[parity].as_strided((count, rings_north), steps, (top * rows + k) * rings_north).copy_(shown[top::2])
         if l < lmax:
-            mm = m[:live].double()
-            slope = x + (mm * spin / (l * (l + 1)) if spin else mm * 0)[:, None]
-            after = (slope * f - _root(l, mm, spin)[:, None] * g) / _root(l + 1, mm, spin)[:, None]
-            before[:live], now[:live] = f.clone(), after
+            slope = x + m[:live, None].double() * spin / (l * (l + 1)) if spin else x
+            after = (slope * f - roots[l, :live] * before[:live]) / roots[l + 1, :live]
+            before[:live], now[:live] = f, after
     return out
 
 

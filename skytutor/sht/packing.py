@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from skytutor.healpix import check_nside
-from skytutor.healpix.checks import as_integer
+from skytutor.healpix.checks import all_finite, as_integer
 
 
 def count(lmax: int) -> int:
@@ -49,6 +49,6 @@ def check_alms(alms: Tensor, *, lmax: int, spin: int = 0, name: str = "alms", fi
         raise ValueError(f"{name} must end in {want} ({parts}lmax {lmax}); got shape {tuple(alms.shape)}")
     if alms.numel() == 0:
         raise ValueError(f"{name} is empty: shape {tuple(alms.shape)}")
-    if finite and not bool(torch.isfinite(torch.view_as_real(alms)).all()):
+    if finite and not all_finite(torch.view_as_real(alms)):
         raise ValueError(f"{name} holds NaN or infinite values")
     return alms

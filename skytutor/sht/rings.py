@@ -65,20 +65,30 @@ def _belt(nside: int) -> tuple[slice, slice]:
 
 
 def _sum(orders: Tensor, n: int) -> Tensor:
-    """Rings of n pixels ``(..., n)`` from orders ``(..., M)``: twice the real part of ``sum_m F_m exp(2 pi i m p / n)``."""
-    wraps = -(-orders.shape[-1] // n)
-    folded = torch.nn.functional.pad(orders, (0, wraps * n - orders.shape[-1])).unflatten(-1, (wraps, n)).sum(-2)
-    back = folded.flip(-1).roll(1, -1)  # order n - k at k
-    half = folded[..., : n // 2 + 1] + back[..., : n // 2 + 1].conj()
-    return torch.fft.irfft(half, n, norm="forward")
+    """Rings of n pixels ``(..., n)`` from orders ``(..., M)``: twice the real part of ``sum_m F_m exp(2 pi i m p / n)``.
+
+    m looks like m - n, and a real ring like the conjugate at n - m: all orders are folded into 0 .. n / 2.
+    """
+    count, half = orders.shape[-1], n // 2
+    folded = orders.new_zeros(*orders.shape[:-1], half + 1)
+    for first in range(0, count, n):
+        up = orders[..., first : first + half + 1]
+        folded[..., : up.shape[-1]] += up
+        down = orders[..., first + half : first + n + 1]  # at n / 2, ..., 0
+        if down.shape[-1]:
+            folded[..., half + 1 - down.shape[-1] :] += down.flip(-1).conj()
+    folded[..., 0] += orders[..., 0].conj()
+    return torch.fft.irfft(folded, n, norm="forward")
 
 
 def _split(pixels: Tensor, m: int) -> Tensor:
     """Orders ``(..., M)`` of rings ``(..., n)``: ``sum_p f_p exp(-2 pi i m p / n)``. Orders repeat after n of them."""
     n = pixels.shape[-1]
     half = torch.fft.rfft(pixels)
+    if m <= n // 2 + 1:
+        return half[..., :m]
     whole = torch.cat([half, half[..., 1 : n // 2].flip(-1).conj()], -1)
-    return torch.cat([whole] * -(-m // n), -1)[..., :m]
+    return torch.cat([whole] * -(-m // n), -1)[..., :m] if m > n else whole[..., :m]
 
 
 class RingFourier(torch.nn.Module):

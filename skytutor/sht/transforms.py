@@ -138,10 +138,13 @@ class Harmonics(nn.Module):
         if weights not in ("ring", None):
             raise ValueError(f"weights must be 'ring' or None, got {weights!r}")
         maps, area = self._turn_order(maps, self.order, "ring"), pixel_area(self.nside)
-        weight = area * self.weights if weights else area
-        alms = self._fold(_Analysis, maps * weight)
+
+        def analyse(part: Tensor) -> Tensor:
+            return area * self._fold(_Analysis, part * self.weights if weights else part)
+
+        alms = analyse(maps)
         for _ in range(iterations):
-            alms = alms + self._fold(_Analysis, (maps - self._fold(_Synthesis, alms)) * weight)
+            alms = alms + analyse(maps - self._fold(_Synthesis, alms))
         return alms
 
     def extra_repr(self) -> str:
