@@ -270,3 +270,11 @@ def test_another_precision_than_the_tables():
         Harmonics(2, 4).alm2map(ALMS.to(torch.complex128))
     with pytest.raises(TypeError, match="maps must be torch.float64.*float32"):
         Harmonics(2, 4, dtype=torch.float64).map2alm(MAPS)
+
+
+def test_another_device_than_the_tables():
+    sky = Harmonics(2, 4)
+    with pytest.raises(ValueError, match="maps are on meta, the tables on cpu"):
+        sky.map2alm(torch.zeros(48, device="meta"))
+    with pytest.raises(ValueError, match="alms are on meta"):
+        sky.alm2map(torch.zeros(15, dtype=torch.complex64, device="meta"))

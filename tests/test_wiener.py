@@ -117,6 +117,7 @@ def test_what_stands_behind_the_mask_does_not_count():
     ({"maps": torch.full((192,), math.nan)}, ValueError, "maps"),
     ({"maps": torch.full((192,), -1.6375e30)}, ValueError, "UNSEEN"),
     ({"maps": torch.zeros(48)}, ValueError, "192"),
+    ({"maps": torch.zeros(192).double()}, TypeError, "maps must be torch.float32"),
 ])  # fmt: skip
 def test_bad_input(change, error, says):
     given = {"maps": torch.zeros(192), "spectra": {"TT": torch.ones(9)}, "variance": 1.0, "mask": torch.ones(192)} | change

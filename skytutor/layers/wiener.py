@@ -85,6 +85,8 @@ class WienerFilter(nn.Module):
             TypeError: spectra without names, another precision. ValueError: names, lengths, signs, an empty mask.
         """
         check_maps(maps, nside=self.nside, order=self.order, finite=not torch.compiler.is_compiling())
+        if maps.dtype != self.dtype:
+            raise TypeError(f"maps must be {self.dtype}, as the filter is; got {maps.dtype}")
         root, weight = self._root(spectra), self._weight(variance, mask)
 
         def system(x: Tensor) -> Tensor:

@@ -118,8 +118,8 @@ class Harmonics(nn.Module):
 
     def alm2map(self, alms: Tensor) -> Tensor:
         """Maps ``(..., [2,] P)`` of coefficients ``(..., [2,] A)``; the imaginary parts of m = 0 do not count."""
+        self._same("alms", alms, _COMPLEX[self.dtype])
         check_alms(alms, lmax=self.lmax, spin=self.spin, finite=not torch.compiler.is_compiling())
-        _same("alms", alms, _COMPLEX[self.dtype])
         return self._turn_order(self._fold(_Synthesis, alms), "ring", self.order)
 
     def map2alm(self, maps: Tensor, *, iterations: int = 0, weights: str | None = "ring") -> Tensor:
@@ -129,8 +129,8 @@ class Harmonics(nn.Module):
             iterations: how often to analyse what is still missing from the map and add it (Jacobi).
             weights: "ring", or None for equal weights.
         """
+        self._same("maps", maps, self.dtype)
         check_maps(maps, nside=self.nside, order=self.order, finite=not torch.compiler.is_compiling())
-        _same("maps", maps, self.dtype)
         if self.spin and (maps.dim() < 2 or maps.shape[-2] != 2):
             raise ValueError(f"maps must be (..., 2, P), Q and U, for spin 2; got shape {tuple(maps.shape)}")
         if as_integer("iterations", iterations) < 0:
@@ -147,6 +147,15 @@ class Harmonics(nn.Module):
             alms = alms + analyse(maps - self._fold(_Synthesis, alms))
         return alms
 
+    def _same(self, name: str, tensor: Tensor, dtype: torch.dtype) -> None:
+        """Refuse another device or precision than the tables'; what is no tensor of that kind is refused elsewhere."""
+        if not isinstance(tensor, Tensor):
+            return
+        if tensor.device != self.twice.device:
+            raise ValueError(f"{name} are on {tensor.device}, the tables on {self.twice.device}: move one with .to()")
+        if tensor.dtype != dtype and tensor.dtype in (*_COMPLEX, *_COMPLEX.values()) and tensor.is_complex() == dtype.is_complex:
+            raise TypeError(f"{name} must be {dtype}, as these tables are; got {tensor.dtype}")
+
     def extra_repr(self) -> str:
         return f"nside={self.nside}, lmax={self.lmax}, spin={self.spin}, order={self.order!r}, dtype={self.dtype}"
 
@@ -156,11 +165,6 @@ def check_spin(spin: int) -> int:
     if as_integer("spin", spin) not in (0, 2):
         raise ValueError(f"spin must be 0 or 2, got {spin}")
     return int(spin)
-
-
-def _same(name: str, tensor: Tensor, dtype: torch.dtype) -> None:
-    if tensor.dtype != dtype:
-        raise TypeError(f"{name} must be {dtype}, as these tables are; got {tensor.dtype}")
 
 
 def _pixel_weights(nside: int) -> Tensor:
