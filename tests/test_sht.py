@@ -14,6 +14,8 @@ from scipy.special import sph_harm_y
 from skytutor.healpix import pixel_to_angle, reorder
 from skytutor.sht import BACKENDS, Harmonics, alm2map, count, degrees, map2alm, ring_weights
 from skytutor.sht import packing as pack
+from skytutor.sht.dense import Dense
+from skytutor.sht.fourier import RingFourier
 from skytutor.sht.legendre import tables
 from skytutor.sht.rings import colatitudes
 
@@ -278,3 +280,36 @@ def test_another_device_than_the_tables():
         sky.map2alm(torch.zeros(48, device="meta"))
     with pytest.raises(ValueError, match="alms are on meta"):
         sky.alm2map(torch.zeros(15, dtype=torch.complex64, device="meta"))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize(("nside", "orders"), [(2, 6), (4, 3), (8, 24), (16, 33), (64, 192)])
+def test_all_rings_of_the_caps_at_once_equal_ring_by_ring(nside, orders, dtype):
+    """What a GPU does, on the CPU."""
+    g = torch.Generator().manual_seed(2)
+    maps = torch.randn(3, 12 * nside**2, generator=g, dtype=torch.float64)
+    waves = torch.randn(3, 4 * nside - 1, orders, generator=g, dtype=torch.complex128)
+    one, all_ = (RingFourier(nside, orders, loop=loop) for loop in (True, False))
+    bound = 1e-13 if dtype == torch.float64 else 1e-6
+    kind = torch.complex128 if dtype == torch.float64 else torch.complex64
+    assert rms(all_.to_pixels(waves.to(kind)), one.to_pixels(waves)) <= bound
+    assert rms(all_.to_orders(maps.to(dtype)), one.to_orders(maps)) <= bound
+
+
+@each_spin
+def test_what_a_gpu_does_takes_few_operations(spin):
+    """One chunk, all rings of the caps at once: operations that would be launched, views and shapes apart, and the result."""
+    nside, lmax, parts = 16, 32, 2 if spin else 1
+    made = [Dense(nside, lmax, spin=spin, dtype=torch.float64, chunks=chunks) for chunks in (1, 8)]
+    made[0].fourier = RingFourier(nside, lmax + 1, loop=False)
+    alms = draw(lmax, 4, spin=2 if spin else 0).reshape(4, parts, -1)
+    (one, all_), maps = (d.synthesis(alms) for d in made), torch.randn(4, parts, 12 * nside**2, dtype=torch.float64)
+    assert rms(one, all_) <= 1e-13 and rms(made[0].analysis(maps), made[1].analysis(maps)) <= 1e-13
+    work = {"bmm", "mm", "add", "sub", "mul", "div", "neg", "cat", "copy_", "flip", "index", "index_select", "index_copy_",
+            "fill_", "zero_", "_fft_c2c", "_fft_r2c", "_fft_c2r", "conj_physical", "sort", "constant_pad_nd", "add_", "mul_"}  # fmt: skip
+    for name, run in (("synthesis", lambda: made[0].synthesis(alms)), ("analysis", lambda: made[0].analysis(maps))):
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as seen:
+            run()
+        launched = sum(e.count for e in seen.key_averages() if e.key.removeprefix("aten::") in work)
+        print(f"spin {spin}, {name}: {launched} operations")
+        assert launched <= (60 if spin else 40)

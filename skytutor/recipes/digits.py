@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from skytutor.data import digits
 from skytutor.metrics import accuracy, confusion_matrix, constant_accuracy, wilson_interval
 from skytutor.models.digits import HaloNet, PublishedConv1d, RingNet
+from skytutor.models.invariant import InvariantNet
 from skytutor.profile import Profile
 from skytutor.recipes.base import Recipe
 from skytutor.schedule import Schedule
@@ -157,8 +158,11 @@ def _compare(found: Tensor, labels: Tensor) -> dict[str, Any]:
     return {"accuracy": right, "interval95": [low, high], "recall": [round(r, 4) for r in recall]}
 
 
-def _recipe(name: str, summary: str, sky: Sky, build, schedule: Schedule, *, small: Schedule, limit: int, published, smoothing=0.0):
-    """The full study needs MNIST; "cpu" and "smoke" take what is here."""
+def _recipe(
+    name: str, summary: str, sky: Sky, build, schedule: Schedule, *, small: Schedule, limit: int, published, smoothing=0.0,
+    tested: Sky | None = None,
+):  # fmt: skip
+    """The full study needs MNIST; "cpu" and "smoke" take what is here. `tested`: the sky of the test, if another."""
 
     def task(profile: Profile) -> DigitsTask:
         source = profile.pick(smoke="auto", cpu="auto", gpu="mnist")
@@ -167,13 +171,14 @@ def _recipe(name: str, summary: str, sky: Sky, build, schedule: Schedule, *, sma
     return Recipe(
         name=name, chapter=1, summary=summary, build=build, task=task, published=published,
         schedules={"smoke": replace(small, epochs=2), "cpu": small, "gpu": schedule},
-        score=lambda model, seed, size, source=None: score(sky, model, seed, size, source),
+        score=lambda model, seed, size, source=None: score(tested or sky, model, seed, size, source),
     )  # fmt: skip
 
 
 FIXED = Sky(nside=8, bend=0.08, shift=0.04, turn_deg=7.0)
 # Large, so that Nside 16 resolves it. Training images are not shifted: their centre is part of what the map shows.
 ROTATED = Sky(nside=16, rotated=True, size_deg=300.0, bend=0.1, ripple=0.03)
+UPRIGHT = replace(ROTATED, rotated=False)
 AS_PUBLISHED = Sky(nside=8, scatter=True)
 MENDED = Sky(nside=8)
 
@@ -201,6 +206,14 @@ def rotated_network() -> RingNet:
     )  # fmt: skip
 
 
+def invariant_network() -> InvariantNet:
+    """The network of `digits-invariant`: weights on l alone, four blocks in harmonic space."""
+    levels = ((8, 16, 24, 8), (8, 16, 48, 8), (4, 8, 96, 16), (4, 8, 96, 16))
+    return InvariantNet(16, levels=levels, last=128, dropout=0.3)
+
+
+_ANY_POSE = {"Krachmalnicoff & Tomasi 2019": 0.95, "Cobb et al. 2021, higher resolution": 0.993}
+
 DIGITS = (
     _published("digits-published", "The published Conv1D network, as it was: holes, softmax in the loss", AS_PUBLISHED, True),
     _published("digits-logits", "The published network with the softmax taken out of the loss", AS_PUBLISHED, False),
@@ -215,6 +228,13 @@ DIGITS = (
         "digits-rotated", "MNIST at Haar-random rotations, Nside 16, in training and in test", ROTATED, rotated_network,
         Schedule(epochs=24, batch_size=64, lr=3e-3, weight_decay=0.05, average=0.999, autocast=True),
         small=Schedule(epochs=4, batch_size=64, lr=3e-3, weight_decay=0.02, average=0.98),
-        limit=8192, smoothing=0.05, published={"Krachmalnicoff & Tomasi 2019": 0.95, "Cobb et al. 2021, higher resolution": 0.993},
+        limit=8192, smoothing=0.05, published=_ANY_POSE,
+    ),
+    _recipe(
+        "digits-invariant", "MNIST upright in training, at Haar-random rotations in test: convolutions in harmonics",
+        UPRIGHT, invariant_network,
+        Schedule(epochs=10, batch_size=64, lr=4e-3, weight_decay=0.02, average=0.999),
+        small=Schedule(epochs=3, batch_size=64, lr=4e-3, weight_decay=0.02, average=0.98),
+        limit=8192, smoothing=0.05, published=_ANY_POSE, tested=ROTATED,
     ),
 )  # fmt: skip

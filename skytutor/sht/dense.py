@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from skytutor.sht import legendre
+from skytutor.sht.fourier import RingFourier
 from skytutor.sht.packing import position
-from skytutor.sht.rings import RingFourier
 
-_GROUPS = 8  # chunks of m; a table is padded to its chunk's longest column, so more chunks waste less
+CHUNKS = 8  # of m; a table is padded to its chunk's longest column, so more chunks waste less
 _FAINT = 1e-30  # rings near the pole, where a chunk's harmonics are all fainter, are left out
 
 
@@ -84,11 +84,11 @@ def _cross(x: Tensor) -> Tensor:
 class Dense(nn.Module):
     """Sums at one nside, lmax, spin and precision; the tables are kept if they fit into `room` bytes, else made each time."""
 
-    def __init__(self, nside: int, lmax: int, *, spin: int, dtype: torch.dtype, room: int = 2**30):
+    def __init__(self, nside: int, lmax: int, *, spin: int, dtype: torch.dtype, room: int = 2**30, chunks: int = CHUNKS):
         super().__init__()
-        self.nside, self.lmax, self.spin, self.dtype = nside, lmax, spin, dtype
+        self.nside, self.lmax, self.spin, self.dtype, self.chunks = nside, lmax, spin, dtype, chunks
         size = (lmax + 1) * (lmax + 2) // 2 * 2 * nside * (16 if dtype == torch.float64 else 8) // (1 if spin else 2)
-        groups = max(min(_GROUPS, lmax + 1), min(lmax + 1, -(-8 * size // room) if size > room else 1))
+        groups = max(min(chunks, lmax + 1), min(lmax + 1, -(-8 * size // room) if size > room else 1))
         self.edges = [round(k * (lmax + 1) / groups) for k in range(groups + 1)]
         self.kept = nn.ModuleList(self._make(*e) for e in self._chunks()) if size <= room else None
         self.fourier = RingFourier(nside, lmax + 1)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from skytutor.healpix import check_maps, check_nside, check_order, order_table, pixel_area
 from skytutor.healpix.checks import as_integer
-from skytutor.sht.dense import Dense
+from skytutor.sht.dense import CHUNKS, Dense
 from skytutor.sht.ducc import Ducc, installed
 from skytutor.sht.packing import check_alms, check_lmax, degrees
 from skytutor.sht.rings import ring_weights, rings
@@ -88,16 +88,17 @@ class Harmonics(nn.Module):
         for name, table in (("twice", 2.0 - (degrees(lmax)[1] == 0).to(dtype)), ("weights", _pixel_weights(nside).to(dtype))):
             self.register_buffer(name, table, persistent=False)
 
-    def _make_dense(self) -> Dense:
-        return Dense(self.nside, self.lmax, spin=self.spin, dtype=self.dtype, room=self.room)
+    def _make_dense(self, chunks: int = CHUNKS) -> Dense:
+        return Dense(self.nside, self.lmax, spin=self.spin, dtype=self.dtype, room=self.room, chunks=chunks)
 
     def _sums(self, device: torch.device) -> Ducc | Dense:
         if device.type == "cpu" and self.ducc is not None:
             return self.ducc
         if self.backend == "ducc0":
             raise ValueError(f'backend="ducc0" works on the CPU alone, got a tensor on {device}')
-        if self.dense is None:
-            self.dense = self._make_dense().to(device)
+        chunks = CHUNKS if device.type == "cpu" else 1  # a GPU waits for launches, not for what padding adds
+        if self.dense is None or self.dense.chunks != chunks:
+            self.dense = self._make_dense(chunks).to(device)
         return self.dense
 
     def _fold(self, function, tensor: Tensor) -> Tensor:
