@@ -1,18 +1,30 @@
-"""Run every benchmark and print its table: ``python -m benchmarks``."""
+"""Run the benchmarks and print their tables: ``python -m benchmarks [--only pixel|sht] [--quick] [--save] [--keep-memory]``."""
 
+import argparse
 import platform
 from datetime import date
 
 import torch
 
-from benchmarks import pixel
+from benchmarks import pixel, sht
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Our layers and transforms against their peers.")
+    parser.add_argument("--only", choices=["pixel", "sht"], help="make this table alone")
+    parser.add_argument("--quick", action="store_true", help="the transforms alone, at nside 16 and 64")
+    parser.add_argument("--save", action="store_true", help="keep the transforms' table for the book")
+    parser.add_argument("--keep-memory", action="store_true", help="time the transforms with freed memory kept, as in training")
+    options = parser.parse_args()
+    only = "sht" if options.quick else options.only
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     name = torch.cuda.get_device_name() if device.type == "cuda" else platform.processor() or platform.machine()
     print(f"{date.today()}, {name}, {torch.get_num_threads()} threads, torch {torch.__version__}\n")
-    pixel.report(device)
+    if only != "sht":
+        pixel.report(device)
+        print()
+    if only != "pixel":
+        sht.report(quick=options.quick, save=options.save, keep=options.keep_memory)
 
 
 if __name__ == "__main__":
