@@ -89,7 +89,7 @@ def _sum(moments: Tensor, nside: int, lmax: int) -> Tensor:
 
 
 def pixel_window(nside: int, lmax: int) -> Tensor:
-    """Window of HEALPix pixels: how much a mean over a pixel's area loses of degree l, averaged over the pixels [1]_.
+    """Window of HEALPix pixels: how much a mean over a pixel's area loses of degree l, averaged over the pixels [1]_::
 
         w_l**2 = mean over pixels of (4 pi / (2 l + 1)) sum_m |mean over the area of Y_lm|**2
                = mean over pixels and pairs of points in a pixel of P_l(cos of their distance)
