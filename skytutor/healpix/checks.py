@@ -71,12 +71,25 @@ def check_maps(maps: Tensor, *, nside: int, order: str = "nested", name: str = "
 
 
 def all_finite(tensor: Tensor) -> bool:
-    """Whether every element of a real tensor is a finite number, in one pass."""
-    return all(math.isfinite(float(end)) for end in tensor.detach().aminmax())  # NaN passes through both
+    """Whether every element of a real tensor is a finite number."""
+    return all(math.isfinite(end) for end in _ends(tensor.detach()))
+
+
+def _ends(tensor: Tensor) -> tuple[float, float]:
+    """Smallest and largest element; NaN if there is one.
+
+    On the CPU by NumPy, in one thread: the threads of a torch operation go on spinning for milliseconds, in the way of
+    whatever comes next and has threads of its own, such as ducc0.
+    """
+    if tensor.device.type == "cpu" and tensor.dtype in (torch.float32, torch.float64):
+        values = tensor.numpy()
+        return float(values.min()), float(values.max())
+    low, high = tensor.aminmax()
+    return float(low), float(high)
 
 
 def _check_values(maps: Tensor, name: str) -> None:
-    low, high = (float(end) for end in maps.detach().aminmax())
+    low, high = _ends(maps.detach())
     if low >= 0.99 * UNSEEN and math.isfinite(high):
         return
     bad = int((~torch.isfinite(maps)).sum())

@@ -102,16 +102,20 @@ class Dense(nn.Module):
     def _tables(self, device: torch.device) -> Iterator[Legendre]:
         return iter(self.kept) if self.kept is not None else (self._make(*e).to(device) for e in self._chunks())
 
-    def synthesis(self, alms: Tensor) -> Tensor:
-        """Maps ``(N, c, P)`` of ``(N, c, A)``."""
+    def synthesis(self, alms: Tensor, factor: Tensor | None = None) -> Tensor:
+        """Maps ``(N, c, P)`` of ``(N, c, A)``, each ring times its factor ``(R,)``."""
         orders = alms.new_zeros(*alms.shape[:2], 4 * self.nside - 1, self.lmax + 1)
         for (first, last), chunk in zip(self._chunks(), self._tables(alms.device), strict=True):
             chunk.synthesis(alms, orders[..., first:last])
+        if factor is not None:
+            orders *= factor[:, None]
         return self.fourier.to_pixels(orders.flatten(0, 1)).unflatten(0, alms.shape[:2])
 
-    def analysis(self, maps: Tensor) -> Tensor:
-        """Sums ``(N, c, A)`` over the pixels of ``(N, c, P)`` with the conjugate harmonics: no weights, no pixel area."""
+    def analysis(self, maps: Tensor, factor: Tensor | None = None) -> Tensor:
+        """Sums ``(N, c, A)`` over the pixels of ``(N, c, P)``, times a factor for each ring, with the conjugate harmonics."""
         orders = self.fourier.to_orders(maps.flatten(0, 1)).unflatten(0, maps.shape[:2])  # (N, c, R, M)
+        if factor is not None:
+            orders *= factor[:, None]
         out = orders.new_zeros(*maps.shape[:2], (self.lmax + 1) * (self.lmax + 2) // 2)
         for (first, last), chunk in zip(self._chunks(), self._tables(maps.device), strict=True):
             chunk.analysis(orders[..., first:last], out)

@@ -26,15 +26,19 @@ class Ducc:
             "nphi": geometry.count.numpy().astype("uint64"), "ringstart": geometry.start.numpy().astype("uint64"),
         }  # fmt: skip
 
-    def synthesis(self, alms: Tensor) -> Tensor:
-        """Maps ``(N, c, P)`` of ``(N, c, A)``."""
+    def synthesis(self, alms: Tensor, factor: Tensor | None = None) -> Tensor:
+        """Maps ``(N, c, P)`` of ``(N, c, A)``, each ring times its factor ``(R,)``."""
         from ducc0 import sht
 
-        return torch.from_numpy(sht.synthesis(alm=alms.detach().numpy(), nthreads=torch.get_num_threads(), **self.how))
+        return torch.from_numpy(sht.synthesis(alm=alms.detach().numpy(), **self._call(factor)))
 
-    def analysis(self, maps: Tensor) -> Tensor:
-        """Sums ``(N, c, A)`` over the pixels of ``(N, c, P)`` with the conjugate harmonics: no weights, no pixel area."""
+    def analysis(self, maps: Tensor, factor: Tensor | None = None) -> Tensor:
+        """Sums ``(N, c, A)`` over the pixels of ``(N, c, P)``, times a factor for each ring, with the conjugate harmonics."""
         from ducc0 import sht
 
-        found = sht.adjoint_synthesis(map=maps.detach().contiguous().numpy(), nthreads=torch.get_num_threads(), **self.how)
-        return torch.from_numpy(found)
+        return torch.from_numpy(sht.adjoint_synthesis(map=maps.detach().contiguous().numpy(), **self._call(factor)))
+
+    def _call(self, factor: Tensor | None) -> dict:
+        """The factors go to ducc0: a torch operation of several threads keeps them spinning where ducc0's should work."""
+        rings = None if factor is None else factor.detach().double().numpy()
+        return self.how | {"nthreads": torch.get_num_threads(), "ringfactor": rings}

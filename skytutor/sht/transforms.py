@@ -24,29 +24,29 @@ _COMPLEX = {torch.float32: torch.complex64, torch.float64: torch.complex128}
 
 
 class _Synthesis(torch.autograd.Function):
-    """Maps of coefficients. Orders m > 0 stand for -m too, so their gradient counts twice."""
+    """Maps of coefficients, each ring times its factor. Orders m > 0 stand for -m too, so their gradient counts twice."""
 
     @staticmethod
-    def forward(ctx, alms: Tensor, sums, twice: Tensor) -> Tensor:
-        ctx.sums, ctx.twice = sums, twice
-        return sums.synthesis(alms)
+    def forward(ctx, alms: Tensor, sums, twice: Tensor, factor: Tensor | None) -> Tensor:
+        ctx.sums, ctx.twice, ctx.factor = sums, twice, factor
+        return sums.synthesis(alms, factor)
 
     @staticmethod
     def backward(ctx, gradient: Tensor):
-        return _Analysis.apply(gradient, ctx.sums, ctx.twice) * ctx.twice, None, None
+        return _Analysis.apply(gradient, ctx.sums, ctx.twice, ctx.factor) * ctx.twice, None, None, None
 
 
 class _Analysis(torch.autograd.Function):
-    """Sums of maps with the conjugate harmonics."""
+    """Sums of maps, each ring times its factor, with the conjugate harmonics."""
 
     @staticmethod
-    def forward(ctx, maps: Tensor, sums, twice: Tensor) -> Tensor:
-        ctx.sums, ctx.twice = sums, twice
-        return sums.analysis(maps)
+    def forward(ctx, maps: Tensor, sums, twice: Tensor, factor: Tensor | None) -> Tensor:
+        ctx.sums, ctx.twice, ctx.factor = sums, twice, factor
+        return sums.analysis(maps, factor)
 
     @staticmethod
     def backward(ctx, gradient: Tensor):
-        return _Synthesis.apply(gradient / ctx.twice, ctx.sums, ctx.twice), None, None
+        return _Synthesis.apply(gradient / ctx.twice, ctx.sums, ctx.twice, ctx.factor), None, None, None
 
 
 class Harmonics(nn.Module):
@@ -85,8 +85,10 @@ class Harmonics(nn.Module):
         self.backend, self.room = backend, room
         self.ducc = Ducc(nside, lmax, spin=spin) if backend != "torch" and installed() else None
         self.dense = None if self.ducc else self._make_dense()
-        for name, table in (("twice", 2.0 - (degrees(lmax)[1] == 0).to(dtype)), ("weights", _pixel_weights(nside).to(dtype))):
-            self.register_buffer(name, table, persistent=False)
+        area = torch.full((4 * nside - 1,), pixel_area(nside), dtype=torch.float64)
+        tables = {"twice": 2.0 - (degrees(lmax)[1] == 0).double(), "area": area, "quadrature": area * ring_weights(nside)}
+        for name, table in tables.items():
+            self.register_buffer(name, table.to(dtype), persistent=False)
 
     def _make_dense(self, chunks: int = CHUNKS) -> Dense:
         return Dense(self.nside, self.lmax, spin=self.spin, dtype=self.dtype, room=self.room, chunks=chunks)
@@ -101,11 +103,11 @@ class Harmonics(nn.Module):
             self.dense = self._make_dense(chunks).to(device)
         return self.dense
 
-    def _fold(self, function, tensor: Tensor) -> Tensor:
+    def _fold(self, function, tensor: Tensor, factor: Tensor | None = None) -> Tensor:
         """Fold the leading axes into one and unfold them again; the component axis is there for every spin."""
         parts = 2 if self.spin else 1
         lead = tensor.shape[: -2 if self.spin else -1]
-        found = function.apply(tensor.reshape(-1, parts, tensor.shape[-1]), self._sums(tensor.device), self.twice)
+        found = function.apply(tensor.reshape(-1, parts, tensor.shape[-1]), self._sums(tensor.device), self.twice, factor)
         return found.reshape(*lead, *found.shape[-2 if self.spin else -1 :])
 
     def _turn_order(self, maps: Tensor, source: str, target: str) -> Tensor:
@@ -115,7 +117,8 @@ class Harmonics(nn.Module):
 
     def pixel_weights(self) -> Tensor:
         """Ring weights ``(P,)`` of every pixel, in this order; their mean is 1."""
-        return self._turn_order(self.weights, "ring", self.order)
+        weights = (self.quadrature / self.area).repeat_interleave(rings(self.nside).count.to(self.area.device))
+        return self._turn_order(weights, "ring", self.order)
 
     def alm2map(self, alms: Tensor) -> Tensor:
         """Maps ``(..., [2,] P)`` of coefficients ``(..., [2,] A)``; the imaginary parts of m = 0 do not count."""
@@ -138,14 +141,10 @@ class Harmonics(nn.Module):
             raise ValueError(f"iterations must not be negative, got {iterations}")
         if weights not in ("ring", None):
             raise ValueError(f"weights must be 'ring' or None, got {weights!r}")
-        maps, area = self._turn_order(maps, self.order, "ring"), pixel_area(self.nside)
-
-        def analyse(part: Tensor) -> Tensor:
-            return area * self._fold(_Analysis, part * self.weights if weights else part)
-
-        alms = analyse(maps)
+        maps, factor = self._turn_order(maps, self.order, "ring"), self.quadrature if weights else self.area
+        alms = self._fold(_Analysis, maps, factor)
         for _ in range(iterations):
-            alms = alms + analyse(maps - self._fold(_Synthesis, alms))
+            alms = alms + self._fold(_Analysis, maps - self._fold(_Synthesis, alms), factor)
         return alms
 
     def _same(self, name: str, tensor: Tensor, dtype: torch.dtype) -> None:
@@ -166,7 +165,3 @@ def check_spin(spin: int) -> int:
     if as_integer("spin", spin) not in (0, 2):
         raise ValueError(f"spin must be 0 or 2, got {spin}")
     return int(spin)
-
-
-def _pixel_weights(nside: int) -> Tensor:
-    return ring_weights(nside)[torch.repeat_interleave(rings(nside).count)]
