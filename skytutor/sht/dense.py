@@ -91,7 +91,7 @@ class Dense(nn.Module):
         groups = max(min(chunks, lmax + 1), min(lmax + 1, -(-8 * size // room) if size > room else 1))
         self.edges = [round(k * (lmax + 1) / groups) for k in range(groups + 1)]
         self.kept = nn.ModuleList(self._make(*e) for e in self._chunks()) if size <= room else None
-        self.fourier = RingFourier(nside, lmax + 1)
+        self.fourier = RingFourier(nside, lmax + 1, dtype=dtype)
 
     def _chunks(self) -> Iterator[tuple[int, int]]:
         return zip(self.edges, self.edges[1:], strict=False)

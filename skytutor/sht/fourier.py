@@ -11,6 +11,8 @@ from torch import Tensor
 from skytutor.sht.chirp import CapFourier
 from skytutor.sht.rings import rings
 
+_SHORT = 64  # pixels: a ring that is shorter, and has fewer pixels than orders, is a matrix product
+
 
 def turn(nside: int, orders: Tensor, ring: Tensor) -> Tensor:
     """``exp(i m phi_r)``, ``(R', M)`` complex128, of the rings' first pixels: the angle is reduced before it is a float."""
@@ -53,6 +55,12 @@ def _split(pixels: Tensor, m: int) -> Tensor:
     return torch.cat([whole] * -(-m // n), -1)[..., :m] if m > n else whole[..., :m]
 
 
+def _waves(n: int, orders: int) -> Tensor:
+    """``exp(-2 pi i m p / n)`` as ``(2 M, n)``, real and imaginary parts in turn: times pixels, what `_split` makes of a ring."""
+    angle = 2 * math.pi * (torch.arange(orders)[:, None] * torch.arange(n) % n).double() / n
+    return torch.stack([angle.cos(), -angle.sin()], 1).flatten(0, 1)
+
+
 class RingFourier(torch.nn.Module):
     """Fourier sums along all rings of a map, both ways; each the other's adjoint up to the factor of two of m > 0.
 
@@ -60,16 +68,20 @@ class RingFourier(torch.nn.Module):
         nside: of the maps.
         orders: how many m, from 0.
         loop: over the rings of the caps, or all of them at once (`CapFourier`); None: loop on a CPU alone.
+        dtype: of the maps.
     """
 
-    def __init__(self, nside: int, orders: int, *, loop: bool | None = None):
+    def __init__(self, nside: int, orders: int, *, loop: bool | None = None, dtype: torch.dtype = torch.float64):
         super().__init__()
         self.nside, self.orders, self.loop = nside, orders, loop
         self.caps = CapFourier(nside, orders) if nside > 1 and loop is False else None
         turns = turn(nside, torch.arange(orders), torch.arange(4 * nside - 1))
-        self.register_buffer("back", turns.conj().resolve_conj().clone(), persistent=False)
+        self.register_buffer("back", turns.conj().resolve_conj().to(_complex(dtype), copy=True), persistent=False)
         turns[:, 0] *= 0.5  # m = 0 counts once, the others stand for -m too
-        self.register_buffer("turns", turns, persistent=False)
+        self.register_buffer("turns", turns.to(_complex(dtype)), persistent=False)
+        self.short = min(nside - 1, min(_SHORT, orders) // 4) if loop is not False else 0  # rings of a cap, from the pole
+        waves = [_waves(4 * i, orders) for i in range(1, self.short + 1)]
+        self.register_buffer("waves", torch.cat([torch.empty(2 * orders, 0).double(), *waves], 1).to(dtype), persistent=False)
 
     def _loops(self, tensor: Tensor) -> bool:
         if self.caps is None and self.loop is None and self.nside > 1 and tensor.device.type != "cpu":
@@ -85,7 +97,11 @@ class RingFourier(torch.nn.Module):
             return torch.cat([north, belt, south.index_select(1, self.caps.southern)], 1)
         north, south = [], []
         for i in range(1, nside):
-            both = _sum(orders[:, [i - 1, 4 * nside - 1 - i]], 4 * i)  # (N, 2, 4 i)
+            both = orders[:, [i - 1, 4 * nside - 1 - i]]  # (N, 2, M)
+            if i <= self.short:
+                both = torch.view_as_real(both).flatten(2) @ self._table(i) * 2  # (N, 2, 4 i)
+            else:
+                both = _sum(both, 4 * i)
             north.append(both[:, 0])
             south.append(both[:, 1])
         return torch.cat([*north, belt, *south[::-1]], 1)
@@ -108,7 +124,15 @@ class RingFourier(torch.nn.Module):
         for i in range(1, nside):
             first, last = 2 * i * (i - 1), maps.shape[1] - 2 * i * (i + 1)
             pair = torch.stack([maps[:, first : first + 4 * i], maps[:, last : last + 4 * i]], 1)
-            out[:, [i - 1, 4 * nside - 1 - i]] = _split(pair, self.orders)
+            if i <= self.short:
+                pair = torch.view_as_complex((pair @ self._table(i).T).unflatten(2, (-1, 2)))  # (N, 2, M)
+            else:
+                pair = _split(pair, self.orders)
+            out[:, [i - 1, 4 * nside - 1 - i]] = pair
+
+    def _table(self, i: int) -> Tensor:
+        """Waves ``(2 M, 4 i)`` of the i-th ring from a pole."""
+        return self.waves[:, 2 * i * (i - 1) : 2 * i * (i + 1)]
 
 
 def _complex(real: torch.dtype) -> torch.dtype:
