@@ -38,11 +38,11 @@ def least_squares(
     Arguments:
         tolerance: relative residual to stop at; 1e-14 in float64 and 1e-6 in float32 by default.
         most: steps to take at most; the residual tells how far they came.
-        blocks: solve block by block first; None: where conjugate gradients alone would crawl (spin 0, lmax above
-            2.4 nside, nside 64: half a minute and 0.7 GB, once).
+        blocks: solve block by block first; None: where conjugate gradients alone would crawl (lmax above 2.4 nside,
+            nside 64: half a minute and 0.7 GB, once) and the blocks take at most 1 GiB.
 
     Raises:
-        ValueError: a tolerance outside (0, 1), `most` not positive, blocks with spin 2; maps as in `Harmonics.map2alm`.
+        ValueError: a tolerance outside (0, 1), `most` not positive; maps as in `Harmonics.map2alm`.
 
     Example:
         >>> sky = Harmonics(4, 11, dtype=torch.float64)
@@ -56,9 +56,8 @@ def least_squares(
     if as_integer("most", most) < 1:
         raise ValueError(f"most must be positive, got {most}")
     if blocks is None:
-        blocks = sky.spin == 0 and sky.lmax > 2.4 * sky.nside and sky.nside > 32 and block_bytes(sky.lmax) <= 2**30
-    if blocks and sky.spin:
-        raise ValueError("blocks must be None or False for spin 2")
+        crawls = sky.lmax > 2.4 * sky.nside and sky.nside > (16 if sky.spin else 32)
+        blocks = crawls and block_bytes(sky.lmax, sky.spin) <= 2**30
     told: list[Solution] = []
     alms = _LeastSquares.apply(maps, sky, tolerance, most, blocks, told)
     return told[0]._replace(alms=alms)
@@ -89,7 +88,7 @@ class _Steps:
     def __init__(self, sky: Harmonics, tolerance: float, most: int, blocks: bool):
         self.sky, self.tolerance, self.most = sky, tolerance, most
         self.axes, self.tiny = (-2, -1) if sky.spin else (-1,), torch.finfo(sky.dtype).tiny
-        self.near = _kept(sky.nside, sky.lmax, sky.twice.device) if blocks else None
+        self.near = _kept(sky.nside, sky.lmax, sky.spin, sky.twice.device) if blocks else None
 
     def inner(self, a: Tensor, b: Tensor) -> Tensor:
         """Scalar products of coefficients; orders m > 0 stand for -m too."""
@@ -98,7 +97,7 @@ class _Steps:
     def precondition(self, rest: Tensor) -> Tensor:
         if self.near is None:
             return rest
-        flat = to_real(rest, lmax=self.sky.lmax).reshape(-1, (self.sky.lmax + 1) ** 2)
+        flat = to_real(rest, lmax=self.sky.lmax).reshape(-1, *((2,) if self.sky.spin else ()), (self.sky.lmax + 1) ** 2)
         return to_complex(self.near(flat)).reshape(rest.shape)
 
     def solve(self, maps: Tensor | None, right: Tensor | None) -> Solution:
@@ -127,5 +126,5 @@ class _Steps:
 
 
 @lru_cache(maxsize=2)
-def _kept(nside: int, lmax: int, device: torch.device) -> SymmetryBlocks:
-    return SymmetryBlocks(nside, lmax).to(device)
+def _kept(nside: int, lmax: int, spin: int, device: torch.device) -> SymmetryBlocks:
+    return SymmetryBlocks(nside, lmax, spin=spin).to(device)
