@@ -111,12 +111,12 @@ class Dense(nn.Module):
             orders *= factor[:, None]
         return self.fourier.to_pixels(orders.flatten(0, 1)).unflatten(0, alms.shape[:2])
 
-    def analysis(self, maps: Tensor, factor: Tensor | None = None) -> Tensor:
-        """Sums ``(N, c, A)`` over the pixels of ``(N, c, P)``, times a factor for each ring, with the conjugate harmonics."""
+    def analysis(self, maps: Tensor, factor: Tensor | None = None, times: Tensor | None = None) -> Tensor:
+        """Sums ``(N, c, A)`` over pixels ``(N, c, P)``, times a factor for each ring, with the conjugate harmonics, times `times`."""
         orders = self.fourier.to_orders(maps.flatten(0, 1)).unflatten(0, maps.shape[:2])  # (N, c, R, M)
         if factor is not None:
             orders *= factor[:, None]
         out = orders.new_zeros(*maps.shape[:2], (self.lmax + 1) * (self.lmax + 2) // 2)
         for (first, last), chunk in zip(self._chunks(), self._tables(maps.device), strict=True):
             chunk.analysis(orders[..., first:last], out)
-        return out
+        return out if times is None else out * times

@@ -32,13 +32,16 @@ class Ducc:
 
         return torch.from_numpy(sht.synthesis(alm=alms.detach().numpy(), **self._call(factor)))
 
-    def analysis(self, maps: Tensor, factor: Tensor | None = None) -> Tensor:
-        """Sums ``(N, c, A)`` over the pixels of ``(N, c, P)``, times a factor for each ring, with the conjugate harmonics."""
+    def analysis(self, maps: Tensor, factor: Tensor | None = None, times: Tensor | None = None) -> Tensor:
+        """Sums ``(N, c, A)`` over pixels ``(N, c, P)``, times a factor for each ring, with the conjugate harmonics, times `times`."""
         from ducc0 import sht
 
-        return torch.from_numpy(sht.adjoint_synthesis(map=maps.detach().contiguous().numpy(), **self._call(factor)))
+        found = sht.adjoint_synthesis(map=maps.detach().contiguous().numpy(), **self._call(factor))
+        if times is not None:
+            found *= times.numpy()
+        return torch.from_numpy(found)
 
     def _call(self, factor: Tensor | None) -> dict:
-        """The factors go to ducc0: a torch operation of several threads keeps them spinning where ducc0's should work."""
+        """All factors are applied here: threads of a torch operation go on spinning, where ducc0's should work."""
         rings = None if factor is None else factor.detach().double().numpy()
         return self.how | {"nthreads": torch.get_num_threads(), "ringfactor": rings}

@@ -28,25 +28,26 @@ class _Synthesis(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, alms: Tensor, sums, twice: Tensor, factor: Tensor | None) -> Tensor:
-        ctx.sums, ctx.twice, ctx.factor = sums, twice, factor
+        ctx.how = sums, twice, factor
         return sums.synthesis(alms, factor)
 
     @staticmethod
     def backward(ctx, gradient: Tensor):
-        return _Analysis.apply(gradient, ctx.sums, ctx.twice, ctx.factor) * ctx.twice, None, None, None
+        return _Analysis.apply(gradient, *ctx.how, True), None, None, None
 
 
 class _Analysis(torch.autograd.Function):
-    """Sums of maps, each ring times its factor, with the conjugate harmonics."""
+    """Sums of maps, each ring times its factor, with the conjugate harmonics; `both` counts -m too, the true adjoint."""
 
     @staticmethod
-    def forward(ctx, maps: Tensor, sums, twice: Tensor, factor: Tensor | None) -> Tensor:
-        ctx.sums, ctx.twice, ctx.factor = sums, twice, factor
-        return sums.analysis(maps, factor)
+    def forward(ctx, maps: Tensor, sums, twice: Tensor, factor: Tensor | None, both: bool = False) -> Tensor:
+        ctx.how, ctx.both = (sums, twice, factor), both
+        return sums.analysis(maps, factor, twice if both else None)
 
     @staticmethod
     def backward(ctx, gradient: Tensor):
-        return _Synthesis.apply(gradient / ctx.twice, ctx.sums, ctx.twice, ctx.factor), None, None, None
+        gradient = gradient if ctx.both else gradient / ctx.how[1]
+        return _Synthesis.apply(gradient, *ctx.how), None, None, None, None
 
 
 class Harmonics(nn.Module):
