@@ -13,6 +13,14 @@ from skybook import ROOT, Measured  # noqa: E402
 
 RESULTS = ROOT / "book" / "benchmarks.json"
 
+SIZE, TITLE = ("device", "spin", "nside", "lmax"), "{}, spin {}, nside {}, lmax {}"
+COLUMNS = (
+    ("library", "library", "{}"), ("type", "dtype", "{}"), ("batch", "batch", "{}"),
+    ("inverse / ms", "inverse", "{:.3g}"), ("forward / ms", "forward", "{:.3g}"), ("with gradient / ms", "both", "{:.3g}"),
+    ("set-up / s", "setup", "{:.2f}"), ("MiB", "memory", "{:.0f}"),
+    ("map error", "map_error", "{:.0e}"), ("a_lm error", "alm_error", "{:.0e}"), ("% of floor", "floor", "{:.0f}"),
+)  # fmt: skip
+
 
 class Benchmarks(SphinxDirective):
     """For each machine: what was measured where and when, the table, the bars, and what was not run."""
@@ -26,10 +34,21 @@ class Benchmarks(SphinxDirective):
     @staticmethod
     def one(name: str, found: dict) -> list[nodes.Node]:
         versions = ", ".join(f"{package} {version}" for package, version in found["versions"].items())
-        lines = (f"{name}; {found['threads']} threads; {found['allocator']}; {versions}; {found['date']}.", "Bars:", "Not run:")
-        lists = [nodes.bullet_list("", *[nodes.list_item("", nodes.paragraph("", x)) for x in found[k]]) for k in ("bars", "not_run")]
-        where, bars, rest = (nodes.paragraph("", line) for line in lines)
-        return [where, Measured.table(found["head"], found["table"]), bars, lists[0]] + ([rest, lists[1]] if found["not_run"] else [])
+        where = f"{name}; {found['threads']} threads; {found['allocator']}; {versions}; {found['date']}."
+        sizes = list(dict.fromkeys(tuple(row[key] for key in SIZE) for row in found["rows"]))
+        out = [nodes.paragraph("", where), nodes.paragraph("", "Bars:"), _list(found["bars"])]
+        for size in sizes:
+            rows = [row for row in found["rows"] if tuple(row[key] for key in SIZE) == size]
+            out += [nodes.rubric("", TITLE.format(*size)), Measured.table([title for title, _, _ in COLUMNS], [_cells(row) for row in rows])]
+        return out + ([nodes.paragraph("", "Not run:"), _list(found["not_run"])] if found["not_run"] else [])
+
+
+def _list(lines: list[str]) -> nodes.bullet_list:
+    return nodes.bullet_list("", *[nodes.list_item("", nodes.paragraph("", line)) for line in lines])
+
+
+def _cells(row: dict) -> list[str]:
+    return [form.format(row[key]) if row.get(key) is not None else "-" for _, key, form in COLUMNS]
 
 
 def setup(app: Sphinx) -> dict:
