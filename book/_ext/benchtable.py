@@ -39,16 +39,14 @@ class Benchmarks(SphinxDirective):
         out = [nodes.paragraph("", where), nodes.paragraph("", "Bars:"), _list(found["bars"])]
         for size in sizes:
             rows = [row for row in found["rows"] if tuple(row[key] for key in SIZE) == size]
-            out += [nodes.rubric("", TITLE.format(*size)), Measured.table([title for title, _, _ in COLUMNS], [_cells(row) for row in rows])]
+            columns = [c for c in COLUMNS if any(row.get(c[1]) is not None for row in rows)]
+            cells = [[form.format(row[key]) if row.get(key) is not None else "-" for _, key, form in columns] for row in rows]
+            out += [nodes.rubric("", TITLE.format(*size)), Measured.table([title for title, _, _ in columns], cells)]
         return out + ([nodes.paragraph("", "Not run:"), _list(found["not_run"])] if found["not_run"] else [])
 
 
 def _list(lines: list[str]) -> nodes.bullet_list:
     return nodes.bullet_list("", *[nodes.list_item("", nodes.paragraph("", line)) for line in lines])
-
-
-def _cells(row: dict) -> list[str]:
-    return [form.format(row[key]) if row.get(key) is not None else "-" for _, key, form in COLUMNS]
 
 
 def setup(app: Sphinx) -> dict:
