@@ -1,0 +1,99 @@
+"""skytutor.covariance: against a dense matrix made of harmonics one by one, and against what chance must give."""
+
+import math
+
+import pytest
+import torch
+
+from skytutor.covariance import PixelCovariance
+from skytutor.data.cmb import cap_mask
+from skytutor.healpix import reorder
+from skytutor.sht import RealHarmonics, real_degrees
+from skytutor.spectra import gaussian_maps
+
+each_spin = pytest.mark.parametrize("spin", [0, 2])
+NSIDE, LMAX, VARIANCE = 4, 11, 0.03
+CAP, RAGGED = torch.arange(192) < 72, torch.arange(192) < 80  # the second is not the same after a quarter turn
+
+
+def model(spin):
+    l = torch.arange(LMAX + 1).double()
+    return {"EE": 1 / (l + 1), "BB": 0.3 / (l + 2)} if spin else {"TT": 1 / (l + 1)}
+
+
+def dense(spin, mask):
+    """Rows of every coefficient on the seen pixels, and their powers."""
+    sky, eye = RealHarmonics(NSIDE, LMAX, spin=spin, dtype=torch.float64, room=2**30), torch.eye((LMAX + 1) ** 2).double()
+    l = real_degrees(LMAX)[0]
+    if not spin:
+        return sky.synthesis(eye)[..., mask], model(0)["TT"][l]
+    none = torch.zeros_like(eye)
+    pairs = (torch.stack([eye, none], 1), torch.stack([none, eye], 1))
+    rows = torch.cat([sky.synthesis(pair)[..., mask].flatten(1) for pair in pairs])
+    return rows, torch.cat([model(2)[f][l] * (l >= 2) for f in ("EE", "BB")])
+
+
+@each_spin
+@pytest.mark.parametrize(("mask", "many"), [(CAP, 3), (RAGGED, 1)], ids=["quarter turns", "no symmetry"])
+def test_likelihood_filter_and_fisher_are_those_of_the_dense_matrix(spin, mask, many):
+    sky = PixelCovariance(NSIDE, LMAX, spin=spin, mask=mask, variance=VARIANCE)
+    assert len(sky.blocks) == many
+    rows, power = dense(spin, mask)
+    matrix = (rows.T * power) @ rows + VARIANCE * torch.eye(rows.shape[1]).double()
+    maps = torch.randn(5, *((2,) if spin else ()), 192, dtype=torch.float64)
+    seen = maps[..., mask].flatten(1)
+    solved = torch.linalg.solve(matrix, seen.T).T
+    wanted = -((seen * solved).sum(1) + torch.logdet(matrix)) / 2
+    torch.testing.assert_close(sky.log_likelihood(maps, model(spin)), wanted, rtol=1e-12, atol=1e-9)
+    factors = sky.factors(sky.powers(model(spin)))
+    found = sky.band_powers(sky.split(maps), factors)
+    parts = (solved @ rows.T).square().unflatten(1, (-1, (LMAX + 1) ** 2))
+    parts = parts * (real_degrees(LMAX)[0] >= spin)
+    bands = torch.zeros_like(found).index_add_(2, real_degrees(LMAX)[0], parts)
+    torch.testing.assert_close(found, bands, rtol=1e-9, atol=1e-9 * float(bands.max()))
+    slopes = torch.rand(2, len(found[0]), LMAX + 1, dtype=torch.float64)
+    each = []
+    for slope in slopes:
+        weight = (slope[:, real_degrees(LMAX)[0]] * (real_degrees(LMAX)[0] >= spin)).flatten()
+        each.append(torch.linalg.solve(matrix, (rows.T * weight) @ rows))
+    fisher = torch.stack([torch.stack([(a @ b).diagonal().sum() / 2 for b in each]) for a in each])
+    torch.testing.assert_close(sky.fisher(model(spin), slopes), fisher, rtol=1e-9, atol=0)
+
+
+def test_chi_square_of_drawn_maps_is_the_number_of_pixels():
+    """The likelihood's own draws: 2 (log L_max - log L) must be chi-square with one degree of freedom a pixel value."""
+    mask = cap_mask(8, 0.3)
+    l = torch.arange(24).double()
+    spectra = {"EE": 1 / (l + 1) ** 2, "BB": 0.2 / (l + 1)}
+    maps = gaussian_maps(spectra, nside=8, lmax=23, size=(400,), generator=torch.Generator().manual_seed(0))["QU"]
+    sky = PixelCovariance(8, 23, spin=2, mask=mask)
+    factors = sky.factors(sky.powers(spectra))
+    zero = sky.likelihood_of([0 * p for p in sky.split(maps)], factors)
+    chi = 2 * (zero - sky.likelihood_of(sky.split(maps), factors))
+    n = 2 * int(mask.sum())
+    assert abs(float(chi.mean()) - n) < 4 * math.sqrt(2 * n / 400)
+    assert float(chi.var()) == pytest.approx(2 * n, rel=0.3)
+
+
+def test_pixels_behind_the_mask_do_not_count():
+    sky, maps = PixelCovariance(NSIDE, LMAX, mask=CAP, variance=1.0), torch.randn(2, 192, dtype=torch.float64)
+    other = torch.where(CAP, maps, torch.nan)
+    assert torch.equal(sky.log_likelihood(maps, model(0)), sky.log_likelihood(other, model(0)))
+
+
+def test_bad_input():
+    good = {"spin": 2, "mask": CAP, "variance": 0.1}
+    for change, says in (({"variance": -1.0}, "variance"), ({"variance": math.nan}, "variance"), ({"spin": 1}, "spin"),
+                         ({"mask": ~CAP & CAP}, "mask"), ({"mask": CAP[:10]}, "mask")):  # fmt: skip
+        with pytest.raises(ValueError, match=says):
+            PixelCovariance(NSIDE, LMAX, **{**good, **change})
+    sky = PixelCovariance(NSIDE, LMAX, **good)
+    with pytest.raises(ValueError, match="EE, BB"):
+        sky.log_likelihood(torch.zeros(1, 2, 192), {"EE": torch.ones(12)})
+    with pytest.raises(ValueError, match="mask shows"):
+        sky.log_likelihood(torch.full((1, 2, 192), torch.nan), model(2))
+    with pytest.raises(ValueError, match="negative"):
+        sky.log_likelihood(torch.zeros(1, 2, 192), {"EE": -torch.ones(12), "BB": torch.ones(12)})
+    with pytest.raises(ValueError, match="singular"):
+        few = PixelCovariance(NSIDE, 2, mask=reorder(CAP.float(), source="ring", target="ring") > 0)
+        few.log_likelihood(torch.zeros(1, 192), {"TT": torch.ones(3)})
