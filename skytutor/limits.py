@@ -161,7 +161,7 @@ def compute(*, size: int = 2000, seed: int = 12345) -> dict[str, dict]:
     out["cmb-t3"] = _percent(full_sky_errors(Skies("T3"), size=size, seed=seed))
     for share, reach in ((5, 5.0), (10, 4.0), (20, 3.0), (50, 2.5)):
         skies = Skies("T2", f_sky=share / 100)
-        fisher = {"fisher_percent": pixel_fisher_percent(skies, size=12, seed=seed).tolist()}
+        fisher = {"fisher_percent": pixel_fisher_percent(skies, size=40, seed=seed).tolist()}
         out[f"cmb-t2-sky{share}"] = _percent(pixel_errors(skies, size=size, seed=seed, reach=reach)) | fisher
     for nside in (16, 32):
         place = torch.tensor([FIDUCIAL["r"], FIDUCIAL["tau"]], dtype=torch.float64)

@@ -12,7 +12,7 @@ from skytutor.checkpoint import CheckpointError
 from skytutor.data import digits
 from skytutor.metrics import constant_accuracy
 from skytutor.profile import Profile
-from skytutor.recipes.digits import ROTATED, UPRIGHT, DigitsTask, Sky, answers
+from skytutor.recipes.digits import DIGITS, ROTATED, UPRIGHT, DigitsTask, Sky, answers
 
 SMOKE = Profile("smoke", torch.device("cpu"), 0)
 KEYS = {"recipe", "checkpoint", "seed", "size", "scores", "constant", "published", "limit"}
@@ -45,8 +45,9 @@ def asked(monkeypatch):
 
 @every_recipe
 def test_a_recipe_is_complete(recipe):
-    assert recipe.name.replace("-", "").isalnum() and recipe.summary and recipe.published
-    assert all(0.5 < v <= 1 for v in recipe.published.values()), "fractions"
+    assert recipe.name.replace("-", "").isalnum() and recipe.summary
+    if recipe.chapter == 1:
+        assert recipe.published and all(0.5 < v <= 1 for v in recipe.published.values()), "fractions"
     assert set(recipe.schedules) == {"smoke", "cpu", "gpu"}
     sizes = [recipe.schedules[k].epochs for k in ("smoke", "cpu", "gpu")]
     assert sizes == sorted(sizes)
@@ -55,7 +56,7 @@ def test_a_recipe_is_complete(recipe):
     json.dumps(dict(recipe.published) | {"limit": recipe.limit})
 
 
-@every_recipe
+@pytest.mark.parametrize("recipe", DIGITS, ids=lambda recipe: recipe.name)
 def test_its_task_and_its_network_fit(recipe, asked):
     """One step on the smoke data: a finite loss, a gradient everywhere, and never a look at the test split."""
     task, model = recipe.task(SMOKE), recipes.network(recipe)
@@ -229,7 +230,8 @@ def test_what_is_shipped(name):
     card = json.loads(path.with_suffix(".json").read_text())
     assert path.stat().st_size == card["bytes"] <= 5_000_000 and card["profile"] == "gpu" and not model.training
     assert {"command", "seed", "device", "date", "versions", "schedule", "history", "test"} <= set(card)
-    assert card["test"]["scores"]["accuracy"] >= BARS.get(name, 0.97) and card["test"]["size"] == 10_000
+    if recipe.chapter == 1:
+        assert card["test"]["scores"]["accuracy"] >= BARS.get(name, 0.97) and card["test"]["size"] == 10_000
 
 
 @pytest.mark.slow

@@ -28,7 +28,8 @@ class Recipe:
         score: ``score(model, seed, size, source=None)`` draws or loads test data and returns ``scores``, ``constant``,
             ``size`` and ``data``; `source` is the task's, or None for the study's own.
         published: figures of others, each with where it stands.
-        limit: what no method can beat, or None where none is known.
+        limit: what no method can beat, or None where none is known; `score` may return its own.
+        half: ship the weights in float16; small networks that answer to better than a per cent keep float32.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Recipe:
     score: Callable[..., dict[str, Any]]
     published: Mapping[str, float]
     limit: float | None = None
+    half: bool = True
 
 
 def shipped_folder() -> Path:
@@ -72,7 +74,7 @@ def run(
 ) -> tuple[Path, dict[str, Any], Result]:  # fmt: skip
     """Train a recipe and write its checkpoint and card into `folder`.
 
-    The weights best by validation are rounded to float16, which is how they are shipped, and only then scored,
+    The weights best by validation are rounded to float16, which is how most are shipped, and only then scored,
     once, on the test split.
 
     Returns:
@@ -89,7 +91,7 @@ def run(
     path = Path(folder) / f"{recipe.name}.safetensors"
     if fabric.global_rank:
         return path, {}, result
-    weights = rounded(result.best)
+    weights = rounded(result.best) if recipe.half else result.best
     judge = network(recipe, seed=profile.seed)
     checkpoint.load_into(judge, weights)
     scored = recipe.score(judge.eval(), profile.seed, None, getattr(task, "source", None))
@@ -125,7 +127,7 @@ def evaluate(recipe: Recipe, *, seed: int = 0, size: int | None = None, folder: 
     about = {k: card[k] for k in ("command", "profile", "device", "date", "sha256")}
     return {
         "recipe": recipe.name, "checkpoint": {"file": f"{recipe.name}.safetensors", **about}, "seed": seed,
-        "size": scored.pop("size"), **scored, "published": dict(recipe.published), "limit": recipe.limit,
+        "size": scored.pop("size"), "limit": recipe.limit, **scored, "published": dict(recipe.published),
     }  # fmt: skip
 
 
