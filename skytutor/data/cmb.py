@@ -2,12 +2,10 @@
 
 Four studies, each with its own parameters:
 
-| study | parameters | field |
-|---|---|---|
-| T1 | l_p, 5 to 20 | T, ``C_l = exp(-(l - l_p)**2 / 50) + 1e-5`` |
-| T2 | l_Ep and l_Bp, 5 to 20 each | Q and U, EE and BB of that shape |
-| T3 | tau, 0.03 to 0.08 | Q and U, CAMB's EE in muK**2, no BB |
-| T4 | r, 0 to 0.01, uniform in log(r + 1e-4), and tau | Q and U, CAMB's EE and BB in muK**2 |
+- T1: l_p from 5 to 20; T with ``C_l = exp(-(l - l_p)**2 / 50) + 1e-5``.
+- T2: l_Ep and l_Bp from 5 to 20 each; Q and U, EE and BB of that shape.
+- T3: tau from 0.03 to 0.08; Q and U, CAMB's EE in muK**2, no BB.
+- T4: r from 0 to 0.01, uniform in log(r + 1e-4), and tau; Q and U, CAMB's EE and BB in muK**2.
 
 No beam and no pixel window. Every map is drawn anew from numbers of a generator, so a set of any size costs no disk.
 
