@@ -175,8 +175,7 @@ def report(*, quick: bool = False, save: bool = False, keep: bool = False) -> No
     tail = [f"Not installed: {', '.join(absent)}."] if absent else []
     print("", *(results := bars(rows)), *tail, sep="\n")
     if save:
-        found = where | {"head": [t for t, _, _ in COLUMNS], "table": [[c.strip() for c in _cells(r)] for r in rows]}
-        _keep(found | {"bars": results, "not_run": notes + tail, "rows": rows})
+        _keep(where | {"bars": results, "not_run": notes + tail, "rows": rows})
 
 
 def _pad(title: str, form: str) -> str:

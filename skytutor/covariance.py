@@ -24,9 +24,7 @@ from skytutor.sht import check_lmax, real_degrees
 from skytutor.sht.real import to_complex
 from skytutor.sht.rings import rings
 from skytutor.sht.transforms import Harmonics, check_spin
-from skytutor.spectra import check_mask, check_spectra
-
-FIELDS = {0: ("TT",), 2: ("EE", "BB")}
+from skytutor.spectra import FIELDS, check_mask, check_spectra
 
 
 class Block(NamedTuple):
@@ -113,10 +111,7 @@ class PixelCovariance:
 
     def matrices(self, powers: Tensor) -> list[Tensor]:
         """Covariance ``(D, D)`` of each block for powers ``(fields, lmax + 1)``, which may be those of a derivative: noise apart."""
-        return [(b.waves.mH * powers[b.field, b.degree].to(b.waves.dtype)) @ b.waves for b in self._conjugated()]
-
-    def _conjugated(self) -> list[Block]:
-        return [b._replace(waves=b.waves.conj()) if b.waves.is_complex() else b for b in self.blocks]
+        return [(b.waves.T * powers[b.field, b.degree].to(b.waves.dtype)) @ b.waves.conj() for b in self.blocks]
 
     def factors(self, powers: Tensor) -> list[Tensor]:
         """Cholesky factors of the blocks, noise included.

@@ -17,6 +17,7 @@ from skytutor.sht import alm2map, check_alms, check_lmax, count, degrees, map2al
 from skytutor.sht.transforms import check_spin
 
 NAMES = ("TT", "EE", "BB", "TE", "EB", "TB")
+FIELDS = {0: ("TT",), 2: ("EE", "BB")}  # the auto-spectra of a field of each spin
 _ROUNDING = 1e-6  # how far a correlation may pass 1: spectra come in single precision too
 
 

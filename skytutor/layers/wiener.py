@@ -23,8 +23,7 @@ from torch import Tensor, nn
 from skytutor.healpix import check_maps
 from skytutor.healpix.checks import as_integer
 from skytutor.sht import RealHarmonics, real_degrees
-
-_NAMES = {0: ("TT",), 2: ("EE", "BB")}
+from skytutor.spectra import FIELDS
 
 
 class Filtered(NamedTuple):
@@ -105,12 +104,12 @@ class WienerFilter(nn.Module):
     def _root(self, spectra: Mapping[str, Tensor]) -> Tensor:
         if not isinstance(spectra, Mapping):
             raise TypeError(f"spectra must be named, such as {{'TT': C_l}}; got {type(spectra).__name__}")
-        if set(spectra) != set(_NAMES[self.spin]):
-            raise ValueError(f"spectra must be {_NAMES[self.spin]} for spin {self.spin}, got {tuple(spectra)}")
+        if set(spectra) != set(FIELDS[self.spin]):
+            raise ValueError(f"spectra must be {FIELDS[self.spin]} for spin {self.spin}, got {tuple(spectra)}")
         for name, c in spectra.items():
             if c.shape != (self.lmax + 1,) or not bool(torch.isfinite(c).all()) or bool((c < 0).any()):
                 raise ValueError(f"spectra[{name!r}] must be {self.lmax + 1} finite values, none negative; got {tuple(c.shape)}")
-        c = torch.stack([spectra[name] for name in _NAMES[self.spin]]).to(self.dtype)[:, self.l]  # (1 or 2, K)
+        c = torch.stack([spectra[name] for name in FIELDS[self.spin]]).to(self.dtype)[:, self.l]  # (1 or 2, K)
         c = torch.where((self.l < self.spin) | (c == 0), 0, c)
         root = torch.where(c > 0, c, 1).sqrt() * (c > 0)
         return root if self.spin else root[0]

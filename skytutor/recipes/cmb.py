@@ -143,7 +143,7 @@ def _coverage(inside: Tensor) -> dict[str, Any]:
     return {"coverage68": max(each, key=lambda c: abs(c - 0.6827)), "coverage68_each": each, "coverage_maps": len(inside)}
 
 
-def score_r_tau(name: str, kinds: Sequence[Skies], model: nn.Module, seed: int, size: int | None, source: str | None = None) -> dict[str, Any]:
+def score_r_tau(kinds: Sequence[Skies], model: nn.Module, seed: int, size: int | None, source: str | None = None) -> dict[str, Any]:
     """T4: how the mean estimate of r answers to the true r around 0.003, and errors there over Fisher's; the worst of all noises."""
     size, rows = _size(size), {}
     place = torch.tensor([limits.FIDUCIAL["r"], limits.FIDUCIAL["tau"]], dtype=torch.float64)
@@ -192,7 +192,7 @@ def _recipe(name: str, summary: str, kinds: Sequence[Skies], published: dict[str
         many = profile.pick(smoke=2000, cpu=20_000, gpu=size)
         return CmbTask(kinds, size=many, held=profile.pick(smoke=400, cpu=2000, gpu=8000))
 
-    score = partial(score_r_tau, name, kinds) if kinds[0].study == "T4" else partial(score_errors, name, kinds[0])
+    score = partial(score_r_tau, kinds) if kinds[0].study == "T4" else partial(score_errors, name, kinds[0])
     small = {"smoke": replace(plan, batch_size=64, average=0.98), "cpu": replace(plan, batch_size=64, average=0.995)}
     return Recipe(
         name=name, chapter=3, summary=summary, build=partial(_build, kinds[0], width), task=task,
