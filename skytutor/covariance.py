@@ -19,7 +19,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from skytutor.healpix import check_maps
+from skytutor.healpix import UNSEEN, check_maps
 from skytutor.sht import check_lmax, real_degrees
 from skytutor.sht.real import to_complex
 from skytutor.sht.rings import rings
@@ -28,7 +28,14 @@ from skytutor.spectra import FIELDS, check_mask, check_spectra
 
 
 class Block(NamedTuple):
-    """Waves ``(J, D)`` of unit power, the field (0, or E 0 and B 1) and the degree of each, and how many such blocks there are."""
+    """A part of the covariance that the other parts do not touch.
+
+    Arguments:
+        waves: ``(J, D)``, of unit power.
+        field: ``(J,)``, of each wave: 0; with spin 2, E is 0 and B is 1.
+        degree: ``(J,)``, l of each wave.
+        times: how many such blocks there are.
+    """
 
     waves: Tensor
     field: Tensor
@@ -56,8 +63,12 @@ class PixelCovariance:
 
     def __init__(self, nside: int, lmax: int, *, spin: int = 0, mask: Tensor, variance: float = 0.0):
         self.nside, self.lmax, self.spin = nside, check_lmax(lmax, nside), check_spin(spin)
+        if isinstance(variance, Tensor) and variance.numel() > 1:
+            raise ValueError(f"variance must be one number, the same in every pixel; got {variance.numel()} values")
         if not 0 <= float(variance) < float("inf"):
             raise ValueError(f"variance must be a finite number from 0 on, got {variance}")
+        if lmax < spin:
+            raise ValueError(f"lmax must be at least {spin} for spin {spin}, got {lmax}")
         self.variance = float(variance)
         self.places = _turns(nside, check_mask(mask, nside=nside) > 0)  # (T, quarter turns)
         self.blocks = self._blocks()
@@ -92,10 +103,12 @@ class PixelCovariance:
 
     def split(self, maps: Tensor) -> list[Tensor]:
         """Entries ``(N, D)`` of each block, from maps ``(N, [2,] P)``; pixels that are not seen may hold anything."""
-        check_maps(maps, nside=self.nside, finite=False)
+        check_maps(maps, nside=self.nside, order="ring", finite=False)
+        if maps.dim() != (3 if self.spin else 2) or (self.spin and maps.shape[1] != 2):
+            raise ValueError(f"maps must be (N, {'2, ' if self.spin else ''}P) for spin {self.spin}, got shape {tuple(maps.shape)}")
         seen = maps.double()[..., self.places]  # (N, [2,] T, turns)
-        if not bool(torch.isfinite(seen).all()):
-            raise ValueError("maps hold NaN or infinite values in pixels that the mask shows")
+        if not bool((torch.isfinite(seen) & (seen > 0.99 * UNSEEN)).all()):
+            raise ValueError("maps hold NaN, infinite or UNSEEN values in pixels that the mask shows")
         if self.places.shape[1] == 1:
             return [seen[..., 0].flatten(1)]
         a, b, c, d = seen.unbind(-1)
@@ -104,8 +117,9 @@ class PixelCovariance:
 
     def powers(self, spectra: Mapping[str, Tensor]) -> Tensor:
         """C_l as ``(fields, lmax + 1)``; names and values as in `skytutor.spectra.check_spectra`."""
-        if set(spectra) != set(FIELDS[self.spin]):
-            raise ValueError(f"spectra must be {', '.join(FIELDS[self.spin])} for spin {self.spin}, got {', '.join(spectra)}")
+        if not isinstance(spectra, Mapping) or set(spectra) != set(FIELDS[self.spin]):
+            came = ", ".join(map(str, spectra)) if isinstance(spectra, Mapping) else type(spectra).__name__
+            raise ValueError(f"spectra must be a dict of {', '.join(FIELDS[self.spin])} for spin {self.spin}, got {came}")
         checked = check_spectra(spectra, lmax=self.lmax)
         return torch.stack([checked[name] for name in FIELDS[self.spin]])
 
@@ -157,6 +171,9 @@ class PixelCovariance:
 
     def fisher(self, spectra: Mapping[str, Tensor], slopes: Tensor) -> Tensor:
         """Fisher information ``(n, n)``, ``tr(C^-1 C_i C^-1 C_j) / 2``, of parameters with slopes ``(n, fields, lmax + 1)`` of C_l."""
+        want = (len(FIELDS[self.spin]), self.lmax + 1)
+        if slopes.dim() != 3 or tuple(slopes.shape[1:]) != want:
+            raise ValueError(f"slopes must be (n, {want[0]}, {want[1]}), got shape {tuple(slopes.shape)}")
         factors, out = self.factors(self.powers(spectra)), torch.zeros(len(slopes), len(slopes), dtype=torch.float64)
         each = [self.matrices(slope) for slope in slopes]
         for k, (factor, block) in enumerate(zip(factors, self.blocks, strict=True)):

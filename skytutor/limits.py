@@ -34,12 +34,15 @@ def relative_median(values: Tensor, log_posterior: Tensor) -> Tensor:
     """The estimates ``(N,)`` that make the expected ``|estimate - true| / true`` smallest.
 
     Arguments:
-        values: ``(G,)``, rising, positive, evenly spaced. log_posterior: ``(N, G)``, up to a constant for each row.
+        values: ``(G,)``, rising, positive, evenly spaced.
+        log_posterior: ``(N, G)``, up to a constant for each row.
 
     Example:
         >>> relative_median(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([[0.0, 5.0, 0.0]]))
         tensor([1.9...])
     """
+    if not float(values.min()) > 0:
+        raise ValueError(f"values must be positive, got {float(values.min())}: the error is relative to them")
     mass = torch.softmax(log_posterior, 1) / values
     below = mass.cumsum(1) / mass.sum(1, keepdim=True)
     above = (below < 0.5).sum(1).clamp(1, len(values) - 1)  # first whose mass below is half
@@ -49,6 +52,11 @@ def relative_median(values: Tensor, log_posterior: Tensor) -> Tensor:
     return values[above] + step * (share - 0.5)  # each value stands for the cell around it
 
 
+def _check_whole(skies: Skies, studies: tuple[str, ...]) -> None:
+    if skies.f_sky < 1 or skies.study not in studies:
+        raise ValueError(f"skies must be a full sky of {', '.join(studies)}, got {skies.study} with f_sky {skies.f_sky:g}")
+
+
 def noise_power(skies: Skies) -> float:
     """N_l of the noise in the pixels, ``4 pi sigma**2 / P``."""
     return 4 * math.pi * skies.noise**2 / nside_to_npix(skies.nside)
@@ -56,8 +64,8 @@ def noise_power(skies: Skies) -> float:
 
 def full_sky_errors(skies: Skies, *, size: int, seed: int) -> Tensor:
     """Relative errors ``(size, fields)`` of the best estimates of T1, T2 or T3, from drawn band powers, prior uniform."""
-    draw = torch.Generator().manual_seed(seed)
-    true = skies.draw_parameters(size, generator=draw)
+    _check_whole(skies, ("T1", "T2", "T3"))
+    true = skies.draw_parameters(size, generator=torch.Generator().manual_seed(seed))
     low, high = STUDIES[skies.study][0][1:]
     values = torch.linspace(low, high, 3001, dtype=torch.float64)
     model = skies.spectra(values[:, None].expand(-1, len(skies.names)))[..., skies.spin :] + noise_power(skies)
@@ -78,8 +86,11 @@ def fisher_full_sky(skies: Skies, parameters: Tensor) -> Tensor:
 
     ``F_ij = sum_l (2 l + 1) / 2 d log(C_l + N_l) / d theta_i d log(C_l + N_l) / d theta_j``, over both fields.
     """
+    _check_whole(skies, tuple(STUDIES))
     low, high = (torch.tensor([entry[k] for entry in STUDIES[skies.study]]).double() for k in (1, 2))
     steps = 1e-3 * (high - low)
+    if not bool(((parameters >= low + steps) & (parameters <= high - steps)).all()):
+        raise ValueError(f"parameters must lie inside the prior, {low.tolist()} to {high.tolist()}, not at its ends; got {parameters.tolist()}")
     slopes = []
     for k in range(len(parameters)):
         ends = [skies.spectra((parameters + sign * steps * (torch.arange(len(steps)) == k))[None])[0] for sign in (1, -1)]

@@ -10,7 +10,8 @@ import torch
 from skytutor import limits, recipes
 from skytutor.covariance import PixelCovariance
 from skytutor.data.cmb import Skies, peaked_spectrum
-from skytutor.models.cmb import BandPowers, Estimator, LikelihoodBank, PublishedPixelNet, PublishedSpectralCNN, Standardise, _product
+from skytutor.models.cmb import BandPowers, Estimator, LikelihoodBank, Standardise
+from skytutor.models.cmb_published import PublishedPixelNet, PublishedSpectralCNN, _product
 from skytutor.recipes import cmb
 from skytutor.sht import alm2map, map2alm
 from skytutor.spectra import alm2cl

@@ -44,15 +44,15 @@ def peaked_spectrum(centre: Tensor, *, lmax: int) -> Tensor:
         >>> peaked_spectrum(torch.tensor(2.0), lmax=2)
         tensor([0.9231, 0.9802, 1.0000], dtype=torch.float64)
     """
-    l = torch.arange(lmax + 1, dtype=torch.float64)
-    return torch.exp(-((l - centre.double()[..., None]) ** 2) / (2 * WIDTH**2)) + FLOOR
+    l, centre = torch.arange(lmax + 1, dtype=torch.float64), torch.as_tensor(centre, dtype=torch.float64)
+    return torch.exp(-((l - centre[..., None]) ** 2) / (2 * WIDTH**2)) + FLOOR
 
 
 def cap_mask(nside: int, f_sky: float) -> Tensor:
     """A cap about the north pole, radius ``arccos(1 - 2 f_sky)``: bool ``(P,)`` in RING order, True where it is seen.
 
     Raises:
-        ValueError: f_sky not in (0, 1].
+        ValueError: f_sky not in (0, 1], or so small that the cap holds no pixel.
 
     Example:
         >>> int(cap_mask(16, 0.05).sum())
@@ -61,7 +61,10 @@ def cap_mask(nside: int, f_sky: float) -> Tensor:
     if not 0 < f_sky <= 1:
         raise ValueError(f"f_sky must lie in (0, 1], got {f_sky}")
     theta, _ = pixel_to_angle(torch.arange(nside_to_npix(nside)), nside=nside, order="ring")
-    return theta.cos() >= 1 - 2 * f_sky - 1e-12
+    seen = theta.cos() >= 1 - 2 * f_sky - 1e-12
+    if not seen.any():
+        raise ValueError(f"f_sky is too small for nside {nside}: a cap of {f_sky} holds no pixel's centre")
+    return seen
 
 
 def noise_per_pixel(noise: float, nside: int) -> float:
@@ -100,10 +103,12 @@ class Skies:
         if self.study not in STUDIES:
             raise ValueError(f"study must be one of {', '.join(STUDIES)}, got {self.study!r}")
         check_nside(self.nside)
-        if not 0 <= self.noise < math.inf:
-            raise ValueError(f"noise must be a finite number from 0 on, got {self.noise}")
-        if not 0 < self.f_sky <= 1:
-            raise ValueError(f"f_sky must lie in (0, 1], got {self.f_sky}")
+        if isinstance(self.noise, str) or not 0 <= self.noise < math.inf:
+            raise ValueError(f"noise must be a finite number from 0 on, got {self.noise!r}")
+        if isinstance(self.f_sky, str) or not 0 < self.f_sky <= 1:
+            raise ValueError(f"f_sky must lie in (0, 1], got {self.f_sky!r}")
+        if self.cut is not None and (len(self.cut) != nside_to_npix(self.nside) or abs(sum(self.cut) / len(self.cut) - self.f_sky) > 1e-9):
+            raise ValueError(f"cut must be a mask of {nside_to_npix(self.nside)} pixels that shows f_sky of the sky; use `through`")
 
     @property
     def lmax(self) -> int:
@@ -143,6 +148,8 @@ class Skies:
 
     def from_unit(self, unit: Tensor) -> Tensor:
         """Parameters of numbers in 0..1 that are uniform under the prior."""
+        if not bool(((unit >= 0) & (unit <= 1)).all()):
+            raise ValueError(f"unit must lie in 0..1, got {float(unit.min())}..{float(unit.max())}")
         columns = []
         for (name, low, high), u in zip(STUDIES[self.study], unit.unbind(-1), strict=True):
             if name == "r":
@@ -211,6 +218,9 @@ class Skies:
 
     def maps(self, parameters: Tensor, white: Sequence[Tensor]) -> Tensor:
         """Maps of parameters ``(N, n)`` and of what `draw_noise` drew."""
+        want = [tuple(one.shape) for one in self.draw_noise(0)]
+        if [tuple(one.shape[1:]) for one in white] != [shape[1:] for shape in want] or {len(one) for one in white} != {len(parameters)}:
+            raise ValueError(f"white must be what draw_noise({len(parameters)}) draws, got shapes {[tuple(one.shape) for one in white]}")
         roots = self.spectra(parameters).sqrt().float()[..., real_degrees(self.lmax)[0]]  # (N, fields, K)
         maps = self.harmonics.synthesis(white[0] * (roots if self.spin else roots[:, 0]))
         if self.noise:
@@ -219,6 +229,8 @@ class Skies:
 
     def sample(self, n: int, *, seed: int) -> tuple[Tensor, Tensor]:
         """Parameters ``(n, p)`` and maps of a seed, drawn a thousand at a time, so that the first ones do not depend on n."""
+        if as_integer("n", n) < 1:
+            raise ValueError(f"n must be positive, got {n}")
         parameters, maps = [], []
         for k in range(0, n, 1000):
             draw = torch.Generator().manual_seed(seed * 1_000_003 + k)

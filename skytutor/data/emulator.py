@@ -56,7 +56,9 @@ def cmb_spectra(tau: Tensor, r: Tensor, *, lmax: int) -> dict[str, Tensor]:
     """EE and BB in muK**2, lensed, of optical depths and tensor-to-scalar ratios ``(N,)``; the rest as in `camb_spectra`.
 
     Arguments:
-        tau: 0.02 to 0.09. r: 0 to 0.01. lmax: at most 200.
+        tau: ``(N,)``, 0.02 to 0.09.
+        r: ``(N,)``, 0 to 0.01.
+        lmax: at most 200.
 
     Returns:
         "EE" and "BB", ``(N, lmax + 1)`` float64.

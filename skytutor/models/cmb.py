@@ -1,101 +1,16 @@
-"""Chapter 3's networks: two published families, and one that learns only what the sky's statistics leave to be learned.
+"""Chapter 3's own network: it learns only what the sky's statistics leave to be learned.
 
 Shapes: B batch, P = 12 nside**2 pixels in RING order, n parameters, L = lmax + 1.
 """
 
-import math
 from collections.abc import Callable, Iterator
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from skytutor.covariance import PixelCovariance
-from skytutor.healpix import angle_to_pixel, order_table
-from skytutor.layers.pixel import HaloConv
 from skytutor.sht import Harmonics, real_degrees, to_real
 from skytutor.sht.symmetry import SymmetryBlocks
-
-
-class PublishedPixelNet(nn.Module):
-    """The network of Krachmalnicoff & Tomasi [1]_: nine-neighbour convolutions and pooling by four, down to twelve pixels.
-
-    Each level has one convolution with 32 filters, ReLU and the maximum of four children; then dropout and 48 neurons.
-
-    Arguments:
-        nside: of the input, RING. channels: 1 for T, 2 for Q and U, 3 with the mask. outputs: parameters.
-
-    Example:
-        >>> PublishedPixelNet(4, channels=2, outputs=2)(torch.randn(3, 2, 192)).shape
-        torch.Size([3, 2])
-
-    .. [1] N. Krachmalnicoff & M. Tomasi, 2019, A&A 628, A129.
-    """
-
-    def __init__(self, nside: int, *, channels: int, outputs: int, width: int = 32):
-        super().__init__()
-        self.nside, self.channels = nside, channels
-        sides = [nside >> k for k in range(int(math.log2(nside)))]
-        self.convs = nn.ModuleList(HaloConv(width if k else channels, width, nside=n) for k, n in enumerate(sides))
-        self.register_buffer("table", order_table(nside, source="ring", target="face"), persistent=False)
-        self.head = nn.Sequential(nn.Dropout(0.2), nn.Linear(12 * width, 48), nn.ReLU(), nn.Linear(48, outputs))
-
-    def forward(self, maps: Tensor) -> Tensor:
-        x = maps[..., self.table].unflatten(2, (12, self.nside, self.nside))  # (B, C, 12, n, n)
-        for conv in self.convs:
-            x = F.relu(conv(x))
-            x = F.max_pool3d(x, (1, 2, 2))
-        return self.head(x.flatten(1))
-
-
-class PublishedSpectralCNN(nn.Module):
-    """The spectral CNN of zonca/torch-harmonics-healpix [1]_, as published: 6,454,529 weights for one map and one parameter.
-
-    Pixels are copied to the nearest of 32 x 64 points of an equiangular grid, then three blocks multiply each (l, m) by
-    weights of its own. Its faults are the chapter's subject: the grid is exact to l = 15 or so and drops 43 % of the
-    pixels, weights on m are not equivariant, Q and U go in as two scalars, and what follows the last block reads m = 0 alone.
-
-    Arguments:
-        nside: of the input, RING. channels, outputs: as in `PublishedPixelNet`. width: hidden channels.
-
-    Example:
-        >>> sum(p.numel() for p in PublishedSpectralCNN(16, channels=1, outputs=1).parameters())
-        6454529
-
-    .. [1] https://github.com/zonca/torch-harmonics-healpix
-    """
-
-    def __init__(self, nside: int, *, channels: int, outputs: int, width: int = 32, blocks: int = 3):
-        super().__init__()
-        from torch_harmonics import InverseRealSHT, RealSHT
-
-        tall, wide = 2 * nside, 4 * nside
-        top, orders = 3 * nside - 1, min(3 * nside - 1, wide // 2 + 1)
-        self.there = RealSHT(tall, wide, lmax=top, mmax=orders, grid="equiangular")
-        self.back = InverseRealSHT(tall, wide, lmax=top, mmax=orders, grid="equiangular")
-        latitude = math.pi / 2 - math.pi * torch.arange(tall, dtype=torch.float64) / tall
-        longitude = 2 * math.pi * torch.arange(wide, dtype=torch.float64) / wide
-        nearest = angle_to_pixel((math.pi / 2 - latitude)[:, None], longitude, nside=nside, order="ring")
-        self.register_buffer("nearest", nearest, persistent=False)  # (tall, wide)
-        sizes = [channels, *[width] * blocks]
-        self.weights = nn.ParameterList(
-            torch.randn(2, b, a, top, orders) / (a * top) for a, b in zip(sizes, sizes[1:], strict=False)
-        )
-        self.norms = nn.ModuleList(nn.BatchNorm2d(width) for _ in range(blocks))
-        self.head = nn.Sequential(nn.Linear(width, 64), nn.ReLU(), nn.Dropout(0.2), nn.Linear(64, outputs))
-
-    def forward(self, maps: Tensor) -> Tensor:
-        x = maps[..., self.nearest]  # (B, C, 32, 64)
-        for k, (weight, norm) in enumerate(zip(self.weights, self.norms, strict=True)):
-            x = norm(self.back(_product(self.there(x), torch.complex(*weight.unbind(0)))))
-            x = F.relu(x) if k + 1 < len(self.norms) else x
-        return self.head(x.mean((-2, -1)))
-
-
-def _product(alms: Tensor, weights: Tensor) -> Tensor:
-    """``sum_i alms[b, i, l, m] weights[o, i, l, m]``, as one batched product over (l, m)."""
-    found = alms.flatten(2).permute(2, 0, 1) @ weights.flatten(2).permute(2, 1, 0)  # (L M, B, O)
-    return found.permute(1, 2, 0).unflatten(2, alms.shape[2:])
 
 
 class BandPowers(nn.Module):
@@ -105,7 +20,8 @@ class BandPowers(nn.Module):
     nside 16 and bury a spectrum that falls by five decades.
 
     Arguments:
-        nside, lmax, spin: of the maps, RING. fields: 1, or 2 for E and B with spin 2 (1 keeps E alone).
+        nside, lmax, spin: of the maps, RING.
+        fields: 1, or 2 for E and B with spin 2 (1 keeps E alone).
 
     Example:
         >>> BandPowers(4, 11, spin=2)(torch.randn(3, 2, 192)).shape
@@ -115,6 +31,8 @@ class BandPowers(nn.Module):
     def __init__(self, nside: int, lmax: int, *, spin: int, fields: int | None = None):
         super().__init__()
         self.lmax, self.spin, self.fields = lmax, spin, fields or (2 if spin else 1)
+        if self.fields not in ((1, 2) if spin else (1,)):
+            raise ValueError(f"fields must be {'1 or 2' if spin else '1'} for spin {spin}, got {fields}")
         self.sky = Harmonics(nside, lmax, spin=spin)
         self.solve = SymmetryBlocks(nside, lmax, spin=spin)
         self.register_buffer("l", real_degrees(lmax)[0], persistent=False)
@@ -195,7 +113,8 @@ class Estimator(nn.Module):
 
     Arguments:
         size: numbers that the front makes of a map.
-        outputs: parameters. width: of two hidden layers.
+        outputs: parameters.
+        width: of two hidden layers.
         front: maps to numbers ``(B, size)``, on the CPU; it has no weights and is no part of this module, so that one serves
             many networks and stays where it is.
 
@@ -222,6 +141,8 @@ class Estimator(nn.Module):
 
         In evaluation mode standard deviations are multiplied by `stretch`, which `calibrate` sets.
         """
+        if not ready and self.front is None:
+            raise ValueError("x must be what the front made of maps (ready=True): this estimator was made without a front")
         read = x if ready else self.front(x.cpu()).to(self.stretch.device)
         out = self.head(self.norm(read)).unflatten(1, (self.outputs, 2))
         return out if self.training else torch.stack([out[..., 0], out[..., 1] + self.stretch.log()], -1)
@@ -231,6 +152,7 @@ class Estimator(nn.Module):
         """Make intervals of one standard deviation hold 68.27 % of a validation set: posteriors at a prior's end are not Gaussian.
 
         Arguments:
-            found: what `forward` gave in evaluation mode, ``(B, n, 2)``. true: on the same scale, ``(B, n)``.
+            found: what `forward` gave in evaluation mode, ``(B, n, 2)``.
+            true: on the same scale, ``(B, n)``.
         """
         self.stretch *= ((found[..., 0] - true).abs() / found[..., 1].exp()).quantile(0.6827, 0).to(self.stretch)

@@ -11,13 +11,14 @@ from torch import Tensor, nn
 from skytutor import limits
 from skytutor.covariance import PixelCovariance
 from skytutor.data.cmb import Skies, noise_per_pixel
+from skytutor.healpix.checks import as_integer
 from skytutor.models.cmb import BandPowers, Estimator, LikelihoodBank
 from skytutor.profile import Profile
 from skytutor.recipes.base import Recipe
 from skytutor.schedule import Schedule
 
-# Seeds of drawn skies. `evaluate --seed N` draws its own, far from these.
-TRAIN_SEED, VALIDATION_SEED, AT_ONCE = 2_000_000, 1_999_999, 5000
+# Seeds of drawn skies; 5,000 skies use one, then comes the next. `evaluate --seed N` draws its own, below all of these.
+TEST_SEEDS, VALIDATION_SEED, TRAIN_SEED, AT_ONCE = 1_000_000, 1_900_000, 2_000_000, 5000
 CERTAIN = 4000  # maps for coverage, at least
 KNOTS = 6  # values of each parameter in a bank of spectra
 
@@ -36,6 +37,8 @@ def front(skies: Skies) -> nn.Module:
 
 def readings(skies: Skies, size: int, *, seed: int) -> tuple[Tensor, Tensor]:
     """Parameters ``(size, n)`` of drawn skies, and what the front reads in them."""
+    if as_integer("size", size) < 1:
+        raise ValueError(f"size must be positive, got {size}")
     parameters, read = [], []
     for k in range(0, size, AT_ONCE):
         some, maps = skies.sample(min(AT_ONCE, size - k), seed=seed + k // AT_ONCE)
@@ -109,7 +112,9 @@ def _read(skies: Skies, model: nn.Module, true: Tensor, read: Tensor) -> tuple[T
     return skies.from_scale(found[..., 0]), inside
 
 
-def _size(size: int | None) -> int:
+def _size(size: int | None, seed: int) -> int:
+    if not 0 <= seed < TEST_SEEDS:
+        raise ValueError(f"seed must lie in 0..{TEST_SEEDS - 1}, got {seed}: later ones drew the skies of training and validation")
     if size is not None and not 20 <= size <= 100_000:
         raise ValueError(f"size must lie in 20..100000 skies, got {size}")
     return size or 1000
@@ -124,7 +129,7 @@ def constant_percent(skies: Skies, k: int) -> float:
 
 def score_errors(name: str, skies: Skies, model: nn.Module, seed: int, size: int | None, source: str | None = None) -> dict[str, Any]:
     """T1 to T3: mean relative error in % over `size` drawn skies, its standard error, and coverage over 4,000 or more."""
-    size = _size(size)
+    size = _size(size, seed)
     true, found, inside = estimate(skies, model, max(size, CERTAIN), seed=seed)
     errors = (100 * (found - true).abs() / true)[:size]
     keys = ("error_percent",) if len(skies.names) == 1 else ("error_e_percent", "error_b_percent")
@@ -145,7 +150,7 @@ def _coverage(inside: Tensor) -> dict[str, Any]:
 
 def score_r_tau(kinds: Sequence[Skies], model: nn.Module, seed: int, size: int | None, source: str | None = None) -> dict[str, Any]:
     """T4: how the mean estimate of r answers to the true r around 0.003, and errors there over Fisher's; the worst of all noises."""
-    size, rows = _size(size), {}
+    size, rows = _size(size, seed), {}
     place = torch.tensor([limits.FIDUCIAL["r"], limits.FIDUCIAL["tau"]], dtype=torch.float64)
     for skies, level in zip(kinds, ("noise0", "noise6"), strict=True):
         inside = estimate(skies, model, max(size, CERTAIN), seed=seed)[2]
