@@ -1,0 +1,95 @@
+"""The model behind a sphere: what a kernel and a page tell each other, and the HTML that stays when the kernel is gone."""
+
+import os
+from typing import Any
+
+import anywidget
+import numpy as np
+import traitlets
+
+from skytutor.healpix import nested_to_ring, nside_to_npix, ring_to_nested
+from skytutor.widgets import page
+from skytutor.widgets.skies import Skies
+
+PROJECTIONS = ("globe", "mollweide", "gnomonic")
+SCALINGS = ("linear", "symlog", "histogram")
+STATIC = "SKYTUTOR_STATIC"  # set while a book is built: no kernel will answer its pages, so no model is made for one
+
+
+class Sphere(anywidget.AnyWidget):
+    """A view of maps on the sphere. Made by `view`; its attributes can be read, set and observed while it is shown.
+
+    Attributes:
+        lon, lat: direction in the middle, degrees. zoom: 1 shows the whole sphere.
+        projection: "globe", "mollweide" or "gnomonic".
+        pixel: number of the chosen pixel in the order of the maps, -1 for none; a click sets it.
+        frame: number of the frame shown. low, high: ends of the colours, in the map's unit.
+        cmap, scaling, graticule, borders, pixels, mask, vectors: what is shown, and how; see `view`.
+        swipe: with two maps, where the second begins on the canvas, 0 to 1; -1 shows them side by side.
+    """
+
+    spec = traitlets.Unicode().tag(sync=True)
+    data = traitlets.Bytes().tag(sync=True)
+    lon = traitlets.Float(0.0).tag(sync=True)
+    lat = traitlets.Float(0.0, min=-90, max=90).tag(sync=True)
+    zoom = traitlets.Float(1.0, min=0.5, max=400).tag(sync=True)
+    projection = traitlets.Enum(PROJECTIONS, "globe").tag(sync=True)
+    frame = traitlets.Int(0, min=0).tag(sync=True)
+    low = traitlets.Float(0.0).tag(sync=True)
+    high = traitlets.Float(1.0).tag(sync=True)
+    cmap = traitlets.Unicode("cividis").tag(sync=True)
+    scaling = traitlets.Enum(SCALINGS, "linear").tag(sync=True)
+    graticule = traitlets.Bool(False).tag(sync=True)
+    borders = traitlets.Bool(False).tag(sync=True)
+    pixels = traitlets.Bool(True).tag(sync=True)
+    mask = traitlets.Bool(True).tag(sync=True)
+    vectors = traitlets.Bool(True).tag(sync=True)
+    swipe = traitlets.Float(-1.0, min=-1, max=1).tag(sync=True)
+    nested = traitlets.Int(-1, min=-1).tag(sync=True)
+    pixel = traitlets.Int(-1, min=-1)
+
+    def __init__(self, skies: Skies, spec: dict[str, Any], *, controls: bool, **state: Any):
+        self._esm = page.script(controls=controls)
+        self.skies, self._spec, self._controls = skies, spec, controls
+        super().__init__(data=skies.data, **state)
+        self.spec = page.settings(spec, skies.data)
+        self.add_class("sky-live")
+
+    def open(self) -> None:
+        """Tell the page of this model, but for a book that is being built."""
+        if not os.environ.get(STATIC):
+            super().open()
+
+    @traitlets.validate("pixel", "nested")
+    def _check_pixel(self, proposal: Any) -> int:
+        if proposal["value"] >= nside_to_npix(self.skies.nside):
+            allowed = nside_to_npix(self.skies.nside) - 1
+            raise traitlets.TraitError(f"pixel must lie in -1..{allowed} for nside {self.skies.nside}, got {proposal['value']}")
+        return proposal["value"]
+
+    @traitlets.validate("frame")
+    def _check_frame(self, proposal: Any) -> int:
+        if proposal["value"] >= self.skies.frames:
+            raise traitlets.TraitError(f"frame must lie in 0..{self.skies.frames - 1}, got {proposal['value']}")
+        return proposal["value"]
+
+    @traitlets.observe("pixel")
+    def _to_page(self, change: Any) -> None:
+        self.nested = self._renumber(ring_to_nested, change["new"])
+
+    @traitlets.observe("nested")
+    def _from_page(self, change: Any) -> None:
+        self.pixel = self._renumber(nested_to_ring, change["new"])
+
+    def _renumber(self, way: Any, pix: int) -> int:
+        return pix if pix < 0 or self.skies.order == "nested" else int(way(np.int64(pix), nside=self.skies.nside))
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        """The live widget for a page with a kernel, and HTML that needs none, with the view as it is now."""
+        state = {name: getattr(self, name) for name in self._spec["state"]}
+        still = {"text/html": page.twin(self._spec | {"state": state}, self.skies.data, controls=self._controls),
+                 "text/plain": self._spec["summary"]}  # fmt: skip
+        live = None if os.environ.get(STATIC) else super()._repr_mimebundle_(**kwargs)
+        if isinstance(live, tuple):
+            return live[0] | still, live[1]
+        return (live or {}) | still

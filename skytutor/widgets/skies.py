@@ -1,0 +1,158 @@
+"""What a sphere shows: maps of one nside, checked, cut into faces, packed into bytes, and described in words."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from skytutor.healpix import UNSEEN, check_nside, check_order, face_table, nside_to_npix, resolution
+from skytutor.widgets import codec
+
+NSIDE_MAX = 512
+HEAVIEST = 32 * 2**20  # bytes of codes in one view, before they are packed
+ANGLE_OF = {"COSMO": 1.0, "IAU": -1.0}  # sign of U in HEALPix' convention
+
+
+def as_frames(name: str, value: Any, *, nside: int, order: str) -> NDArray[np.float64]:
+    """A map ``(P,)`` or frames of one ``(F, P)`` as faces ``(F, 12, nside, nside)``, NaN where it has no value.
+
+    Arguments:
+        name: what error messages call it.
+        value: tensor, array, masked array or numbers. Masked, NaN and UNSEEN pixels have no value.
+
+    Raises:
+        TypeError: complex numbers, or no numbers at all.
+        ValueError: empty, wrong pixel count or shape, infinite values, or no pixel with a value.
+    """
+    array = _numbers(name, value)
+    npix = nside_to_npix(nside)
+    if array.size == 0:
+        raise ValueError(f"{name} is empty: shape {array.shape}; at least one map of {npix} pixels is needed")
+    if array.ndim not in (1, 2) or array.shape[-1] != npix:
+        raise ValueError(f"{name} must be a map ({npix},) or frames (F, {npix}) for nside {nside}, got shape {array.shape}")
+    frames = array.reshape(-1, npix)
+    frames = np.where(frames < 0.99 * UNSEEN, np.nan, frames)  # rounded in float32
+    infinite = int(np.isinf(frames).sum())
+    if infinite:
+        raise ValueError(f"{name} holds {infinite} infinite pixels; set them to NaN to show them as holes")
+    if not np.isfinite(frames).any():
+        raise ValueError(f"{name} has no pixel with a value: all are NaN, masked or UNSEEN")
+    return frames[:, face_table(nside, order=order).numpy()].reshape(-1, 12, nside, nside)
+
+
+def _numbers(name: str, value: Any) -> NDArray[np.float64]:
+    if isinstance(value, torch.Tensor):
+        value = value.detach().cpu()
+        value = (value if value.is_complex() else value.double()).numpy()
+    array = np.ma.asanyarray(value) if isinstance(value, np.ma.MaskedArray) else np.asarray(value)
+    if array.dtype.kind == "c":
+        raise TypeError(f"{name} must be real, got {array.dtype}; show its absolute value or its parts")
+    if array.dtype.kind not in "bfiu":
+        raise TypeError(f"{name} must hold numbers, got {array.dtype}")
+    unseen_as_inf = array.dtype == np.float16 and np.isneginf(np.ma.getdata(array))  # UNSEEN does not fit into float16
+    plain = np.ma.filled(array.astype(np.float64), np.nan)
+    return np.where(unseen_as_inf, np.nan, plain) if np.any(unseen_as_inf) else plain
+
+
+def by_title(maps: Any, title: str) -> dict[str, Any]:
+    """Maps side by side as ``{title: map}``: from one map, a dict, or a list of maps."""
+    if isinstance(maps, Mapping):
+        if not maps:
+            raise ValueError("maps is empty: at least one map is needed")
+        return {str(name): one for name, one in maps.items()}
+    if isinstance(maps, (list, tuple)) and maps and not np.isscalar(maps[0]) and np.ndim(maps[0]) > 0:
+        return {f"{title or 'map'} {k + 1}" if len(maps) > 1 else title: one for k, one in enumerate(maps)}
+    return {title: maps}
+
+
+class Skies:
+    """Checked and packed maps of one view: `data`, one string of bytes; `entries`, which say where in it each map lies;
+    `shown`, the maps in faces by title."""
+
+    def __init__(self, maps: Mapping[str, Any], *, nside: int, order: str, mask: Any = None, polarisation: Sequence[Any] | None = None,
+                 convention: str = "COSMO"):  # fmt: skip
+        self.nside, self.order = check_nside(nside), check_order(order, allowed=("ring", "nested"))
+        if nside > NSIDE_MAX:
+            raise ValueError(f"nside must be at most {NSIDE_MAX} here, got {nside}: average over children first, or show a part")
+        name = "maps" if len(maps) == 1 else "maps[{!r}]"
+        faces = {title: self._frames(name.format(title), one) for title, one in maps.items()}
+        counts = {len(one) for one in faces.values()}
+        if len(counts) > 1:
+            raise ValueError(f"maps must have equally many frames, got {sorted(counts)}")
+        self.frames = counts.pop()
+        _check_weight(self.frames, len(faces), nside)
+        self.shown, self.data, self.entries, self.about = faces, b"", [], []
+        for title, one in faces.items():
+            packed = self._add(one, title=title)
+            self.about.append(_words(title, one[-1] if self.frames == 1 else one, packed))
+        if mask is not None:
+            self._add(_veil(mask, nside=nside, order=order), title="mask", role="mask")
+        for role, one in zip("QU", _polarised(polarisation, convention), strict=False):
+            self._add(self._frames(f"polarisation {role}", one), title=role, role=role)
+
+    def _frames(self, name: str, one: Any) -> NDArray[np.float64]:
+        return as_frames(name, one, nside=self.nside, order=self.order)
+
+    def _add(self, faces: NDArray[np.float64], **more: str) -> codec.Packed:
+        packed, parts = codec.pack(faces), []
+        for some in (packed.data, packed.hidden):
+            parts.append([len(self.data), len(some)])
+            self.data += some
+        self.entries.append({"frames": len(faces), "low": packed.low, "high": packed.high, "error": packed.error,
+                             "weights": packed.weights, "parts": parts, **more})  # fmt: skip
+        return packed
+
+    def ends(self) -> tuple[float, float]:
+        """Lowest and highest value of all maps shown."""
+        shown = [entry for entry in self.entries if "role" not in entry]
+        return min(entry["low"] for entry in shown), max(entry["high"] for entry in shown)
+
+    def summary(self, unit: str) -> str:
+        """What is shown, in words: for readers who do not see the sphere."""
+        size, side = nside_to_npix(self.nside), np.degrees(resolution(self.nside)) * 60
+        wide = f"{side:.0f} arcminutes" if side < 120 else f"{side / 60:.0f} degrees"
+        start = f"HEALPix, Nside {self.nside}, {size:,} pixels of {wide}. "
+        return start + " ".join(text.format(unit=f" {unit}" if unit else "") for text in self.about)
+
+
+def _polarised(pair: Sequence[Any] | None, convention: str) -> list[Any]:
+    if pair is None:
+        return []
+    if len(pair) != 2:
+        raise ValueError(f"polarisation must be the pair (Q, U), got {len(pair)} maps")
+    if convention not in ANGLE_OF:
+        raise ValueError(f"convention must be one of {', '.join(map(repr, ANGLE_OF))}, got {convention!r}")
+    return [pair[0], ANGLE_OF[convention] * _numbers("polarisation U", pair[1])]
+
+
+def _veil(mask: Any, *, nside: int, order: str) -> NDArray[np.float64]:
+    """1 where a mask hides the sky, 0 where it is seen."""
+    seen = as_frames("mask", mask, nside=nside, order=order)
+    if len(seen) > 1 or not np.isin(seen, (0, 1)).all():
+        raise ValueError("mask must be one map of True (seen) and False (hidden), or of 1 and 0")
+    if not seen.any():
+        raise ValueError("mask hides every pixel")
+    return 1 - seen
+
+
+def _check_weight(frames: int, maps: int, nside: int) -> None:
+    weight, one = frames * maps * nside_to_npix(nside) * 2, maps * nside_to_npix(nside) * 2
+    if weight > HEAVIEST:
+        fits = max(n for n in (2**k for k in range(10)) if frames * maps * nside_to_npix(n) * 2 <= HEAVIEST or n == 1)
+        raise ValueError(
+            f"frames: {frames} at nside {nside} would weigh about {weight / 2**20:.0f} MiB, more than {HEAVIEST / 2**20:.0f} MiB; "
+            f"show at most {HEAVIEST // one} frames, or go down to nside {fits}"
+        )
+
+
+def _words(title: str, faces: NDArray[np.float64], packed: codec.Packed) -> str:
+    good = faces[np.isfinite(faces)]
+    name = (title or "Map").replace("{", "{{").replace("}", "}}")
+    holes = 100 * (1 - good.size / faces.size)
+    gone = f"; {holes:.1f} % of the pixels have no value" if holes else ""
+    return (
+        f"{name}: from {packed.low:.4g} to {packed.high:.4g}{{unit}}, mean {good.mean():.4g}{gone}; "
+        f"shown to within {packed.error:.2g}{{unit}}, 1/{2 * codec.STEPS:,} of the range."
+    )

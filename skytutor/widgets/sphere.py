@@ -1,0 +1,174 @@
+"""A sphere to turn by hand, in a live notebook and in a page that has no kernel: `view`; and its still picture: `figure`."""
+
+import base64
+import html
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from matplotlib.colors import LinearSegmentedColormap, to_hex
+from matplotlib.figure import Figure
+
+from skytutor import plot
+from skytutor.healpix import order_table
+from skytutor.widgets import page
+from skytutor.widgets.model import PROJECTIONS, SCALINGS, Sphere
+from skytutor.widgets.skies import Skies, by_title
+
+
+def view(
+    maps: Any, *, nside: int, order: str, unit: str = "", title: str = "", mask: Any = None, polarisation: Sequence[Any] | None = None,
+    convention: str = "COSMO", lon_deg: float = 0.0, lat_deg: float = 0.0, zoom: float = 1.0, projection: str = "globe",
+    cmap: str = "cividis", scaling: str = "linear", value_range: Any = None, graticule: bool = False, borders: bool = False,
+    swipe: bool = False, height: int = 340, frame_labels: Sequence[str] | None = None, fps: float = 6.0, controls: bool = True,
+) -> Sphere:  # fmt: skip
+    """Show maps on a sphere that can be turned by mouse, finger and keyboard.
+
+    With a kernel it is a widget: Python sees the chosen pixel and the view, and can set them. Its output holds the map and
+    the script too, as HTML, so a built book or a saved page shows the same sphere without kernel and network.
+
+    Arguments:
+        maps: one map ``(P,)``; frames of one ``(F, P)``; or several side by side, as a dict by title or a list. Tensors,
+            arrays or masked arrays. NaN, masked and UNSEEN pixels are shown grey.
+        nside, order: resolution, a power of two up to 512, and "ring" or "nested"; the same for all maps.
+        unit, title: shown beside the values and above the sphere.
+        mask: ``(P,)``, true where the sky is seen; the rest is hatched.
+        polarisation: the pair (Q, U), each ``(P,)``, drawn as lines without heads, averaged to about 20 dots apart.
+        convention: of U's sign, "COSMO" (HEALPix, healpy) or "IAU".
+        lon_deg, lat_deg, zoom, projection: the first view. Projections: "globe", "mollweide", "gnomonic".
+        cmap: "cividis", "viridis", "magma", "blue-red", "grey", "planck", or a name that matplotlib knows.
+        scaling: "linear", "symlog" (linear below a hundredth of the largest value) or "histogram" (equal areas).
+        value_range: ends of the colours; None for all values, "symmetric" around zero, or a pair.
+        graticule, borders: show a grid, the borders of the base pixels.
+        swipe: with two maps, lay them over each other with a border to move.
+        height: of the sphere, in CSS pixels. frame_labels, fps: names of the frames, and how many a second.
+        controls: False leaves a bare globe of less than half the script.
+
+    Raises:
+        TypeError, ValueError: naming the argument, what came and what is allowed.
+
+    Example:
+        >>> import torch
+        >>> globe = view(torch.arange(48.0), nside=2, order="nested", unit="K", title="Numbers")
+        >>> globe.pixel = 5
+        >>> globe.low, globe.high
+        (0.0, 47.0)
+    """
+    skies = Skies(by_title(maps, title), nside=nside, order=order, mask=mask, polarisation=polarisation, convention=convention)
+    low, high = _ends(value_range, skies)
+    state = {
+        "lon": float(_check("lon_deg", lon_deg, low=-360, high=360)), "lat": float(_check("lat_deg", lat_deg, low=-90, high=90)),
+        "zoom": float(_check("zoom", zoom, low=0.5, high=400)), "projection": _one_of("projection", projection, PROJECTIONS),
+        "frame": 0, "low": low, "high": high, "cmap": cmap, "scaling": _one_of("scaling", scaling, SCALINGS),
+        "graticule": bool(graticule), "borders": bool(borders), "pixels": True, "mask": True, "vectors": True,
+        "swipe": 0.5 if swipe and len(skies.shown) == 2 else -1.0, "nested": -1,
+    }  # fmt: skip
+    words, (least, most) = skies.summary(unit), skies.ends()
+    spec = {
+        "nside": skies.nside, "order": order, "unit": str(unit), "maps": skies.entries, "palette": _anchors(cmap), "fps": _check("fps", fps, low=0.1, high=60),
+        "height": _check("height", height, low=80, high=2000), "labels": _labels(frame_labels, skies.frames), "limits": [min(low, least), max(high, most)],
+        "label": f"Map of the sphere, {', '.join(skies.shown) or 'untitled'}. Arrow keys turn, plus and minus zoom, Home goes back.",
+        "summary": words, "state": state,
+    }  # fmt: skip
+    return Sphere(skies, spec, controls=controls, **state)
+
+
+def _ends(value_range: Any, skies: Skies) -> tuple[float, float]:
+    low, high = skies.ends()
+    if value_range is None:
+        return (low, high) if high > low else (low - 0.5, low + 0.5)
+    if isinstance(value_range, str):
+        if value_range != "symmetric":
+            raise ValueError(f"value_range must be None, 'symmetric' or (low, high), got {value_range!r}")
+        top = max(abs(low), abs(high)) or 1.0
+        return -top, top
+    try:
+        low, high = (float(end) for end in value_range)
+    except (TypeError, ValueError):
+        raise ValueError(f"value_range must be None, 'symmetric' or (low, high), got {value_range!r}") from None
+    if not (np.isfinite([low, high]).all() and low < high):
+        raise ValueError(f"value_range must be two finite numbers, the lower first, got {value_range!r}")
+    return low, high
+
+
+def _anchors(cmap: str) -> str:
+    """Colours of a map as hexadecimal digits: the script's own, else sixteen steps of one of matplotlib's."""
+    known = page.palettes()
+    if cmap in known:
+        return known[cmap]
+    try:
+        colours = matplotlib.colormaps[cmap](np.linspace(0, 1, 17))
+    except (KeyError, TypeError):
+        raise ValueError(f"cmap must be one of {', '.join(known)} or a name that matplotlib knows, got {cmap!r}") from None
+    return "".join(to_hex(colour)[1:] for colour in colours)
+
+
+def _labels(labels: Sequence[str] | None, frames: int) -> list[str] | None:
+    if labels is None:
+        return [f"{k + 1} of {frames}" for k in range(frames)] if frames > 1 else None
+    if len(labels) != frames:
+        raise ValueError(f"frame_labels must name each of the {frames} frames, got {len(labels)} labels")
+    return [str(label) for label in labels]
+
+
+def _check(name: str, value: Any, *, low: float, high: float) -> Any:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
+        raise ValueError(f"{name} must be a number in {low:g}..{high:g}, got {value!r}")
+    return value
+
+
+def _one_of(name: str, value: Any, allowed: Sequence[str]) -> str:
+    if value not in allowed:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {value!r}")
+    return value
+
+
+class Still:
+    """A picture of a sphere for paper, with the words for who cannot see it in `alt`."""
+
+    def __init__(self, drawn: Figure, alt: str):
+        store = io.BytesIO()
+        drawn.savefig(store, format="png")
+        plt.close(drawn)
+        self.png, self.alt = store.getvalue(), alt
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
+        image = base64.b64encode(self.png).decode("ascii")
+        shown = f'<img alt="{html.escape(self.alt)}" src="data:image/png;base64,{image}" style="max-width:100%">'
+        return {"text/html": shown, "image/png": image, "text/plain": self.alt}
+
+
+def figure(
+    maps: Any, *, nside: int, order: str, unit: str = "", title: str = "", projection: str = "mollweide", lon_deg: float = 0.0,
+    lat_deg: float = 0.0, cmap: str = "cividis", value_range: Any = None, borders: bool = False,
+) -> Still:  # fmt: skip
+    """Draw what `view` shows as a picture that stands still, with a colour bar and alt text; frames side by side.
+
+    Arguments are those of `view`; `projection` is "mollweide" or "globe".
+
+    Example:
+        >>> import torch
+        >>> figure(torch.arange(12.0), nside=1, order="ring", unit="K", title="Numbers").alt[:32]
+        'HEALPix, Nside 1, 12 pixels of 5'
+    """
+    skies = Skies(by_title(maps, title), nside=nside, order=order)
+    _one_of("projection", projection, ("mollweide", "globe"))
+    low, high = _ends(value_range, skies)
+    anchors, unit = _anchors(cmap), str(unit)
+    colours = LinearSegmentedColormap.from_list(cmap, ["#" + anchors[k : k + 6] for k in range(0, len(anchors), 6)])
+    look = {"cmap": colours, "vmin": low, "vmax": high, "borders": "base" if borders else None, "order": "nested"}
+    drawn, axes = plt.subplots(1, len(skies.shown) * skies.frames, figsize=(7, 3.6), squeeze=False, layout="constrained")
+    panels = [(name, frame) for name, faces in skies.shown.items() for frame in faces]
+    for ax, (name, faces) in zip(axes[0], panels, strict=True):
+        sky = torch.from_numpy(faces.ravel()[order_table(nside, source="face", target="nested").numpy()])
+        if projection == "globe":
+            image = plot.globe(ax, sky, centre_deg=(lon_deg, lat_deg), **look)
+        else:
+            image = plot.mollweide(ax, sky, **look)
+        ax.set_title(name)
+    plot.colour_bar(drawn, image, axes[0].tolist(), label=unit or "value", orientation="horizontal")
+    return Still(drawn, skies.summary(unit))

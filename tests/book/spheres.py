@@ -1,0 +1,105 @@
+"""Pages that hold spheres and nothing else, for the browser tests; and the projections, written a second time."""
+
+import os
+
+import numpy as np
+import torch
+
+PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Spheres</title>
+<style>body {{ width: {width}px; margin: 8px; background: Canvas; color: CanvasText; color-scheme: light dark }}</style></head>
+<body><main><h1>Spheres</h1>{body}</main></body></html>"""
+VIEW_STATE = "view => Object.fromEntries('lon lat zoom projection frame low high cmap scaling nested swipe'.split(' ').map(k => [k, view.get(k)]))"
+
+
+def sky(nside, *, seed=1, lmax=None):
+    """A smooth random map, RING."""
+    from skytutor.spectra import gaussian_maps
+
+    lmax = min(lmax or 2 * nside, 3 * nside - 1)
+    l = torch.arange(lmax + 1).double()
+    cl = torch.where(l > 1, torch.exp(-(l**2) / (2 * (lmax / 2.5) ** 2)), 0)
+    return gaussian_maps({"TT": cl}, nside=nside, lmax=lmax, generator=torch.Generator().manual_seed(seed))["T"]
+
+
+def static_view(*args, **kwargs):
+    """`view` as a book makes it: HTML alone."""
+    from skytutor.widgets import view
+
+    before = os.environ.get("SKYTUTOR_STATIC")
+    os.environ["SKYTUTOR_STATIC"] = "1"
+    try:
+        return view(*args, **kwargs)._repr_mimebundle_()["text/html"]
+    finally:
+        os.environ.pop("SKYTUTOR_STATIC") if before is None else os.environ.update(SKYTUTOR_STATIC=before)
+
+
+def write(folder, *views, width=700):
+    (folder / "index.html").write_text(PAGE.format(body="\n".join(views), width=width), encoding="utf-8")
+    return folder
+
+
+def ready(page, count=1):
+    """Wait until that many spheres stand and the first has been drawn."""
+    page.wait_for_function(
+        "n => [...document.querySelectorAll('.sky-sphere')].filter(el => el.sphere).length >= n "
+        "&& document.querySelector('.sky-sphere').sphere.loaded", arg=count, timeout=60_000,
+    )  # fmt: skip
+    page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+
+def frame(lon, lat):
+    """Toward the reader, right, up: rows, from longitude and latitude in degrees."""
+    a, b = np.radians(lon), np.radians(lat)
+    toward = [np.cos(b) * np.cos(a), np.cos(b) * np.sin(a), np.sin(b)]
+    right = np.cross(toward, [-np.sin(b) * np.cos(a), -np.sin(b) * np.sin(a), np.cos(b)])
+    return np.array([toward, right, np.cross(right, toward)])
+
+
+def direction_at(projection, x, y, *, width, height, lon, lat, zoom):
+    """Direction seen at x to the right and y up from the middle, CSS pixels; None outside the sphere. East is left."""
+    r = 0.48 * min(width, height) * zoom
+    if projection == "globe":
+        x, y = x / r, y / r
+        if x * x + y * y > 1:
+            return None
+        w = np.array([np.sqrt(1 - x * x - y * y), x, y])
+    elif projection == "gnomonic":
+        w = np.array([3 * r, x, y]) / np.sqrt(9 * r * r + x * x + y * y)
+    else:
+        m = 0.48 * min(width / 2, height) * zoom
+        x, y = x / m, y / m
+        if x * x / 4 + y * y > 1:
+            return None
+        t = np.arcsin(y)
+        z, phi = (2 * t + np.sin(2 * t)) / np.pi, np.pi * x / (2 * np.cos(t))
+        w = np.array([np.sqrt(1 - z * z) * np.cos(phi), np.sqrt(1 - z * z) * np.sin(phi), z])
+    return w @ frame(lon, lat)
+
+
+def special_directions(count, seed=0):
+    """Unit vectors: both poles and close to them, face corners and seams, the belts' edges, and random ones up to `count`."""
+    import healpy
+
+    draw = np.random.default_rng(seed)
+    out = [[0, 0, 1], [0, 0, -1]]
+    out += [list(healpy.ang2vec(10.0**-k, phi)) for k in (1, 3, 5) for phi in (0.1, 1.6, 3.2, 4.8)]
+    corners = healpy.boundaries(1, np.arange(12), step=8).transpose(0, 2, 1).reshape(-1, 3)  # corners and points of the seams
+    out += (corners + 1e-5 * draw.normal(size=corners.shape)).tolist()
+    out += [list(healpy.ang2vec(np.arccos(s * (2 / 3 + e)), phi)) for s in (1, -1) for e in (-1e-5, 1e-5) for phi in np.arange(0.05, 6.2, 0.5)]
+    rest = draw.normal(size=(count - len(out), 3))
+    vectors = np.concatenate([np.array(out), rest])
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def near_border(vectors, nside, reach=1e-6):
+    """Whether a step of `reach` radians in one of eight ways leads to another pixel."""
+    import healpy
+
+    home = healpy.vec2pix(nside, *vectors.T)
+    side = np.cross(vectors, np.where(np.abs(vectors[:, :1]) < 0.9, [[1.0, 0, 0]], [[0, 1.0, 0]]))
+    side /= np.linalg.norm(side, axis=1, keepdims=True)
+    other = np.cross(vectors, side)
+    out = np.zeros(len(vectors), bool)
+    for angle in np.arange(8) * np.pi / 4:
+        out |= healpy.vec2pix(nside, *(vectors + reach * (np.cos(angle) * side + np.sin(angle) * other)).T) != home
+    return out

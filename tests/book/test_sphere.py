@@ -1,0 +1,334 @@
+"""The sphere in a browser, from a page that has no kernel: right pixel, every view and control, no other host asked."""
+
+import healpy
+import numpy as np
+import pytest
+from bookserver import CHROMIUM, NO_BROWSER, Visit, serve
+from spheres import direction_at, near_border, ready, sky, special_directions, static_view, write
+
+from skytutor.widgets.page import SCRIPT
+
+pytestmark = [pytest.mark.built, pytest.mark.skipif(CHROMIUM is None, reason=NO_BROWSER)]
+SPHERE = "document.querySelector('.sky-sphere').sphere"
+
+
+@pytest.fixture
+def opened(browser, tmp_path):
+    """Open a page of some spheres; at the end nothing may have gone wrong on it."""
+    kept = []
+
+    def do(*views, width=700, scheme="light", prepare=None, motion="reduce", count=None):
+        server, address = serve(write(tmp_path, *views, width=width))
+        visit = Visit(browser, address, scheme=scheme)
+        kept.append((server, visit))
+        visit.page.emulate_media(reduced_motion=motion)
+        if prepare:
+            visit.page.add_init_script(prepare)
+        visit.page.goto(address + "index.html")
+        if count != 0:
+            ready(visit.page, len(views) if count is None else count)
+        return visit.page
+
+    yield do
+    for server, visit in kept:
+        faults = (visit.foreign, visit.errors, visit.missing)
+        visit.context.close(), server.shutdown(), server.server_close()
+        assert faults == ([], [], [])
+
+
+def state(page, key):
+    return page.evaluate(f"{SPHERE}.get('{key}')")
+
+
+def picture(page):
+    """What the sphere's canvas shows now, ``(height, width, 4)`` uint8, from the bottom."""
+    data, width, height = page.evaluate(
+        f"""() => {{ const s = {SPHERE}; s.draw(); const gl = s.painter.gl, c = s.canvas, out = new Uint8Array(4 * c.width * c.height);
+        gl.readPixels(0, 0, c.width, c.height, gl.RGBA, gl.UNSIGNED_BYTE, out);
+        let text = ""; for (let i = 0; i < out.length; i += 8192) text += String.fromCharCode(...out.subarray(i, i + 8192));
+        return [btoa(text), c.width, c.height]; }}"""
+    )
+    import base64
+
+    return np.frombuffer(base64.b64decode(data), np.uint8).reshape(height, width, 4)
+
+
+@pytest.mark.parametrize("nside", [2**k for k in range(10)])
+def test_pixel_of_a_direction_is_healpys(browser, tmp_path, nside):
+    """1,000 directions for each nside, both orders; those within 1e-6 rad of a border do not count."""
+    vectors = special_directions(1000, seed=nside)
+    (tmp_path / "sphere.mjs").write_text(SCRIPT.read_text(encoding="utf-8"), encoding="utf-8")
+    server, address = serve(write(tmp_path))
+    with Visit(browser, address) as visit:
+        visit.page.goto(address + "index.html")
+        ask = "async ([all, n]) => { const m = await import('./sphere.mjs'); return all.map(d => { const p = m.pixel(d, n); return [p.ring, p.nested]; }); }"
+        found = np.array(visit.page.evaluate(ask, [vectors.tolist(), nside]))
+        there = visit.page.evaluate(
+            "async n => { const m = await import('./sphere.mjs'); return Array.from({length: 50}, (_, k) => Math.floor(k * 12 * n * n / 50))"
+            ".map(p => [p, m.pixel(m.direction(m.nestedPlace(p, n)), n).nested]); }", nside)  # fmt: skip
+        assert not visit.errors
+    server.shutdown(), server.server_close()
+    clear = ~near_border(vectors, nside)
+    assert clear.sum() > 800
+    for k, nest in enumerate((False, True)):
+        np.testing.assert_array_equal(found[clear, k], healpy.vec2pix(nside, *vectors[clear].T, nest=nest))
+    assert all(a == b for a, b in there)
+
+
+@pytest.mark.parametrize("projection", ["globe", "mollweide", "gnomonic"])
+def test_the_cursor_reads_the_pixel_under_it(opened, projection):
+    """About 1,000 places in turned and enlarged views, against an inverse projection written apart and healpy."""
+    nside, values = 64, sky(64)
+    page = opened(static_view(values, nside=nside, order="ring", unit="K", projection=projection, title=""))
+    box = page.evaluate(f"(({SPHERE}).stage.getBoundingClientRect()).toJSON()")
+    draw = np.random.default_rng(3)
+    cases = [(float(draw.uniform(-180, 180)), float(draw.uniform(-90, 90)), float(draw.choice([1, 1.7, 6])),
+              int(draw.integers(0, box["width"])), int(draw.integers(0, box["height"]))) for _ in range(500)]  # fmt: skip
+    read = page.evaluate(
+        f"""cases => cases.map(([lon, lat, zoom, x, y]) => {{ const s = {SPHERE}; s.set({{lon, lat, zoom}});
+        const box = s.stage.getBoundingClientRect();
+        s.stage.dispatchEvent(new PointerEvent('pointermove', {{clientX: box.left + x, clientY: box.top + y, pointerId: 1}}));
+        return s.read.textContent; }})""", cases)  # fmt: skip
+    seen = 0
+    for (lon, lat, zoom, x, y), text in zip(cases, read, strict=True):
+        d = direction_at(projection, x - box["width"] / 2, box["height"] / 2 - y, width=box["width"], height=box["height"],
+                         lon=lon, lat=lat, zoom=zoom)  # fmt: skip
+        assert (d is None) == (text.strip() == ""), (lon, lat, zoom, x, y, text)
+        if d is None or near_border(d[None], nside)[0]:
+            continue
+        seen += 1
+        ring, nested = healpy.vec2pix(nside, *d), healpy.vec2pix(nside, *d, nest=True)
+        assert f"pixel {ring} (RING), {nested} (NESTED)" in text
+        value = float(text.rsplit("·", 1)[1].split()[0])
+        assert value == pytest.approx(float(values[ring]), abs=6e-4 * float(values.abs().max())), text
+    assert seen > 150
+
+
+def test_the_graphics_card_draws_what_the_processor_draws(opened):
+    """WebGL and the canvas that stands in for it, dot by dot, in every view; both look the pixel up."""
+    page = opened(static_view(sky(32), nside=32, order="ring", height=240))
+    for projection in ("globe", "mollweide", "gnomonic"):
+        page.evaluate(f"{SPHERE}.set({{projection: '{projection}', lon: 33, lat: -48, pixels: false}})")
+        card = picture(page).astype(int)
+        page.evaluate(f"""() => {{ const s = {SPHERE}; s.sleep(); s.paint(s.soft); s.draw(); }}""")
+        soft = np.array(page.evaluate(f"""() => {{ const c = {SPHERE}.canvas; return [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data]; }}"""))
+        soft = soft.reshape(card.shape)[::-1]
+        page.evaluate(f"{SPHERE}.sleep()")
+        inside = (card[..., 3] == 255) & (soft[..., 3] == 255)
+        assert inside.mean() > 0.2
+        differ = (np.abs(card - soft)[inside].max(1) > 3).mean()
+        assert differ < 0.02, f"{projection}: {100 * differ:.1f} % of the dots"  # float32 against double at pixel borders
+
+
+def test_drag_keys_wheel_and_double_click(opened):
+    page = opened(static_view(sky(8), nside=8, order="ring"))
+    stage = page.locator(".sky-stage")
+    box = stage.bounding_box()
+    middle = (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    degrees = 180 / np.pi / (0.48 * min(box["width"], box["height"]))
+    page.mouse.move(*middle), page.mouse.down(), page.mouse.move(middle[0] + 40, middle[1] + 20), page.mouse.up()
+    assert state(page, "lon") == pytest.approx(40 * degrees, rel=0.01)
+    assert state(page, "lat") == pytest.approx(20 * degrees, rel=0.01)
+    before = picture(page)
+    page.mouse.wheel(0, -200)
+    page.wait_for_function(f"{SPHERE}.get('zoom') > 1.3")
+    assert (picture(page) != before).any()
+    stage.focus()
+    for key, sign in (("ArrowRight", -1), ("ArrowLeft", 1)):
+        at = state(page, "lon")
+        page.keyboard.press(key)
+        assert np.sign(state(page, "lon") - at) == sign
+        assert "pixel" in page.locator(".sky-read").inner_text()
+    page.keyboard.press("+")
+    zoom = state(page, "zoom")
+    page.keyboard.press("-")
+    assert state(page, "zoom") < zoom
+    page.keyboard.press("Home")
+    assert [state(page, k) for k in ("lon", "lat", "zoom")] == [0, 0, 1]
+    x, y = round(middle[0] - 60), round(middle[1] - 30)  # the mouse stands on whole pixels
+    page.mouse.dblclick(x, y)
+    d = direction_at("globe", x - middle[0], middle[1] - y, width=box["width"], height=box["height"], lon=0, lat=0, zoom=1)
+    assert state(page, "lon") == pytest.approx(np.degrees(np.arctan2(d[1], d[0])), abs=0.05)
+    assert state(page, "lat") == pytest.approx(np.degrees(np.arcsin(d[2])), abs=0.05)
+    page.keyboard.press("Enter")
+    assert state(page, "nested") == healpy.ang2pix(8, state(page, "lon"), state(page, "lat"), nest=True, lonlat=True)
+
+
+def test_two_fingers_enlarge(opened):
+    page = opened(static_view(sky(8), nside=8, order="ring"))
+    send = f"""([kind, id, x, y]) => {{ const s = {SPHERE}.stage, b = s.getBoundingClientRect();
+        s.dispatchEvent(new PointerEvent(kind, {{pointerId: id, clientX: b.left + x, clientY: b.top + y, bubbles: true}})); }}"""
+    for event in (("pointerdown", 1, 300, 100), ("pointerdown", 2, 400, 100), ("pointermove", 2, 500, 100), ("pointerup", 1, 300, 100)):
+        page.evaluate(send, list(event))
+    assert state(page, "zoom") == pytest.approx(2)
+    page.evaluate(send, ["pointerup", 2, 500, 100])
+    assert state(page, "nested") == -1
+
+
+def test_a_thrown_sphere_glides_and_stops(opened):
+    page = opened(static_view(sky(8), nside=8, order="ring"), motion="no-preference")
+    box = page.locator(".sky-stage").bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x, y), page.mouse.down()
+    for k in range(1, 6):
+        page.mouse.move(x + 12 * k, y)
+    page.mouse.up()
+    at = state(page, "lon")
+    page.wait_for_function(f"Math.abs({SPHERE}.get('lon') - {at}) > 0.5", timeout=10_000)
+    page.wait_for_function(f"Math.hypot(...{SPHERE}.speed) <= 0.011", timeout=20_000)
+
+
+def test_every_control_changes_the_picture(opened):
+    values = sky(16)
+    values[:40] = np.nan
+    view = static_view(values, nside=16, order="ring", unit="K", mask=np.arange(3072) % 5 > 0, polarisation=(sky(16, seed=2), sky(16, seed=3)), projection="mollweide")
+    page = opened(view, motion="no-preference")
+    seen = [picture(page).tobytes()]
+
+    def changed(what):
+        page.wait_for_timeout(50)
+        new = picture(page).tobytes()
+        assert new not in seen, what
+        seen.append(new)
+
+    for label, options in (("Scale", ["symlog", "histogram"]), ("Colours", ["viridis", "magma", "blue-red", "grey", "planck"])):
+        for option in options:
+            page.get_by_role('combobox', name=label).select_option(option)
+            changed(option)
+    for name in ("Grid", "Base pixels", "Mask"):
+        button = page.get_by_role("button", name=name)
+        before = button.get_attribute("aria-pressed")
+        button.click()
+        assert button.get_attribute("aria-pressed") != before
+        changed(name)
+    page.get_by_role("button", name="Zoom in").click()
+    changed("zoom")
+    page.get_by_role("button", name="Pixels", exact=True).click()
+    changed("pixels")
+    over = "() => { const c = document.querySelector('.sky-sphere').sphere.over; return c.toDataURL(); }"
+    lines = page.evaluate(over)
+    page.get_by_role("button", name="Polarisation").click()
+    page.wait_for_timeout(60)
+    assert page.evaluate(over) != lines
+    for option in ("gnomonic", "globe"):
+        page.get_by_role("combobox", name="View").select_option(option)
+        changed("on the way to " + option)
+        page.wait_for_function(f"{SPHERE}.morph === 0", timeout=10_000)
+        changed(option)
+    low, high = page.get_by_label("Lowest value of the colours"), page.get_by_label("Highest value of the colours")
+    low.focus()
+    page.keyboard.press("PageUp")
+    changed("the lowest value")
+    high.evaluate("end => { end.value = 0; end.dispatchEvent(new Event('input')); }")
+    assert state(page, "low") < state(page, "high")
+
+
+def test_frames_play_and_step(opened):
+    frames = np.stack([sky(8, seed=k).numpy() for k in range(4)])
+    page = opened(static_view(frames, nside=8, order="ring", frame_labels=["epoch 1", "epoch 2", "epoch 4", "epoch 8"], fps=20))
+    first = picture(page).tobytes()
+    slider = page.get_by_label("Frame")
+    slider.focus()
+    page.keyboard.press("ArrowRight")
+    assert state(page, "frame") == 1 and page.get_by_text("epoch 2").is_visible()
+    assert picture(page).tobytes() != first
+    page.get_by_role("button", name="Play").click()
+    page.wait_for_function(f"{SPHERE}.get('frame') === 3")
+    page.get_by_role("button", name="Pause").click()
+    at = state(page, "frame")
+    page.wait_for_timeout(200)
+    assert state(page, "frame") == at
+
+
+def test_two_maps_are_linked_and_can_be_swiped(opened):
+    page = opened(static_view({"simulated": sky(8), "rebuilt": sky(8, seed=2)}, nside=8, order="ring", unit="K"))
+    box = page.locator(".sky-stage").bounding_box()
+    for share in (0.25, 0.75):
+        page.mouse.move(box["x"] + share * box["width"], box["y"] + box["height"] / 2 + 11)
+        assert "lon 0.0" in page.locator(".sky-read").inner_text() or "lon 359.9" in page.locator(".sky-read").inner_text()
+        assert page.locator(".sky-read").inner_text().count("|") == 1
+    apart = picture(page).tobytes()
+    page.get_by_role("button", name="Swipe: lay the two maps").click()
+    assert state(page, "swipe") == 0.5
+    half = picture(page)
+    page.get_by_label("Border at").evaluate("end => { end.value = 0.9; end.dispatchEvent(new Event('input')); }")
+    moved = picture(page)
+    assert half.tobytes() != apart and (half != moved).any()
+    third = half.shape[1] // 3
+    np.testing.assert_array_equal(half[:, :third], moved[:, :third])  # left of both borders it is the same map
+
+
+def test_a_picture_can_be_saved(opened):
+    page = opened(static_view(sky(8), nside=8, order="ring", unit="K", title="A sky"))
+    with page.expect_download() as waiting:
+        page.get_by_role("button", name="PNG: save a picture").click()
+    data = waiting.value.path().read_bytes()
+    assert waiting.value.suggested_filename == "sphere.png" and data[:8] == b"\x89PNG\r\n\x1a\n" and len(data) > 5000
+
+
+def test_without_webgl2_a_canvas_draws(opened):
+    block = "const get = HTMLCanvasElement.prototype.getContext; HTMLCanvasElement.prototype.getContext = function (kind, ...rest) { return kind === 'webgl2' ? null : get.call(this, kind, ...rest); };"
+    page = opened(static_view(sky(8), nside=8, order="ring"), prepare=block)
+    colours = page.evaluate(f"""() => {{ const s = {SPHERE}; s.draw(); const c = s.canvas, d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;
+        return new Set(Array.from({{length: d.length / 4}}, (_, k) => d.slice(4 * k, 4 * k + 4).join())).size; }}""")
+    assert colours > 50
+    page.locator(".sky-stage").focus()
+    page.keyboard.press("ArrowLeft")
+    assert state(page, "lon") > 0
+
+
+@pytest.mark.parametrize("harm", ["cut", "altered", "old browser"])
+def test_what_cannot_be_read_is_said(opened, harm):
+    view = static_view(sky(8), nside=8, order="ring")
+    start = view.index('<script type="text/plain">') + 26
+    if harm == "cut":
+        view = view[: start + 200] + view[view.index("</script>", start) :]
+    elif harm == "altered":
+        view = view[: start + 300] + ("A" if view[start + 300] != "A" else "B") * 4 + view[start + 304 :]
+    page = opened(view, static_view(sky(4), nside=4, order="ring"), count=0,
+                  prepare="delete globalThis.DecompressionStream" if harm == "old browser" else None)  # fmt: skip
+    alert = page.get_by_role("alert").first
+    alert.wait_for()
+    assert alert.inner_text().startswith("The map cannot be shown:")
+    assert page.locator(".sky-summary").first.is_visible()
+
+
+def test_marks_in_a_title_are_text(opened):
+    bad = "</script><img src=x onerror=window.hacked=1><b>sky</b>"
+    page = opened(static_view(sky(4), nside=4, order="ring", title=bad, unit="<i>K</i>"))
+    assert page.evaluate("window.hacked") is None
+    assert page.locator(".sky-title").inner_text() == bad
+    assert page.locator("img, .sky-sphere b, .sky-sphere i").count() == 0
+
+
+def test_many_spheres_share_the_contexts(opened):
+    page = opened(*[static_view(sky(4, seed=k), nside=4, order="ring", height=300) for k in range(14)], count=14)
+    for k in (*range(14), 0):
+        page.evaluate(f"document.querySelectorAll('.sky-stage')[{k}].scrollIntoView()")
+        page.wait_for_function(f"document.querySelectorAll('.sky-sphere')[{k}].sphere.painter", timeout=20_000)
+    awake = page.evaluate("[...document.querySelectorAll('.sky-sphere')].filter(el => el.sphere.painter).length")
+    assert awake <= 12
+
+
+def test_the_core_alone_turns(opened):
+    page = opened(static_view(sky(8), nside=8, order="ring", controls=False, borders=True))
+    assert page.locator("button, select, input").count() == 0
+    page.locator(".sky-stage").focus()
+    page.keyboard.press("ArrowLeft")
+    assert state(page, "lon") > 0
+    assert picture(page)[..., 3].max() == 255
+    assert page.locator(".sky-summary").is_visible()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nobody_is_shut_out(opened, scheme):
+    from test_browser import AXE, FAULTS
+
+    if not AXE.is_file():
+        pytest.skip("axe-core is not here: run `make test-build` first")
+    two = static_view({"a": sky(8), "b": sky(8, seed=2)}, nside=8, order="ring", swipe=True, frame_labels=None)
+    page = opened(two, static_view(np.stack([sky(4), sky(4)]), nside=4, order="ring"), scheme=scheme)
+    page.add_script_tag(content=AXE.read_text())
+    assert page.evaluate(FAULTS) == []
+    page.set_viewport_size({"width": 390, "height": 900})
+    assert page.locator(".sky-summary").first.inner_text().startswith("HEALPix, Nside 8")
