@@ -36,7 +36,7 @@ FLOORS = [
     ["widgets.skies"],
     ["widgets.model"],
     ["widgets.sphere"],
-    ["widgets"],
+    ["widgets", "widgets.explore"],
     ["data.emulator"],
     ["data.digits", "data.cmb", "data.galaxies", "data.bands", "data.patches"],
     ["limits"],

@@ -4,10 +4,12 @@
 * `{{ repository }}`, `{{ binder }}`, `{{ colab }}` and `{{ version }}` in a page stand for links made from `_config.yml`.
 * `{measured}` is a table of run time and peak memory from `measurements.json`, which `measure.py` and `tests/launch/prove.py` write.
 * Footnotes of docstrings get a name of their own: several docstrings share a page, and each counts from one.
-* Scripts that no page uses are left out.
+* Scripts that no page uses are left out; the script of the spheres stands once on a page.
+* Chapters run with SKYTUTOR_STATIC set: a sphere in a built page is HTML alone.
 """
 
 import json
+import os
 import re
 import sys
 from pathlib import Path
@@ -57,6 +59,16 @@ def drop_thebe(app: Sphinx, page: str, template: str, context: dict, doctree) ->
     """Take Thebe's scripts off the page. Jupyter Book always loads them, twice on a page with widgets, and no page here uses them."""
     scripts = context.get("script_files", [])
     scripts[:] = [s for s in scripts if "thebe" not in f"{getattr(s, 'filename', '')} {getattr(s, 'attributes', '')}".lower()]
+
+
+def one_script(app: Sphinx, page: str, template: str, context: dict, doctree) -> None:
+    """Keep one copy of the spheres' script on a page: each sphere carries its own, so that it also works alone."""
+    body = context.get("body") or ""
+    found = set(re.findall(r'<script type="module">.*?</script>', body, re.DOTALL)) if "sky-sphere" in body else set()
+    for script in found:
+        first, *rest = body.split(script)
+        body = first + script + "".join(rest)
+    context["body"] = body or context.get("body")
 
 
 def name_entries(app: Sphinx, page: str, template: str, context: dict, doctree) -> None:
@@ -127,10 +139,12 @@ class Measured(SphinxDirective):
 
 
 def setup(app: Sphinx) -> dict:
+    os.environ["SKYTUTOR_STATIC"] = "1"  # for the kernels that run the chapters
     app.connect("config-inited", add_vendored)
     app.connect("config-inited", add_links)
     app.connect("html-page-context", drop_thebe, priority=900)
     app.connect("html-page-context", name_entries)
+    app.connect("html-page-context", one_script)
     app.connect("autodoc-process-docstring", name_footnotes)
     app.add_directive("measured", Measured)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -9,7 +9,7 @@ import traitlets
 
 from skytutor.healpix import nested_to_ring, nside_to_npix, ring_to_nested
 from skytutor.widgets import page
-from skytutor.widgets.skies import Skies
+from skytutor.widgets.skies import Skies, by_title
 
 PROJECTIONS = ("globe", "mollweide", "gnomonic")
 SCALINGS = ("linear", "symlog", "histogram")
@@ -59,6 +59,27 @@ class Sphere(anywidget.AnyWidget):
         """Tell the page of this model, but for a book that is being built."""
         if not os.environ.get(STATIC):
             super().open()
+
+    def show(self, maps: Any) -> None:
+        """Put other maps in the place of these: as many, with the same nside, order and frames. Colours and view stay.
+
+        Raises:
+            ValueError: as `view`, or another number of maps or frames.
+        """
+        old, titles = self.skies, list(self.skies.shown)
+        new = by_title(maps, titles[0])
+        if len(new) != len(titles):
+            raise ValueError(f"maps must be as many as before, {len(titles)}, got {len(new)}")
+        skies = Skies(dict(zip(titles, new.values(), strict=True)), nside=old.nside, order=old.order)
+        if skies.frames != old.frames:
+            raise ValueError(f"maps must have {old.frames} frames as before, got {skies.frames}")
+        for entry in (entry for entry in old.entries if "role" in entry):
+            skies.adopt(entry, old.data)
+        words = {"maps": skies.entries, "summary": skies.summary(self._spec["unit"])}
+        self.skies, self._spec = skies, self._spec | words
+        with self.hold_sync():
+            self.spec = page.settings(self._spec, skies.data)
+            self.data = skies.data
 
     @traitlets.validate("pixel", "nested")
     def _check_pixel(self, proposal: Any) -> int:

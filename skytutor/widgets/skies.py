@@ -104,6 +104,14 @@ class Skies:
                              "weights": packed.weights, "parts": parts, **more})  # fmt: skip
         return packed
 
+    def adopt(self, entry: dict[str, Any], data: bytes) -> None:
+        """Take over a mask or a polarisation from the data of other skies."""
+        parts = []
+        for start, length in entry["parts"]:
+            parts.append([len(self.data), length])
+            self.data += data[start : start + length]
+        self.entries.append(entry | {"parts": parts})
+
     def ends(self) -> tuple[float, float]:
         """Lowest and highest value of all maps shown."""
         shown = [entry for entry in self.entries if "role" not in entry]

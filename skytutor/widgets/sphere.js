@@ -219,7 +219,7 @@ class Sphere {
     this.calls = WATCHED.map((key) => ["change:" + key, () => this.changed(key)]);
     this.calls.forEach(([name, call]) => model.on(name, call));
     for (const name of "pointerdown pointermove pointerup pointercancel pointerleave wheel dblclick keydown".split(" ")) this[name] && stage.addEventListener(name, (event) => this[name](event), { passive: false });
-    this.watch = new IntersectionObserver((seen) => { this.visible = seen.pop().isIntersecting, this.ask(); }, { rootMargin: "200px" });
+    this.watch = new IntersectionObserver((seen) => { this.visible = seen.pop().isIntersecting, this.ask(); });
     this.watch.observe(stage), (this.sizes = new ResizeObserver(() => this.ask())).observe(stage);
   }
   get(key) { return this.model.get(key); }
@@ -241,7 +241,7 @@ class Sphere {
   wake() { this.paint(Painter); }
   cells() { // where each map is drawn: its middle, and the part of the canvas it may fill
     const [width, height] = this.area, count = this.shown.length, columns = clamp(floor(width / 220), 1, count), w = width / columns, h = height / ceil(count / columns);
-    return this.shown.map((_, k) => [k % columns * w, floor(k / columns) * h]).map(([x, y]) => ({ middle: [x + w / 2, y + h / 2], clip: [x, y, w, h], width: w, height: h }));
+    return this.shown.map((_, k) => { const x = k % columns * w, y = floor(k / columns) * h; return { middle: [x + w / 2, y + h / 2], clip: [x, y, w, h], width: w, height: h }; });
   }
   get area() { return [this.stage.clientWidth, this.stage.clientHeight]; }
   placing() { return (t) => t; }
@@ -252,14 +252,15 @@ class Sphere {
     return this.table;
   }
   draw() {
-    const [width, height] = this.area, ratio = min(devicePixelRatio || 1, 2), { painter, canvas } = this, get = (key) => this.get(key);
+    const [width, height] = this.area, ratio = min(devicePixelRatio, 2), { painter, canvas } = this, get = (key) => this.get(key);
     if (!width) return;
     if (!painter) return this.wake(), this.draw();
     if (!this.loaded) this.shown.forEach((k, i) => painter.load(i, this.codes(k))), painter.load(this.shown.length, this.veil < 0 ? new Uint16Array(12 * this.n ** 2) : this.codes(this.veil)), this.loaded = true;
-    if (canvas.width !== round(width * ratio) || canvas.height !== round(height * ratio)) canvas.width = round(width * ratio), canvas.height = round(height * ratio);
-    const t = this.morph ? clamp((performance.now() - this.morph) / 700, 0, 1) : 1, blend = t < 1 ? t * t * (3 - 2 * t) : 0, zoom = get("zoom"), turn = [t < 1 ? this.was : this.is, this.is, blend];
-    const net = [get("graticule") ? (zoom > 10 ? 5 : zoom > 3 ? 15 : 30) * RAD : 0, get("borders") + 2 * get("pixels"), this.veil >= 0 && get("mask") ? 1 : 0];
-    const frame = basis(get("lon"), get("lat")), tint = this.tint(), pick = this.picked ? [this.picked.x, this.picked.y, this.picked.f] : [-1, -1, -1];
+    const [w, h] = this.area.map((v) => round(v * ratio));
+    if (canvas.width !== w || canvas.height !== h) canvas.width = w, canvas.height = h;
+    const t = this.morph ? min((performance.now() - this.morph) / 700, 1) : 1, blend = t < 1 ? t * t * (3 - 2 * t) : 0, zoom = get("zoom"), turn = [t < 1 ? this.was : this.is, this.is, blend];
+    const net = [get("graticule") * (zoom > 10 ? 5 : zoom > 3 ? 15 : 30) * RAD, get("borders") + 2 * get("pixels"), +(this.veil >= 0 && get("mask"))];
+    const frame = basis(get("lon"), get("lat")), tint = this.tint(), pick = this.picked || [-1, -1, -1];
     painter.begin(width, height, ratio);
     this.cells().forEach((cell, i) => {
       const [a, b] = turn.slice(0, 2).map((view) => outline(VIEWS[view], cell.width, cell.height, zoom)), { low, high } = this.spec.maps[this.shown[i]];
@@ -281,9 +282,8 @@ class Sphere {
   pointermove(e) { if (this.from) this.move(e.clientX - this.from[0], e.clientY - this.from[1]), this.from = [e.clientX, e.clientY]; }
   pointerup() { this.from = null; }
   pointercancel(e) { this.pointerup(e); }
-  wheel(e) { // a page that is being scrolled goes on scrolling
-    if (!e.ctrlKey && e.timeStamp - Sphere.scrolled < 300) return;
-    e.preventDefault(), e.stopPropagation(), this.enlarge(exp(-clamp(e.deltaY, -200, 200) * (e.ctrlKey ? 0.01 : 0.002)));
+  wheel(e) {
+    e.preventDefault(), this.enlarge(exp(-clamp(e.deltaY, -200, 200) * (e.ctrlKey ? 0.01 : 0.002)));
   }
   keydown(e) {
     const step = { ArrowLeft: [40, 0], ArrowRight: [-40, 0], ArrowUp: [0, 40], ArrowDown: [0, -40] }[e.key], factor = { "+": 1.25, "=": 1.25, "-": 0.8 }[e.key];
@@ -292,25 +292,26 @@ class Sphere {
   }
   destroy() { this.calls.forEach(([name, call]) => this.model.off(name, call)), this.watch.disconnect(), this.sizes.disconnect(); }
 }
-Sphere.scrolled = -1e9;
-if (globalThis.addEventListener) addEventListener("wheel", (e) => { Sphere.scrolled = e.timeStamp; }, { passive: true });
 
 // ---- ways in: a kernel's model, or an element of a page that holds the map ----
 
 let View = Sphere; // the controls put theirs here
 
+// Show maps in `el`, or in the view that stands there already.
 async function mount(el, model, spec, bytes) {
   try {
-    return el.sphere = new View(el, model, spec, await Promise.all(spec.maps.map((map) => unpack(map, spec.nside, map.frames, bytes))));
+    const maps = await Promise.all(spec.maps.map((map) => unpack(map, spec.nside, map.frames, bytes)));
+    if (el.sphere) Object.assign(el.sphere, { spec, maps, loaded: false, tinted: "" }).changed("data");
+    else el.sphere = new View(el, model, spec, maps);
   } catch (error) {
     make("p", el, { textContent: `The map cannot be shown: ${error.message || error}.` }).setAttribute("role", "alert");
   }
 }
 
 async function render({ model, el }) {
-  const data = model.get("data"), bytes = new Uint8Array(data.buffer || data, data.byteOffset || 0, data.byteLength);
-  const view = await mount(el, model, JSON.parse(model.get("spec")), bytes);
-  return () => view && view.destroy();
+  const show = () => { const data = model.get("data"); return mount(el, model, JSON.parse(model.get("spec")), new Uint8Array(data.buffer || data, data.byteOffset || 0, data.byteLength)); };
+  model.on("change:data", show), await show();
+  return () => { model.off("change:data", show), el.sphere?.destroy(); };
 }
 
 if (globalThis.document) queueMicrotask(() => {
@@ -462,7 +463,7 @@ class Desk extends Sphere {
     this.scaleBar(scale);
     if (this.shown.length === 2) this.swiper(make("div", el, { className: "sky-bar" }));
     if (spec.labels) this.player(make("div", el, { className: "sky-bar" }));
-    const text = make("p", el, { className: "sky-summary", textContent: spec.summary, id: "sky-" + Math.random().toString(36).slice(2) });
+    const text = this.summary = make("p", el, { className: "sky-summary", textContent: spec.summary, id: "sky-" + Math.random().toString(36).slice(2) });
     this.stage.setAttribute("aria-describedby", text.id), el.querySelectorAll("[data-instead]").forEach((node) => node.remove());
   }
   scaleBar(into) {
@@ -581,8 +582,12 @@ class Desk extends Sphere {
     this.read.textContent = `lon ${lon.toFixed(2)}\u00b0, lat ${lat.toFixed(2)}\u00b0 \u00b7 pixel ${found.ring} (RING), ${found.nested} (NESTED) \u00b7 ${values.join(" | ")} ${this.spec.unit}`;
   }
   changed(key) {
-    if (key === "nested" && this.fingers) { const p = this.get("nested"); this.picked = p >= 0 ? pixel(direction(nestedPlace(p, this.n)), this.n) : null; }
+    if (key === "nested" && this.fingers) {
+      const p = this.get("nested"), [f, u, v] = nestedPlace(max(p, 0), this.n);
+      this.picked = p >= 0 ? [floor(u * this.n), floor(v * this.n), f] : null;
+    }
     if (key === "frame" && this.told) this.tell(this.told);
+    if (key === "data") this.summary.textContent = this.spec.summary, this.coarseKey = "";
     super.changed(key);
   }
   choose(d) { if (d) this.set({ nested: pixel(d, this.n).nested }), this.tell(d, "polite"); }
@@ -610,6 +615,9 @@ class Desk extends Sphere {
       this.move(this.speed[0] * dt, this.speed[1] * dt), this.speed = this.speed.map((v) => v * exp(-dt / 250));
       if (hypot(...this.speed) > 0.01) this.glide(now);
     });
+  }
+  wheel(e) { // a page that is being scrolled goes on scrolling
+    if (e.ctrlKey || e.timeStamp - Desk.scrolled > 300) e.stopPropagation(), super.wheel(e);
   }
   dblclick(e) { const d = this.under(e); if (d) this.turnTo(atan2(d[1], d[0]) / RAD, asin(clamp(d[2], -1, 1)) / RAD); }
   keydown(e) {
@@ -645,5 +653,6 @@ class Desk extends Sphere {
   }
   destroy() { super.destroy(), clearInterval(this.playing), cancelAnimationFrame(this.gliding), this.painter && this.sleep(); }
 }
-Desk.awake = new Set();
+Desk.awake = new Set(), Desk.scrolled = -1e9;
+globalThis.addEventListener?.("wheel", (e) => { Desk.scrolled = e.timeStamp; });
 View = Desk;

@@ -1,0 +1,118 @@
+"""The sphere in JupyterLab itself: what the hand does reaches Python, and what Python sets reaches the page."""
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import nbformat
+import pytest
+from bookserver import CHROMIUM, NO_BROWSER, Visit
+from nbformat.v4 import new_code_cell, new_notebook
+from playwright.sync_api import TimeoutError
+
+pytestmark = [pytest.mark.built, pytest.mark.skipif(CHROMIUM is None, reason=NO_BROWSER)]
+
+CELLS = [
+    "import numpy as np\nfrom skytutor.widgets import view\nw = view(np.arange(768.0), nside=8, order='ring', unit='K')\nseen = []\n"
+    "w.observe(lambda change: seen.append(change['new']), 'pixel')\nw",
+    "print(f'READ lon {w.lon:.1f} lat {w.lat:.1f} zoom {w.zoom:.2f} pixel {w.pixel} seen {seen}')",
+    "w.lon, w.lat, w.projection, w.pixel = 100.0, 30.0, 'mollweide', 77\nw.show(np.arange(768.0)[::-1] + 5)\nprint('SET')",
+    "from skytutor.widgets.explore import SpectrumExplorer\ntool = SpectrumExplorer(nside=8)\ntool",
+]
+
+
+def free_port():
+    with socket.socket() as door:
+        door.bind(("127.0.0.1", 0))
+        return door.getsockname()[1]
+
+
+@pytest.fixture
+def lab(tmp_path):
+    """Address of a JupyterLab of its own, with settings and folders of its own."""
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    nbformat.write(new_notebook(cells=[new_code_cell(cell) for cell in CELLS], metadata=kernel), tmp_path / "sphere.ipynb")
+    port, own = free_port(), {f"JUPYTER_{name}_DIR": str(tmp_path / name) for name in ("CONFIG", "DATA", "RUNTIME")}
+    own |= {"JUPYTERLAB_SETTINGS_DIR": str(tmp_path / "settings"), "JUPYTERLAB_WORKSPACES_DIR": str(tmp_path / "spaces"), "OMP_NUM_THREADS": "1"}
+    command = [str(Path(sys.executable).with_name("jupyter")), "lab", "--no-browser", f"--port={port}", "--ip=127.0.0.1", "--allow-root",
+               f"--ServerApp.root_dir={tmp_path}", "--IdentityProvider.token=", "--LabApp.news_url=None",
+               "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]  # fmt: skip
+    log = (tmp_path / "lab.log").open("w")
+    env = {k: v for k, v in os.environ.items() if k != "SKYTUTOR_STATIC"} | own
+    process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=env, cwd=tmp_path)
+    address = f"http://127.0.0.1:{port}/"
+    try:
+        for _ in range(240):
+            try:
+                urllib.request.urlopen(address + "api/status", timeout=1)  # noqa: S310
+                break
+            except OSError:
+                assert process.poll() is None, (tmp_path / "lab.log").read_text()[-2000:]
+                time.sleep(0.25)
+        yield address
+    finally:
+        process.terminate()
+        process.wait(20)
+        log.close()
+
+
+def run_cell(page, k):
+    """Run a cell and wait for its end. Until the kernel is connected JupyterLab forgets the wish, so it is said again."""
+    cell = page.locator(".jp-CodeCell").nth(k)
+    prompt = "([k, mark]) => document.querySelectorAll('.jp-CodeCell')[k].querySelector('.jp-InputPrompt').textContent.match(mark)"
+    for _ in range(20):
+        cell.locator(".cm-content").click()
+        page.keyboard.press("Control+Enter")
+        try:
+            page.wait_for_function(prompt, arg=[k, r"\[[\d*]+\]"], timeout=2000)
+            break
+        except TimeoutError:
+            continue
+    page.wait_for_function(prompt, arg=[k, r"\[\d+\]"], timeout=60_000)
+    return cell
+
+
+def test_kernel_and_page_tell_each_other(browser, lab):
+    with Visit(browser, lab) as visit:
+        page = visit.page
+        page.goto(lab + "lab/tree/sphere.ipynb", wait_until="load", timeout=120_000)
+        page.wait_for_selector(".jp-CodeCell .cm-content", timeout=120_000)
+        page.wait_for_selector("text=/ipykernel. . Idle/", timeout=120_000)
+        first = run_cell(page, 0)
+        stage = first.locator(".sky-stage")
+        stage.wait_for(timeout=60_000)
+        page.wait_for_function("[...document.querySelectorAll('.jp-OutputArea-output *')].some(el => el.sphere && el.sphere.painter)", timeout=60_000)
+        box = stage.bounding_box()
+        x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+        page.mouse.move(x, y), page.mouse.down(), page.mouse.move(x + 50, y + 20), page.mouse.up()
+        page.mouse.click(x + 30, y)
+        read = first.locator(".sky-read").inner_text()
+        page.wait_for_timeout(600)
+        told = run_cell(page, 1).locator(".jp-OutputArea-output").inner_text()
+        lon, lat, zoom, pixel, seen = re.search(r"lon (\S+) lat (\S+) zoom (\S+) pixel (\S+) seen (.*)", told).groups()
+        assert float(lon) > 5 and float(lat) > 2 and zoom == "1.00" and int(pixel) >= 0 and seen == f"[{pixel}]"
+        assert f"pixel {pixel} (RING)" in read and f"{float(pixel):g} K" in read
+        run_cell(page, 2)
+        page.wait_for_timeout(500)
+        view = "[...document.querySelectorAll('.jp-OutputArea-output *')].find(el => el.sphere).sphere"
+        got = page.evaluate(f"['lon', 'lat', 'projection', 'nested'].map(k => {view}.get(k))")
+        import healpy
+
+        assert got == [100, 30, "mollweide", healpy.ring2nest(8, 77)]
+        assert first.locator("select").first.input_value() == "mollweide"
+        assert "from 5 to 772" in first.locator(".sky-summary").inner_text()
+        tool = run_cell(page, 3)
+        tool.locator(".sky-stage").wait_for(timeout=60_000)
+        text = tool.locator(".sky-summary").inner_text()
+        handle = tool.locator(".noUi-handle").first
+        handle.focus()
+        for _ in range(8):
+            page.keyboard.press("ArrowRight")
+        page.wait_for_function("text => document.querySelectorAll('.jp-CodeCell')[3].querySelector('.sky-summary').textContent !== text", arg=text, timeout=20_000)
+        assert not visit.foreign
+        assert not [error for error in visit.errors if "sky" in error.lower()]

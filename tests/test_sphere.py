@@ -1,0 +1,203 @@
+"""The sphere from Python's side: what it accepts, what it says, what it puts into a page."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+import torch
+import traitlets
+
+from skytutor.healpix import UNSEEN, nested_to_ring
+from skytutor.widgets import figure, page, view
+from skytutor.widgets.explore import LayerInspector, SpectrumExplorer
+from skytutor.widgets.skies import as_frames
+
+MAP = torch.arange(48.0)
+
+
+def html(widget):
+    bundle = widget._repr_mimebundle_()
+    return (bundle[0] if isinstance(bundle, tuple) else bundle)["text/html"]
+
+
+def spec(widget):
+    return json.loads(re.search(r'<script type="application/json">(.*?)</script>', html(widget))[1])
+
+
+@pytest.mark.parametrize(
+    "value",
+    [MAP, MAP.double(), MAP.half(), MAP.numpy(), MAP.int().numpy(), np.ma.masked_array(MAP.numpy(), MAP.numpy() < 3), MAP.tolist(),
+     MAP.requires_grad_(True), torch.ones(48, dtype=torch.bool), np.arange(48)[::-1]],
+)  # fmt: skip
+def test_kinds_of_numbers(value):
+    assert as_frames("maps", value, nside=2, order="ring").shape == (1, 12, 2, 2)
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_unseen_masked_and_nan_have_no_value(kind):
+    values = MAP.detach().clone().to(kind)
+    values[0], values[1] = UNSEEN, torch.nan
+    got = as_frames("maps", values, nside=2, order="ring")
+    assert np.isnan(got).sum() == 2 and np.nanmax(np.abs(got)) == 47
+    masked = np.ma.masked_array(np.arange(48.0), np.arange(48) < 5)
+    assert np.isnan(as_frames("maps", masked, nside=2, order="ring")).sum() == 5
+
+
+def test_both_orders_are_the_same_sky():
+    ring = as_frames("maps", nested_to_ring(torch.arange(192), nside=4).double(), nside=4, order="nested")
+    np.testing.assert_array_equal(ring, as_frames("maps", np.arange(192.0), nside=4, order="ring"))
+
+
+GOOD = {"nside": 2, "order": "ring"}
+BAD = {
+    "empty": (lambda: view([], **GOOD), ValueError, "maps is empty"),
+    "empty dict": (lambda: view({}, **GOOD), ValueError, "maps is empty"),
+    "complex": (lambda: view(MAP.to(torch.complex64), **GOOD), TypeError, "maps must be real, got complex"),
+    "words": (lambda: view(np.array(["a"] * 48), **GOOD), TypeError, "maps must hold numbers"),
+    "wrong length": (lambda: view(torch.zeros(50), **GOOD), ValueError, r"maps must be a map \(48,\).*got shape \(50,\)"),
+    "three axes": (lambda: view(torch.zeros(2, 2, 48), **GOOD), ValueError, r"frames \(F, 48\)"),
+    "all UNSEEN": (lambda: view(torch.full((48,), UNSEEN), **GOOD), ValueError, "no pixel with a value"),
+    "infinite": (lambda: view(torch.where(MAP > 3, MAP, torch.inf), **GOOD), ValueError, "4 infinite pixels"),
+    "several nsides": (lambda: view({"a": MAP, "b": torch.zeros(192)}, **GOOD), ValueError, r"maps\['b'\] must be a map \(48,\)"),
+    "several frame counts": (lambda: view({"a": MAP, "b": torch.zeros(2, 48)}, **GOOD), ValueError, "equally many frames"),
+    "nside no power of two": (lambda: view(MAP, nside=3, order="ring"), ValueError, "nside must be a power of two"),
+    "nside too large": (lambda: view(MAP, nside=1024, order="ring"), ValueError, "nside must be at most 512"),
+    "order": (lambda: view(MAP, nside=2, order="spiral"), ValueError, "order must be one of 'ring', 'nested'"),
+    "200 frames at nside 256": (
+        lambda: view(np.broadcast_to(np.float32(0), (200, 12 * 256**2)), nside=256, order="ring"), ValueError,
+        "200 at nside 256 would weigh about 300 MiB, more than 32 MiB; show at most 21 frames, or go down to nside 64"),
+    "projection": (lambda: view(MAP, projection="mercator", **GOOD), ValueError, "projection must be one of 'globe'"),
+    "scaling": (lambda: view(MAP, scaling="cubic", **GOOD), ValueError, "scaling must be one of 'linear'"),
+    "cmap": (lambda: view(MAP, cmap="rainbows", **GOOD), ValueError, "cmap must be one of cividis.*'rainbows'"),
+    "value_range": (lambda: view(MAP, value_range=(3, 1), **GOOD), ValueError, "the lower first"),
+    "value_range word": (lambda: view(MAP, value_range="all", **GOOD), ValueError, "'symmetric' or"),
+    "value_range NaN": (lambda: view(MAP, value_range=(0, np.nan), **GOOD), ValueError, "two finite numbers"),
+    "zoom": (lambda: view(MAP, zoom=0, **GOOD), ValueError, "zoom must be a number in 0.5..400"),
+    "lat": (lambda: view(MAP, lat_deg=100, **GOOD), ValueError, "lat_deg must be a number in -90..90"),
+    "height": (lambda: view(MAP, height=1, **GOOD), ValueError, "height must be a number in 80..2000"),
+    "labels": (lambda: view(MAP, frame_labels=["a", "b"], **GOOD), ValueError, "frame_labels must name each of the 1 frames, got 2"),
+    "mask of values": (lambda: view(MAP, mask=MAP, **GOOD), ValueError, "mask must be one map of True"),
+    "mask of nothing": (lambda: view(MAP, mask=torch.zeros(48), **GOOD), ValueError, "mask hides every pixel"),
+    "mask of another size": (lambda: view(MAP, mask=torch.ones(12), **GOOD), ValueError, r"mask must be a map \(48,\)"),
+    "polarisation": (lambda: view(MAP, polarisation=(MAP,), **GOOD), ValueError, "the pair"),
+    "convention": (lambda: view(MAP, polarisation=(MAP, MAP), convention="mine", **GOOD), ValueError, "'COSMO', 'IAU'"),
+    "pixel": (lambda: setattr(view(MAP, **GOOD), "pixel", 48), traitlets.TraitError, r"pixel must lie in -1\.\.47"),
+    "frame": (lambda: setattr(view(MAP, **GOOD), "frame", 1), traitlets.TraitError, r"frame must lie in 0\.\.0"),
+    "other maps": (lambda: view(MAP, **GOOD).show([MAP, MAP]), ValueError, "as many as before, 1, got 2"),
+    "other frames": (lambda: view(MAP, **GOOD).show(torch.zeros(2, 48)), ValueError, "1 frames as before, got 2"),
+    "no levels": (lambda: LayerInspector(torch.nn.Identity(), MAP.view(1, 1, 48), order="ring"), ValueError, "no module whose output"),
+    "two in a batch": (lambda: LayerInspector(torch.nn.ReLU(), torch.zeros(2, 1, 48), order="ring"), ValueError, "one batch entry"),
+    "figure": (lambda: figure(MAP, projection="gnomonic", **GOOD), ValueError, "projection must be one of 'mollweide', 'globe'"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("call, kind, message", BAD.values(), ids=BAD.keys())
+def test_bad_input_is_named(call, kind, message):
+    with pytest.raises(kind, match=message):
+        call()
+
+
+def test_a_constant_map_is_shown():
+    about = spec(view(torch.full((48,), 5.0), unit="K", **GOOD))
+    assert about["state"]["low"] < 5 < about["state"]["high"]
+    assert "from 5 to 5 K, mean 5" in about["summary"]
+
+
+def test_numbers_of_pixels_follow_the_order():
+    globe = view(MAP, **GOOD)
+    globe.pixel = 7
+    assert int(nested_to_ring(torch.tensor(globe.nested), nside=2)) == 7
+    seen = []
+    globe.observe(lambda change: seen.append(change["new"]), "pixel")
+    globe.nested = 3
+    assert seen == [0] and globe.pixel == 0
+    globe.nested = -1
+    assert globe.pixel == -1
+
+
+def test_the_html_carries_the_view_as_it_is_now():
+    globe = view(MAP, title="<b>&</b>", unit="</script>", **GOOD)
+    globe.lon, globe.projection = 12.0, "mollweide"
+    text = html(globe)
+    assert spec(globe)["state"]["lon"] == 12.0 and spec(globe)["state"]["projection"] == "mollweide"
+    assert text.count("</script>") == 3 and "<b>" not in text
+    assert "http" not in text.replace("http://www.w3.org", "")
+
+
+def test_the_summary_tells_what_the_eye_would_see():
+    holed = MAP.detach().clone()
+    holed[:12] = torch.nan
+    words = spec(view({"first": holed, "second": MAP}, unit="mK", **GOOD))["summary"]
+    assert "Nside 2, 48 pixels" in words and "first: from 12 to 47 mK, mean 29.5; 25.0 % of the pixels have no value" in words
+    assert "1/65,536 of the range" in words and "second: from 0 to 47 mK" in words
+
+
+def test_other_maps_in_the_same_view():
+    globe = view(MAP, mask=MAP > 3, **GOOD)
+    globe.low = 3.0
+    globe.show(2 * MAP)
+    about = spec(globe)
+    assert about["maps"][0]["high"] == 94 and about["maps"][1]["role"] == "mask" and globe.low == 3.0
+    assert json.loads(globe.spec)["maps"][0]["high"] == 94 and len(globe.data) == about["bytes"]
+
+
+def test_a_book_that_is_being_built_has_no_models(monkeypatch):
+    monkeypatch.setenv("SKYTUTOR_STATIC", "1")
+    globe = view(MAP, **GOOD)
+    assert globe.comm is None and set(globe._repr_mimebundle_()) == {"text/html", "text/plain"}
+    assert "One range of degrees alone" in SpectrumExplorer(nside=8)._repr_mimebundle_()["text/html"]
+
+
+def test_script_sizes():
+    """As shipped: comments and needless blanks are gone."""
+    assert len(page.script().encode()) <= 40_000
+    assert len(page.script(controls=False).encode()) <= 15_000
+    assert set(page.palettes()) == {"cividis", "viridis", "magma", "blue-red", "grey", "planck"}
+
+
+def test_page_growth():
+    """Of maps sampled as maps should be, with a beam of about three pixels: 100 kB at nside 64, 1.3 MB at 256; script apart."""
+    import healpy
+
+    for nside, most in ((64, 100_000), (256, 1_300_000)):
+        l = np.arange(3 * nside)
+        cl = np.where(l > 1, 1 / np.maximum(l * (l + 1.0), 1), 0)
+        np.random.seed(nside)
+        beam = 3 * (4 * np.pi / 12) ** 0.5 / nside
+        sky = healpy.alm2map(healpy.smoothalm(healpy.synalm(cl, lmax=3 * nside - 1), fwhm=beam), nside)
+        grown = len(html(view(sky, nside=nside, order="ring")).encode()) - len(page.script().encode())
+        assert grown <= most, f"nside {nside}: {grown} bytes"
+
+
+def test_the_still_twin_has_words():
+    still = figure({"a": MAP, "b": 2 * MAP}, unit="K", projection="globe", borders=True, **GOOD)
+    bundle = still._repr_mimebundle_()
+    assert still.png[:4] == b"\x89PNG" and "a: from 0 to 47 K" in still.alt
+    assert f'alt="{still.alt}"' in bundle["text/html"] and set(bundle) == {"text/html", "image/png", "text/plain"}
+
+
+def test_the_explorers():
+    tool = SpectrumExplorer(nside=8)
+    for slider in tool.powers:
+        slider.value = 0
+    tool.powers[1].value = 2000
+    from skytutor.spectra import alm2cl
+    from skytutor.sht import map2alm
+
+    cl = alm2cl(map2alm(tool.sky(), nside=8, lmax=16, method="lsq"), lmax=16)
+    low, high = tool.bands[1]
+    assert cl[low : high + 1].sum() > 0.999 * cl.sum()
+    before = tool.sky()
+    tool._again(None)
+    assert not torch.equal(before, tool.sky())
+
+    from skytutor.layers.pixel import HaloConv
+
+    net = torch.nn.Sequential(HaloConv(1, 3, nside=8), torch.nn.ReLU(), torch.nn.MaxPool3d((1, 2, 2)), HaloConv(3, 2, nside=4)).train()
+    look = LayerInspector(net, torch.randn(1, 1, 12, 8, 8), order="face")
+    assert look.names[-1] == "3 HaloConv, nside 4" and look.frames().shape == (5, 768) and net.training
+    assert float(look.frames().abs().max()) <= 1
+    look.channel.value = 2
+    four = look.frames()[-1].view(-1, 4)
+    assert (four == four[:, :1]).all()
