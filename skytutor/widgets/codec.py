@@ -75,6 +75,7 @@ def _predict(codes: NDArray[np.int64]) -> tuple[NDArray[np.int64], list[list[int
     expected = np.full_like(codes, _MIDDLE)
     expected[..., 1:] = codes[..., :-1]  # at a face's rim: the pixel to the left, else the one above
     expected[..., 1:, 0] = codes[..., :-1, 0]
+    expected[1:] = codes[:-1]  # of a later frame: the same pixel of the frame before
     if n < 8:
         return expected, [[0] * len(_NEAR), [0] * (len(_NEAR) + len(_BEFORE))]
     features, inner = _features(codes), codes[..., 2:, 2:-2]
@@ -120,7 +121,7 @@ def unpack(packed: Packed, shape: tuple[int, int, int, int]) -> NDArray[np.float
     codes, n = np.zeros(shape, np.int64), shape[-1]
     for frame, face, y, x in np.ndindex(*shape):
         here = codes[frame, face]
-        expected = here[y, x - 1] if x else here[y - 1, 0] if y else _MIDDLE
+        expected = codes[frame - 1, face, y, x] if frame else here[y, x - 1] if x else here[y - 1, 0] if y else _MIDDLE
         if 2 <= x < n - 2 and 2 <= y and n >= 8:
             known = [here[y + a, x + b] for a, b in _NEAR]
             known += [codes[frame - 1, face, y + a, x + b] for a, b in _BEFORE if frame]

@@ -50,7 +50,7 @@ async function unpack(map, n, frames, all) {
   for (let i = 0; i < many; i++) {
     const zigzag = planes[i] * 256 + planes[many + i], left = zigzag & 1 ? -(zigzag + 1) / 2 : zigzag / 2;
     const x = i % n, y = floor(i / n) % n, later = i >= size ? 1 : 0;
-    let expected = x ? codes[i - 1] : y ? codes[i - n] : half;
+    let expected = later ? codes[i - size] : x ? codes[i - 1] : y ? codes[i - n] : half;
     if (n >= 8 && y >= 2 && x >= 2 && x < n - 2) {
       const step = steps[later], weight = map.weights[later];
       let total = 2048;
