@@ -1,4 +1,4 @@
-"""Run the benchmarks and print their tables: ``python -m benchmarks [--only pixel|sht] [--quick] [--save] [--keep-memory]``."""
+"""Run the benchmarks and print their tables: ``python -m benchmarks [--only pixel|sht|skies|widget] [--quick] [--save] [--keep-memory]``."""
 
 import argparse
 import platform
@@ -6,12 +6,12 @@ from datetime import date
 
 import torch
 
-from benchmarks import pixel, sht
+from benchmarks import pixel, sht, skies, widget
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Our layers and transforms against their peers.")
-    parser.add_argument("--only", choices=["pixel", "sht"], help="make this table alone")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Our layers and transforms against their peers, and the sphere in a browser.")
+    parser.add_argument("--only", choices=["pixel", "sht", "skies", "widget"], help="make this table alone")
     parser.add_argument("--quick", action="store_true", help="the transforms alone, at nside 16 and 64")
     parser.add_argument("--save", action="store_true", help="keep the transforms' table for the book")
     parser.add_argument("--keep-memory", action="store_true", help="time the transforms with freed memory kept, as in training")
@@ -20,11 +20,17 @@ def main() -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     name = torch.cuda.get_device_name() if device.type == "cuda" else platform.processor() or platform.machine()
     print(f"{date.today()}, {name}, {torch.get_num_threads()} threads, torch {torch.__version__}\n")
-    if only != "sht":
+    if only in (None, "pixel"):
         pixel.report(device)
         print()
-    if only != "pixel":
+    if only in (None, "sht"):
         sht.report(quick=options.quick, save=options.save, keep=options.keep_memory)
+        print()
+    if only in (None, "skies"):
+        skies.report()
+        print()
+    if only in (None, "widget"):
+        widget.report()
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from typing import Any
 
 import ipywidgets
 import torch
+from IPython.display import display
 from torch import Tensor, nn
 
 from skytutor.healpix import check_maps, check_order, npix_to_nside, order_table, reorder
@@ -20,8 +21,8 @@ from skytutor.widgets.sphere import view
 BANDS = ((2, 3), (4, 6), (7, 11), (12, 19), (20, 33))
 
 
-def _either(live: Callable[[], Any], still: Callable[[], Any]) -> Any:
-    return still() if os.environ.get(STATIC) else live()
+def _show(live: Callable[[], Any], still: Callable[[], Any]) -> None:
+    display(still() if os.environ.get(STATIC) else live())
 
 
 class SpectrumExplorer:
@@ -83,8 +84,8 @@ class SpectrumExplorer:
         return view(1000**0.5 * self.waves, nside=self.nside, order="ring", unit=self.unit, cmap="planck", value_range=(-150, 150),
                     title="One range of degrees alone", frame_labels=[f"l {low} to {high}" for low, high in self.bands], fps=1)  # fmt: skip
 
-    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        return _either(self._live, self._still)._repr_mimebundle_(**kwargs)
+    def _ipython_display_(self) -> None:
+        _show(self._live, self._still)
 
 
 class LayerInspector:
@@ -121,8 +122,8 @@ class LayerInspector:
         """``(levels, P)`` NESTED: of each level the channel chosen, its last one if it has fewer."""
         return torch.stack([level[min(self.channel.value, len(level) - 1)] for level in self.levels.values()])
 
-    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        return _either(lambda: ipywidgets.VBox([self.channel, self.sphere]), lambda: self.sphere)._repr_mimebundle_(**kwargs)
+    def _ipython_display_(self) -> None:
+        _show(lambda: ipywidgets.VBox([self.channel, self.sphere]), lambda: self.sphere)
 
 
 def _as_nested(x: Tensor, order: str) -> Tensor | None:

@@ -47,6 +47,7 @@ class Sphere(anywidget.AnyWidget):
     swipe = traitlets.Float(-1.0, min=-1, max=1).tag(sync=True)
     nested = traitlets.Int(-1, min=-1).tag(sync=True)
     pixel = traitlets.Int(-1, min=-1)
+    _ipython_display_ = None  # that of ipywidgets 7 (Colab) knows no HTML twin
 
     def __init__(self, skies: Skies, spec: dict[str, Any], *, controls: bool, **state: Any):
         self._esm = page.script(controls=controls)
@@ -105,11 +106,14 @@ class Sphere(anywidget.AnyWidget):
     def _renumber(self, way: Any, pix: int) -> int:
         return pix if pix < 0 or self.skies.order == "nested" else int(way(np.int64(pix), nside=self.skies.nside))
 
-    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        """The live widget for a page with a kernel, and HTML that needs none, with the view as it is now."""
+    def html(self) -> str:
+        """The sphere as it stands now, as HTML with map and script inside: it needs no kernel, no network and no other file."""
         state = {name: getattr(self, name) for name in self._spec["state"]}
-        still = {"text/html": page.twin(self._spec | {"state": state}, self.skies.data, controls=self._controls),
-                 "text/plain": self._spec["summary"]}  # fmt: skip
+        return page.twin(self._spec | {"state": state}, self.skies.data, controls=self._controls)
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        """The live widget for a page with a kernel, and HTML for one without."""
+        still = {"text/html": self.html(), "text/plain": self._spec["summary"]}
         live = None if os.environ.get(STATIC) else super()._repr_mimebundle_(**kwargs)
         if isinstance(live, tuple):
             return live[0] | still, live[1]

@@ -28,7 +28,7 @@ def static_view(*args, **kwargs):
     before = os.environ.get("SKYTUTOR_STATIC")
     os.environ["SKYTUTOR_STATIC"] = "1"
     try:
-        return view(*args, **kwargs)._repr_mimebundle_()["text/html"]
+        return view(*args, **kwargs).html()
     finally:
         os.environ.pop("SKYTUTOR_STATIC") if before is None else os.environ.update(SKYTUTOR_STATIC=before)
 

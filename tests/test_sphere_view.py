@@ -18,7 +18,9 @@ MAP = torch.arange(48.0)
 
 def html(widget):
     bundle = widget._repr_mimebundle_()
-    return (bundle[0] if isinstance(bundle, tuple) else bundle)["text/html"]
+    text = (bundle[0] if isinstance(bundle, tuple) else bundle)["text/html"]
+    assert text == widget.html()
+    return text
 
 
 def spec(widget):
@@ -146,7 +148,10 @@ def test_a_book_that_is_being_built_has_no_models(monkeypatch):
     monkeypatch.setenv("SKYTUTOR_STATIC", "1")
     globe = view(MAP, **GOOD)
     assert globe.comm is None and set(globe._repr_mimebundle_()) == {"text/html", "text/plain"}
-    assert "One range of degrees alone" in SpectrumExplorer(nside=8)._repr_mimebundle_()["text/html"]
+    shown = []
+    monkeypatch.setattr("skytutor.widgets.explore.display", shown.append)
+    SpectrumExplorer(nside=8)._ipython_display_()
+    assert "One range of degrees alone" in html(shown[0])
 
 
 def test_script_sizes():

@@ -1,0 +1,76 @@
+"""The sphere in headless Chromium: time of a frame at each nside on the same canvas, and bytes of script and page."""
+
+import functools
+import http.server
+import os
+import shutil
+import tempfile
+import threading
+from pathlib import Path
+
+import numpy as np
+
+NSIDES = (16, 64, 256, 512)
+WIDTH, HEIGHT, FRAMES = 640, 400, 30
+# A frame ends when a dot of it has been read back.
+CLOCK = """frames => { const s = document.querySelector('.sky-sphere').sphere, gl = s.painter.gl, dot = new Uint8Array(4), times = [];
+    for (let k = 0; k < frames; k++) { const t = performance.now(); s.model.state.lon = 7 * k; s.draw();
+        gl.readPixels(1, 1, 1, 1, gl.RGBA, gl.UNSIGNED_BYTE, dot); times.push(performance.now() - t); }
+    return times.sort((a, b) => a - b)[frames >> 1]; }"""
+
+
+def sky(nside: int, beam: float) -> np.ndarray:
+    """A scale-free sky behind a beam of that many pixels; 0 for white noise."""
+    import healpy
+
+    np.random.seed(nside)
+    if not beam:
+        return np.random.standard_normal(12 * nside**2)
+    l = np.arange(3 * nside)
+    cl = np.where(l > 1, 1 / np.maximum(l * (l + 1.0), 1), 0)
+    return healpy.alm2map(healpy.smoothalm(healpy.synalm(cl, lmax=3 * nside - 1), fwhm=beam * (4 * np.pi / 12) ** 0.5 / nside), nside)
+
+
+def html(values: np.ndarray, nside: int) -> str:
+    from skytutor.widgets import view
+
+    return view(values, nside=nside, order="ring", height=HEIGHT).html()
+
+
+def frame_times(folder: Path) -> dict[int, float]:
+    """Median milliseconds of a frame, by nside."""
+    from playwright.sync_api import sync_playwright
+
+    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(folder)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    out = {}
+    with sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=program, args=["--no-sandbox", "--enable-unsafe-swiftshader"])
+        for nside in NSIDES:
+            (folder / "index.html").write_text(f"<body style='width:{WIDTH}px'>{html(sky(nside, 3), nside)}", encoding="utf-8")
+            page = browser.new_page(reduced_motion="reduce")
+            page.goto(f"http://127.0.0.1:{server.server_port}/index.html")
+            page.wait_for_function("document.querySelector('.sky-sphere').sphere?.loaded", timeout=60_000)
+            page.evaluate(CLOCK, FRAMES)
+            out[nside] = page.evaluate(CLOCK, FRAMES)
+            page.close()
+        browser.close()
+    server.shutdown()
+    return out
+
+
+def report() -> None:
+    os.environ["SKYTUTOR_STATIC"] = "1"
+    from skytutor.widgets import page
+
+    script = len(page.script().encode())
+    print(f"script {script / 1000:.1f} kB, its core alone {len(page.script(controls=False).encode()) / 1000:.1f} kB")
+    print("page without the script, kB:   beam of 3 pixels   of 2   white noise")
+    for nside in (64, 256):
+        sizes = [(len(html(sky(nside, beam), nside).encode()) - script) / 1000 for beam in (3, 2, 0)]
+        print(f"  nside {nside:3}" + "".join(f"{size:14.0f}" for size in sizes))
+    with tempfile.TemporaryDirectory() as folder:
+        times = frame_times(Path(folder))
+    print(f"a frame of {WIDTH} x {HEIGHT} in software GL, median of {FRAMES}: " + ", ".join(f"nside {n} {t:.1f} ms" for n, t in times.items()))
+    print(f"nside 512 over nside 16: {times[512] / times[16]:.2f}")
