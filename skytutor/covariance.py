@@ -14,7 +14,7 @@ Shapes: N maps, c = 1 component or 2 (Q, U), P pixels, D entries of a block, J c
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -27,10 +27,11 @@ from skytutor.sht.transforms import Harmonics, check_spin
 from skytutor.spectra import FIELDS, check_mask, check_spectra
 
 
-class Block(NamedTuple):
+@dataclass(frozen=True)
+class Block:
     """A part of the covariance that the other parts do not touch.
 
-    Arguments:
+    Attributes:
         waves: ``(J, D)``, of unit power.
         field: ``(J,)``, of each wave: 0; with spin 2, E is 0 and B is 1.
         degree: ``(J,)``, l of each wave.

@@ -7,7 +7,7 @@ are deflated apart. `sphere.js` decodes the same bytes.
 """
 
 import zlib
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +20,18 @@ _NEAR = ((0, -1), (0, -2), *((row, column) for row in (-1, -2) for column in (-2
 _BEFORE = ((0, 0), (0, -1), (-1, 0))  # in the frame before
 
 
-class Packed(NamedTuple):
-    """A map as bytes. `low` and `high` are the ends of the range; `error` is the largest rounding error, in the map's unit."""
+@dataclass(frozen=True)
+class Packed:
+    """A map as bytes.
+
+    Attributes:
+        data: what prediction left, deflated.
+        hidden: a bit for each pixel, 1 where there is no value, deflated; empty if all have one.
+        low: lowest value.
+        high: highest value.
+        error: largest rounding error, in the map's unit.
+        weights: of the neighbours, in 4096ths, for the first frame and for later ones.
+    """
 
     data: bytes
     hidden: bytes

@@ -232,7 +232,7 @@ class Sphere {
     if (key === "frame") this.loaded = false;
     this.ask();
   }
-  ask() { this.asked ||= requestAnimationFrame(() => { this.asked = 0; if (this.visible) this.draw(); }); }
+  ask() { this.asked ||= requestAnimationFrame(() => { this.asked = 0; if (this.visible || !this.painter) this.draw(); }); }
   codes(k) { const frames = this.maps[k]; return frames[clamp(this.get("frame"), 0, frames.length - 1)]; }
   paint(Kind) {
     this.canvas = make("canvas", this.stage), this.canvas.style.cssText = "position:absolute;inset:0;width:100%;height:100%", this.loaded = false;
@@ -538,8 +538,9 @@ class Desk extends Sphere {
       if (!at || abs(at[0]) > cell.width || abs(at[1]) > cell.height) continue;
       const [c, s] = [cos(angle), sin(angle)], tip = toPlace(name, d.map((v, k) => v + 1e-3 * (c * south[k] + s * east[k])), cell.width, cell.height, state);
       if (!tip) continue;
-      const [dx, dy] = [tip[0] - at[0], tip[1] - at[1]], k = reach * min(size / top, 1) / (hypot(dx, dy) || 1);
-      if (hypot(dx, dy) < this.scale) pen.moveTo(cx + at[0] - k * dx, cy - at[1] + k * dy), pen.lineTo(cx + at[0] + k * dx, cy - at[1] - k * dy);
+      // shorter where the projection crowds the places, never much longer
+      const [dx, dy] = [tip[0] - at[0], tip[1] - at[1]], far = hypot(dx, dy), k = reach * min(size / top, 1) / max(1e-3 * this.scale, far / 1.5);
+      if (far < this.scale) pen.moveTo(cx + at[0] - k * dx, cy - at[1] + k * dy), pen.lineTo(cx + at[0] + k * dx, cy - at[1] - k * dy);
     }
     pen.lineCap = "round";
     for (const [style, width] of [["#fff", 3.5], ["#000", 1.6]]) pen.strokeStyle = style, pen.lineWidth = width, pen.stroke();
@@ -627,6 +628,12 @@ class Desk extends Sphere {
   }
 
   // -- a browser keeps some sixteen WebGL contexts: those out of sight give theirs back; without WebGL2, a 2D canvas --
+  draw() {
+    const count = this.shown.length, columns = this.get("swipe") >= 0 ? count : clamp(floor(this.area[0] / 220), 1, count), rows = ceil(count / columns);
+    const height = round(this.spec.height * (rows > 1 ? 0.8 * rows : 1)) + "px"; // maps below each other need room
+    if (this.stage.style.height !== height) this.stage.style.height = height;
+    if (this.visible || this.painter || Desk.awake.size < 7) super.draw();
+  }
   wake() {
     for (const other of Desk.awake) if (Desk.awake.size > 7 && !other.visible) other.sleep();
     try { this.paint(Painter); } catch { this.paint(this.soft); }

@@ -34,18 +34,26 @@ def view(
     Arguments:
         maps: one map ``(P,)``; frames of one ``(F, P)``; or several side by side, as a dict by title or a list. Tensors,
             arrays or masked arrays. NaN, masked and UNSEEN pixels are shown grey.
-        nside, order: resolution, a power of two up to 512, and "ring" or "nested"; the same for all maps.
-        unit, title: shown beside the values and above the sphere.
+        nside: resolution, a power of two up to 512; the same for all maps.
+        order: "ring" or "nested"; the same for all maps, mask and polarisation.
+        unit: shown beside the values.
+        title: shown above the sphere.
         mask: ``(P,)``, true where the sky is seen; the rest is hatched.
         polarisation: the pair (Q, U), each ``(P,)``, drawn as lines without heads, averaged to about 20 dots apart.
         convention: of U's sign, "COSMO" (HEALPix, healpy) or "IAU".
-        lon_deg, lat_deg, zoom, projection: the first view. Projections: "globe", "mollweide", "gnomonic".
+        lon_deg: longitude of the middle, degrees, east positive.
+        lat_deg: its latitude, degrees.
+        zoom: 1 shows the whole sphere, or 36 degrees of a gnomonic view.
+        projection: "globe", "mollweide" or "gnomonic".
         cmap: "cividis", "viridis", "magma", "blue-red", "grey", "planck", or a name that matplotlib knows.
         scaling: "linear", "symlog" (linear below a hundredth of the largest value) or "histogram" (equal areas).
         value_range: ends of the colours; None for all values, "symmetric" around zero, or a pair.
-        graticule, borders: show a grid, the borders of the base pixels.
+        graticule: show a grid of longitude and latitude.
+        borders: show the borders of the base pixels.
         swipe: with two maps, lay them over each other with a border to move.
-        height: of the sphere, in CSS pixels. frame_labels, fps: names of the frames, and how many a second.
+        height: of the sphere, in CSS pixels.
+        frame_labels: a name for each frame.
+        fps: frames a second when they play.
         controls: False leaves a bare globe of less than half the script.
 
     Raises:
