@@ -19,6 +19,11 @@ CLOCK = """frames => { const s = document.querySelector('.sky-sphere').sphere, g
     return times.sort((a, b) => a - b)[frames >> 1]; }"""
 
 
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *args):
+        pass
+
+
 def sky(nside: int, beam: float) -> np.ndarray:
     """A scale-free sky behind a beam of that many pixels; 0 for white noise."""
     import healpy
@@ -42,7 +47,7 @@ def frame_times(folder: Path) -> dict[int, float]:
     from playwright.sync_api import sync_playwright
 
     program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(folder)))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     out = {}
     with sync_playwright() as play:
