@@ -71,7 +71,7 @@ def test_a_number_is_a_centre():
 
 def test_training_and_validation_share_no_sky():
     """At the full study's sizes: 8,000 skies held back, 200,000 to train on; the seeds are counted, and the skies of a small case compared."""
-    held = {VALIDATION_SEED + 1000 * kind + k for kind in range(2) for k in range(20)}
+    held = {VALIDATION_SEED + 1000 * kind + k for kind in range(2) for k in range(40)}
     trained = {TRAIN_SEED + 1000 * kind + k for kind in range(2) for k in range(40)}
     assert not held & trained
     first = readings(SMALL, 5500, seed=VALIDATION_SEED)[0]

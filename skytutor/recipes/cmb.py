@@ -17,7 +17,7 @@ from skytutor.profile import Profile
 from skytutor.recipes.base import Recipe
 from skytutor.schedule import Schedule
 
-# Seeds of drawn skies; 5,000 skies use one, then comes the next. `evaluate --seed N` draws its own, below all of these.
+# Seeds of drawn skies; 5,000 skies (fewer above nside 16) use one, then comes the next. `evaluate --seed N` draws its own, below all of these.
 TEST_SEEDS, VALIDATION_SEED, TRAIN_SEED, AT_ONCE = 1_000_000, 1_900_000, 2_000_000, 5000
 CERTAIN = 4000  # maps for coverage, at least
 KNOTS = 6  # values of each parameter in a bank of spectra
@@ -35,13 +35,18 @@ def front(skies: Skies) -> nn.Module:
     return LikelihoodBank(sky, skies.spectra(grid))
 
 
+def at_once(skies: Skies) -> int:
+    """Skies to draw at a time: their memory is that of 5,000 at nside 16."""
+    return AT_ONCE * 16**2 // max(skies.nside, 16) ** 2
+
+
 def readings(skies: Skies, size: int, *, seed: int) -> tuple[Tensor, Tensor]:
     """Parameters ``(size, n)`` of drawn skies, and what the front reads in them."""
     if as_integer("size", size) < 1:
         raise ValueError(f"size must be positive, got {size}")
-    parameters, read = [], []
-    for k in range(0, size, AT_ONCE):
-        some, maps = skies.sample(min(AT_ONCE, size - k), seed=seed + k // AT_ONCE)
+    parameters, read, step = [], [], at_once(skies)
+    for k in range(0, size, step):
+        some, maps = skies.sample(min(step, size - k), seed=seed + k // step)
         parameters.append(some)
         read.append(front(skies)(maps))
     return torch.cat(parameters), torch.cat(read)
@@ -171,8 +176,8 @@ def score_r_tau(kinds: Sequence[Skies], model: nn.Module, seed: int, size: int |
 def _at(skies: Skies, model: nn.Module, size: int, seed: int, place: Tensor) -> Tensor:
     """Estimates ``(size, n)`` of skies that all have the same parameters; the same seed gives the same dice."""
     draw, out = torch.Generator().manual_seed(seed + 77_777), []
-    for k in range(0, size, AT_ONCE):
-        true = place.expand(min(AT_ONCE, size - k), -1)
+    for k in range(0, size, at_once(skies)):
+        true = place.expand(min(at_once(skies), size - k), -1)
         maps = skies.maps(true, skies.draw_noise(len(true), generator=draw))
         out.append(_read(skies, model, true, front(skies)(maps))[0])
     return torch.cat(out)
@@ -190,12 +195,12 @@ _FULL = Schedule(epochs=20, batch_size=256, lr=2e-3, weight_decay=0.1, average=0
 _PATCH = replace(_FULL, epochs=60, weight_decay=0.01)  # likelihoods far apart: more to learn between them
 
 
-def _recipe(name: str, summary: str, kinds: Sequence[Skies], published: dict[str, float], *, size: int) -> Recipe:
+def _recipe(name: str, summary: str, kinds: Sequence[Skies], published: dict[str, float], *, size: int, held: int = 8000) -> Recipe:
     plan, width = (_FULL, 64) if kinds[0].f_sky == 1 else (_PATCH, 256)
 
     def task(profile: Profile) -> CmbTask:
         many = profile.pick(smoke=2000, cpu=20_000, gpu=size)
-        return CmbTask(kinds, size=many, held=profile.pick(smoke=400, cpu=2000, gpu=8000))
+        return CmbTask(kinds, size=many, held=profile.pick(smoke=400, cpu=2000, gpu=held))
 
     score = partial(score_r_tau, kinds) if kinds[0].study == "T4" else partial(score_errors, name, kinds[0])
     small = {"smoke": replace(plan, batch_size=64, average=0.98), "cpu": replace(plan, batch_size=64, average=0.995)}
@@ -220,7 +225,7 @@ def _t2(share: int, pixel: float, spectral: float) -> Recipe:
 def _t4(nside: int) -> Recipe:
     kinds = [Skies("T4", nside=nside, noise=noise_per_pixel(noise, nside)) for noise in (0.0, 6.0)]
     return _recipe(f"cmb-t4-nside{nside}", f"r and tau, full sky, Nside {nside}, noise 0 and 6 muK arcmin", kinds, {},
-                   size=120_000 if nside == 16 else 60_000)  # fmt: skip
+                   size=120_000, held=8000 if nside == 16 else 20_000)  # fmt: skip
 
 
 CMB = (
