@@ -83,6 +83,14 @@ BAD = {
     "mask of nothing": (lambda: view(MAP, mask=torch.zeros(48), **GOOD), ValueError, "mask hides every pixel"),
     "mask of another size": (lambda: view(MAP, mask=torch.ones(12), **GOOD), ValueError, r"mask must be a map \(48,\)"),
     "polarisation": (lambda: view(MAP, polarisation=(MAP,), **GOOD), ValueError, "the pair"),
+    "polarisation of other frames": (lambda: view(MAP, polarisation=(torch.zeros(2, 48), MAP), **GOOD), ValueError, "polarisation Q must be one map"),
+    "minus infinity": (lambda: view(torch.where(MAP > 3, MAP, -torch.inf), **GOOD), ValueError, "4 infinite pixels"),
+    "too many maps": (
+        lambda: view([np.broadcast_to(np.float32(0), 12 * 512**2)] * 6, nside=512, order="ring"), ValueError,
+        "maps: 6 at nside 512 would weigh about 36 MiB, more than 32 MiB; show fewer maps, or go down to nside 256"),
+    "cmap later": (lambda: setattr(view(MAP, **GOOD), "cmap", "rubbish"), ValueError, "cmap must be one of.*'rubbish'"),
+    "lon later": (lambda: setattr(view(MAP, **GOOD), "lon", float("nan")), traitlets.TraitError, "lon must be a finite number"),
+    "explorer": (lambda: SpectrumExplorer(nside=1), ValueError, "nside must be at least 2"),
     "convention": (lambda: view(MAP, polarisation=(MAP, MAP), convention="mine", **GOOD), ValueError, "'COSMO', 'IAU'"),
     "pixel": (lambda: setattr(view(MAP, **GOOD), "pixel", 48), traitlets.TraitError, r"pixel must lie in -1\.\.47"),
     "frame": (lambda: setattr(view(MAP, **GOOD), "frame", 1), traitlets.TraitError, r"frame must lie in 0\.\.0"),
@@ -104,6 +112,26 @@ def test_a_constant_map_is_shown():
     about = spec(view(torch.full((48,), 5.0), unit="K", **GOOD))
     assert about["state"]["low"] < 5 < about["state"]["high"]
     assert "from 5 to 5 K, mean 5" in about["summary"]
+
+
+def test_a_large_constant_and_numpys_numbers():
+    about = spec(view(torch.full((48,), 1e20).double(), zoom=np.float32(2), height=np.int64(300), **GOOD))
+    assert about["state"]["low"] < 1e20 < about["state"]["high"] and about["state"]["zoom"] == 2 and about["height"] == 300
+
+
+def test_signs_of_u_do_not_touch_its_holes():
+    holed = MAP.detach().clone()
+    holed[3] = UNSEEN
+    cosmo, iau = (view(MAP, polarisation=(MAP, holed), convention=name, **GOOD).skies.entries[-1] for name in ("COSMO", "IAU"))
+    assert (cosmo["low"], cosmo["high"]) == (0, 47) and (iau["low"], iau["high"]) == (-47, 0)
+
+
+def test_colours_can_be_changed_later():
+    globe = view(MAP, **GOOD)
+    globe.cmap = "inferno"
+    assert len(globe.palette) == 6 * 17 and spec(globe)["state"]["palette"] == globe.palette
+    globe.cmap = "planck"
+    assert globe.palette == page.palettes()["planck"]
 
 
 def test_numbers_of_pixels_follow_the_order():
@@ -142,6 +170,12 @@ def test_other_maps_in_the_same_view():
     about = spec(globe)
     assert about["maps"][0]["high"] == 94 and about["maps"][1]["role"] == "mask" and globe.low == 3.0
     assert json.loads(globe.spec)["maps"][0]["high"] == 94 and len(globe.data) == about["bytes"]
+
+
+def test_maps_go_to_the_place_of_their_title():
+    pair = view({"a": MAP, "b": 2 * MAP}, **GOOD)
+    pair.show({"b": 6 * MAP, "a": 3 * MAP})
+    assert [(entry["title"], entry["high"]) for entry in pair.skies.entries] == [("a", 141), ("b", 282)]
 
 
 def test_a_book_that_is_being_built_has_no_models(monkeypatch):
@@ -200,7 +234,9 @@ def test_the_explorers():
     from skytutor.layers.pixel import HaloConv
 
     net = torch.nn.Sequential(HaloConv(1, 3, nside=8), torch.nn.ReLU(), torch.nn.MaxPool3d((1, 2, 2)), HaloConv(3, 2, nside=4)).train()
+    net[1].eval()  # a part that is frozen stays so
     look = LayerInspector(net, torch.randn(1, 1, 12, 8, 8), order="face")
+    assert not net[1].training
     assert look.names[-1] == "3 HaloConv, nside 4" and look.frames().shape == (5, 768) and net.training
     assert float(look.frames().abs().max()) <= 1
     look.channel.value = 2

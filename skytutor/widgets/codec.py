@@ -62,20 +62,21 @@ def restore(codes: NDArray[np.uint16], low: float, high: float) -> NDArray[np.fl
     return np.where(codes == HIDDEN, np.nan, low + codes.astype(np.float64) / STEPS * (high - low))
 
 
-def _features(codes: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    """For each frame the neighbours of its inner pixels, ``(k, 12, n - 2, n - 4)``, the middle taken off."""
-    n, centred = codes.shape[-1], codes - _MIDDLE
-
-    def shifted(frame: int, row: int, column: int) -> NDArray[np.int64]:
-        return centred[frame, :, 2 + row : n + row, 2 + column : n - 2 + column]
-
-    near = [[shifted(f, *at) for at in _NEAR] for f in range(len(codes))]
-    return [np.stack(rows + [shifted(f - 1, *at) for at in _BEFORE if f]) for f, rows in enumerate(near)]
+def _features(codes: NDArray[np.int64], frame: int) -> NDArray[np.int64]:
+    """Neighbours of a frame's inner pixels, ``(k, 12, n - 2, n - 4)``, the middle taken off."""
+    n = codes.shape[-1]
+    places = [(frame, *at) for at in _NEAR] + [(frame - 1, *at) for at in _BEFORE if frame]
+    return np.stack([codes[f, :, 2 + row : n + row, 2 + column : n - 2 + column] for f, row, column in places]) - _MIDDLE
 
 
-def _fit(features: NDArray[np.int64], target: NDArray[np.int64]) -> NDArray[np.int64]:
-    rows = features.reshape(len(features), -1).astype(np.float64)
-    found = np.linalg.lstsq(rows @ rows.T, rows @ (target.ravel() - float(_MIDDLE)), rcond=1e-9)[0]
+def _fit(codes: NDArray[np.int64], frames: range) -> NDArray[np.int64]:
+    """Least squares over some frames, one at a time in memory."""
+    square, right = 0.0, 0.0
+    for frame in frames:
+        rows = _features(codes, frame).astype(np.float64)
+        rows = rows.reshape(len(rows), -1)
+        square, right = square + rows @ rows.T, right + rows @ (codes[frame, :, 2:, 2:-2].ravel() - float(_MIDDLE))
+    found = np.linalg.lstsq(square, right, rcond=1e-9)[0]
     return np.rint(np.clip(found, -8, 8) * _ONE).astype(np.int64)
 
 
@@ -88,11 +89,10 @@ def _predict(codes: NDArray[np.int64]) -> tuple[NDArray[np.int64], list[list[int
     expected[1:] = codes[:-1]  # of a later frame: the same pixel of the frame before
     if n < 8:
         return expected, [[0] * len(_NEAR), [0] * (len(_NEAR) + len(_BEFORE))]
-    features, inner = _features(codes), codes[..., 2:, 2:-2]
-    first = _fit(features[0], inner[0])
-    later = _fit(np.concatenate([f for f in features[1:]], 1), inner[1:]) if len(codes) > 1 else np.zeros(0, np.int64)
-    for frame, rows in enumerate(features):
-        total = np.tensordot(later if frame else first, rows, 1)
+    first = _fit(codes, range(1))
+    later = _fit(codes, range(1, len(codes))) if len(codes) > 1 else np.zeros(0, np.int64)
+    for frame in range(len(codes)):
+        total = np.tensordot(later if frame else first, _features(codes, frame), 1)
         expected[frame, :, 2:, 2:-2] = np.clip(((total + _ONE // 2) >> 12) + _MIDDLE, 0, STEPS)
     return expected, [first.tolist(), later.tolist()]
 

@@ -13,7 +13,7 @@ import torch
 from IPython.display import display
 from torch import Tensor, nn
 
-from skytutor.healpix import check_maps, check_order, npix_to_nside, order_table, reorder
+from skytutor.healpix import check_maps, check_nside, check_order, npix_to_nside, order_table, reorder
 from skytutor.spectra import gaussian_maps
 from skytutor.widgets.model import STATIC
 from skytutor.widgets.sphere import view
@@ -46,7 +46,9 @@ class SpectrumExplorer:
 
     def __init__(self, *, nside: int = 16, unit: str = "µK", seed: int = 1):
         self.nside, self.unit, self.seed = nside, unit, seed
-        self.bands = [band for band in BANDS if band[1] < 3 * nside]
+        self.bands = [band for band in BANDS if band[1] < 3 * check_nside(nside)]
+        if not self.bands:
+            raise ValueError(f"nside must be at least 2, got {nside}")
         self.waves = self._throw()
         self.powers = [
             ipywidgets.FloatSlider(value=1000, min=0, max=5000, step=50, description=f"l {low} to {high}") for low, high in self.bands
@@ -143,7 +145,7 @@ def _levels(network: nn.Module, maps: Tensor, order: str) -> dict[str, Tensor]:
     """``{name: (C, P)}`` NESTED at the input's nside, each divided by its largest absolute value."""
     nside = maps.shape[-1] if order == "face" else npix_to_nside(maps.shape[-1])
     check_maps(maps, nside=nside, order=order)
-    found, mode = {"input": _as_nested(maps.detach(), order)}, network.training
+    found, modes = {"input": _as_nested(maps.detach(), order)}, [(module, module.training) for module in network.modules()]
     if found["input"] is None or len(maps) != 1:
         raise ValueError(f"maps must be one batch entry (1, C, P) or (1, C, 12, n, n), got shape {tuple(maps.shape)}")
 
@@ -158,7 +160,8 @@ def _levels(network: nn.Module, maps: Tensor, order: str) -> dict[str, Tensor]:
         with torch.no_grad():
             network.eval()(maps)
     finally:
-        network.train(mode)
+        for module, mode in modes:
+            module.training = mode
         for hook in hooks:
             hook.remove()
     if len(found) == 1:

@@ -1,11 +1,14 @@
 """The model behind a sphere: what a kernel and a page tell each other, and the HTML that stays when the kernel is gone."""
 
+import math
 import os
 from typing import Any
 
 import anywidget
+import matplotlib
 import numpy as np
 import traitlets
+from matplotlib.colors import to_hex
 
 from skytutor.healpix import nested_to_ring, nside_to_npix, ring_to_nested
 from skytutor.widgets import page
@@ -14,6 +17,22 @@ from skytutor.widgets.skies import Skies, by_title
 PROJECTIONS = ("globe", "mollweide", "gnomonic")
 SCALINGS = ("linear", "symlog", "histogram")
 STATIC = "SKYTUTOR_STATIC"  # set while a book is built: no kernel will answer its pages, so no model is made for one
+
+
+def anchors(cmap: str) -> str:
+    """Colours of a map as hexadecimal digits: the script's own, else sixteen steps of one of matplotlib's.
+
+    Raises:
+        ValueError: neither knows it.
+    """
+    known = page.palettes()
+    if cmap in known:
+        return known[cmap]
+    try:
+        colours = matplotlib.colormaps[cmap](np.linspace(0, 1, 17))
+    except (KeyError, TypeError):
+        raise ValueError(f"cmap must be one of {', '.join(known)} or a name that matplotlib knows, got {cmap!r}") from None
+    return "".join(to_hex(colour)[1:] for colour in colours)
 
 
 class Sphere(anywidget.AnyWidget):
@@ -25,6 +44,7 @@ class Sphere(anywidget.AnyWidget):
         pixel: number of the chosen pixel in the order of the maps, -1 for none; a click sets it.
         frame: number of the frame shown. low, high: ends of the colours, in the map's unit.
         cmap, scaling, graticule, borders, pixels, mask, vectors: what is shown, and how; see `view`.
+        palette: colours of `cmap`, set with it.
         swipe: with two maps, where the second begins on the canvas, 0 to 1; -1 shows them side by side.
     """
 
@@ -38,6 +58,7 @@ class Sphere(anywidget.AnyWidget):
     low = traitlets.Float(0.0).tag(sync=True)
     high = traitlets.Float(1.0).tag(sync=True)
     cmap = traitlets.Unicode("cividis").tag(sync=True)
+    palette = traitlets.Unicode().tag(sync=True)
     scaling = traitlets.Enum(SCALINGS, "linear").tag(sync=True)
     graticule = traitlets.Bool(False).tag(sync=True)
     borders = traitlets.Bool(False).tag(sync=True)
@@ -69,6 +90,8 @@ class Sphere(anywidget.AnyWidget):
         """
         old, titles = self.skies, list(self.skies.shown)
         new = by_title(maps, titles[0])
+        if set(new) == set(titles):
+            new = {title: new[title] for title in titles}
         if len(new) != len(titles):
             raise ValueError(f"maps must be as many as before, {len(titles)}, got {len(new)}")
         skies = Skies(dict(zip(titles, new.values(), strict=True)), nside=old.nside, order=old.order)
@@ -93,6 +116,17 @@ class Sphere(anywidget.AnyWidget):
     def _check_frame(self, proposal: Any) -> int:
         if proposal["value"] >= self.skies.frames:
             raise traitlets.TraitError(f"frame must lie in 0..{self.skies.frames - 1}, got {proposal['value']}")
+        return proposal["value"]
+
+    @traitlets.validate("lon", "lat", "zoom", "low", "high", "swipe")
+    def _check_finite(self, proposal: Any) -> float:
+        if not math.isfinite(proposal["value"]):
+            raise traitlets.TraitError(f"{proposal['trait'].name} must be a finite number, got {proposal['value']}")
+        return proposal["value"]
+
+    @traitlets.validate("cmap")
+    def _check_cmap(self, proposal: Any) -> str:
+        self.palette = anchors(proposal["value"])
         return proposal["value"]
 
     @traitlets.observe("pixel")

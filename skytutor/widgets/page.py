@@ -23,12 +23,21 @@ def script(*, controls: bool = True) -> str:
     return _squeeze(core + rest if controls else core)
 
 
-def _squeeze(text: str) -> str:
+def _tighten(text: str) -> str:
+    """Without comments and blanks; strings and templates are kept, but for a shader."""
+
     def short(match: re.Match) -> str:
         kept = match[1] or ""
-        return "`" + _squeeze(kept[1:-1]) + "`" if kept.startswith("`#version") else kept
+        return "`" + _tighten(kept[1:-1]) + "`" if kept.startswith("`#version") else kept
 
     return re.sub(r"\n{2,}", "\n", _TOKEN.sub(short, text))
+
+
+def _squeeze(text: str) -> str:
+    parts = re.split(r"(`[^`]*`)", _tighten(text))
+    # Outside templates a line needs no end after these marks, and a last statement no semicolon; a shader keeps its semicolons.
+    parts[::2] = [re.sub(r";\}", "}", re.sub(r"(?<=[;{,(])\n|\n(?=\})", "", part)) for part in parts[::2]]
+    return "".join(parts)
 
 
 def as_text(data: bytes) -> str:
@@ -53,7 +62,7 @@ def settings(spec: dict[str, Any], data: bytes) -> str:
 def twin(spec: dict[str, Any], data: bytes, *, controls: bool) -> str:
     """HTML of one sphere. Any text in `spec` is shown as text, whatever marks it holds."""
     return (
-        '<div class="sky-sphere">'
+        f'<div class="sky-sphere"{"" if controls else " data-bare"}>'
         f'<script type="application/json">{settings(spec, data)}</script><script type="text/plain">{as_text(data)}</script>'
         f'<p class="sky-summary" data-instead>{html.escape(spec["summary"])}</p>'
         f'<script type="module">{script(controls=controls)}</script></div>'

@@ -33,7 +33,7 @@ def as_frames(name: str, value: Any, *, nside: int, order: str) -> NDArray[np.fl
     if array.ndim not in (1, 2) or array.shape[-1] != npix:
         raise ValueError(f"{name} must be a map ({npix},) or frames (F, {npix}) for nside {nside}, got shape {array.shape}")
     frames = array.reshape(-1, npix)
-    frames = np.where(frames < 0.99 * UNSEEN, np.nan, frames)  # rounded in float32
+    frames = np.where((frames < 0.99 * UNSEEN) & ~np.isinf(frames), np.nan, frames)  # rounded in float32
     infinite = int(np.isinf(frames).sum())
     if infinite:
         raise ValueError(f"{name} holds {infinite} infinite pixels; set them to NaN to show them as holes")
@@ -45,7 +45,7 @@ def as_frames(name: str, value: Any, *, nside: int, order: str) -> NDArray[np.fl
 def _numbers(name: str, value: Any) -> NDArray[np.float64]:
     if isinstance(value, torch.Tensor):
         value = value.detach().cpu()
-        value = (value if value.is_complex() else value.double()).numpy()
+        value = (value.float() if value.dtype == torch.bfloat16 else value).numpy()
     array = np.ma.asanyarray(value) if isinstance(value, np.ma.MaskedArray) else np.asarray(value)
     if array.dtype.kind == "c":
         raise TypeError(f"{name} must be real, got {array.dtype}; show its absolute value or its parts")
@@ -77,20 +77,31 @@ class Skies:
         if nside > NSIDE_MAX:
             raise ValueError(f"nside must be at most {NSIDE_MAX} here, got {nside}: average over children first, or show a part")
         name = "maps" if len(maps) == 1 else "maps[{!r}]"
+        _check_weight(maps, nside)
         faces = {title: self._frames(name.format(title), one) for title, one in maps.items()}
         counts = {len(one) for one in faces.values()}
         if len(counts) > 1:
             raise ValueError(f"maps must have equally many frames, got {sorted(counts)}")
         self.frames = counts.pop()
-        _check_weight(self.frames, len(faces), nside)
         self.shown, self.data, self.entries, self.about = faces, b"", [], []
         for title, one in faces.items():
             packed = self._add(one, title=title)
             self.about.append(_words(title, one[-1] if self.frames == 1 else one, packed))
         if mask is not None:
             self._add(_veil(mask, nside=nside, order=order), title="mask", role="mask")
-        for role, one in zip("QU", _polarised(polarisation, convention), strict=False):
-            self._add(self._frames(f"polarisation {role}", one), title=role, role=role)
+        if polarisation is not None:
+            self._polarise(polarisation, convention)
+
+    def _polarise(self, pair: Sequence[Any], convention: str) -> None:
+        if len(pair) != 2:
+            raise ValueError(f"polarisation must be the pair (Q, U), got {len(pair)} maps")
+        if convention not in ANGLE_OF:
+            raise ValueError(f"convention must be one of {', '.join(map(repr, ANGLE_OF))}, got {convention!r}")
+        for role, one, sign in zip("QU", pair, (1.0, ANGLE_OF[convention]), strict=True):
+            faces = self._frames(f"polarisation {role}", one)
+            if len(faces) not in (1, self.frames):
+                raise ValueError(f"polarisation {role} must be one map or have {self.frames} frames, got {len(faces)}")
+            self._add(sign * faces, title=role, role=role)
 
     def _frames(self, name: str, one: Any) -> NDArray[np.float64]:
         return as_frames(name, one, nside=self.nside, order=self.order)
@@ -125,16 +136,6 @@ class Skies:
         return start + " ".join(text.format(unit=f" {unit}" if unit else "") for text in self.about)
 
 
-def _polarised(pair: Sequence[Any] | None, convention: str) -> list[Any]:
-    if pair is None:
-        return []
-    if len(pair) != 2:
-        raise ValueError(f"polarisation must be the pair (Q, U), got {len(pair)} maps")
-    if convention not in ANGLE_OF:
-        raise ValueError(f"convention must be one of {', '.join(map(repr, ANGLE_OF))}, got {convention!r}")
-    return [pair[0], ANGLE_OF[convention] * _numbers("polarisation U", pair[1])]
-
-
 def _veil(mask: Any, *, nside: int, order: str) -> NDArray[np.float64]:
     """1 where a mask hides the sky, 0 where it is seen."""
     seen = as_frames("mask", mask, nside=nside, order=order)
@@ -145,13 +146,16 @@ def _veil(mask: Any, *, nside: int, order: str) -> NDArray[np.float64]:
     return 1 - seen
 
 
-def _check_weight(frames: int, maps: int, nside: int) -> None:
-    weight, one = frames * maps * nside_to_npix(nside) * 2, maps * nside_to_npix(nside) * 2
-    if weight > HEAVIEST:
-        fits = max(n for n in (2**k for k in range(10)) if frames * maps * nside_to_npix(n) * 2 <= HEAVIEST or n == 1)
+def _check_weight(maps: Mapping[str, Any], nside: int) -> None:
+    """From the shapes alone, before anything is copied."""
+    frames = max(shape[0] if len(shape := np.shape(one)) == 2 else 1 for one in maps.values())
+    one = len(maps) * nside_to_npix(nside) * 2
+    if frames * one > HEAVIEST:
+        fits = max(n for n in (2**k for k in range(10)) if frames * len(maps) * nside_to_npix(n) * 2 <= HEAVIEST or n == 1)
+        fewer = f"at most {HEAVIEST // one} frames" if one <= HEAVIEST else "fewer maps"
         raise ValueError(
-            f"frames: {frames} at nside {nside} would weigh about {weight / 2**20:.0f} MiB, more than {HEAVIEST / 2**20:.0f} MiB; "
-            f"show at most {HEAVIEST // one} frames, or go down to nside {fits}"
+            f"{'frames' if frames > 1 else 'maps'}: {max(frames, len(maps))} at nside {nside} would weigh about "
+            f"{frames * one / 2**20:.0f} MiB, more than {HEAVIEST / 2**20:.0f} MiB; show {fewer}, or go down to nside {fits}"
         )
 
 

@@ -2,7 +2,7 @@
 // First the core: numbers of pixels, decoding, drawing, turning. Below the line "controls": everything around the picture.
 
 const { PI, abs, asin, atan2, ceil, cos, exp, floor, hypot, log, max, min, round, sin, sqrt } = Math;
-const RAD = PI / 180, STEPS = 32768, HIDDEN = 65535;
+const RAD = PI / 180, STEPS = 32768, HOLE = 65535;
 const clamp = (v, low, high) => min(max(v, low), high);
 const mix = (a, b, t) => a + (b - a) * t;
 
@@ -34,7 +34,7 @@ function bytesOf(text, length) { // 13 bits in two of 91 letters
 }
 
 async function inflate(bytes) {
-  if (!globalThis.DecompressionStream) throw Error("this browser is too old (no DecompressionStream)");
+  if (!globalThis.DecompressionStream) throw Error("browser too old: no DecompressionStream");
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
   return new Uint8Array(await new Response(stream).arrayBuffer());
 }
@@ -59,7 +59,7 @@ async function unpack(map, n, frames, all) {
     }
     codes[i] = (expected + left + STEPS + 1) % (STEPS + 1);
   }
-  if (holes) for (let i = 0; i < many; i++) if (holes[i >> 3] >> (7 - (i & 7)) & 1) codes[i] = HIDDEN;
+  if (holes) for (let i = 0; i < many; i++) if (holes[i >> 3] >> (7 - (i & 7)) & 1) codes[i] = HOLE;
   return Array.from({ length: frames }, (_, k) => codes.subarray(k * size, (k + 1) * size));
 }
 
@@ -202,7 +202,7 @@ class Local {
   save_changes() {}
 }
 
-const WATCHED = "lon lat zoom projection frame cmap scaling low high graticule borders pixels mask vectors swipe nested".split(" ");
+const WATCHED = "lon lat zoom projection frame cmap palette scaling low high graticule borders pixels mask vectors swipe nested".split(" ");
 const make = (name, into, props = {}) => into.appendChild(Object.assign(document.createElement(name), props));
 const still = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
 
@@ -215,7 +215,8 @@ class Sphere {
     const stage = this.stage = make("div", el, { className: "sky-stage", tabIndex: 0 });
     stage.style.cssText = `position:relative;height:${spec.height}px;touch-action:none;cursor:grab;user-select:none`;
     stage.setAttribute("role", "application"), stage.setAttribute("aria-label", spec.label);
-    this.home = { lon: model.get("lon"), lat: model.get("lat"), zoom: model.get("zoom") };
+    const { lon, lat, zoom } = spec.state;
+    this.home = { lon, lat, zoom };
     this.calls = WATCHED.map((key) => ["change:" + key, () => this.changed(key)]);
     this.calls.forEach(([name, call]) => model.on(name, call));
     for (const name of "pointerdown pointermove pointerup pointercancel pointerleave wheel dblclick keydown".split(" ")) this[name] && stage.addEventListener(name, (event) => this[name](event), { passive: false });
@@ -245,9 +246,9 @@ class Sphere {
   }
   get area() { return [this.stage.clientWidth, this.stage.clientHeight]; }
   placing() { return (t) => t; }
-  anchors() { return this.spec.palette; }
+  anchors() { return this.get("palette"); }
   tint() {
-    const key = ["low", "high", "cmap", "scaling", "frame"].map((name) => this.get(name)).join();
+    const key = ["low", "high", "palette", "cmap", "scaling", "frame"].map((name) => this.get(name)).join();
     if (key !== this.tinted) this.tinted = key, this.table = colours(this.anchors(), 2048, this.placing());
     return this.table;
   }
@@ -260,7 +261,7 @@ class Sphere {
     if (canvas.width !== w || canvas.height !== h) canvas.width = w, canvas.height = h;
     const t = this.morph ? min((performance.now() - this.morph) / 700, 1) : 1, blend = t < 1 ? t * t * (3 - 2 * t) : 0, zoom = get("zoom"), turn = [t < 1 ? this.was : this.is, this.is, blend];
     const net = [get("graticule") * (zoom > 10 ? 5 : zoom > 3 ? 15 : 30) * RAD, get("borders") + 2 * get("pixels"), +(this.veil >= 0 && get("mask"))];
-    const frame = basis(get("lon"), get("lat")), tint = this.tint(), pick = this.picked || [-1, -1, -1];
+    const frame = basis(get("lon"), get("lat")), tint = this.tint(), pick = this.picked || [-1, 0, 0];
     painter.begin(width, height, ratio);
     this.cells().forEach((cell, i) => {
       const [a, b] = turn.slice(0, 2).map((view) => outline(VIEWS[view], cell.width, cell.height, zoom)), { low, high } = this.spec.maps[this.shown[i]];
@@ -271,16 +272,17 @@ class Sphere {
     if (t < 1) this.ask(); else this.morph = 0;
   }
   get scale() { const { width, height } = this.cells()[0]; return outline(VIEWS[this.is], width, height, this.get("zoom")).scale; }
-  move(dx, dy) { const d = 1 / this.scale / RAD; this.turnTo(this.get("lon") + dx * d / max(cos(this.get("lat") * RAD), 0.2), this.get("lat") + dy * d); }
+  move(dx, dy) { const d = 1 / this.scale / RAD; if (d < 1e9) this.turnTo(this.get("lon") + dx * d / max(cos(this.get("lat") * RAD), 0.2), this.get("lat") + dy * d); }
   turnTo(lon, lat) { this.set({ lon: ((lon + 180) % 360 + 360) % 360 - 180, lat: clamp(lat, -90, 90) }); }
   enlarge(factor) { this.set({ zoom: clamp(this.get("zoom") * factor, 0.5, 400) }); }
   pointerdown(e) {
-    this.from = [e.clientX, e.clientY];
+    if (e.button > 0 || this.from) return;
+    this.from = [e.clientX, e.clientY], this.finger = e.pointerId;
     // a pointer that a script made up cannot be captured
     try { this.stage.setPointerCapture(e.pointerId); } catch {}
   }
-  pointermove(e) { if (this.from) this.move(e.clientX - this.from[0], e.clientY - this.from[1]), this.from = [e.clientX, e.clientY]; }
-  pointerup() { this.from = null; }
+  pointermove(e) { if (this.from && e.pointerId === this.finger) this.move(e.clientX - this.from[0], e.clientY - this.from[1]), this.from = [e.clientX, e.clientY]; }
+  pointerup(e) { if (e.pointerId === this.finger) this.from = null; }
   pointercancel(e) { this.pointerup(e); }
   wheel(e) {
     e.preventDefault(), this.enlarge(exp(-clamp(e.deltaY, -200, 200) * (e.ctrlKey ? 0.01 : 0.002)));
@@ -297,25 +299,33 @@ class Sphere {
 
 let View = Sphere; // the controls put theirs here
 
-// Show maps in `el`, or in the view that stands there already.
-async function mount(el, model, spec, bytes) {
+// Show maps in `el`, or in the view that stands there already; `late` says that newer ones have come meanwhile.
+async function mount(el, model, spec, bytes, late) {
   try {
     const maps = await Promise.all(spec.maps.map((map) => unpack(map, spec.nside, map.frames, bytes)));
+    if (late?.()) return;
     if (el.sphere) Object.assign(el.sphere, { spec, maps, loaded: false, tinted: "" }).changed("data");
     else el.sphere = new View(el, model, spec, maps);
   } catch (error) {
-    make("p", el, { textContent: `The map cannot be shown: ${error.message || error}.` }).setAttribute("role", "alert");
+    make("p", el, { textContent: `The map cannot be shown: ${error.message}.` }).setAttribute("role", "alert");
   }
 }
 
 async function render({ model, el }) {
-  const show = () => { const data = model.get("data"); return mount(el, model, JSON.parse(model.get("spec")), new Uint8Array(data.buffer || data, data.byteOffset || 0, data.byteLength)); };
-  model.on("change:data", show), await show();
-  return () => { model.off("change:data", show), el.sphere?.destroy(); };
+  let turn = 0;
+  const show = async () => { // maps that differ by a factor have the same data: the spec tells
+    const mine = ++turn, late = () => mine < turn;
+    await 0;
+    const data = model.get("data");
+    if (!late()) await mount(el, model, JSON.parse(model.get("spec")), new Uint8Array(data.buffer || data, data.byteOffset || 0, data.byteLength), late);
+  };
+  const keys = ["change:spec", "change:data"];
+  keys.forEach((key) => model.on(key, show)), await show();
+  return () => { keys.forEach((key) => model.off(key, show)), turn++, el.sphere?.destroy(); };
 }
 
 if (globalThis.document) queueMicrotask(() => {
-  for (const el of document.querySelectorAll(".sky-sphere:not([data-shown])")) {
+  for (const el of document.querySelectorAll(".sky-sphere:not([data-shown])" + (View === Sphere ? "[data-bare]" : ":not([data-bare])"))) {
     const [spec, text] = [...el.querySelectorAll("script")].map((part) => part.textContent.trim()), known = JSON.parse(spec);
     el.dataset.shown = "", mount(el, new Local(known.state), known, bytesOf(text, known.bytes));
   }
@@ -379,14 +389,16 @@ class SoftPainter {
   load(k, codes) { this.maps[k] = codes; }
   begin(width, height, ratio) { this.ratio = ratio, this.canvas.getContext("2d").clearRect(0, 0, width * ratio, height * ratio); }
   draw(k, { middle, clip, axes, plane, turn, frame, range, tint }) {
-    const { ratio, n } = this, [x0, y0, w, h] = clip.map((v) => round(v * ratio)), image = new ImageData(w, h), half = tint.length / 4;
+    const { ratio, n } = this, [x0, y0, w, h] = clip.map((v) => round(v * ratio)), half = tint.length / 4;
+    if (!(w && h)) return;
+    const image = new ImageData(w, h);
     const view = VIEWS[turn[turn[2] > 0.5 ? 1 : 0]];
     for (let j = 0, o = 0; j < h; j++) for (let i = 0; i < w; i++, o += 4) {
       const x = (x0 + i + 0.5) / ratio - middle[0], y = middle[1] - (y0 + j + 0.5) / ratio, sx = x * axes[0], sy = y * axes[1];
       if (sx * sx + sy * sy > 1) continue;
       const v = view === "gnomonic" ? INVERSE.gnomonic(x / plane, y / plane) : INVERSE[view](sx, sy);
       const code = this.maps[k][pixel([0, 1, 2].map((c) => frame[0][c] * v[0] + frame[1][c] * v[1] + frame[2][c] * v[2]), n).at];
-      const at = code === HIDDEN ? -1 : 4 * clamp(floor((code / STEPS - range[0]) / (range[1] - range[0]) * half), 0, half - 1);
+      const at = code === HOLE ? -1 : 4 * clamp(floor((code / STEPS - range[0]) / (range[1] - range[0]) * half), 0, half - 1);
       for (let c = 0; c < 3; c++) image.data[o + c] = at < 0 ? 128 : tint[at + c];
       image.data[o + 3] = 255;
     }
@@ -444,7 +456,11 @@ class Desk extends Sphere {
   choice(into, label, key, names) {
     const box = make("select", make("label", into, { textContent: label }));
     for (const name of names) make("option", box, { value: name, textContent: NAMES[name] || name });
-    box.onchange = () => this.set({ [key]: box.value }), this.show(key, () => { box.value = this.get(key); });
+    box.onchange = () => this.set({ [key]: box.value }), this.show(key, () => {
+      const name = this.get(key);
+      if (!(name in NAMES || [...box.options].some((one) => one.value === name))) make("option", box, { value: name, textContent: name });
+      box.value = name;
+    });
   }
   show(key, call) { this.calls.push(["change:" + key, call]), this.model.on("change:" + key, call), call(); }
   button(into, text, call, label = text) { const one = make("button", into, { type: "button", textContent: text, onclick: call }); one.setAttribute("aria-label", label); return one; }
@@ -479,7 +495,7 @@ class Desk extends Sphere {
       };
       this.show(key, () => {
         if (abs(value(+end.value) - this.get(key)) > abs(high - low) / 1000) end.value = round((this.get(key) - low) / (high - low || 1) * 1000);
-        end.setAttribute("aria-valuetext", `${short(this.get(key))} ${this.spec.unit}`), (key === "low" ? before : after).textContent = `${short(this.get(key))} ${key === "low" ? "" : this.spec.unit}`;
+        end.setAttribute("aria-valuetext", `${short(this.get(key))} ${this.spec.unit}`), ends.low.style.zIndex = +(+ends.low.value > 500), (key === "low" ? before : after).textContent = `${short(this.get(key))} ${key === "low" ? "" : this.spec.unit}`;
       });
     }
   }
@@ -499,7 +515,7 @@ class Desk extends Sphere {
   }
 
   // -- colours --
-  anchors() { return PALETTES[this.get("cmap")] || this.spec.palette; }
+  anchors() { return PALETTES[this.get("cmap")] || super.anchors(); }
   placing() {
     const low = this.get("low"), high = this.get("high"), span = high - low || 1, fold = max(abs(low), abs(high)) / 100 || 1;
     const g = (v) => Math.sign(v) * Math.log1p(abs(v) / fold), kind = this.get("scaling");
@@ -508,7 +524,7 @@ class Desk extends Sphere {
     const count = new Float64Array(2049);
     this.shown.forEach((k) => {
       const map = this.spec.maps[k];
-      for (const code of this.codes(k)) if (code !== HIDDEN) count[1 + clamp(floor((map.low + code / STEPS * (map.high - map.low) - low) / span * 2048), 0, 2047)]++;
+      for (const code of this.codes(k)) if (code !== HOLE) count[1 + clamp(floor((map.low + code / STEPS * (map.high - map.low) - low) / span * 2048), 0, 2047)]++;
     });
     for (let k = 1; k < 2049; k++) count[k] += count[k - 1];
     return (t) => count[floor(t * 2048)] / (count[2048] || 1);
@@ -518,7 +534,7 @@ class Desk extends Sphere {
   surround(blend) {
     const cells = this.cells();
     cells.forEach(({ clip: [x, y, w] }, i) => Object.assign(this.titles[i].style, { left: x + "px", top: y - 22 + "px", width: w + "px" }));
-    this.ramp.getContext("2d").putImageData(new ImageData(new Uint8ClampedArray(colours(this.anchors(), 512, this.placing())), 512, 1), 0, 0);
+    if (this.ramped !== this.tinted) this.ramped = this.tinted, this.ramp.getContext("2d").putImageData(new ImageData(new Uint8ClampedArray(colours(this.anchors(), 512, this.placing())), 512, 1), 0, 0);
     const [width, height] = this.area, ratio = min(devicePixelRatio || 1, 2), { over } = this;
     over.width = width * ratio, over.height = height * ratio;
     const pen = over.getContext("2d");
@@ -532,8 +548,10 @@ class Desk extends Sphere {
     let m = 1;
     while (m < this.n && m < 256 && this.scale / m > 22) m *= 2;
     const { list, top } = this.coarse(q, u, m), reach = 0.55 * this.scale / m, [cx, cy] = cell.middle, name = VIEWS[this.is];
+    const seen = name === "mollweide" && state.zoom < 3 ? PI : 1.5 * hypot(cell.width, cell.height) / this.scale, least = seen < PI ? cos(seen) : -2, { centre } = this;
     pen.save(), pen.beginPath(), pen.rect(...cell.clip), pen.clip(), pen.beginPath();
     for (const { d, south, east, size, angle } of list) {
+      if (d[0] * centre[0] + d[1] * centre[1] + d[2] * centre[2] < least) continue; // far outside the canvas
       const at = toPlace(name, d, cell.width, cell.height, state);
       if (!at || abs(at[0]) > cell.width || abs(at[1]) > cell.height) continue;
       const [c, s] = [cos(angle), sin(angle)], tip = toPlace(name, d.map((v, k) => v + 1e-3 * (c * south[k] + s * east[k])), cell.width, cell.height, state);
@@ -549,7 +567,7 @@ class Desk extends Sphere {
   coarse(q, u, m) { // means of Q and U over the pixels of nside m; angles from south towards east, HEALPix' convention
     const key = [m, this.get("frame")].join();
     if (this.coarseKey === key) return this.coarsened;
-    const step = this.n / m, list = [], value = (k, at) => { const map = this.spec.maps[k], code = this.codes(k)[at]; return code === HIDDEN ? NaN : map.low + code / STEPS * (map.high - map.low); };
+    const step = this.n / m, list = [], value = (k, at) => { const map = this.spec.maps[k], code = this.codes(k)[at]; return code === HOLE ? NaN : map.low + code / STEPS * (map.high - map.low); };
     for (let f = 0; f < 12; f++) for (let y = 0; y < m; y++) for (let x = 0; x < m; x++) {
       let [a, b] = [0, 0];
       for (let j = 0; j < step; j++) for (let i = 0; i < step; i++) { const at = (f * this.n + y * step + j) * this.n + x * step + i; a += value(q, at), b += value(u, at); }
@@ -579,7 +597,7 @@ class Desk extends Sphere {
     this.read.setAttribute("aria-live", live), this.told = d;
     if (!d) { this.read.textContent = "\u00a0"; return; }
     const found = pixel(d, this.n), lon = (atan2(d[1], d[0]) / RAD + 360) % 360, lat = atan2(d[2], hypot(d[0], d[1])) / RAD;
-    const values = this.shown.map((k) => { const { low, high } = this.spec.maps[k], code = this.codes(k)[found.at]; return code === HIDDEN ? "no value" : short(low + code / STEPS * (high - low)); });
+    const values = this.shown.map((k) => { const { low, high } = this.spec.maps[k], code = this.codes(k)[found.at]; return code === HOLE ? "no value" : short(low + code / STEPS * (high - low)); });
     this.read.textContent = `lon ${lon.toFixed(2)}\u00b0, lat ${lat.toFixed(2)}\u00b0 \u00b7 pixel ${found.ring} (RING), ${found.nested} (NESTED) \u00b7 ${values.join(" | ")} ${this.spec.unit}`;
   }
   changed(key) {
@@ -591,8 +609,9 @@ class Desk extends Sphere {
     if (key === "data") this.summary.textContent = this.spec.summary, this.coarseKey = "";
     super.changed(key);
   }
-  choose(d) { if (d) this.set({ nested: pixel(d, this.n).nested }), this.tell(d, "polite"); }
+  choose(d) { if (d) this.set({ nested: pixel(d, this.n).nested }), this.tell(this.kept = d, "polite"); }
   pointerdown(e) {
+    if (e.button > 0) return;
     super.pointerdown(e), cancelAnimationFrame(this.gliding), this.speed = [0, 0], this.time = e.timeStamp;
     this.pressed = this.fingers.size ? null : [e.clientX, e.clientY], this.fingers.set(e.pointerId, [e.clientX, e.clientY]);
   }
@@ -604,12 +623,14 @@ class Desk extends Sphere {
     else this.move(dx, dy), this.speed = [mix(dx / dt, this.speed[0], 0.5), mix(dy / dt, this.speed[1], 0.5)], this.time = e.timeStamp;
     this.fingers.set(e.pointerId, here);
   }
+  pointercancel(e) { this.pressed = null, this.speed = [0, 0], this.pointerup(e); }
   pointerup(e) {
+    super.pointerup(e);
     if (!this.fingers.delete(e.pointerId)) return;
     if (this.pressed && hypot(e.clientX - this.pressed[0], e.clientY - this.pressed[1]) < 4) this.choose(this.under(e));
     else if (!still() && e.timeStamp - this.time < 60 && hypot(...this.speed) > 0.1) this.glide(performance.now());
   }
-  pointerleave() { this.tell(null); }
+  pointerleave() { this.tell(this.kept); } // of a click, which stays
   glide(since) { // after the hand has let go
     this.gliding = requestAnimationFrame((now) => {
       const dt = clamp(now - since, 0, 50);
@@ -639,7 +660,7 @@ class Desk extends Sphere {
     try { this.paint(Painter); } catch { this.paint(this.soft); }
     const { canvas } = this;
     this.stage.prepend(canvas), Desk.awake.add(this);
-    canvas.addEventListener("webglcontextlost", () => { if (canvas === this.canvas) this.sleep(), this.ask(); });
+    canvas.addEventListener("webglcontextlost", () => { if (canvas === this.canvas) this.sleep(), this.visible && this.ask(); });
   }
   get soft() { return SoftPainter; }
   sleep() {
@@ -660,6 +681,7 @@ class Desk extends Sphere {
   }
   destroy() { super.destroy(), clearInterval(this.playing), cancelAnimationFrame(this.gliding), this.painter && this.sleep(); }
 }
-Desk.awake = new Set(), Desk.scrolled = -1e9;
+// anywidget imports this module once for each model: what they share lies outside
+Desk.awake = globalThis[Symbol.for("sky-awake")] ||= new Set(), Desk.scrolled = -1e9;
 globalThis.addEventListener?.("wheel", (e) => { Desk.scrolled = e.timeStamp; });
 View = Desk;

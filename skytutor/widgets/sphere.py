@@ -4,19 +4,18 @@ import base64
 import html
 import io
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any
 
-import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from matplotlib.colors import LinearSegmentedColormap, to_hex
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
 from skytutor import plot
 from skytutor.healpix import order_table
-from skytutor.widgets import page
-from skytutor.widgets.model import PROJECTIONS, SCALINGS, Sphere
+from skytutor.widgets.model import PROJECTIONS, SCALINGS, Sphere, anchors
 from skytutor.widgets.skies import Skies, by_title
 
 
@@ -43,7 +42,7 @@ def view(
         convention: of U's sign, "COSMO" (HEALPix, healpy) or "IAU".
         lon_deg: longitude of the middle, degrees, east positive.
         lat_deg: its latitude, degrees.
-        zoom: 1 shows the whole sphere, or 36 degrees of a gnomonic view.
+        zoom: 1 shows the whole sphere, or 38 degrees of a gnomonic view.
         projection: "globe", "mollweide" or "gnomonic".
         cmap: "cividis", "viridis", "magma", "blue-red", "grey", "planck", or a name that matplotlib knows.
         scaling: "linear", "symlog" (linear below a hundredth of the largest value) or "histogram" (equal areas).
@@ -69,15 +68,15 @@ def view(
     skies = Skies(by_title(maps, title), nside=nside, order=order, mask=mask, polarisation=polarisation, convention=convention)
     low, high = _ends(value_range, skies)
     state = {
-        "lon": float(_check("lon_deg", lon_deg, low=-360, high=360)), "lat": float(_check("lat_deg", lat_deg, low=-90, high=90)),
-        "zoom": float(_check("zoom", zoom, low=0.5, high=400)), "projection": _one_of("projection", projection, PROJECTIONS),
-        "frame": 0, "low": low, "high": high, "cmap": cmap, "scaling": _one_of("scaling", scaling, SCALINGS),
+        "lon": _check("lon_deg", lon_deg, low=-360, high=360), "lat": _check("lat_deg", lat_deg, low=-90, high=90),
+        "zoom": _check("zoom", zoom, low=0.5, high=400), "projection": _one_of("projection", projection, PROJECTIONS),
+        "frame": 0, "low": low, "high": high, "cmap": cmap, "palette": anchors(cmap), "scaling": _one_of("scaling", scaling, SCALINGS),
         "graticule": bool(graticule), "borders": bool(borders), "pixels": True, "mask": True, "vectors": True,
         "swipe": 0.5 if swipe and len(skies.shown) == 2 else -1.0, "nested": -1,
     }  # fmt: skip
     words, (least, most) = skies.summary(unit), skies.ends()
     spec = {
-        "nside": skies.nside, "order": order, "unit": str(unit), "maps": skies.entries, "palette": _anchors(cmap), "fps": _check("fps", fps, low=0.1, high=60),
+        "nside": skies.nside, "order": order, "unit": str(unit), "maps": skies.entries, "fps": _check("fps", fps, low=0.1, high=60),
         "height": _check("height", height, low=80, high=2000), "labels": _labels(frame_labels, skies.frames), "limits": [min(low, least), max(high, most)],
         "label": f"Map of the sphere, {', '.join(skies.shown) or 'untitled'}. Arrow keys turn, plus and minus zoom, Home goes back.",
         "summary": words, "state": state,
@@ -88,7 +87,8 @@ def view(
 def _ends(value_range: Any, skies: Skies) -> tuple[float, float]:
     low, high = skies.ends()
     if value_range is None:
-        return (low, high) if high > low else (low - 0.5, low + 0.5)
+        room = max(0.5, 1e-6 * abs(low))  # around a constant map
+        return (low, high) if high > low else (low - room, low + room)
     if isinstance(value_range, str):
         if value_range != "symmetric":
             raise ValueError(f"value_range must be None, 'symmetric' or (low, high), got {value_range!r}")
@@ -103,18 +103,6 @@ def _ends(value_range: Any, skies: Skies) -> tuple[float, float]:
     return low, high
 
 
-def _anchors(cmap: str) -> str:
-    """Colours of a map as hexadecimal digits: the script's own, else sixteen steps of one of matplotlib's."""
-    known = page.palettes()
-    if cmap in known:
-        return known[cmap]
-    try:
-        colours = matplotlib.colormaps[cmap](np.linspace(0, 1, 17))
-    except (KeyError, TypeError):
-        raise ValueError(f"cmap must be one of {', '.join(known)} or a name that matplotlib knows, got {cmap!r}") from None
-    return "".join(to_hex(colour)[1:] for colour in colours)
-
-
 def _labels(labels: Sequence[str] | None, frames: int) -> list[str] | None:
     if labels is None:
         return [f"{k + 1} of {frames}" for k in range(frames)] if frames > 1 else None
@@ -123,10 +111,10 @@ def _labels(labels: Sequence[str] | None, frames: int) -> list[str] | None:
     return [str(label) for label in labels]
 
 
-def _check(name: str, value: Any, *, low: float, high: float) -> Any:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
+def _check(name: str, value: Any, *, low: float, high: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, Real) or not low <= value <= high:
         raise ValueError(f"{name} must be a number in {low:g}..{high:g}, got {value!r}")
-    return value
+    return float(value)
 
 
 def _one_of(name: str, value: Any, allowed: Sequence[str]) -> str:
@@ -166,8 +154,8 @@ def figure(
     skies = Skies(by_title(maps, title), nside=nside, order=order)
     _one_of("projection", projection, ("mollweide", "globe"))
     low, high = _ends(value_range, skies)
-    anchors, unit = _anchors(cmap), str(unit)
-    colours = LinearSegmentedColormap.from_list(cmap, ["#" + anchors[k : k + 6] for k in range(0, len(anchors), 6)])
+    points, unit = anchors(cmap), str(unit)
+    colours = LinearSegmentedColormap.from_list(cmap, ["#" + points[k : k + 6] for k in range(0, len(points), 6)])
     look = {"cmap": colours, "vmin": low, "vmax": high, "borders": "base" if borders else None, "order": "nested"}
     drawn, axes = plt.subplots(1, len(skies.shown) * skies.frames, figsize=(7, 3.6), squeeze=False, layout="constrained")
     panels = [(name, frame) for name, faces in skies.shown.items() for frame in faces]

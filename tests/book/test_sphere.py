@@ -258,6 +258,36 @@ def test_two_maps_are_linked_and_can_be_swiped(opened):
     np.testing.assert_array_equal(half[:, :third], moved[:, :third])  # left of both borders it is the same map
 
 
+def test_a_bare_and_a_full_sphere_share_a_page(opened):
+    for first in (False, True):
+        page = opened(*[static_view(sky(4), nside=4, order="ring", controls=which) for which in (first, not first)])
+        buttons = page.evaluate("[...document.querySelectorAll('.sky-sphere')].map(el => el.querySelectorAll('button').length > 0)")
+        assert buttons == [first, not first]
+
+
+def test_the_reading_of_a_tap_stays(opened):
+    page = opened(static_view(sky(8), nside=8, order="ring"))
+    box = page.locator(".sky-stage").bounding_box()
+    page.mouse.click(box["x"] + box["width"] / 2 + 5, box["y"] + box["height"] / 2 + 5)
+    kept = page.locator(".sky-read").inner_text()
+    page.mouse.move(2, 2)
+    assert "pixel" in kept and page.locator(".sky-read").inner_text() == kept
+    assert (picture(page)[..., :3] == [255, 115, 0]).all(-1).any(), "the chosen pixel is not marked"
+    chosen = state(page, "nested")
+    page.mouse.click(box["x"] + box["width"] / 2 + 40, box["y"] + 60, button="right")
+    assert f", {chosen} (NESTED)" in kept and state(page, "nested") == chosen
+
+
+def test_handles_that_meet_can_be_parted(opened):
+    page = opened(static_view(sky(4), nside=4, order="ring", value_range=(-1, 1)))
+    low, high = page.get_by_label("Lowest value of the colours"), page.get_by_label("Highest value of the colours")
+    for end in (high, low):
+        end.evaluate("end => { end.value = 1000; end.dispatchEvent(new Event('input')); }")
+    box = low.bounding_box()
+    top = page.evaluate("([x, y]) => document.elementFromPoint(x, y).getAttribute('aria-label')", [box["x"] + box["width"] - 12, box["y"] + 12])
+    assert top == "Lowest value of the colours"
+
+
 def test_a_picture_can_be_saved(opened):
     page = opened(static_view(sky(8), nside=8, order="ring", unit="K", title="A sky"))
     with page.expect_download() as waiting:

@@ -21,7 +21,7 @@ CELLS = [
     "import numpy as np\nfrom skytutor.widgets import view\nw = view(np.arange(768.0), nside=8, order='ring', unit='K')\nseen = []\n"
     "w.observe(lambda change: seen.append(change['new']), 'pixel')\nw",
     "print(f'READ lon {w.lon:.1f} lat {w.lat:.1f} zoom {w.zoom:.2f} pixel {w.pixel} seen {seen}')",
-    "w.lon, w.lat, w.projection, w.pixel = 100.0, 30.0, 'mollweide', 77\nw.show(np.arange(768.0)[::-1] + 5)\nprint('SET')",
+    "w.lon, w.lat, w.projection, w.pixel = 100.0, 30.0, 'mollweide', 77\nw.cmap = 'inferno'\nw.show(2 * np.arange(768.0))\nprint('SET')",
     "from skytutor.widgets.explore import SpectrumExplorer\ntool = SpectrumExplorer(nside=8)\ntool",
 ]
 
@@ -105,7 +105,7 @@ def test_kernel_and_page_tell_each_other(browser, lab):
 
         assert got == [100, 30, "mollweide", healpy.ring2nest(8, 77)]
         assert first.locator("select").first.input_value() == "mollweide"
-        assert "from 5 to 772" in first.locator(".sky-summary").inner_text()
+        assert "from 0 to 1534" in first.locator(".sky-summary").inner_text()
         tool = run_cell(page, 3)
         tool.locator(".sky-stage").wait_for(timeout=60_000)
         text = tool.locator(".sky-summary").inner_text()
