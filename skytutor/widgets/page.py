@@ -37,7 +37,7 @@ def _squeeze(text: str) -> str:
     parts = re.split(r"(`[^`]*`)", _tighten(text))
     # Outside templates a line needs no end after these marks, and a last statement no semicolon; a shader keeps its semicolons.
     parts[::2] = [re.sub(r";\}", "}", re.sub(r"(?<=[;{,(])\n|\n(?=\})", "", part)) for part in parts[::2]]
-    return "".join(parts)
+    return "".join(parts).strip()
 
 
 def as_text(data: bytes) -> str:

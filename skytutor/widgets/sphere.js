@@ -2,7 +2,7 @@
 // First the core: numbers of pixels, decoding, drawing, turning. Below the line "controls": everything around the picture.
 
 const { PI, abs, asin, atan2, ceil, cos, exp, floor, hypot, log, max, min, round, sin, sqrt } = Math;
-const RAD = PI / 180, STEPS = 32768, HOLE = 65535;
+const RAD = PI / 180, TOP = 32768, HOLE = 65535;
 const clamp = (v, low, high) => min(max(v, low), high);
 const mix = (a, b, t) => a + (b - a) * t;
 
@@ -45,7 +45,7 @@ const BEFORE = [[0, 0], [0, -1], [-1, 0]];
 // Codes of one map: a Uint16Array of 12 n n for each frame. `map.parts` says where its bytes lie: [start, length] of values and of holes.
 async function unpack(map, n, frames, all) {
   const [planes, holes] = await Promise.all(map.parts.map(([start, length]) => length && inflate(all.subarray(start, start + length))));
-  const size = 12 * n * n, many = size * frames, codes = new Uint16Array(many), half = STEPS / 2;
+  const size = 12 * n * n, many = size * frames, codes = new Uint16Array(many), half = TOP / 2;
   const steps = [NEAR, NEAR].map((list, later) => list.map(([a, b]) => a * n + b).concat(later ? BEFORE.map(([a, b]) => a * n + b - size) : []));
   for (let i = 0; i < many; i++) {
     const zigzag = planes[i] * 256 + planes[many + i], left = zigzag & 1 ? -(zigzag + 1) / 2 : zigzag / 2;
@@ -55,9 +55,9 @@ async function unpack(map, n, frames, all) {
       const step = steps[later], weight = map.weights[later];
       let total = 2048;
       for (let k = 0; k < step.length; k++) total += weight[k] * (codes[i + step[k]] - half);
-      expected = clamp(floor(total / 4096) + half, 0, STEPS);
+      expected = clamp(floor(total / 4096) + half, 0, TOP);
     }
-    codes[i] = (expected + left + STEPS + 1) % (STEPS + 1);
+    codes[i] = (expected + left + TOP + 1) % (TOP + 1);
   }
   if (holes) for (let i = 0; i < many; i++) if (holes[i >> 3] >> (7 - (i & 7)) & 1) codes[i] = HOLE;
   return Array.from({ length: frames }, (_, k) => codes.subarray(k * size, (k + 1) * size));
@@ -398,7 +398,7 @@ class SoftPainter {
       if (sx * sx + sy * sy > 1) continue;
       const v = view === "gnomonic" ? INVERSE.gnomonic(x / plane, y / plane) : INVERSE[view](sx, sy);
       const code = this.maps[k][pixel([0, 1, 2].map((c) => frame[0][c] * v[0] + frame[1][c] * v[1] + frame[2][c] * v[2]), n).at];
-      const at = code === HOLE ? -1 : 4 * clamp(floor((code / STEPS - range[0]) / (range[1] - range[0]) * half), 0, half - 1);
+      const at = code === HOLE ? -1 : 4 * clamp(floor((code / TOP - range[0]) / (range[1] - range[0]) * half), 0, half - 1);
       for (let c = 0; c < 3; c++) image.data[o + c] = at < 0 ? 128 : tint[at + c];
       image.data[o + 3] = 255;
     }
@@ -524,7 +524,7 @@ class Desk extends Sphere {
     const count = new Float64Array(2049);
     this.shown.forEach((k) => {
       const map = this.spec.maps[k];
-      for (const code of this.codes(k)) if (code !== HOLE) count[1 + clamp(floor((map.low + code / STEPS * (map.high - map.low) - low) / span * 2048), 0, 2047)]++;
+      for (const code of this.codes(k)) if (code !== HOLE) count[1 + clamp(floor((map.low + code / TOP * (map.high - map.low) - low) / span * 2048), 0, 2047)]++;
     });
     for (let k = 1; k < 2049; k++) count[k] += count[k - 1];
     return (t) => count[floor(t * 2048)] / (count[2048] || 1);
@@ -567,7 +567,7 @@ class Desk extends Sphere {
   coarse(q, u, m) { // means of Q and U over the pixels of nside m; angles from south towards east, HEALPix' convention
     const key = [m, this.get("frame")].join();
     if (this.coarseKey === key) return this.coarsened;
-    const step = this.n / m, list = [], value = (k, at) => { const map = this.spec.maps[k], code = this.codes(k)[at]; return code === HOLE ? NaN : map.low + code / STEPS * (map.high - map.low); };
+    const step = this.n / m, list = [], value = (k, at) => { const map = this.spec.maps[k], code = this.codes(k)[at]; return code === HOLE ? NaN : map.low + code / TOP * (map.high - map.low); };
     for (let f = 0; f < 12; f++) for (let y = 0; y < m; y++) for (let x = 0; x < m; x++) {
       let [a, b] = [0, 0];
       for (let j = 0; j < step; j++) for (let i = 0; i < step; i++) { const at = (f * this.n + y * step + j) * this.n + x * step + i; a += value(q, at), b += value(u, at); }
@@ -597,7 +597,7 @@ class Desk extends Sphere {
     this.read.setAttribute("aria-live", live), this.told = d;
     if (!d) { this.read.textContent = "\u00a0"; return; }
     const found = pixel(d, this.n), lon = (atan2(d[1], d[0]) / RAD + 360) % 360, lat = atan2(d[2], hypot(d[0], d[1])) / RAD;
-    const values = this.shown.map((k) => { const { low, high } = this.spec.maps[k], code = this.codes(k)[found.at]; return code === HOLE ? "no value" : short(low + code / STEPS * (high - low)); });
+    const values = this.shown.map((k) => { const { low, high } = this.spec.maps[k], code = this.codes(k)[found.at]; return code === HOLE ? "no value" : short(low + code / TOP * (high - low)); });
     this.read.textContent = `lon ${lon.toFixed(2)}\u00b0, lat ${lat.toFixed(2)}\u00b0 \u00b7 pixel ${found.ring} (RING), ${found.nested} (NESTED) \u00b7 ${values.join(" | ")} ${this.spec.unit}`;
   }
   changed(key) {
