@@ -40,7 +40,7 @@ FLOORS = [
     ["data.emulator"],
     ["data.digits", "data.cmb", "data.galaxies", "data.bands", "data.patches"],
     ["limits"],
-    ["models.digits", "models.cmb", "models.cmb_published"],
+    ["models.digits", "models.cmb", "models.cmb_published", "models.gan"],
     ["models.invariant"],
     ["recipes.base"],
     ["recipes.digits", "recipes.cmb"],

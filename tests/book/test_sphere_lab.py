@@ -92,13 +92,13 @@ def test_kernel_and_page_tell_each_other(browser, lab):
         page.mouse.move(x, y), page.mouse.down(), page.mouse.move(x + 50, y + 20), page.mouse.up()
         page.mouse.click(x + 30, y)
         read = first.locator(".sky-read").inner_text()
-        page.wait_for_timeout(600)
+        page.wait_for_timeout(1500)
         told = run_cell(page, 1).locator(".jp-OutputArea-output").inner_text()
         lon, lat, zoom, pixel, seen = re.search(r"lon (\S+) lat (\S+) zoom (\S+) pixel (\S+) seen (.*)", told).groups()
         assert float(lon) > 5 and float(lat) > 2 and zoom == "1.00" and int(pixel) >= 0 and seen == f"[{pixel}]"
         assert f"pixel {pixel} (RING)" in read and f"{float(pixel):g} K" in read
         run_cell(page, 2)
-        page.wait_for_timeout(500)
+        first.locator(".sky-summary", has_text="from 0 to 1534").wait_for(timeout=30_000)
         view = "[...document.querySelectorAll('.jp-OutputArea-output *')].find(el => el.sphere).sphere"
         got = page.evaluate(f"['lon', 'lat', 'projection', 'nested'].map(k => {view}.get(k))")
         import healpy

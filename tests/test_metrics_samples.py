@@ -1,0 +1,116 @@
+"""Scores of drawn samples against closed forms, and against what real, noisy, blurred and copied data must give."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.linalg import sqrtm
+
+from skytutor.data import digits
+from skytutor.healpix import nested_to_ring
+from skytutor.metrics import frechet_distance, manifold_scores, nearest_distances, seam_ratio
+
+
+def draw(n, d, seed, mean=0.0, root=None):
+    x = torch.randn(n, d, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return (x @ root if root is not None else x) + mean
+
+
+def test_frechet_is_that_of_two_gaussians():
+    """Against scipy's matrix root, for the moments of the rows."""
+    root = torch.randn(6, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    a, b = draw(300, 6, 2), draw(400, 6, 3, mean=0.5, root=root)
+    ca, cb = np.cov(a.numpy().T), np.cov(b.numpy().T)
+    want = float((a.mean(0) - b.mean(0)).square().sum()) + np.trace(ca + cb - 2 * sqrtm(ca @ cb).real)
+    assert frechet_distance(a, b) == pytest.approx(want, rel=1e-9)
+    assert frechet_distance(b, a) == pytest.approx(want, rel=1e-9)
+
+
+def test_frechet_of_equal_moments_is_nothing_and_a_turn_changes_nothing():
+    a, b = draw(200, 5, 1), draw(200, 5, 2, mean=1.0)
+    assert frechet_distance(a, a.flip(0)) == pytest.approx(0, abs=1e-12)
+    turn = torch.linalg.qr(draw(5, 5, 3))[0]
+    assert frechet_distance(a @ turn, b @ turn) == pytest.approx(frechet_distance(a, b), rel=1e-9)
+    assert frechet_distance(torch.ones(9, 3), torch.zeros(9, 3)) == pytest.approx(3)
+
+
+def test_one_distribution_scores_as_theory_says():
+    """Density 1 and coverage 1 - 2**-k for large sets, whatever the dimension."""
+    for d in (2, 10):
+        found = manifold_scores(draw(3000, d, 1), draw(3000, d, 2), k=3)
+        assert found["density"] == pytest.approx(1, abs=0.06)
+        assert found["coverage"] == pytest.approx(1 - 2**-3, abs=0.03)
+        assert found["precision"] == pytest.approx(found["recall"], abs=0.04)
+
+
+def test_collapse_costs_recall_and_outliers_cost_precision():
+    real = torch.cat([draw(400, 4, k, mean=20.0 * k) for k in range(5)])
+    collapsed = draw(2000, 4, 9)
+    found = manifold_scores(real, collapsed)
+    assert found["precision"] > 0.8 and found["recall"] < 0.25 and found["coverage"] < 0.25
+    noisy = torch.cat([real[::2] + 0.01 * draw(1000, 4, 8), draw(1000, 4, 7, mean=-500.0)])
+    found = manifold_scores(real, noisy)
+    assert 0.45 < found["precision"] < 0.55 and found["recall"] > 0.9
+
+
+def test_digits_against_themselves_noise_and_blur():
+    """Real halves are near; noise is far; blur lies between, and its loss is seen by recall."""
+    images = digits.load(source="embedded").images.double()
+    first, second = images[::2].flatten(1), images[1::2].flatten(1)
+    noise = torch.rand(first.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    blur = torch.nn.functional.avg_pool2d(images[1::2, None], 5, stride=1, padding=2).flatten(1)
+    # a few directions of large variance: 784 pixels of 800 digits would leave the covariance without rank
+    axes = torch.pca_lowrank(first, q=12, niter=4)[2].double()
+    one, two, three = (frechet_distance(first @ axes, x @ axes) for x in (second, blur, noise))
+    assert one < 0.1 * two and two < three
+    scores = {name: manifold_scores(first @ axes, x @ axes) for name, x in (("real", second), ("blur", blur), ("noise", noise))}
+    assert scores["real"]["recall"] > 0.8 > scores["blur"]["recall"] > scores["noise"]["recall"] - 1e-9
+    assert scores["noise"]["coverage"] < 0.05 < 0.8 < scores["real"]["coverage"]
+
+
+def test_copies_are_found():
+    train, fresh = draw(500, 6, 1), draw(300, 6, 2)
+    apart = nearest_distances(fresh, train)
+    assert apart.shape == (300,) and float(apart.min()) > 0
+    threshold = apart.quantile(0.01)
+    copies = train[:300] + 1e-3 * draw(300, 6, 3)
+    assert (nearest_distances(copies, train) < threshold).double().mean() > 0.95
+    by_hand = (fresh[7] - train).norm(dim=1).min()
+    assert float(apart[7]) == pytest.approx(float(by_hand))
+
+
+@pytest.mark.parametrize("nside", [2, 8])
+def test_seams(nside):
+    maps = torch.randn(400, 12 * nside**2, generator=torch.Generator().manual_seed(1))
+    assert seam_ratio(maps, order="nested") == pytest.approx(1, abs=0.05)
+    ring = torch.empty_like(maps)
+    ring[:, nested_to_ring(torch.arange(maps.shape[1]), nside=nside)] = maps
+    assert seam_ratio(ring, order="ring") == pytest.approx(seam_ratio(maps, order="nested"), rel=1e-6)
+    steps = torch.arange(12.0).repeat_interleave(nside**2)  # a step at every seam
+    assert seam_ratio(0.1 * maps + steps, order="nested") > 5
+
+
+def test_seams_by_hand():
+    """At nside 2 each face has four pixels and four inner edges; one bright pixel has two inner edges and two seams."""
+    maps = torch.zeros(1, 48)
+    maps[0, 4 * 4] = 1  # the southern pixel of face 4, on the equator: two edges inside, two to other faces
+    inside, across = 12 * 4, 12 * 4  # edges of each kind: every face has four sides of two edges, each shared
+    assert seam_ratio(maps, order="nested") == pytest.approx((2 / across) / (2 / inside))
+
+
+BAD = {
+    "one row": (lambda: frechet_distance(torch.zeros(1, 3), torch.zeros(5, 3)), r"a must be \(N, D\) with at least 2 rows"),
+    "columns": (lambda: frechet_distance(torch.zeros(4, 3), torch.zeros(4, 2)), "equally many columns, got 3 and 2"),
+    "NaN": (lambda: manifold_scores(torch.zeros(9, 2), torch.full((9, 2), torch.nan)), "fake holds NaN"),
+    "few rows": (lambda: manifold_scores(torch.zeros(5, 2), torch.zeros(9, 2)), "real must be .* at least 6 rows"),
+    "no rows": (lambda: nearest_distances(torch.zeros(0, 2), torch.zeros(9, 2)), "x must be"),
+    "one pixel a face": (lambda: seam_ratio(torch.zeros(3, 12), order="ring"), "nside of at least 2"),
+    "no map": (lambda: seam_ratio(torch.zeros(3, 50), order="ring"), "npix must be"),
+    "constant": (lambda: seam_ratio(torch.ones(3, 48), order="ring"), "constant inside"),
+    "order": (lambda: seam_ratio(torch.rand(3, 48), order="face"), "'ring', 'nested'"),
+}
+
+
+@pytest.mark.parametrize("call, message", BAD.values(), ids=BAD.keys())
+def test_bad_input_is_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
