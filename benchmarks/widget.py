@@ -1,11 +1,8 @@
 """The sphere in headless Chromium: time of a frame at each nside on the same canvas, and bytes of script and page."""
 
-import functools
-import http.server
 import os
 import shutil
 import tempfile
-import threading
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +14,6 @@ CLOCK = """frames => { const s = document.querySelector('.sky-sphere').sphere, g
     for (let k = 0; k < frames; k++) { const t = performance.now(); s.model.state.lon = 7 * k; s.draw();
         gl.readPixels(1, 1, 1, 1, gl.RGBA, gl.UNSIGNED_BYTE, dot); times.push(performance.now() - t); }
     return times.sort((a, b) => a - b)[frames >> 1]; }"""
-
-
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *args):
-        pass
 
 
 def sky(nside: int, beam: float) -> np.ndarray:
@@ -47,21 +39,19 @@ def frame_times(folder: Path) -> dict[int, float]:
     from playwright.sync_api import sync_playwright
 
     program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder)))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
     out = {}
     with sync_playwright() as play:
         browser = play.chromium.launch(executable_path=program, args=["--no-sandbox", "--enable-unsafe-swiftshader"])
         for nside in NSIDES:
-            (folder / "index.html").write_text(f"<body style='width:{WIDTH}px'>{html(sky(nside, 3), nside)}", encoding="utf-8")
+            file = folder / "index.html"
+            file.write_text(f"<body style='width:{WIDTH}px'>{html(sky(nside, 3), nside)}", encoding="utf-8")
             page = browser.new_page(reduced_motion="reduce")
-            page.goto(f"http://127.0.0.1:{server.server_port}/index.html")
+            page.goto(file.as_uri())
             page.wait_for_function("document.querySelector('.sky-sphere').sphere?.loaded", timeout=60_000)
             page.evaluate(CLOCK, FRAMES)
             out[nside] = page.evaluate(CLOCK, FRAMES)
             page.close()
         browser.close()
-    server.shutdown()
     return out
 
 

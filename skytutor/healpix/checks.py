@@ -1,6 +1,7 @@
 """What the rest of the package asks before it works on a map: sizes, orders, values that are numbers."""
 
 import math
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
@@ -35,9 +36,14 @@ def check_nside(nside: int) -> int:
 
 def check_order(order: str, *, allowed: tuple[str, ...] = ORDERS, name: str = "order") -> str:
     """Return `order` if it is one of `allowed`; else raise ``ValueError`` that calls it `name`."""
-    if not isinstance(order, str) or order not in allowed:
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {order!r}")
-    return order
+    return one_of(name, order, allowed=allowed)
+
+
+def one_of(name: str, value: str, *, allowed: Iterable[str]) -> str:
+    """Return `value` if it is one of `allowed`; else raise ``ValueError`` that calls it `name`."""
+    if not isinstance(value, str) or value not in allowed:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {value!r}")
+    return value
 
 
 def check_maps(maps: Tensor, *, nside: int, order: str = "nested", name: str = "maps", finite: bool = True) -> Tensor:

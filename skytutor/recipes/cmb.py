@@ -1,6 +1,6 @@
 """Chapter 3: parameters of a Gaussian sky, from band powers on full skies and from likelihoods on masked ones."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any
@@ -150,7 +150,11 @@ def score_errors(name: str, skies: Skies, model: nn.Module, seed: int, size: int
 def _coverage(inside: Tensor) -> dict[str, Any]:
     """Shares of the truths within one standard deviation; of several parameters, the one farthest from 68.27 %."""
     each = inside.double().mean(0).tolist()
-    return {"coverage68": max(each, key=lambda c: abs(c - 0.6827)), "coverage68_each": each, "coverage_maps": len(inside)}
+    return {"coverage68": _farthest(each), "coverage68_each": each, "coverage_maps": len(inside)}
+
+
+def _farthest(shares: Iterable[float]) -> float:
+    return max(shares, key=lambda share: abs(share - 0.6827))
 
 
 def score_r_tau(kinds: Sequence[Skies], model: nn.Module, seed: int, size: int | None, source: str | None = None) -> dict[str, Any]:
@@ -168,7 +172,7 @@ def score_r_tau(kinds: Sequence[Skies], model: nn.Module, seed: int, size: int |
         rows[level] = {"slope_r": slope, "rmse_over_fisher_r": over[0], "rmse_over_fisher_tau": over[1], **_coverage(inside)}
     scores = {"slope_r": max((row["slope_r"] for row in rows.values()), key=lambda s: abs(s - 1))}
     scores |= {key: max(row[key] for row in rows.values()) for key in ("rmse_over_fisher_r", "rmse_over_fisher_tau")}
-    scores["coverage68"] = max((row["coverage68"] for row in rows.values()), key=lambda c: abs(c - 0.6827))
+    scores["coverage68"] = _farthest(row["coverage68"] for row in rows.values())
     return {"size": size, "data": "T4, drawn", "scores": scores | rows, "constant": {"slope_r": 0.0},
             "limit": {"slope_r": 1.0, "rmse_over_fisher_r": 1.0, "rmse_over_fisher_tau": 1.0}}  # fmt: skip
 

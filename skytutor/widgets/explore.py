@@ -13,7 +13,8 @@ import torch
 from IPython.display import display
 from torch import Tensor, nn
 
-from skytutor.healpix import check_maps, check_nside, check_order, npix_to_nside, order_table, reorder
+from skytutor.healpix import check_maps, check_nside, check_order, npix_to_nside, reorder
+from skytutor.layers.faces import from_faces
 from skytutor.spectra import gaussian_maps
 from skytutor.widgets.model import STATIC
 from skytutor.widgets.sphere import view
@@ -112,8 +113,7 @@ class LayerInspector:
     """
 
     def __init__(self, network: nn.Module, maps: Tensor, *, order: str, title: str = "Level by level"):
-        self.order, self.title = check_order(order), title
-        self.levels = _levels(network, maps, order)
+        self.levels = _levels(network, maps, check_order(order))
         self.names, self.nside = list(self.levels), npix_to_nside(next(iter(self.levels.values())).shape[-1])
         self.channel = ipywidgets.IntSlider(value=0, min=0, max=max(len(level) for level in self.levels.values()) - 1, description="channel")
         self.channel.observe(lambda change: self.sphere.show(self.frames()), "value")
@@ -133,7 +133,7 @@ def _as_nested(x: Tensor, order: str) -> Tensor | None:
     if not isinstance(x, Tensor) or not x.is_floating_point():
         return None
     if x.dim() == 5 and x.shape[2] == 12 and x.shape[3] == x.shape[4]:
-        return x[0].flatten(1)[:, order_table(x.shape[3], source="face", target="nested")]
+        return from_faces(x)[0]
     try:
         npix_to_nside(x.shape[-1] if x.dim() == 3 else 0)
     except ValueError:

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from skytutor.healpix import UNSEEN, check_nside, check_order, face_table, nside_to_npix, resolution
+from skytutor.healpix.checks import one_of
 from skytutor.widgets import codec
 
 NSIDE_MAX = 512
@@ -95,9 +96,8 @@ class Skies:
     def _polarise(self, pair: Sequence[Any], convention: str) -> None:
         if len(pair) != 2:
             raise ValueError(f"polarisation must be the pair (Q, U), got {len(pair)} maps")
-        if convention not in ANGLE_OF:
-            raise ValueError(f"convention must be one of {', '.join(map(repr, ANGLE_OF))}, got {convention!r}")
-        for role, one, sign in zip("QU", pair, (1.0, ANGLE_OF[convention]), strict=True):
+        signs = (1.0, ANGLE_OF[one_of("convention", convention, allowed=ANGLE_OF)])
+        for role, one, sign in zip("QU", pair, signs, strict=True):
             faces = self._frames(f"polarisation {role}", one)
             if len(faces) not in (1, self.frames):
                 raise ValueError(f"polarisation {role} must be one map or have {self.frames} frames, got {len(faces)}")

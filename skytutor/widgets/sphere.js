@@ -438,6 +438,7 @@ const PALETTES = {
 };
 const NAMES = { globe: "Globe", mollweide: "Whole sky (Mollweide)", gnomonic: "Close up (gnomonic)", linear: "linear", symlog: "symmetric log", histogram: "histogram" };
 const TOGGLES = { graticule: "Grid", borders: "Base pixels", pixels: "Pixels", mask: "Mask", vectors: "Polarisation" };
+const decode = (map, code) => map.low + code / TOP * (map.high - map.low);
 const short = (v) => v === 0 ? "0" : Number(v.toPrecision(4)).toString();
 
 class Desk extends Sphere {
@@ -524,7 +525,7 @@ class Desk extends Sphere {
     const count = new Float64Array(2049);
     this.shown.forEach((k) => {
       const map = this.spec.maps[k];
-      for (const code of this.codes(k)) if (code !== HOLE) count[1 + clamp(floor((map.low + code / TOP * (map.high - map.low) - low) / span * 2048), 0, 2047)]++;
+      for (const code of this.codes(k)) if (code !== HOLE) count[1 + clamp(floor((decode(map, code) - low) / span * 2048), 0, 2047)]++;
     });
     for (let k = 1; k < 2049; k++) count[k] += count[k - 1];
     return (t) => count[floor(t * 2048)] / (count[2048] || 1);
@@ -543,7 +544,7 @@ class Desk extends Sphere {
     if (this.get("vectors") && !blend) cells.forEach((cell) => this.vectors(pen, cell));
   }
   vectors(pen, cell) {
-    const [q, u] = ["Q", "U"].map((role) => this.spec.maps.findIndex((map) => map.role === role)), state = { lon: this.get("lon"), lat: this.get("lat"), zoom: this.get("zoom") };
+    const [q, u] = ["Q", "U"].map((role) => this.spec.maps.findIndex((map) => map.role === role)), state = this.looking;
     if (q < 0) return;
     let m = 1;
     while (m < this.n && m < 256 && this.scale / m > 22) m *= 2;
@@ -567,10 +568,10 @@ class Desk extends Sphere {
   coarse(q, u, m) { // means of Q and U over the pixels of nside m; angles from south towards east, HEALPix' convention
     const key = [m, this.get("frame")].join();
     if (this.coarseKey === key) return this.coarsened;
-    const step = this.n / m, list = [], value = (k, at) => { const map = this.spec.maps[k], code = this.codes(k)[at]; return code === HOLE ? NaN : map.low + code / TOP * (map.high - map.low); };
+    const step = this.n / m, list = [], read = (k, at) => { const code = this.codes(k)[at]; return code === HOLE ? NaN : decode(this.spec.maps[k], code); };
     for (let f = 0; f < 12; f++) for (let y = 0; y < m; y++) for (let x = 0; x < m; x++) {
       let [a, b] = [0, 0];
-      for (let j = 0; j < step; j++) for (let i = 0; i < step; i++) { const at = (f * this.n + y * step + j) * this.n + x * step + i; a += value(q, at), b += value(u, at); }
+      for (let j = 0; j < step; j++) for (let i = 0; i < step; i++) { const at = (f * this.n + y * step + j) * this.n + x * step + i; a += read(q, at), b += read(u, at); }
       const d = direction([f, (x + 0.5) / m, (y + 0.5) / m]), flat = hypot(d[0], d[1]), east = [-d[1] / flat, d[0] / flat, 0], south = [d[2] * east[1], -d[2] * east[0], -flat];
       if (a === a && b === b) list.push({ d, south, east, size: hypot(a, b), angle: atan2(b, a) / 2 });
     }
@@ -590,14 +591,15 @@ class Desk extends Sphere {
   under(event) { // the direction under a pointer
     const box = this.stage.getBoundingClientRect(), x = event.clientX - box.left, y = event.clientY - box.top;
     const cell = this.cells().find(({ clip: [a, b, w, h] }) => x >= a && x < a + w && y >= b && y < b + h);
-    return cell && toDirection(VIEWS[this.is], x - cell.middle[0], cell.middle[1] - y, cell.width, cell.height, { lon: this.get("lon"), lat: this.get("lat"), zoom: this.get("zoom") });
+    return cell && toDirection(VIEWS[this.is], x - cell.middle[0], cell.middle[1] - y, cell.width, cell.height, this.looking);
   }
+  get looking() { return { lon: this.get("lon"), lat: this.get("lat"), zoom: this.get("zoom") }; }
   get centre() { return basis(this.get("lon"), this.get("lat"))[0]; }
   tell(d, live = "off") {
     this.read.setAttribute("aria-live", live), this.told = d;
     if (!d) { this.read.textContent = "\u00a0"; return; }
     const found = pixel(d, this.n), lon = (atan2(d[1], d[0]) / RAD + 360) % 360, lat = atan2(d[2], hypot(d[0], d[1])) / RAD;
-    const values = this.shown.map((k) => { const { low, high } = this.spec.maps[k], code = this.codes(k)[found.at]; return code === HOLE ? "no value" : short(low + code / TOP * (high - low)); });
+    const values = this.shown.map((k) => { const code = this.codes(k)[found.at]; return code === HOLE ? "no value" : short(decode(this.spec.maps[k], code)); });
     this.read.textContent = `lon ${lon.toFixed(2)}\u00b0, lat ${lat.toFixed(2)}\u00b0 \u00b7 pixel ${found.ring} (RING), ${found.nested} (NESTED) \u00b7 ${values.join(" | ")} ${this.spec.unit}`;
   }
   changed(key) {
@@ -650,7 +652,7 @@ class Desk extends Sphere {
 
   // -- a browser keeps some sixteen WebGL contexts: those out of sight give theirs back; without WebGL2, a 2D canvas --
   draw() {
-    const count = this.shown.length, columns = this.get("swipe") >= 0 ? count : clamp(floor(this.area[0] / 220), 1, count), rows = ceil(count / columns);
+    const rows = new Set(this.cells().map(({ clip }) => clip[1])).size;
     const height = round(this.spec.height * (rows > 1 ? 0.8 * rows : 1)) + "px"; // maps below each other need room
     if (this.stage.style.height !== height) this.stage.style.height = height;
     if (this.visible || this.painter || Desk.awake.size < 7) super.draw();

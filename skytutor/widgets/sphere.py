@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 
 from skytutor import plot
 from skytutor.healpix import order_table
+from skytutor.healpix.checks import one_of
 from skytutor.widgets.model import PROJECTIONS, SCALINGS, Sphere, anchors
 from skytutor.widgets.skies import Skies, by_title
 
@@ -69,8 +70,8 @@ def view(
     low, high = _ends(value_range, skies)
     state = {
         "lon": _check("lon_deg", lon_deg, low=-360, high=360), "lat": _check("lat_deg", lat_deg, low=-90, high=90),
-        "zoom": _check("zoom", zoom, low=0.5, high=400), "projection": _one_of("projection", projection, PROJECTIONS),
-        "frame": 0, "low": low, "high": high, "cmap": cmap, "palette": anchors(cmap), "scaling": _one_of("scaling", scaling, SCALINGS),
+        "zoom": _check("zoom", zoom, low=0.5, high=400), "projection": one_of("projection", projection, allowed=PROJECTIONS),
+        "frame": 0, "low": low, "high": high, "cmap": cmap, "palette": anchors(cmap), "scaling": one_of("scaling", scaling, allowed=SCALINGS),
         "graticule": bool(graticule), "borders": bool(borders), "pixels": True, "mask": True, "vectors": True,
         "swipe": 0.5 if swipe and len(skies.shown) == 2 else -1.0, "nested": -1,
     }  # fmt: skip
@@ -117,12 +118,6 @@ def _check(name: str, value: Any, *, low: float, high: float) -> float:
     return float(value)
 
 
-def _one_of(name: str, value: Any, allowed: Sequence[str]) -> str:
-    if value not in allowed:
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {value!r}")
-    return value
-
-
 class Still:
     """A picture of a sphere for paper, with the words for who cannot see it in `alt`."""
 
@@ -152,7 +147,7 @@ def figure(
         'HEALPix, Nside 1, 12 pixels of 5'
     """
     skies = Skies(by_title(maps, title), nside=nside, order=order)
-    _one_of("projection", projection, ("mollweide", "globe"))
+    one_of("projection", projection, allowed=("mollweide", "globe"))
     low, high = _ends(value_range, skies)
     points, unit = anchors(cmap), str(unit)
     colours = LinearSegmentedColormap.from_list(cmap, ["#" + points[k : k + 6] for k in range(0, len(points), 6)])
