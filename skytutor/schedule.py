@@ -13,7 +13,12 @@ RATES = ("one-cycle", "steps", "constant")
 
 
 class Task(Protocol):
-    """What the loop asks of a recipe: samples, a loss, and a validation score."""
+    """What the loop asks of a recipe: samples, a loss, and a validation score.
+
+    A task of networks that play against each other has ``turns`` as well: the names of the model's children that move
+    one after another on each batch, and each one's learning rate over the schedule's. `loss` then gets the name of the
+    one to move as a third argument, and gives what that one is to make small.
+    """
 
     size: int  # number of training samples
     score: str  # key of `validate`'s result that chooses the best weights; larger is better
@@ -38,6 +43,7 @@ class Schedule:
     Attributes:
         rate: "one-cycle" rises over `warmup` of the run and falls as a cosine to 0; "steps" falls by
             `step_factor` every `step_epochs`; "constant".
+        beta1: decay of Adam's average of the slope; beta2: of the squared slope. "sgd" has neither.
         average: decay of the exponential average of the weights, which is what is validated; 0 for none.
         autocast: compute forward pass and loss in bfloat16 where torch holds that to be safe; weights stay float32.
         save_every_s: seconds between saved states; the end of an epoch is always saved.
@@ -52,6 +58,8 @@ class Schedule:
     warmup: float = 0.15
     step_epochs: int = 10
     step_factor: float = 0.1
+    beta1: float = 0.9
+    beta2: float = 0.999
     average: float = 0.0
     autocast: bool = False
     save_every_s: float = 120.0
@@ -65,7 +73,7 @@ class Schedule:
                 raise ValueError(f"{name} must be a positive integer, got {getattr(self, name)!r}")
         if not (math.isfinite(self.lr) and self.lr > 0):
             raise ValueError(f"lr must be positive, got {self.lr}")
-        for name in ("average", "warmup"):
+        for name in ("average", "warmup", "beta1", "beta2"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must lie in 0..1, got {getattr(self, name)}")
 

@@ -3,6 +3,9 @@
 Everything random in step s is drawn from generators seeded with (seed, s) alone. So the state to save is small,
 a killed run that resumes gives the weights it would have given, bit for bit on the CPU, and a run on several
 processes sees the samples a single one would see, each process its share of the batch.
+
+A game of two networks is trained by the same loop: `turns` of the task names the model's children that move one after
+another on each batch, each with an optimizer of its own.
 """
 
 import copy
@@ -62,8 +65,10 @@ class _Run:
         self.path, self.raw = Path(folder) / "state.safetensors", model
         self.average = copy.deepcopy(model).to(fabric.device) if schedule.average else None
         kinds = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam, "sgd": torch.optim.SGD}
-        optimizer = kinds[schedule.optimizer](model.parameters(), lr=schedule.lr, weight_decay=schedule.weight_decay)
-        self.model, self.optimizer = fabric.setup(model, optimizer)
+        options = {"weight_decay": schedule.weight_decay, **({} if schedule.optimizer == "sgd" else {"betas": (schedule.beta1, schedule.beta2)})}
+        self.turns = dict(getattr(task, "turns", {"": 1.0}))  # who moves, and how fast: "" is the whole model
+        players = [model.get_submodule(name).parameters() for name in self.turns]
+        self.model, *self.optimizers = fabric.setup(model, *(kinds[schedule.optimizer](p, lr=schedule.lr, **options) for p in players))
         self.steps_per_epoch = max(1, task.size // schedule.batch_size)
         self.step, self.loss_sum, self.result = 0, 0.0, Result()
 
@@ -77,15 +82,21 @@ class _Run:
         mine = slice(fabric.global_rank, None, fabric.world_size)
         batch = self.task.batch(indices[mine], [d[mine] for d in draws])
         torch.manual_seed(_seed(seed, "dropout", self.step, fabric.global_rank))
-        for group in self.optimizer.param_groups:
-            group["lr"] = schedule.rate_at(self.step, self.steps_per_epoch)
-        self.optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(fabric.device.type, torch.bfloat16, enabled=schedule.autocast):
-            loss = self.task.loss(self.model, tuple(fabric.to_device(b) for b in batch))
-        fabric.backward(loss)
-        self.optimizer.step()
+        batch = tuple(fabric.to_device(b) for b in batch)
+        losses = [self._move(name, pace, optimizer, batch) for (name, pace), optimizer in zip(self.turns.items(), self.optimizers, strict=True)]
         self.step += 1
         self._follow()
+        return sum(losses)
+
+    def _move(self, name: str, pace: float, optimizer: torch.optim.Optimizer, batch: tuple[Tensor, ...]) -> float:
+        """One player's step; returns its loss."""
+        for group in optimizer.param_groups:
+            group["lr"] = pace * self.schedule.rate_at(self.step, self.steps_per_epoch)
+        optimizer.zero_grad(set_to_none=True)
+        with torch.autocast(self.fabric.device.type, torch.bfloat16, enabled=self.schedule.autocast):
+            loss = self.task.loss(self.model, batch, *([name] if name else []))
+        self.fabric.backward(loss)
+        optimizer.step()
         return float(loss.detach())
 
     @torch.no_grad()
@@ -134,8 +145,9 @@ class _Run:
         tensors |= {f"best.{k}": v for k, v in self.result.best.items()}
         if self.average is not None:
             tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
-        for i, slots in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{i}.{k}": torch.as_tensor(v) for k, v in slots.items()}
+        for p, optimizer in enumerate(self.optimizers):
+            for i, slots in optimizer.state_dict()["state"].items():
+                tensors |= {f"optimizer.{p}.{i}.{k}": torch.as_tensor(v) for k, v in slots.items()}
         card = {"recipe": self.key["recipe"], "key": self.key, "step": self.step, "loss_sum": self.loss_sum}
         card |= {"history": self.result.history, "best_epoch": self.result.best_epoch, "seconds": self.result.seconds}
         save_tensors(self.path, tensors, card=card)
@@ -153,11 +165,12 @@ class _Run:
         load_into(self.raw, groups["model"], path=self.path)
         if self.average is not None:
             load_into(self.average, groups["average"], path=self.path)
-        slots: dict[int, dict[str, Tensor]] = {}
+        slots: list[dict[int, dict[str, Tensor]]] = [{} for _ in self.optimizers]
         for name, tensor in groups["optimizer"].items():
-            i, _, slot = name.partition(".")
-            slots.setdefault(int(i), {})[slot] = tensor
-        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": slots})
+            p, i, slot = name.split(".", 2)
+            slots[int(p)].setdefault(int(i), {})[slot] = tensor
+        for optimizer, state in zip(self.optimizers, slots, strict=True):
+            optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
         self.step, self.loss_sum = card["step"], card["loss_sum"]
         self.result = Result(card["history"], groups["best"], card["best_epoch"], card["seconds"])
 
@@ -184,6 +197,8 @@ def train(
     fabric = fabric or Fabric(accelerator="cpu", devices=1)
     if schedule.batch_size % fabric.world_size:
         raise ValueError(f"batch_size {schedule.batch_size} must be divisible by the {fabric.world_size} processes")
+    if len(getattr(task, "turns", ())) > 1 and fabric.world_size > 1:
+        raise ValueError(f"devices must be 1: networks that play against each other are trained by one process, got {fabric.world_size}")
     keep_memory()
     key = {"recipe": recipe, "seed": seed, "world_size": fabric.world_size, "schedule": asdict(schedule)}
     run = _Run(model, task, schedule, fabric, Path(folder), key)

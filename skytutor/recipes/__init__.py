@@ -7,8 +7,9 @@ A recipe joins data, network, schedule and scores, so that the same two commands
 from skytutor.recipes.base import Recipe, card, evaluate, network, run, shipped, shipped_folder, standing
 from skytutor.recipes.cmb import CMB
 from skytutor.recipes.digits import DIGITS
+from skytutor.recipes.gan import GAN
 
-RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in (*DIGITS, *CMB)}
+RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in (*DIGITS, *GAN, *CMB)}
 
 
 def get(name: str) -> Recipe:

@@ -1,0 +1,106 @@
+"""The game of a generator and a discriminator: what each makes small, and who moves when.
+
+A generator turns numbers ``z`` into maps, a discriminator gives each map a judgement, large for what it holds to be real.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+TURNS = ("discriminator", "generator")
+
+
+def check_latent(z: Tensor, size: int) -> Tensor:
+    """Return `z`; ``ValueError`` unless it is floating-point ``(B, size)``."""
+    if z.dim() != 2 or z.shape[1] != size or not z.is_floating_point():
+        raise ValueError(f"z must be a floating-point tensor (B, {size}), got {z.dtype}, shape {tuple(z.shape)}")
+    return z
+
+
+def check_kind(kind: str) -> None:
+    """``ValueError`` unless `kind` is a game we know."""
+    if kind not in ("hinge", "logistic"):
+        raise ValueError(f"kind must be 'hinge' or 'logistic', got {kind!r}")
+
+
+def discriminator_loss(real: Tensor, fake: Tensor, *, kind: str = "hinge") -> Tensor:
+    """What a discriminator makes small, from its judgements ``(B,)`` of real and of drawn maps.
+
+    "hinge": ``mean max(0, 1 - D(x)) + mean max(0, 1 + D(G(z)))``. "logistic": ``-log sigmoid`` of both, the original game.
+    """
+    check_kind(kind)
+    if kind == "hinge":
+        return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
+    return F.softplus(-real).mean() + F.softplus(fake).mean()
+
+
+def generator_loss(fake: Tensor, *, kind: str = "hinge") -> Tensor:
+    """What a generator makes small: ``-mean D(G(z))``, or with "logistic" the non-saturating ``-mean log sigmoid D(G(z))``."""
+    check_kind(kind)
+    return -fake.mean() if kind == "hinge" else F.softplus(-fake).mean()
+
+
+def r1_penalty(judged: Tensor, maps: Tensor) -> Tensor:
+    """``mean |grad D(x)|**2 / 2`` at real maps that ask for a gradient; it keeps the game from turning in circles [1]_.
+
+    .. [1] L. Mescheder, A. Geiger & S. Nowozin, 2018, ICML 35.
+    """
+    if not maps.requires_grad:
+        raise ValueError("maps must ask for a gradient: call maps.requires_grad_() before the discriminator")
+    (slope,) = torch.autograd.grad(judged.sum(), maps, create_graph=True)
+    return slope.square().flatten(1).sum(1).mean() / 2
+
+
+class Game(nn.Module):
+    """A generator and a discriminator, and the loss of whoever is to move.
+
+    The discriminator sees real and drawn maps in one batch. With `r1` the penalty on its slope is taken at an eighth of
+    the real maps, in float32: the same in the mean, and cheap enough for every step.
+
+    Arguments:
+        generator: called as ``generator(z, labels)``; ``labels`` may be None.
+        discriminator: called as ``discriminator(maps, labels)``; gives ``(B,)``.
+        kind: "hinge" or "logistic".
+        r1: weight of the penalty; 0 for none.
+
+    Example:
+        >>> from skytutor.models.gan import HaloDiscriminator, HaloGenerator
+        >>> game = Game(HaloGenerator(4, latent=8, widths=(8, 4)), HaloDiscriminator(4, widths=(4, 8)), r1=0.1)
+        >>> bool(game("generator", torch.rand(8, 1, 192), None, torch.randn(8, 8), None).isfinite())
+        True
+    """
+
+    def __init__(self, generator: nn.Module, discriminator: nn.Module, *, kind: str = "hinge", r1: float = 0.0):
+        super().__init__()
+        check_kind(kind)
+        if not 0 <= r1 < float("inf"):
+            raise ValueError(f"r1 must be a finite number from 0 on, got {r1}")
+        self.generator, self.discriminator, self.kind, self.r1 = generator, discriminator, kind, r1
+
+    def forward(self, turn: str, maps: Tensor, labels: Tensor | None, z: Tensor, wanted: Tensor | None) -> Tensor:
+        """What `turn` makes small: real `maps` with their `labels`, and latents `z` with the labels they are to be drawn for."""
+        if turn not in TURNS:
+            raise ValueError(f"turn must be 'discriminator' or 'generator', got {turn!r}")
+        return self._discriminate(maps, labels, z, wanted) if turn == "discriminator" else self._generate(z, wanted)
+
+    def _discriminate(self, maps: Tensor, labels: Tensor | None, z: Tensor, wanted: Tensor | None) -> Tensor:
+        with torch.no_grad():
+            drawn = self.generator(z, wanted)
+        both = None if labels is None else torch.cat([labels, wanted])
+        judged = self.discriminator(torch.cat([maps, drawn]), both).float()
+        loss = discriminator_loss(judged[: len(maps)], judged[len(maps) :], kind=self.kind)
+        if not self.r1:
+            return loss
+        few = slice(0, max(1, len(maps) // 8))
+        with torch.autocast(maps.device.type, enabled=False):
+            some = maps[few].float().requires_grad_()
+            return loss + self.r1 * r1_penalty(self.discriminator(some, None if labels is None else labels[few]), some)
+
+    def _generate(self, z: Tensor, wanted: Tensor | None) -> Tensor:
+        judge = [p for p in self.discriminator.parameters() if p.requires_grad]
+        for p in judge:
+            p.requires_grad_(False)  # the judge holds still: no gradient of its weights is wanted
+        loss = generator_loss(self.discriminator(self.generator(z, wanted), wanted).float(), kind=self.kind)
+        for p in judge:
+            p.requires_grad_(True)
+        return loss

@@ -1,0 +1,150 @@
+"""How chapter 2 judges drawn samples: digits through chapter 1's classifier, skies through their spectrum and histogram."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from skytutor.data import digits
+from skytutor.metrics import frechet_distance, manifold_scores, nearest_distances, seam_ratio
+from skytutor.models.digits import HaloNet
+from skytutor.recipes.base import shipped
+from skytutor.recipes.digits import DIGITS, Sky
+from skytutor.sht import Harmonics
+from skytutor.spectra import alm2cl
+
+NSIDE, JUDGED, SURE, BAND = 16, 8, 0.9, 5
+UPRIGHT = Sky(nside=NSIDE)
+
+
+def digit_maps(images: Tensor) -> Tensor:
+    """Upright digits ``(N, H, H)`` as maps ``(N, 1, 3072)``, NESTED, in 0..1: what the networks are to imitate."""
+    return torch.cat([UPRIGHT.paint(part) for part in images.split(500)]).clamp(0, 1)
+
+
+def coarse(maps: Tensor) -> Tensor:
+    """Maps ``(N, 1, P)``, NESTED, as means over the pixels of nside 8, ``(N, 1, 768)``: where the classifier reads."""
+    return maps.unflatten(2, (12 * JUDGED**2, -1)).mean(3)
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Chapter 1's classifier at fixed pose, and the temperature that makes its probabilities true.
+
+    It was trained with label smoothing, so it never claims much more than 0.96. One number, fitted to digits it was
+    not trained on, divides its answers before the softmax [1]_.
+
+    .. [1] C. Guo, G. Pleiss, Y. Sun & K. Weinberger, 2017, ICML 34.
+    """
+
+    network: HaloNet
+    temperature: float
+
+    @torch.no_grad()
+    def __call__(self, maps: Tensor) -> tuple[Tensor, Tensor]:
+        """Features ``(N, 128)``, the last level's mean over the sphere, and class probabilities ``(N, 10)``, of maps at nside 16."""
+        seen = [self.network.features(part)[-1] for part in coarse(maps).split(200)]
+        logits = torch.cat([self.network.read(s.flatten(1)) for s in seen])
+        return torch.cat([s.mean((2, 3, 4)) for s in seen]), (logits / self.temperature).softmax(1)
+
+
+@lru_cache(maxsize=4)
+def judge(source: str) -> Judge:
+    """The judge, its temperature fitted on the validation digits of "mnist" or "embedded"."""
+    network = shipped(next(recipe for recipe in DIGITS if recipe.name == "digits-fixed"))
+    images, labels = digits.load(source).part("validation")
+    logits = Judge(network, 1.0)(digit_maps(images))[1].log()
+    grid = torch.linspace(0.2, 2.0, 181)
+    losses = torch.stack([F.cross_entropy(logits / t, labels) for t in grid])
+    return Judge(network, float(grid[losses.argmin()]))
+
+
+def sure(probabilities: Tensor) -> float:
+    """Share of samples that the judge names with a probability above 0.9."""
+    return float((probabilities.amax(1) > SURE).double().mean())
+
+
+@torch.no_grad()
+def draw(generator: nn.Module, labels: Tensor, *, seed: int, batch_size: int = 250) -> Tensor:
+    """One sample for each label, on the CPU, from latents of the seed; labels are passed on if the generator knows classes."""
+    device, dice = next(generator.parameters()).device, torch.Generator().manual_seed(seed)
+    latents = torch.randn(len(labels), generator.latent, generator=dice).split(batch_size)
+    told = labels.split(batch_size) if getattr(generator, "classes", 0) else [None] * len(latents)
+    return torch.cat([generator(z.to(device), y if y is None else y.to(device)).cpu() for z, y in zip(latents, told, strict=True)])
+
+
+def on_sphere(samples: Tensor) -> Tensor:
+    """Samples as maps: pictures ``(N, 1, H, H)`` are laid on the sky as the digits were."""
+    return samples if samples.dim() == 3 else digit_maps(samples[:, 0])
+
+
+def compare(maps: Tensor, labels: Tensor, features: Tensor, judge: Judge) -> dict[str, float]:
+    """Scores of samples beside the features of as many real digits; `labels` are what the samples were to show."""
+    seen, named = judge(maps)
+    share = named.argmax(1).bincount(minlength=10).double() / len(named)
+    return {
+        "frechet": frechet_distance(seen, features), "confident_share": sure(named),
+        "smallest_class_share": float(share.min()), "agreement": float((named.argmax(1) == labels).double().mean()),
+        **manifold_scores(features, seen),
+    }  # fmt: skip
+
+
+def copy_share(maps: Tensor, test: Tensor, train: Tensor) -> dict[str, float]:
+    """Share of samples nearer to a training digit than the nearest hundredth of test digits is; all at nside 8."""
+    train = coarse(train)[:, 0]
+    cut = nearest_distances(coarse(test)[:, 0], train).quantile(0.01)
+    return {"copy_share": float((nearest_distances(coarse(maps)[:, 0], train) < cut).double().mean()), "copy_distance": float(cut)}
+
+
+def score_digits(rivals: dict[str, Any], game: nn.Module, seed: int, size: int | None, source: str | None = None) -> dict[str, Any]:
+    """All scores of drawn digits beside the test split, the rivals' Frechet distances, and the floor: two halves of the test split."""
+    source = source or "mnist"
+    data = digits.load(source)
+    images, labels = data.part("test")
+    if size is not None and not 100 <= size <= len(labels):
+        raise ValueError(f"size must lie in 100..{len(labels)} (the test split), got {size}")
+    test, labels = digit_maps(images[:size]), labels[:size]
+    judging = judge(source)
+    features, named = judging(test)
+    half = len(test) // 2
+    maps = on_sphere(draw(game.generator, labels, seed=seed))
+    scores = compare(maps, labels, features, judging) | {"frechet_real": frechet_distance(features[:half], features[half:])}
+    for key, rival in rivals.items():
+        rival = on_sphere(draw(shipped(rival).generator, labels, seed=seed))
+        scores[key] = frechet_distance(judging(rival)[0], features)
+    scores |= {"confident_real": sure(named), "recall_real": manifold_scores(features[:half], features[half:])["recall"]}
+    scores["seam_ratio"] = seam_ratio(maps[:, 0], order="nested") / seam_ratio(test[:, 0], order="nested")
+    scores |= copy_share(maps, test, digit_maps(data.part("train")[0])) | {"temperature": judging.temperature}
+    return {"size": len(test), "data": f"{source} test", "scores": scores, "constant": {}}
+
+
+def band_powers(maps: Tensor, *, lmax: int = 2 * NSIDE) -> Tensor:
+    """C_l ``(N, lmax + 1)`` of maps ``(N, 1, P)``, NESTED, from coefficients up to l = 3 nside - 1 with three iterations."""
+    sky = Harmonics(NSIDE, 3 * NSIDE - 1, order="nested")
+    cls = [alm2cl(sky.map2alm(part[:, 0].float(), iterations=3), lmax=sky.lmax) for part in maps.split(500)]
+    return torch.cat(cls)[:, : lmax + 1].double()
+
+
+def band_ratios(found: Tensor, wanted: Tensor) -> Tensor:
+    """Mean found C_l over mean wanted C_l in bands of five multipoles from 2 on: both ``(N, lmax + 1)``; what is left over joins the last."""
+    weight = 2 * torch.arange(found.shape[1]) + 1
+    found, wanted = ((weight * cl.double().mean(0))[2:] for cl in (found, wanted))
+    many = len(found) // BAND
+    edges = [*range(0, many * BAND, BAND), len(found)]
+    return torch.stack([found[a:b].sum() / wanted[a:b].sum() for a, b in zip(edges, edges[1:], strict=False)])
+
+
+def ks_distance(a: Tensor, b: Tensor) -> float:
+    """Kolmogorov-Smirnov distance of two sets of numbers: the largest gap between their cumulative distributions.
+
+    Example:
+        >>> ks_distance(torch.tensor([0.0, 1.0]), torch.tensor([0.5, 1.5]))
+        0.5
+    """
+    a, b = a.flatten().sort().values, b.flatten().sort().values
+    at = torch.cat([a, b])
+    below = [torch.searchsorted(x, at, right=True).double() / len(x) for x in (a, b)]
+    return float((below[0] - below[1]).abs().max())
