@@ -6,21 +6,15 @@ import pytest
 import torch
 
 from skytutor.healpix import nested_to_face, neighbours
-from skytutor.models.gan import (
-    HaloDiscriminator,
-    HaloGenerator,
-    PublishedDiscriminator,
-    PublishedGenerator,
-    discriminator_loss,
-    generator_loss,
-    r1_penalty,
-)
+from skytutor.models.game import Game, discriminator_loss, generator_loss, r1_penalty
+from skytutor.models.gan import HaloDiscriminator, HaloGenerator, PlanarDiscriminator, PlanarGenerator
+from skytutor.models.gan_blocks import to_children, to_parents
+from skytutor.models.gan_published import PublishedDiscriminator, PublishedGenerator
 
 
 @pytest.fixture(autouse=True)
 def seed():
     torch.manual_seed(0)
-
 
 
 def sensitivity(draw, width, cells):
@@ -46,48 +40,99 @@ def test_base_pixels_never_meet_in_the_published_generator():
 
 
 def test_they_meet_in_ours():
-    net = HaloGenerator(8, latent=8, width=4).eval()
+    net = HaloGenerator(16, latent=8, widths=(8, 8, 8, 4)).eval()
+    told = torch.randn(1, 8)
 
     def draw(x):
-        for up in net.ups:
-            x = up(x)
-        return net.last(torch.relu(net.norm(x))).flatten(2)
+        for level in net.levels:
+            x = level(x, told, None)
+        return net.last(torch.relu(to_children(net.fine(torch.relu(net.norm(x, told)))))).flatten(2)
 
-    changed = sensitivity(draw, net.start, (12, 2, 2)).view(12, 64).any(1)
+    changed = sensitivity(draw, 8, (12, 2, 2)).view(12, 256).any(1)
     around = neighbours(torch.tensor([5]), nside=1, order="nested")[0]
     assert set(changed.nonzero()[:, 0].tolist()) >= {5, *around[around >= 0].tolist()}
 
 
-@pytest.mark.parametrize("nside, classes", [(4, 0), (8, 10), (16, 0)])
-def test_shapes_ranges_and_gradients(nside, classes):
-    generator, judge = HaloGenerator(nside, latent=8, width=4, classes=classes), HaloDiscriminator(nside, width=4, classes=classes)
-    labels = (torch.arange(3) % classes,) if classes else ()
-    maps = generator(torch.randn(3, 8), *labels)
-    assert maps.shape == (3, 1, 12 * nside**2) and 0 <= float(maps.detach().min()) and float(maps.detach().max()) <= 1
-    judged = judge(maps, *labels)
-    judged.sum().backward()
-    assert judged.shape == (3,)
-    for net in (generator, judge):
-        assert all(p.grad is not None and torch.isfinite(p.grad).all() and p.grad.abs().sum() > 0 for p in net.parameters())
+def test_children_come_in_their_own_squares():
+    """Four channels of a cell become its four children: the mean of the children is the mean of the channels, and back."""
+    x = torch.randn(2, 8, 12, 4, 4)
+    fine = to_children(x)
+    assert fine.shape == (2, 2, 12, 8, 8) and torch.equal(to_parents(fine), x)
+    means = torch.nn.functional.avg_pool3d(fine, (1, 2, 2))
+    torch.testing.assert_close(means, x.unflatten(1, (2, 4)).mean(2))
 
 
-def test_our_judge_does_not_see_a_quarter_turn():
-    judge = HaloDiscriminator(8, width=4).eval()
+SMALL = {"widths": (8, 8, 4), "latent": 8}
+
+
+@pytest.mark.parametrize("classes", [0, 10])
+@pytest.mark.parametrize("kind", ["hinge", "logistic"])
+@pytest.mark.parametrize("place", ["sphere", "plane"])
+def test_each_move_teaches_the_one_who_moves_and_only_that(place, kind, classes):
+    if place == "sphere":
+        pair, maps = (HaloGenerator(8, classes=classes, **SMALL), HaloDiscriminator(8, widths=(8, 8), classes=classes, group=4)), torch.rand(8, 1, 768)
+    else:
+        pair, maps = (PlanarGenerator(classes=classes, **SMALL), PlanarDiscriminator(side=28, widths=(8, 8), classes=classes)), torch.rand(8, 1, 28, 28)
+    game = Game(*pair, kind=kind, r1=0.1)
+    labels = torch.arange(8) % 10 if classes else None
+    for turn in ("discriminator", "generator"):
+        game.zero_grad()
+        game(turn, maps, labels, torch.randn(8, 8), labels).backward()
+        for name in ("discriminator", "generator"):
+            taught = [p.grad is not None and bool(p.grad.abs().sum() > 0) for p in getattr(game, name).parameters() if p.dim() > 1]
+            assert all(taught) if name == turn else not any(taught), (turn, name)
+    assert all(p.requires_grad for p in game.parameters())
+
+
+def test_the_plane_is_a_twin():
+    """Same blocks, same number of weights but for the 49 cells of the first picture against 48 of the first map."""
+    many = lambda net: sum(p.numel() for p in net.parameters())  # noqa: E731
+    sphere, plane = HaloGenerator(16, classes=10), PlanarGenerator(classes=10)
+    assert many(plane) - many(sphere) == 96 * (128 + 1)
+    assert plane(torch.randn(2, 64), torch.tensor([1, 2])).shape == (2, 1, 56, 56)
+    sphere, plane = HaloDiscriminator(16, classes=10), PlanarDiscriminator(classes=10)
+    assert many(plane) - many(sphere) == 11 * 96 * (49 - 48)
+
+
+def test_a_pooling_judge_does_not_see_a_quarter_turn():
+    judge = HaloDiscriminator(8, widths=(4, 8), head="pool").eval()
     maps = torch.rand(2, 1, 768)
     turned = maps.unflatten(2, (3, 4, 64)).roll(1, 3).flatten(2)  # each face takes its western neighbour's place
     with torch.no_grad():
         torch.testing.assert_close(judge(maps), judge(turned), atol=1e-5, rtol=1e-5)
-        published = PublishedDiscriminator(nside=8).eval()
-        assert (published(maps) - published(turned)).abs().min() > 1e-5
+        for other in (HaloDiscriminator(8, widths=(4, 8)).eval(), PublishedDiscriminator(nside=8).eval()):
+            assert (other(maps) - other(turned)).abs().min() > 1e-5
 
 
 def test_the_judges_slope_is_bounded():
     """Spectral normalisation: no weight matrix stretches by more than about one."""
-    judge = HaloDiscriminator(8, width=4)
+    judge = HaloDiscriminator(8, widths=(4, 8), spectral=True)
     for _ in range(30):
         judge(torch.rand(2, 1, 768))
-    for layer in [*judge.convs, judge.judge]:
+    for layer in [*judge.steps[0], judge.judge]:
         assert float(torch.linalg.matrix_norm(layer.weight.detach().flatten(1), 2)) == pytest.approx(1, abs=0.05)
+
+
+def test_a_judge_of_groups_notices_copies():
+    """The same map eight times gives another judgement than that map among seven others."""
+    judge = HaloDiscriminator(8, widths=(4, 8), group=8).eval()
+    maps = torch.rand(8, 1, 768)
+    with torch.no_grad():
+        assert float((judge(maps[:1].expand(8, -1, -1))[0] - judge(maps)[0]).abs()) > 1e-4
+        alone = HaloDiscriminator(8, widths=(4, 8)).eval()
+        torch.testing.assert_close(alone(maps[:1].expand(8, -1, -1))[0], alone(maps)[0])
+
+
+def test_noise_is_part_of_the_latent_and_acts_where_it_is_laid():
+    net = HaloGenerator(8, noise=True, signed=True, **SMALL).eval()
+    assert net.latent == 8 + 192 + 768
+    z = torch.randn(1, net.latent)
+    other = z.clone()
+    other[0, -768] += 3  # the first pixel of face 0, at nside 8
+    with torch.no_grad():
+        moved = (net(z) - net(other)).abs()[0, 0] > 1e-7
+    cells = moved.nonzero()[:, 0]
+    assert 1 <= len(cells) <= 9 and float(net(z).detach().min()) < 0
 
 
 def test_losses_in_closed_form():
@@ -105,22 +150,31 @@ def test_r1_is_the_slope():
     maps = torch.rand(5, 1, 48).requires_grad_()
     found = r1_penalty((maps[:, 0] * weight).sum(1), maps)
     assert float(found) == pytest.approx(float(weight.square().sum() / 2), rel=1e-5)
-    judge = HaloDiscriminator(4, width=4)
-    maps = torch.rand(2, 1, 192).requires_grad_()
+    judge = HaloDiscriminator(8, widths=(4, 8))
+    maps = torch.rand(2, 1, 768).requires_grad_()
     r1_penalty(judge(maps), maps).backward()
     assert all(p.grad is None or torch.isfinite(p.grad).all() for p in judge.parameters())
 
 
 BAD = {
     "latent": (lambda: PublishedGenerator(latent=4, width=16)(torch.zeros(2, 5)), r"z must be .*\(B, 4\).*\(2, 5\)"),
+    "latent of integers": (lambda: HaloGenerator(8, **SMALL)(torch.zeros(2, 8, dtype=torch.long)), "z must be a floating-point"),
     "small nside": (lambda: HaloGenerator(2), "nside must be at least 4, got 2"),
     "nside": (lambda: HaloDiscriminator(12), "nside must be a power of two"),
+    "generator's widths": (lambda: HaloGenerator(8, widths=(4, 4)), r"widths must be 3 for nside 8, got \(4, 4\)"),
+    "width of nothing": (lambda: HaloGenerator(8, widths=(4, 0, 4)), r"widths\[1\] must be a positive integer, got 0"),
+    "judge's widths": (lambda: HaloDiscriminator(8, widths=(4, 4, 4)), "widths must be two for each of 1 to 2 levels at nside 8"),
+    "head": (lambda: HaloDiscriminator(8, widths=(4, 8), head="mean"), "head must be 'flat' or 'pool', got 'mean'"),
     "published nside": (lambda: PublishedDiscriminator(nside=4), "nside must be at least 8"),
-    "labels missing": (lambda: HaloGenerator(4, latent=4, width=4, classes=3)(torch.zeros(1, 4)), "labels must be given"),
-    "labels too many": (lambda: HaloDiscriminator(4, width=4)(torch.zeros(1, 1, 192), torch.zeros(1).long()), "labels must not be given"),
-    "pixels": (lambda: HaloDiscriminator(8, width=4)(torch.zeros(1, 1, 192)), "nside 8"),
-    "NaN": (lambda: HaloDiscriminator(4, width=4)(torch.full((1, 1, 192), torch.nan)), "NaN"),
+    "labels missing": (lambda: HaloGenerator(8, classes=3, **SMALL)(torch.zeros(1, 8)), "labels must be given"),
+    "labels too many": (lambda: HaloDiscriminator(8, widths=(4, 8))(torch.zeros(1, 1, 768), torch.zeros(1).long()), "labels must not be given"),
+    "pixels": (lambda: HaloDiscriminator(8, widths=(4, 8))(torch.zeros(1, 1, 192)), "nside 8"),
+    "NaN": (lambda: HaloDiscriminator(8, widths=(4, 8))(torch.full((1, 1, 768), torch.nan)), "NaN"),
+    "channels": (lambda: to_children(torch.zeros(1, 3, 12, 2, 2)), r"x must be \(B, 4 C, F, n, n\)"),
     "loss": (lambda: discriminator_loss(torch.zeros(1), torch.zeros(1), kind="mse"), "'hinge' or 'logistic', got 'mse'"),
+    "game": (lambda: Game(torch.nn.Identity(), torch.nn.Identity(), kind="chess"), "kind must be 'hinge' or 'logistic', got 'chess'"),
+    "penalty": (lambda: Game(torch.nn.Identity(), torch.nn.Identity(), r1=-1), "r1 must be a finite number from 0 on, got -1"),
+    "turn": (lambda: Game(torch.nn.Identity(), torch.nn.Identity())("judge", *[None] * 4), "turn must be 'discriminator' or 'generator', got 'judge'"),
     "gradient": (lambda: r1_penalty(torch.zeros(1), torch.zeros(1)), "maps must ask for a gradient"),
 }
 

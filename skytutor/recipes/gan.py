@@ -51,7 +51,7 @@ class DigitGame(_GameTask):
     """
 
     def __init__(
-        self, *, latent: int, classes: bool, paces: Sequence[float] = (2.0, 1.0), planar: bool = False,
+        self, *, latent: int, classes: bool, paces: Sequence[float] = (1.5, 1.0), planar: bool = False,
         paint: Callable[[Tensor], Tensor] = digit_maps, source: str = "auto", limit: int | None = None, held: int = 2000,
     ):  # fmt: skip
         super().__init__(paces)
@@ -153,12 +153,12 @@ def published_game() -> Game:
 
 def halo_game() -> Game:
     """Ours: halo convolutions, classes, hinge loss, R1."""
-    return Game(HaloGenerator(NSIDE, classes=CLASSES), HaloDiscriminator(NSIDE, classes=CLASSES, group=8), kind="logistic", r1=0.5)
+    return Game(HaloGenerator(NSIDE, classes=CLASSES), HaloDiscriminator(NSIDE, classes=CLASSES, group=8), kind="logistic", r1=0.2)
 
 
 def planar_game() -> Game:
     """Ours on the plane."""
-    return Game(PlanarGenerator(classes=CLASSES), PlanarDiscriminator(side=SIDE, classes=CLASSES, group=8), kind="logistic", r1=0.5)
+    return Game(PlanarGenerator(classes=CLASSES), PlanarDiscriminator(side=SIDE, classes=CLASSES, group=8), kind="logistic", r1=0.2)
 
 
 def sky_game() -> Game:
@@ -178,7 +178,7 @@ def _digits(name: str, summary: str, build: Callable[[], Game], plan: Schedule, 
     )  # fmt: skip
 
 
-_GAME = Schedule(epochs=12, batch_size=64, lr=4e-4, optimizer="adam", beta1=0.0, beta2=0.99, average=0.999, autocast=True, rate="one-cycle", warmup=0.02)
+_GAME = Schedule(epochs=10, batch_size=64, lr=4e-4, optimizer="adam", beta1=0.0, beta2=0.99, average=0.999, autocast=True, rate="one-cycle", warmup=0.02)
 _ORIGINAL = Schedule(epochs=3, batch_size=64, lr=2e-4, optimizer="adam", beta1=0.5, average=0.99, rate="constant")
 
 PUBLISHED = _digits("sphere-gan-published", "The published DCGAN on HEALPix: base pixels that never meet", published_game, _ORIGINAL, {},

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from skytutor.data import digits
 from skytutor.metrics import frechet_distance, manifold_scores, nearest_distances, seam_ratio
 from skytutor.models.digits import HaloNet
-from skytutor.recipes.base import shipped
+from skytutor.recipes.base import shipped, shipped_folder
 from skytutor.recipes.digits import DIGITS, Sky
 from skytutor.sht import Harmonics
 from skytutor.spectra import alm2cl
@@ -113,6 +113,8 @@ def score_digits(rivals: dict[str, Any], game: nn.Module, seed: int, size: int |
     maps = on_sphere(draw(game.generator, labels, seed=seed))
     scores = compare(maps, labels, features, judging) | {"frechet_real": frechet_distance(features[:half], features[half:])}
     for key, rival in rivals.items():
+        if not (shipped_folder() / f"{rival.name}.safetensors").exists():
+            continue  # the rivals are trained first; without them the rest can be scored
         rival = on_sphere(draw(shipped(rival).generator, labels, seed=seed))
         scores[key] = frechet_distance(judging(rival)[0], features)
     scores |= {"confident_real": sure(named), "recall_real": manifold_scores(features[:half], features[half:])["recall"]}

@@ -1,0 +1,116 @@
+"""Why the published GAN fails: one suspect at a time is taken out, everything else stays, and the result is scored.
+
+``python -m skytutor.recipes.gan_suspects`` trains each for 500 steps (about twenty minutes on one core), and writes what
+it found to ``sphere-gan-suspects.json`` among the checkpoints.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from skytutor import checkpoint
+from skytutor.data import digits
+from skytutor.metrics import seam_ratio
+from skytutor.models.game import Game
+from skytutor.models.gan import HaloDiscriminator, HaloGenerator
+from skytutor.models.gan_published import PublishedDiscriminator, PublishedGenerator
+from skytutor.profile import Profile
+from skytutor.recipes.base import shipped_folder
+from skytutor.recipes.gan import OURS, PUBLISHED, DigitGame, halo_game
+from skytutor.recipes.gan_scores import NSIDE, compare, digit_maps, draw, judge
+from skytutor.train import train
+
+NAME, STEPS = "sphere-gan-suspects", 500
+
+
+def with_holes(images: Tensor) -> Tensor:
+    """Digits ``(N, H, H)`` written into the pixels they meet, as published: maps ``(N, 1, 3072)`` with holes."""
+    return torch.cat([digits.project_scatter(part, nside=NSIDE) for part in images.split(500)])
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """One line of the table: what is changed in words, the networks, whether the game is ours, and how digits are laid down."""
+
+    words: str
+    generator: Callable[[], nn.Module] = PublishedGenerator
+    discriminator: Callable[[], nn.Module] = PublishedDiscriminator
+    cured: bool = True
+    paint: Callable[[Tensor], Tensor] = digit_maps
+    classes: bool = False
+
+    def game(self) -> Game:
+        """Both networks, with the original game or with ours."""
+        if self.classes:
+            return halo_game()
+        return Game(self.generator(), self.discriminator(), kind="logistic", r1=halo_game().r1 if self.cured else 0.0)
+
+
+def _ours() -> nn.Module:
+    return HaloGenerator(NSIDE)
+
+
+def _moves() -> nn.Module:
+    return HaloDiscriminator(NSIDE, group=8)
+
+
+SUSPECTS = (
+    Suspect("as published, holes and all", cured=False, paint=with_holes),
+    Suspect("no holes", cured=False),
+    Suspect("no holes, calm game"),
+    Suspect("... and base pixels meet", generator=_ours),
+    Suspect("... or filters move by a pixel", discriminator=_moves),
+    Suspect("... or both", generator=_ours, discriminator=_moves),
+    Suspect("... both, and classes: ours", classes=True),
+)
+
+
+def run(suspect: Suspect, profile: Profile, *, folder: Path, steps: int = STEPS, size: int = 2000, progress: bool = True) -> dict[str, Any]:
+    """Train for `steps` steps and score `size` samples beside as many test digits, laid down the same way.
+
+    Raises:
+        ValueError: steps that are not positive.
+    """
+    if steps < 1:
+        raise ValueError(f"steps must be positive, got {steps}")
+    torch.manual_seed(profile.seed)
+    game, plan = suspect.game(), (OURS if suspect.cured else PUBLISHED).schedules["gpu"]
+    plan = replace(plan, epochs=1, average=0.99, autocast=False, rate="constant", warmup=0.0)
+    paces = (1.5, 1.0) if suspect.cured else (1.0, 1.0)
+    task = DigitGame(latent=64, classes=suspect.classes, paces=paces, paint=suspect.paint, limit=steps * plan.batch_size, held=500)
+    plan = replace(plan, batch_size=min(plan.batch_size, task.size))
+    found = train(game, task, schedule=plan, folder=folder, seed=profile.seed, recipe=NAME, progress=progress)
+    checkpoint.load_into(game, found.best)
+    images, labels = (part[:size] for part in digits.load(task.source).part("test"))
+    true = suspect.paint(images)
+    maps = draw(game.eval().generator, labels, seed=profile.seed)
+    scores = compare(maps, labels, judge(task.source)(true)[0], judge(task.source))
+    scores["seam_ratio"] = seam_ratio(maps[:, 0], order="nested") / seam_ratio(true[:, 0], order="nested")
+    return {"words": suspect.words, **scores, "losses": found.history[-1]["train_loss"], "seconds": round(found.seconds, 1)}
+
+
+def known() -> dict[str, Any]:
+    """What the full study found: the card that comes with the package."""
+    return json.loads((shipped_folder() / f"{NAME}.json").read_text())
+
+
+def main(folder: Path) -> Path:
+    """Run all suspects and write their card."""
+    profile = Profile("gpu", torch.device("cpu"), 0)
+    rows = []
+    for k, suspect in enumerate(SUSPECTS):
+        rows.append(run(suspect, profile, folder=Path("runs") / f"{NAME}-{k}"))
+        print(json.dumps(rows[-1]), flush=True)
+    told = checkpoint.provenance(device="cpu", seed=0, profile="gpu", command="python -m skytutor.recipes.gan_suspects")
+    path = Path(folder) / f"{NAME}.json"
+    checkpoint.write_atomic(path, (json.dumps({"name": NAME, **told, "steps": STEPS, "rows": rows}, indent=1) + "\n").encode())
+    return path
+
+
+if __name__ == "__main__":
+    print(main(shipped_folder()))
