@@ -91,7 +91,7 @@ class SkyGame(_GameTask):
         size: skies an epoch. held: samples to validate on.
     """
 
-    def __init__(self, *, latent: int, size: int, held: int, paces: Sequence[float] = (1.0, 1.0)):
+    def __init__(self, *, latent: int, size: int, held: int, paces: Sequence[float] = (2.0, 1.0)):
         super().__init__(paces)
         self.latent, self.size, self.held = latent, size, held
 
@@ -164,7 +164,7 @@ def planar_game() -> Game:
 def sky_game() -> Game:
     """Ours with noise at every scale, maps without bounds, and a judge that does not see where on the sphere it looks."""
     generator = HaloGenerator(NSIDE, latent=16, widths=(64, 48, 32, 16), noise=True, signed=True)
-    return Game(generator, HaloDiscriminator(NSIDE, widths=(32, 64, 64, 96), head="pool"), r1=0.05)
+    return Game(generator, HaloDiscriminator(NSIDE, widths=(32, 64, 64, 96), head="pool", spectral=True))
 
 
 def _digits(name: str, summary: str, build: Callable[[], Game], plan: Schedule, rivals: dict[str, Recipe], **task: Any) -> Recipe:
