@@ -226,6 +226,9 @@ BARS = {"digits-fixed": 0.994, "digits-rotated": 0.99, "digits-invariant": 0.97}
 @pytest.mark.parametrize("name", recipes.RECIPES)
 def test_what_is_shipped(name):
     recipe, path = recipes.get(name), recipes.shipped_folder() / f"{name}.safetensors"
+    if not recipe.ships:
+        assert not path.exists(), "what lies there ships"
+        return
     model = recipes.shipped(recipe)
     card = json.loads(path.with_suffix(".json").read_text())
     assert path.stat().st_size == card["bytes"] <= 5_000_000 and card["profile"] == "gpu" and not model.training

@@ -30,6 +30,7 @@ class Recipe:
         published: figures of others, each with where it stands.
         limit: what no method can beat, or None where none is known; `score` may return its own.
         half: ship the weights in float16; small networks that answer to better than a per cent keep float32.
+        ships: whether a checkpoint comes with the package; one that does not has to be trained first.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Recipe:
     published: Mapping[str, float]
     limit: float | None = None
     half: bool = True
+    ships: bool = True
 
 
 def shipped_folder() -> Path:

@@ -46,19 +46,20 @@ class DigitGame(_GameTask):
         latent: numbers the generator takes.
         classes: whether labels are told to both players.
         planar: pictures of 56 x 56 instead of maps.
+        nside: of the maps. paint: lays digits down at it.
         limit: use so many digits.
         held: validation digits, and samples drawn to compare with them.
     """
 
     def __init__(
-        self, *, latent: int, classes: bool, paces: Sequence[float] = (1.5, 1.0), planar: bool = False,
-        paint: Callable[[Tensor], Tensor] = digit_maps, source: str = "auto", limit: int | None = None, held: int = 2000,
+        self, *, latent: int, classes: bool, paces: Sequence[float] = (1.5, 1.0), planar: bool = False, nside: int = NSIDE,
+        paint: Callable[..., Tensor] = digit_maps, source: str = "auto", limit: int | None = None, held: int = 2000,
     ):  # fmt: skip
         super().__init__(paces)
         data = digits.load(source)
         self.source, self.latent, self.classes = data.source, latent, classes
         images, self.labels = (part[:limit] for part in data.part("train"))
-        self.maps = as_pictures(images) if planar else paint(images)
+        self.maps = as_pictures(images) if planar else paint(images, nside=nside)
         self.size, self.judge = len(self.labels), judge(data.source)
         seen, self.seen_labels = (part[:held] for part in data.part("validation"))
         self.seen = self.judge(digit_maps(seen))[0]
@@ -156,6 +157,12 @@ def halo_game() -> Game:
     return Game(HaloGenerator(NSIDE, classes=CLASSES), HaloDiscriminator(NSIDE, classes=CLASSES, group=8), kind="logistic", r1=0.2)
 
 
+def fine_game() -> Game:
+    """Ours at nside 32: one level more in both networks."""
+    judge = HaloDiscriminator(32, widths=(16, 32, 64, 64, 64, 96), classes=CLASSES, group=8)
+    return Game(HaloGenerator(32, widths=(96, 64, 48, 24, 8), classes=CLASSES), judge, kind="logistic", r1=0.2)
+
+
 def planar_game() -> Game:
     """Ours on the plane."""
     return Game(PlanarGenerator(classes=CLASSES), PlanarDiscriminator(side=SIDE, classes=CLASSES, group=8), kind="logistic", r1=0.2)
@@ -179,13 +186,15 @@ def _digits(name: str, summary: str, build: Callable[[], Game], plan: Schedule, 
 
 
 _GAME = Schedule(epochs=10, batch_size=64, lr=4e-4, optimizer="adam", beta1=0.0, beta2=0.99, average=0.999, autocast=True, rate="one-cycle", warmup=0.02)
-_ORIGINAL = Schedule(epochs=3, batch_size=64, lr=2e-4, optimizer="adam", beta1=0.5, average=0.99, rate="constant")
+_ORIGINAL = Schedule(epochs=2, batch_size=64, lr=2e-4, optimizer="adam", beta1=0.5, average=0.99, rate="constant")
 
 PUBLISHED = _digits("sphere-gan-published", "The published DCGAN on HEALPix: base pixels that never meet", published_game, _ORIGINAL, {},
                     classes=False, paces=(1.0, 1.0))  # fmt: skip
 PLANAR = _digits("sphere-gan-planar", "The twin of sphere-gan on pictures of 56 x 56", planar_game, _GAME, {}, classes=True, planar=True)
 OURS = _digits("sphere-gan", "Digits drawn on the sphere across its base pixels, by class", halo_game, _GAME,
                {"frechet_published": PUBLISHED, "frechet_planar": PLANAR}, classes=True)  # fmt: skip
+FINE = replace(_digits("sphere-gan-nside32", "Ours at nside 32; not shipped: it wants a graphics card", fine_game, _GAME, {},
+                       classes=True, nside=32), ships=False)  # fmt: skip
 
 
 def _sky_task(profile: Profile) -> SkyGame:
@@ -200,4 +209,4 @@ SKIES = Recipe(
     schedules={"smoke": replace(_SKY, epochs=1, batch_size=32, average=0.98, autocast=False), "cpu": replace(_SKY, epochs=2, average=0.99), "gpu": _SKY},
 )  # fmt: skip
 
-GAN = (PUBLISHED, PLANAR, OURS, SKIES)
+GAN = (PUBLISHED, PLANAR, OURS, FINE, SKIES)

@@ -1,5 +1,6 @@
 """How chapter 2 judges drawn samples: digits through chapter 1's classifier, skies through their spectrum and histogram."""
 
+import time
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -17,12 +18,12 @@ from skytutor.sht import Harmonics
 from skytutor.spectra import alm2cl
 
 NSIDE, JUDGED, SURE, BAND = 16, 8, 0.9, 5
-UPRIGHT = Sky(nside=NSIDE)
+_upright = lru_cache(maxsize=4)(lambda nside: Sky(nside=nside))
 
 
-def digit_maps(images: Tensor) -> Tensor:
-    """Upright digits ``(N, H, H)`` as maps ``(N, 1, 3072)``, NESTED, in 0..1: what the networks are to imitate."""
-    return torch.cat([UPRIGHT.paint(part) for part in images.split(500)]).clamp(0, 1)
+def digit_maps(images: Tensor, *, nside: int = NSIDE) -> Tensor:
+    """Upright digits ``(N, H, H)`` as maps ``(N, 1, P)``, NESTED, in 0..1: what the networks are to imitate."""
+    return torch.cat([_upright(nside).paint(part) for part in images.split(500)]).clamp(0, 1)
 
 
 def coarse(maps: Tensor) -> Tensor:
@@ -45,7 +46,7 @@ class Judge:
 
     @torch.no_grad()
     def __call__(self, maps: Tensor) -> tuple[Tensor, Tensor]:
-        """Features ``(N, 128)``, the last level's mean over the sphere, and class probabilities ``(N, 10)``, of maps at nside 16."""
+        """Features ``(N, 128)``, the last level's mean over the sphere, and class probabilities ``(N, 10)``, of maps at nside 8 or finer."""
         seen = [self.network.features(part)[-1] for part in coarse(maps).split(200)]
         logits = torch.cat([self.network.read(s.flatten(1)) for s in seen])
         return torch.cat([s.mean((2, 3, 4)) for s in seen]), (logits / self.temperature).softmax(1)
@@ -92,11 +93,14 @@ def compare(maps: Tensor, labels: Tensor, features: Tensor, judge: Judge) -> dic
     }  # fmt: skip
 
 
-def copy_share(maps: Tensor, test: Tensor, train: Tensor) -> dict[str, float]:
-    """Share of samples nearer to a training digit than the nearest hundredth of test digits is; all at nside 8."""
-    train = coarse(train)[:, 0]
-    cut = nearest_distances(coarse(test)[:, 0], train).quantile(0.01)
-    return {"copy_share": float((nearest_distances(coarse(maps)[:, 0], train) < cut).double().mean()), "copy_distance": float(cut)}
+def copy_share(maps: Tensor, test: Tensor, images: Tensor) -> dict[str, float]:
+    """Share of samples nearer to a training image than the nearest hundredth of test digits is; all laid down at nside 8."""
+    both, near = coarse(torch.cat([maps, test]))[:, 0], None
+    for part in images.split(5000):  # a few at a time: all of them would be maps of 700 MB
+        found = nearest_distances(both, coarse(digit_maps(part))[:, 0])
+        near = found if near is None else torch.minimum(near, found)
+    cut = near[len(maps) :].quantile(0.01)
+    return {"copy_share": float((near[: len(maps)] < cut).double().mean()), "copy_distance": float(cut)}
 
 
 def score_digits(rivals: dict[str, Any], game: nn.Module, seed: int, size: int | None, source: str | None = None) -> dict[str, Any]:
@@ -106,11 +110,14 @@ def score_digits(rivals: dict[str, Any], game: nn.Module, seed: int, size: int |
     images, labels = data.part("test")
     if size is not None and not 100 <= size <= len(labels):
         raise ValueError(f"size must lie in 100..{len(labels)} (the test split), got {size}")
-    test, labels = digit_maps(images[:size]), labels[:size]
+    nside = getattr(game.generator, "nside", NSIDE)
+    test, labels = digit_maps(images[:size], nside=nside), labels[:size]
     judging = judge(source)
     features, named = judging(test)
     half = len(test) // 2
+    began = time.perf_counter()
     maps = on_sphere(draw(game.generator, labels, seed=seed))
+    rate = len(maps) / (time.perf_counter() - began)
     scores = compare(maps, labels, features, judging) | {"frechet_real": frechet_distance(features[:half], features[half:])}
     for key, rival in rivals.items():
         if not (shipped_folder() / f"{rival.name}.safetensors").exists():
@@ -119,7 +126,7 @@ def score_digits(rivals: dict[str, Any], game: nn.Module, seed: int, size: int |
         scores[key] = frechet_distance(judging(rival)[0], features)
     scores |= {"confident_real": sure(named), "recall_real": manifold_scores(features[:half], features[half:])["recall"]}
     scores["seam_ratio"] = seam_ratio(maps[:, 0], order="nested") / seam_ratio(test[:, 0], order="nested")
-    scores |= copy_share(maps, test, digit_maps(data.part("train")[0])) | {"temperature": judging.temperature}
+    scores |= copy_share(maps, test, data.part("train")[0]) | {"temperature": judging.temperature, "samples_per_second": rate}
     return {"size": len(test), "data": f"{source} test", "scores": scores, "constant": {}}
 
 

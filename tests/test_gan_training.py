@@ -1,0 +1,232 @@
+"""The two-player game in the training loop, chapter 2's tasks, and its scores on forgers whose skill is known."""
+
+import math
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+
+from skytutor import recipes
+from skytutor.checkpoint import load_tensors
+from skytutor.data import digits
+from skytutor.models.game import TURNS, Game
+from skytutor.profile import Profile
+from skytutor.recipes import gan, gan_scores, gan_suspects
+from skytutor.schedule import Schedule
+from skytutor.train import train
+
+SMOKE = Profile("smoke", torch.device("cpu"), 0)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread(monkeypatch, tmp_path_factory):
+    """One thread, and the embedded digits whatever lies on this machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    monkeypatch.setenv("SKYTUTOR_DATA", str(tmp_path_factory.mktemp("empty")))
+    yield
+    torch.set_num_threads(before)
+
+
+class Told(nn.Sequential):
+    """A small network that takes labels and does not look at them."""
+
+    latent, classes = 4, 0
+
+    def forward(self, x, labels=None):
+        return super().forward(x).squeeze(1) if self[-1].out_features == 1 else super().forward(x)
+
+
+def mlp(inside, outside):
+    return Told(nn.Linear(inside, 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, outside))
+
+
+class Ring:
+    """Eight spots on a ring; a task of two players."""
+
+    score, size = "hit", 2048
+
+    def __init__(self, paces=(1.0, 1.0), stop_at=None):
+        self.turns, self.stop_at, self.calls = dict(zip(TURNS, paces, strict=True)), stop_at, 0
+        angle = 2 * math.pi * torch.arange(8) / 8
+        self.places = torch.stack([angle.cos(), angle.sin()], 1)
+
+    def draw(self, n, *, generator):
+        return [0.05 * torch.randn(n, 2, generator=generator), torch.randn(n, 4, generator=generator)]
+
+    def batch(self, indices, draws):
+        self.calls += 1
+        if self.calls == self.stop_at:
+            raise KeyError("killed")
+        return self.places[indices % 8] + draws[0], draws[1]
+
+    def loss(self, model, batch, turn):
+        return model(turn, batch[0], None, batch[1], None)
+
+    def validate(self, model):
+        with torch.no_grad():
+            drawn = model.generator(torch.randn(1000, 4, generator=torch.Generator().manual_seed(1)))
+        near = torch.cdist(drawn, self.places).min(1)
+        return {"hit": float((near.indices[near.values < 0.25].bincount(minlength=8) > 10).sum())}
+
+
+PLAN = Schedule(epochs=4, batch_size=64, lr=2e-3, optimizer="adam", beta1=0.0, beta2=0.99, rate="constant", average=0.9, save_every_s=0.0)
+
+
+def ring_game():
+    torch.manual_seed(3)
+    return Game(mlp(4, 2), mlp(2, 1), kind="logistic", r1=0.3)
+
+
+def play(folder, task, *, resume=False, plan=PLAN):
+    game = ring_game()
+    return game, train(game, task, schedule=plan, folder=folder, seed=5, recipe="ring", resume=resume, progress=False)
+
+
+def test_the_game_finds_all_eight_spots(tmp_path):
+    _, found = play(tmp_path, Ring(), plan=replace(PLAN, epochs=25))
+    assert found.history[-1]["hit"] == 8, [row["hit"] for row in found.history]
+
+
+@pytest.mark.parametrize("stop_at", [1, 33, 47])
+def test_a_killed_game_ends_where_it_would_have_ended(tmp_path, stop_at):
+    """Both players' weights, both optimisers, the average, the history: bit for bit."""
+    play(tmp_path / "whole", Ring())
+    with pytest.raises(KeyError, match="killed"):
+        play(tmp_path / "cut", Ring(stop_at=stop_at))
+    play(tmp_path / "cut", Ring(), resume=True)
+    (one, card), (two, other) = (load_tensors(tmp_path / name / "state.safetensors") for name in ("whole", "cut"))
+    assert one.keys() == two.keys() and all(torch.equal(one[k], two[k]) for k in one)
+    assert [row["hit"] for row in card["history"]] == [row["hit"] for row in other["history"]] and card["step"] == other["step"]
+    assert {name.split(".")[1] for name in one if name.startswith("optimizer.")} == {"0", "1"}
+
+
+@pytest.mark.parametrize("paces, still", [((1.0, 0.0), "generator"), ((0.0, 1.0), "discriminator")])
+def test_paces_are_the_players_own(tmp_path, paces, still):
+    before = ring_game().state_dict()
+    after = play(tmp_path, Ring(paces), plan=replace(PLAN, epochs=1))[0].state_dict()
+    for name in before:
+        assert torch.equal(before[name], after[name]) == name.startswith(still), name
+
+
+def test_several_processes_are_refused(tmp_path):
+    fabric = SimpleNamespace(world_size=2, global_rank=0)
+    with pytest.raises(ValueError, match="devices must be 1: networks that play against each other .* got 2"):
+        train(ring_game(), Ring(), schedule=PLAN, folder=tmp_path, fabric=fabric)
+
+
+@pytest.mark.parametrize("name", ["beta1", "beta2"])
+def test_a_beta_of_one_is_refused(name):
+    with pytest.raises(ValueError, match=f"{name} must lie in 0..1, got 1.0"):
+        replace(PLAN, **{name: 1.0})
+
+
+# --- the recipes ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["sphere-gan-published", "sphere-gan-planar", "sphere-gan", "sphere-gan-nside32"])
+def test_a_digit_game_deals_what_its_networks_take(name):
+    recipe = recipes.get(name)
+    task = recipe.task(SMOKE)
+    draws = task.draw(8, generator=torch.Generator().manual_seed(0))
+    maps, labels, z, wanted = task.batch(torch.arange(8), draws)
+    pixels = 12288 if "32" in name else 3072
+    assert maps.shape[2:] == ((56, 56) if "planar" in name else (pixels,)) and 0 <= float(maps.min()) and float(maps.max()) <= 1
+    assert torch.equal(labels, task.labels[:8]) if task.classes else bool((labels == -1).all())
+    assert z.shape == (8, 64) and 0 <= int(wanted.min()) and int(wanted.max()) < 10
+    game = recipes.network(recipe)
+    losses = [task.loss(game, (maps, labels, z, wanted), turn) for turn in task.turns]
+    assert all(bool(loss.isfinite()) for loss in losses)
+    found = task.validate(game.eval())
+    assert found["closeness"] == -found["frechet"] < 0
+
+
+def test_the_sky_game_deals_skies_of_the_right_spectrum():
+    task = recipes.get("sphere-gan-cmb").task(SMOKE)
+    draws = task.draw(200, generator=torch.Generator().manual_seed(0))
+    maps, _, z, _ = task.batch(torch.arange(200), draws)
+    assert maps.shape == (200, 1, 3072) and z.shape[1] == gan.sky_game().generator.latent
+    assert float(maps.var()) == pytest.approx(1, abs=0.03)
+    ratios = gan_scores.band_ratios(gan_scores.band_powers(maps), gan.sky_spectrum()[None, :33])
+    assert len(ratios) == 6 and float((ratios - 1).abs().max()) < 0.06
+
+
+class Forger(nn.Module):
+    """Gives out the maps it is made with, in order: a forger whose skill is known."""
+
+    def __init__(self, maps):
+        super().__init__()
+        self.maps, self.at, self.latent, self.classes = maps, 0, 1, 0
+        self.weight = nn.Parameter(torch.zeros(1))
+
+    def forward(self, z, labels=None):
+        self.at += len(z)
+        return self.maps[self.at - len(z) : self.at]
+
+
+def score(maps, size=200):
+    game = SimpleNamespace(generator=Forger(maps))
+    return gan_scores.score_digits({}, game, 0, size, "embedded")["scores"]
+
+
+def test_scores_of_forgers_whose_skill_is_known():
+    """Unseen real digits, training digits given out as drawings, one of them again and again, and noise."""
+    data = digits.load("embedded")
+    own, unseen = (gan_scores.digit_maps(part) for part in (data.part("train")[0], data.part("test")[0][200:]))
+    honest, thief, parrot = score(unseen), score(own[:200]), score(own[:1].expand(200, -1, -1))
+    noise = score(torch.rand(200, 1, 3072, generator=torch.Generator().manual_seed(0)))
+    assert honest["copy_share"] < 0.1 < 0.9 < thief["copy_share"]
+    assert honest["frechet"] < 0.2 * parrot["frechet"] and honest["frechet"] < 0.1 * noise["frechet"]
+    assert honest["recall"] > 0.7 and parrot["recall"] < 0.1 and noise["recall"] < 0.1
+    assert honest["smallest_class_share"] > 0.05 and parrot["smallest_class_share"] == 0
+    assert 0.9 < honest["seam_ratio"] < 1.1 and abs(noise["seam_ratio"] - 1) > 0.05
+
+
+def test_the_temperature_makes_the_judge_as_sure_as_it_is_right():
+    data = digits.load("embedded")
+    images, labels = data.part("test")
+    judge = gan_scores.judge("embedded")
+    features, named = judge(gan_scores.digit_maps(images))
+    assert features.shape == (400, 128) and judge.temperature != 1
+    right = float((named.argmax(1) == labels).double().mean())
+    assert abs(float(named.amax(1).mean()) - right) < 0.03
+
+
+def test_kolmogorov_smirnov_against_scipy():
+    from scipy.stats import ks_2samp
+
+    a, b = torch.randn(500, generator=torch.Generator().manual_seed(1)), torch.randn(300, generator=torch.Generator().manual_seed(2)) + 0.2
+    assert gan_scores.ks_distance(a, b) == pytest.approx(ks_2samp(a.numpy(), b.numpy()).statistic, abs=1e-12)
+
+
+def test_bands_of_five_and_what_is_left_over():
+    flat = torch.ones(1, 33)
+    assert gan_scores.band_ratios(1.1 * flat, flat).tolist() == pytest.approx([1.1] * 6)
+    last = flat.clone()
+    last[0, 32] = 2
+    assert gan_scores.band_ratios(last, flat)[-1] > 1.1 and gan_scores.band_ratios(last, flat)[:-1].tolist() == [1] * 5
+
+
+@pytest.mark.parametrize("size", [1, 401])
+def test_a_size_outside_the_test_split_is_refused(size):
+    with pytest.raises(ValueError, match=f"size must lie in 100..400 .*got {size}"):
+        score(torch.rand(1, 1, 3072), size)
+
+
+def test_sizes_of_skies():
+    with pytest.raises(ValueError, match=r"size must lie in 100..100000 skies, got 5"):
+        gan.score_skies(gan.sky_game(), 0, 5)
+
+
+def test_each_suspect_is_one_change(tmp_path):
+    """From line to line one thing differs; the lines with "..." differ from the calm game."""
+    first, second, calm, *rest = gan_suspects.SUSPECTS
+    assert replace(first, words="", paint=second.paint) == replace(second, words="") and first.paint is not second.paint
+    assert replace(second, words="", cured=True) == replace(calm, words="")
+    assert all(s.cured and s.paint is calm.paint for s in rest)
+    row = gan_suspects.run(calm, SMOKE, folder=tmp_path, steps=2, size=100, progress=False)
+    assert math.isfinite(row["frechet"]) and row["words"] == calm.words
+    with pytest.raises(ValueError, match="steps must be positive, got 0"):
+        gan_suspects.run(calm, SMOKE, folder=tmp_path, steps=0)
