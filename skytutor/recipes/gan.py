@@ -170,8 +170,8 @@ def planar_game() -> Game:
 
 def sky_game() -> Game:
     """Ours with noise at every scale, maps without bounds, and a judge that does not see where on the sphere it looks."""
-    generator = HaloGenerator(NSIDE, latent=16, widths=(64, 48, 32, 16), noise=True, signed=True)
-    return Game(generator, HaloDiscriminator(NSIDE, widths=(32, 64, 64, 96), head="pool", spectral=True))
+    generator = HaloGenerator(NSIDE, latent=64, widths=(64, 48, 32, 16), noise=True, signed=True)
+    return Game(generator, HaloDiscriminator(NSIDE, widths=(32, 64, 64, 96, 96, 96), head="pool", group=32, spectral=True))
 
 
 def _digits(name: str, summary: str, build: Callable[[], Game], plan: Schedule, rivals: dict[str, Recipe], **task: Any) -> Recipe:
@@ -202,7 +202,7 @@ def _sky_task(profile: Profile) -> SkyGame:
     return SkyGame(latent=sky_game().generator.latent, size=size, held=held)
 
 
-_SKY = replace(_GAME, epochs=10, lr=4e-4)
+_SKY = replace(_GAME, epochs=8)
 SKIES = Recipe(
     name="sphere-gan-cmb", chapter=2, summary="Skies of the cosmic microwave background, drawn with noise at every scale",
     build=sky_game, task=_sky_task, score=score_skies, published={},
