@@ -21,11 +21,12 @@ SMOKE = Profile("smoke", torch.device("cpu"), 0)
 
 
 @pytest.fixture(autouse=True)
-def _one_thread(monkeypatch, tmp_path_factory):
-    """One thread, and the embedded digits whatever lies on this machine."""
+def _one_thread(request, monkeypatch, tmp_path_factory):
+    """One thread, and, but for tests that ask for MNIST, the embedded digits whatever lies on this machine."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    monkeypatch.setenv("SKYTUTOR_DATA", str(tmp_path_factory.mktemp("empty")))
+    if "mnist" not in request.fixturenames:
+        monkeypatch.setenv("SKYTUTOR_DATA", str(tmp_path_factory.mktemp("empty")))
     yield
     torch.set_num_threads(before)
 
@@ -230,3 +231,46 @@ def test_each_suspect_is_one_change(tmp_path):
     assert math.isfinite(row["frechet"]) and row["words"] == calm.words
     with pytest.raises(ValueError, match="steps must be positive, got 0"):
         gan_suspects.run(calm, SMOKE, folder=tmp_path, steps=0)
+
+
+# --- what is shipped -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_shipped_digits_are_as_good_as_the_card_must_say():
+    card = recipes.card(recipes.get("sphere-gan"))
+    row = card["test"]["scores"]
+    assert card["test"]["size"] == 10_000 and card["test"]["data"] == "mnist test"
+    assert row["frechet_real"] < row["frechet"] <= row["frechet_published"] / 5 and row["frechet"] <= 2 * row["frechet_planar"]
+    assert row["confident_share"] >= 0.95 and row["smallest_class_share"] >= 0.05 and row["recall"] >= 0.6
+    assert 0.95 <= row["seam_ratio"] <= 1.05 and row["copy_share"] <= 0.01
+    assert row["recall"] <= row["recall_real"] + 0.02, "better than real digits: hunt it"
+
+
+def test_the_shipped_skies_are_as_good_as_the_card_must_say():
+    test = recipes.card(recipes.get("sphere-gan-cmb"))["test"]
+    assert test["size"] == 10_000 and len(test["scores"]["cl_ratios"]) == 6
+    assert test["scores"]["cl_deviation"] <= 0.05 and test["scores"]["ks_distance"] <= 0.02
+    true = max(abs(ratio - 1) for ratio in test["scores"]["cl_ratios_true"])
+    assert true < 0.01, "the measurement itself: true skies come out true"
+
+
+def test_the_shipped_skies_drawn_anew():
+    """400 skies of another seed: within cosmic variance of the card's bands."""
+    recipe = recipes.get("sphere-gan-cmb")
+    found = gan.compare_skies(recipes.shipped(recipe), 400, seed=123)
+    told = recipes.card(recipe)["test"]["scores"]["cl_ratios"]
+    assert max(abs(a - b) for a, b in zip(found["cl_ratios"], told, strict=True)) < 0.05 and found["ks_distance"] < 0.03
+
+
+def test_the_suspects_were_heard():
+    """The shipped table has every suspect, and the game is what matters most."""
+    rows = {row["words"]: row["frechet"] for row in gan_suspects.known()["rows"]}
+    assert list(rows) == [suspect.words for suspect in gan_suspects.SUSPECTS]
+    assert min(rows["as published, holes and all"], rows["no holes"]) > 3 * rows["... both, and classes: ours"]
+
+
+@pytest.mark.slow
+def test_the_shipped_digits_score_what_they_should(mnist):
+    found = recipes.evaluate(recipes.get("sphere-gan"), seed=11, size=1000)["scores"]
+    assert found["confident_share"] > 0.95 and found["recall"] > 0.7 and 0.93 < found["seam_ratio"] < 1.05 and found["copy_share"] < 0.01
+    assert found["frechet"] < 0.2 * found["frechet_published"]

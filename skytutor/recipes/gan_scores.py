@@ -114,17 +114,16 @@ def score_digits(rivals: dict[str, Any], game: nn.Module, seed: int, size: int |
     test, labels = digit_maps(images[:size], nside=nside), labels[:size]
     judging = judge(source)
     features, named = judging(test)
-    half = len(test) // 2
     began = time.perf_counter()
     maps = on_sphere(draw(game.generator, labels, seed=seed))
     rate = len(maps) / (time.perf_counter() - began)
-    scores = compare(maps, labels, features, judging) | {"frechet_real": frechet_distance(features[:half], features[half:])}
+    scores = compare(maps, labels, features, judging) | {"frechet_real": frechet_distance(features[::2], features[1::2])}
     for key, rival in rivals.items():
         if not (shipped_folder() / f"{rival.name}.safetensors").exists():
             continue  # the rivals are trained first; without them the rest can be scored
         rival = on_sphere(draw(shipped(rival).generator, labels, seed=seed))
         scores[key] = frechet_distance(judging(rival)[0], features)
-    scores |= {"confident_real": sure(named), "recall_real": manifold_scores(features[:half], features[half:])["recall"]}
+    scores |= {"confident_real": sure(named), "recall_real": manifold_scores(features[::2], features[1::2])["recall"]}
     scores["seam_ratio"] = seam_ratio(maps[:, 0], order="nested") / seam_ratio(test[:, 0], order="nested")
     scores |= copy_share(maps, test, data.part("train")[0]) | {"temperature": judging.temperature, "samples_per_second": rate}
     return {"size": len(test), "data": f"{source} test", "scores": scores, "constant": {}}
