@@ -1,6 +1,6 @@
 """Why the published GAN fails: one suspect at a time is taken out, everything else stays, and the result is scored.
 
-``python -m skytutor.recipes.gan_suspects`` trains each for 300 steps (about a quarter of an hour on one core), and writes what
+``python -m skytutor.recipes.gan_suspects`` trains each for 200 steps (about ten minutes on one core), and writes what
 it found to ``sphere-gan-suspects.json`` among the checkpoints.
 """
 
@@ -25,7 +25,7 @@ from skytutor.recipes.gan import OURS, PUBLISHED, DigitGame, halo_game
 from skytutor.recipes.gan_scores import NSIDE, compare, digit_maps, draw, judge
 from skytutor.train import train
 
-NAME, STEPS = "sphere-gan-suspects", 300
+NAME, STEPS = "sphere-gan-suspects", 200
 
 
 def with_holes(images: Tensor, *, nside: int = NSIDE) -> Tensor:
