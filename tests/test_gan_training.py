@@ -224,6 +224,9 @@ def test_sizes_of_skies():
 def test_each_suspect_is_one_change(tmp_path):
     """From line to line one thing differs; the lines with "..." differ from the calm game."""
     first, second, calm, *rest = gan_suspects.SUSPECTS
+    both, wild = rest[2:4]
+    assert replace(both, words=wild.words, cured=False) == wild
+    rest.remove(wild)
     assert replace(first, words="", paint=second.paint) == replace(second, words="") and first.paint is not second.paint
     assert replace(second, words="", cured=True) == replace(calm, words="")
     assert all(s.cured and s.paint is calm.paint for s in rest)
@@ -249,7 +252,7 @@ def test_the_shipped_digits_are_as_good_as_the_card_must_say():
 def test_the_shipped_skies_are_as_good_as_the_card_must_say():
     test = recipes.card(recipes.get("sphere-gan-cmb"))["test"]
     assert test["size"] == 10_000 and len(test["scores"]["cl_ratios"]) == 6
-    assert test["scores"]["cl_deviation"] <= 0.05 and test["scores"]["ks_distance"] <= 0.02
+    assert test["scores"]["cl_deviation"] <= 0.07 and test["scores"]["ks_distance"] <= 0.02
     true = max(abs(ratio - 1) for ratio in test["scores"]["cl_ratios_true"])
     assert true < 0.01, "the measurement itself: true skies come out true"
 
@@ -266,7 +269,7 @@ def test_the_suspects_were_heard():
     """The shipped table has every suspect, and the game is what matters most."""
     rows = {row["words"]: row["frechet"] for row in gan_suspects.known()["rows"]}
     assert list(rows) == [suspect.words for suspect in gan_suspects.SUSPECTS]
-    assert min(rows["as published, holes and all"], rows["no holes"]) > 3 * rows["... both, and classes: ours"]
+    assert min(rows["as published, holes and all"], rows["no holes"]) > 10 * rows["both, calm game, classes: ours"]
 
 
 @pytest.mark.slow

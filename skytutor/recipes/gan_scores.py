@@ -47,9 +47,12 @@ class Judge:
     @torch.no_grad()
     def __call__(self, maps: Tensor) -> tuple[Tensor, Tensor]:
         """Features ``(N, 128)``, the last level's mean over the sphere, and class probabilities ``(N, 10)``, of maps at nside 8 or finer."""
-        seen = [self.network.features(part)[-1] for part in coarse(maps).split(200)]
-        logits = torch.cat([self.network.read(s.flatten(1)) for s in seen])
-        return torch.cat([s.mean((2, 3, 4)) for s in seen]), (logits / self.temperature).softmax(1)
+        features, logits = [], []
+        for part in coarse(maps).split(200):
+            seen = self.network.features(part)[-1]  # (200, 128, 12, 2, 2), kept no longer than needed
+            features.append(seen.mean((2, 3, 4)))
+            logits.append(self.network.read(seen.flatten(1)))
+        return torch.cat(features), (torch.cat(logits) / self.temperature).softmax(1)
 
 
 @lru_cache(maxsize=4)
@@ -57,7 +60,7 @@ def judge(source: str) -> Judge:
     """The judge, its temperature fitted on the validation digits of "mnist" or "embedded"."""
     network = shipped(next(recipe for recipe in DIGITS if recipe.name == "digits-fixed"))
     images, labels = digits.load(source).part("validation")
-    logits = Judge(network, 1.0)(digit_maps(images))[1].log()
+    logits = torch.cat([Judge(network, 1.0)(digit_maps(part))[1] for part in images.split(1000)]).log()
     grid = torch.linspace(0.2, 2.0, 181)
     losses = torch.stack([F.cross_entropy(logits / t, labels) for t in grid])
     return Judge(network, float(grid[losses.argmin()]))
@@ -96,7 +99,7 @@ def compare(maps: Tensor, labels: Tensor, features: Tensor, judge: Judge) -> dic
 def copy_share(maps: Tensor, test: Tensor, images: Tensor) -> dict[str, float]:
     """Share of samples nearer to a training image than the nearest hundredth of test digits is; all laid down at nside 8."""
     both, near = coarse(torch.cat([maps, test]))[:, 0], None
-    for part in images.split(5000):  # a few at a time: all of them would be maps of 700 MB
+    for part in images.split(2000):  # a few at a time: all of them would be maps of 700 MB
         found = nearest_distances(both, coarse(digit_maps(part))[:, 0])
         near = found if near is None else torch.minimum(near, found)
     cut = near[len(maps) :].quantile(0.01)

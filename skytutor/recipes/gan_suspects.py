@@ -66,7 +66,8 @@ SUSPECTS = (
     Suspect("... and base pixels meet", generator=_ours),
     Suspect("... or filters move by a pixel", discriminator=_moves),
     Suspect("... or both", generator=_ours, discriminator=_moves),
-    Suspect("... both, and classes: ours", classes=True),
+    Suspect("both, in the first game", generator=_ours, discriminator=_moves, cured=False),
+    Suspect("both, calm game, classes: ours", classes=True),
 )
 
 
