@@ -41,6 +41,7 @@ class HaloGenerator(Generator):
         ValueError: nside below 4, or a number of widths that does not fit it.
 
     Example:
+        >>> import torch
         >>> draw = HaloGenerator(8, latent=16, widths=(16, 8, 4), classes=10)
         >>> draw(torch.randn(3, 16), torch.tensor([1, 2, 3])).shape
         torch.Size([3, 1, 768])
@@ -76,6 +77,7 @@ class HaloDiscriminator(Discriminator):
         ValueError: nside or widths that do not fit, an unknown head.
 
     Example:
+        >>> import torch
         >>> HaloDiscriminator(8, widths=(8, 16))(torch.rand(3, 1, 768)).shape
         torch.Size([3])
 
