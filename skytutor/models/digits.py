@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from skytutor.healpix import check_nside, face_table
+from skytutor.healpix.checks import one_of
 from skytutor.layers.faces import entry, faces_from
 from skytutor.layers.pixel import HaloConv, HierarchicalConv
 from skytutor.layers.polar import OwnRings, WrapConv
@@ -100,8 +101,7 @@ class HaloNet(nn.Module):
     ):  # fmt: skip
         super().__init__()
         self.nside, self.head, last = check_nside(nside), head, nside >> len(widths)
-        if head not in ("flat", "pool"):
-            raise ValueError(f"head must be 'flat' or 'pool', got {head!r}")
+        one_of("head", head, allowed=("flat", "pool"))
         if len(widths) != len(depths) or not widths or last < 1:
             raise ValueError(f"widths and depths must be 1 to {nside.bit_length() - 1} levels each, got {widths}, {depths}")
         if min(depths) < 1:

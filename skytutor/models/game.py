@@ -7,7 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-TURNS = ("discriminator", "generator")
+from skytutor.healpix.checks import one_of
+
+TURNS, KINDS = ("discriminator", "generator"), ("hinge", "logistic")
 
 
 def check_latent(z: Tensor, size: int) -> Tensor:
@@ -17,27 +19,19 @@ def check_latent(z: Tensor, size: int) -> Tensor:
     return z
 
 
-def check_kind(kind: str) -> None:
-    """``ValueError`` unless `kind` is a game we know."""
-    if kind not in ("hinge", "logistic"):
-        raise ValueError(f"kind must be 'hinge' or 'logistic', got {kind!r}")
-
-
 def discriminator_loss(real: Tensor, fake: Tensor, *, kind: str = "hinge") -> Tensor:
     """What a discriminator makes small, from its judgements ``(B,)`` of real and of drawn maps.
 
     "hinge": ``mean max(0, 1 - D(x)) + mean max(0, 1 + D(G(z)))``. "logistic": ``-log sigmoid`` of both, the original game.
     """
-    check_kind(kind)
-    if kind == "hinge":
+    if one_of("kind", kind, allowed=KINDS) == "hinge":
         return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
     return F.softplus(-real).mean() + F.softplus(fake).mean()
 
 
 def generator_loss(fake: Tensor, *, kind: str = "hinge") -> Tensor:
     """What a generator makes small: ``-mean D(G(z))``, or with "logistic" the non-saturating ``-mean log sigmoid D(G(z))``."""
-    check_kind(kind)
-    return -fake.mean() if kind == "hinge" else F.softplus(-fake).mean()
+    return -fake.mean() if one_of("kind", kind, allowed=KINDS) == "hinge" else F.softplus(-fake).mean()
 
 
 def r1_penalty(judged: Tensor, maps: Tensor) -> Tensor:
@@ -72,16 +66,16 @@ class Game(nn.Module):
 
     def __init__(self, generator: nn.Module, discriminator: nn.Module, *, kind: str = "hinge", r1: float = 0.0):
         super().__init__()
-        check_kind(kind)
         if not 0 <= r1 < float("inf"):
             raise ValueError(f"r1 must be a finite number from 0 on, got {r1}")
-        self.generator, self.discriminator, self.kind, self.r1 = generator, discriminator, kind, r1
+        self.generator, self.discriminator = generator, discriminator
+        self.kind, self.r1 = one_of("kind", kind, allowed=KINDS), r1
 
     def forward(self, turn: str, maps: Tensor, labels: Tensor | None, z: Tensor, wanted: Tensor | None) -> Tensor:
         """What `turn` makes small: real `maps` with their `labels`, and latents `z` with the labels they are to be drawn for."""
-        if turn not in TURNS:
-            raise ValueError(f"turn must be 'discriminator' or 'generator', got {turn!r}")
-        return self._discriminate(maps, labels, z, wanted) if turn == "discriminator" else self._generate(z, wanted)
+        if one_of("turn", turn, allowed=TURNS) == "discriminator":
+            return self._discriminate(maps, labels, z, wanted)
+        return self._generate(z, wanted)
 
     def _discriminate(self, maps: Tensor, labels: Tensor | None, z: Tensor, wanted: Tensor | None) -> Tensor:
         with torch.no_grad():

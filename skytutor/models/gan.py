@@ -51,7 +51,9 @@ class HaloGenerator(Generator):
         self, nside: int, *, latent: int = 64, widths: Sequence[int] = (96, 64, 24, 8), classes: int = 0,
         noise: bool = False, signed: bool = False,
     ):  # fmt: skip
-        _check_levels(nside, widths, 0)
+        deep = _levels(nside)
+        if len(widths) != deep:
+            raise ValueError(f"widths must be {deep} for nside {nside}, got {tuple(widths)}")
         super().__init__(12, 2, widths, _halo, latent, classes, noise, signed)
         self.nside = nside
 
@@ -90,7 +92,9 @@ class HaloDiscriminator(Discriminator):
         self, nside: int, *, widths: Sequence[int] = (32, 64, 64, 96), classes: int = 0, head: str = "flat",
         group: int = 0, spectral: bool = False,
     ):  # fmt: skip
-        _check_levels(nside, widths, 1)
+        deep = _levels(nside) - 1
+        if len(widths) % 2 or not 2 <= len(widths) <= 2 * deep:
+            raise ValueError(f"widths must be two for each of 1 to {deep} levels at nside {nside}, got {tuple(widths)}")
         last = nside >> (len(widths) // 2 + 1)
         super().__init__(12 * last**2, nside, widths, _halo, classes, head, group, spectral)
         self.nside = nside
@@ -100,15 +104,11 @@ class HaloDiscriminator(Discriminator):
         return super().forward(to_faces(maps, nside=self.nside), labels)
 
 
-def _check_levels(nside: int, widths: Sequence[int], judge: int) -> None:
-    """`widths` must have one entry a level from nside 2 on, or, of a judge, two a level from nside / 2 down."""
-    deep = check_nside(nside).bit_length() - 1
-    if nside < 4:
+def _levels(nside: int) -> int:
+    """Levels from nside 2 to `nside`; ``ValueError`` unless it is a power of two of at least 4."""
+    if check_nside(nside) < 4:
         raise ValueError(f"nside must be at least 4, got {nside}: the first level has nside 2")
-    if judge and (len(widths) % 2 or not 2 <= len(widths) <= 2 * (deep - 1)):
-        raise ValueError(f"widths must be two for each of 1 to {deep - 1} levels at nside {nside}, got {tuple(widths)}")
-    if not judge and len(widths) != deep:
-        raise ValueError(f"widths must be {deep} for nside {nside}, got {tuple(widths)}")
+    return nside.bit_length() - 1
 
 
 class PlanarGenerator(Generator):

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+from skytutor.healpix.checks import one_of
 from skytutor.layers.faces import positive
 from skytutor.models.game import check_latent
 
@@ -117,9 +118,8 @@ class Discriminator(nn.Module):
 
     def __init__(self, cells: int, side: int, widths: Sequence[int], conv: Convolution, classes: int, head: str, group: int, spectral: bool):
         super().__init__()
-        if head not in ("flat", "pool"):
-            raise ValueError(f"head must be 'flat' or 'pool', got {head!r}")
-        widths, self.head, self.group = positive(**{f"widths[{k}]": w for k, w in enumerate(widths)}), head, group
+        widths = positive(**{f"widths[{k}]": w for k, w in enumerate(widths)})
+        self.head, self.group = one_of("head", head, allowed=("flat", "pool")), group
         bound = spectral_norm if spectral else nn.Identity()
         self.steps, before, deep = nn.ModuleList(), 4, len(widths) // 2
         for k, (wide, up) in enumerate(zip(widths[::2], widths[1::2], strict=True)):

@@ -22,12 +22,12 @@ from skytutor.schedule import Schedule
 from skytutor.sht import RealHarmonics, real_degrees
 from skytutor.smoothing import camb_spectra
 
-CLASSES, SIDE, LMAX = 10, 56, 3 * NSIDE - 1
+LATENT, CLASSES, SIDE, LMAX = 64, 10, 56, 3 * NSIDE - 1
 _VALIDATION_SEED, _TEST_SEED = 2, 1_000_000
 
 
 class _GameTask:
-    """What every game has in common: who moves, and the loss."""
+    """What every game has in common: who moves, and the loss of a batch of maps, latents and, if told, labels."""
 
     score = "closeness"
 
@@ -35,8 +35,9 @@ class _GameTask:
         self.turns = dict(zip(TURNS, paces, strict=True))
 
     def loss(self, game: nn.Module, batch: tuple[Tensor, ...], turn: str) -> Tensor:
-        maps, labels, z, wanted = batch
-        return game(turn, maps, labels, z, wanted) if len(labels) and int(labels.max()) >= 0 else game(turn, maps, None, z, None)
+        maps, z, *told = batch
+        labels, wanted = told or (None, None)
+        return game(turn, maps, labels, z, wanted)
 
 
 class DigitGame(_GameTask):
@@ -68,8 +69,8 @@ class DigitGame(_GameTask):
         return [torch.randn(n, self.latent, generator=generator), torch.randint(CLASSES, (n,), generator=generator)]
 
     def batch(self, indices: Tensor, draws: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        labels = self.labels[indices] if self.classes else torch.full((len(indices),), -1)
-        return self.maps[indices], labels, *draws
+        z, wanted = draws
+        return self.maps[indices], z, *((self.labels[indices], wanted) if self.classes else ())
 
     def validate(self, game: nn.Module) -> dict[str, float]:
         maps = on_sphere(draw(game.generator, self.seen_labels, seed=_VALIDATION_SEED))
@@ -100,8 +101,8 @@ class SkyGame(_GameTask):
         return [torch.randn(n, (LMAX + 1) ** 2, generator=generator), torch.randn(n, self.latent, generator=generator)]
 
     def batch(self, indices: Tensor, draws: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        none = torch.full((len(indices),), -1)
-        return sky_maps(draws[0]), none, draws[1], none
+        white, z = draws
+        return sky_maps(white), z
 
     def validate(self, game: nn.Module) -> dict[str, float]:
         found = compare_skies(game, self.held, seed=_VALIDATION_SEED)
@@ -127,11 +128,17 @@ def sky_maps(white: Tensor) -> Tensor:
     return _synthesis().synthesis(white.cpu() * root).unsqueeze(1)
 
 
+def true_skies(size: int, *, generator: torch.Generator) -> Tensor:
+    """`size` skies of `sky_spectrum`, drawn: ``(size, 1, P)``, NESTED."""
+    few = torch.arange(size).split(500)
+    return torch.cat([sky_maps(torch.randn(len(part), (LMAX + 1) ** 2, generator=generator)) for part in few])
+
+
 def compare_skies(game: nn.Module, size: int, *, seed: int) -> dict[str, Any]:
     """Band powers of `size` drawn skies over the true ones, and how far their pixels' histogram is from that of true skies."""
     drawn = draw(game.generator, torch.zeros(size), seed=seed)
     dice = torch.Generator().manual_seed(seed + 1)
-    true = torch.cat([sky_maps(torch.randn(len(part), (LMAX + 1) ** 2, generator=dice)) for part in torch.zeros(size).split(500)])
+    true = true_skies(size, generator=dice)
     ratios, own = (band_ratios(band_powers(maps), sky_spectrum()[None, : 2 * NSIDE + 1]) for maps in (drawn, true))
     many = torch.randperm(drawn.numel(), generator=dice)[:1_000_000]
     found = {"cl_deviation": float((ratios - 1).abs().max()), "ks_distance": ks_distance(drawn.flatten()[many], true.flatten()[many])}
@@ -147,25 +154,30 @@ def score_skies(game: nn.Module, seed: int, size: int | None, source: str | None
     return {"size": size, "data": "CMB temperature, drawn", "scores": compare_skies(game, size, seed=_TEST_SEED + seed), "constant": {}}
 
 
+def digit_game(generator: nn.Module, discriminator: nn.Module, *, calm: bool = True) -> Game:
+    """A pair in the original game of logarithms, which is `calm` with R1."""
+    return Game(generator, discriminator, kind="logistic", r1=0.2 if calm else 0.0)
+
+
 def published_game() -> Game:
     """The published pair in the original game."""
-    return Game(PublishedGenerator(latent=64), PublishedDiscriminator(), kind="logistic")
+    return digit_game(PublishedGenerator(latent=LATENT), PublishedDiscriminator(), calm=False)
 
 
 def halo_game() -> Game:
-    """Ours: halo convolutions, classes, hinge loss, R1."""
-    return Game(HaloGenerator(NSIDE, classes=CLASSES), HaloDiscriminator(NSIDE, classes=CLASSES, group=8), kind="logistic", r1=0.2)
+    """Ours: halo convolutions, classes, groups, the calm game."""
+    return digit_game(HaloGenerator(NSIDE, classes=CLASSES), HaloDiscriminator(NSIDE, classes=CLASSES, group=8))
 
 
 def fine_game() -> Game:
     """Ours at nside 32: one level more in both networks."""
     judge = HaloDiscriminator(32, widths=(16, 32, 64, 64, 64, 96), classes=CLASSES, group=8)
-    return Game(HaloGenerator(32, widths=(96, 64, 48, 24, 8), classes=CLASSES), judge, kind="logistic", r1=0.2)
+    return digit_game(HaloGenerator(32, widths=(96, 64, 48, 24, 8), classes=CLASSES), judge)
 
 
 def planar_game() -> Game:
     """Ours on the plane."""
-    return Game(PlanarGenerator(classes=CLASSES), PlanarDiscriminator(side=SIDE, classes=CLASSES, group=8), kind="logistic", r1=0.2)
+    return digit_game(PlanarGenerator(classes=CLASSES), PlanarDiscriminator(side=SIDE, classes=CLASSES, group=8))
 
 
 def sky_game() -> Game:
@@ -174,13 +186,18 @@ def sky_game() -> Game:
     return Game(generator, HaloDiscriminator(NSIDE, widths=(32, 64, 64, 96, 96, 96), head="pool", group=32, spectral=True))
 
 
-def _digits(name: str, summary: str, build: Callable[[], Game], plan: Schedule, rivals: dict[str, Recipe], **task: Any) -> Recipe:
-    def make(profile: Profile) -> DigitGame:
-        return DigitGame(latent=64, limit=profile.pick(smoke=512, cpu=8192, gpu=None), held=profile.pick(smoke=200, cpu=500, gpu=2000), **task)
+def _schedules(plan: Schedule) -> dict[str, Schedule]:
+    small = replace(plan, epochs=1, batch_size=32, average=0.98, autocast=False)
+    return {"smoke": small, "cpu": replace(plan, epochs=2, average=0.99), "gpu": plan}
 
-    small = {"smoke": replace(plan, epochs=1, batch_size=32, average=0.98, autocast=False), "cpu": replace(plan, epochs=2, average=0.99)}
+
+def _digits(name: str, summary: str, build: Callable[[], Game], plan: Schedule, rivals: dict[str, Recipe], **task: Any) -> Recipe:
+    def make(profile: Profile, **changes: Any) -> DigitGame:
+        limit, held = profile.pick(smoke=(512, 200), cpu=(8192, 500), gpu=(None, 2000))
+        return DigitGame(**{"latent": LATENT, "limit": limit, "held": held, **task, **changes})
+
     return Recipe(
-        name=name, chapter=2, summary=summary, build=build, task=make, schedules={**small, "gpu": plan},
+        name=name, chapter=2, summary=summary, build=build, task=make, schedules=_schedules(plan),
         score=partial(score_digits, rivals), published={},
     )  # fmt: skip
 
@@ -207,7 +224,7 @@ _SKY = replace(_GAME, epochs=8)
 SKIES = Recipe(
     name="sphere-gan-cmb", chapter=2, summary="Skies of the cosmic microwave background, drawn with noise at every scale",
     build=sky_game, task=_sky_task, score=score_skies, published={},
-    schedules={"smoke": replace(_SKY, epochs=1, batch_size=32, average=0.98, autocast=False), "cpu": replace(_SKY, epochs=2, average=0.99), "gpu": _SKY},
+    schedules=_schedules(_SKY),
 )  # fmt: skip
 
 GAN = (PUBLISHED, PLANAR, OURS, FINE, SKIES)

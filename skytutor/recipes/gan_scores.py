@@ -18,7 +18,11 @@ from skytutor.sht import Harmonics
 from skytutor.spectra import alm2cl
 
 NSIDE, JUDGED, SURE, BAND = 16, 8, 0.9, 5
-_upright = lru_cache(maxsize=4)(lambda nside: Sky(nside=nside))
+
+
+@lru_cache(maxsize=4)
+def _upright(nside: int) -> Sky:
+    return Sky(nside=nside)
 
 
 def digit_maps(images: Tensor, *, nside: int = NSIDE) -> Tensor:
@@ -35,7 +39,7 @@ def coarse(maps: Tensor) -> Tensor:
 class Judge:
     """Chapter 1's classifier at fixed pose, and the temperature that makes its probabilities true.
 
-    It was trained with label smoothing, so it never claims much more than 0.96. One number, fitted to digits it was
+    It was trained with label smoothing, so it is never quite certain. One number, fitted to digits it was
     not trained on, divides its answers before the softmax [1]_.
 
     .. [1] C. Guo, G. Pleiss, Y. Sun & K. Weinberger, 2017, ICML 34.
@@ -48,8 +52,8 @@ class Judge:
     def __call__(self, maps: Tensor) -> tuple[Tensor, Tensor]:
         """Features ``(N, 128)``, the last level's mean over the sphere, and class probabilities ``(N, 10)``, of maps at nside 8 or finer."""
         features, logits = [], []
-        for part in coarse(maps).split(200):
-            seen = self.network.features(part)[-1]  # (200, 128, 12, 2, 2), kept no longer than needed
+        for part in coarse(maps).split(64):  # few at a time: the finest features are large
+            seen = self.network.features(part)[-1]  # (64, 128, 12, 2, 2)
             features.append(seen.mean((2, 3, 4)))
             logits.append(self.network.read(seen.flatten(1)))
         return torch.cat(features), (torch.cat(logits) / self.temperature).softmax(1)
@@ -64,6 +68,11 @@ def judge(source: str) -> Judge:
     grid = torch.linspace(0.2, 2.0, 181)
     losses = torch.stack([F.cross_entropy(logits / t, labels) for t in grid])
     return Judge(network, float(grid[losses.argmin()]))
+
+
+def seam_over(maps: Tensor, real: Tensor) -> float:
+    """Seam ratio of maps ``(N, 1, P)``, NESTED, over that of real ones."""
+    return seam_ratio(maps[:, 0], order="nested") / seam_ratio(real[:, 0], order="nested")
 
 
 def sure(probabilities: Tensor) -> float:
@@ -127,7 +136,7 @@ def score_digits(rivals: dict[str, Any], game: nn.Module, seed: int, size: int |
         rival = on_sphere(draw(shipped(rival).generator, labels, seed=seed))
         scores[key] = frechet_distance(judging(rival)[0], features)
     scores |= {"confident_real": sure(named), "recall_real": manifold_scores(features[::2], features[1::2])["recall"]}
-    scores["seam_ratio"] = seam_ratio(maps[:, 0], order="nested") / seam_ratio(test[:, 0], order="nested")
+    scores["seam_ratio"] = seam_over(maps, test)
     scores |= copy_share(maps, test, data.part("train")[0]) | {"temperature": judging.temperature, "samples_per_second": rate}
     return {"size": len(test), "data": f"{source} test", "scores": scores, "constant": {}}
 

@@ -15,14 +15,13 @@ from torch import Tensor, nn
 
 from skytutor import checkpoint
 from skytutor.data import digits
-from skytutor.metrics import seam_ratio
 from skytutor.models.game import Game
 from skytutor.models.gan import HaloDiscriminator, HaloGenerator
 from skytutor.models.gan_published import PublishedDiscriminator, PublishedGenerator
 from skytutor.profile import Profile
 from skytutor.recipes.base import shipped_folder
-from skytutor.recipes.gan import OURS, PUBLISHED, DigitGame, halo_game
-from skytutor.recipes.gan_scores import NSIDE, compare, digit_maps, draw, judge
+from skytutor.recipes.gan import OURS, PUBLISHED, digit_game, halo_game
+from skytutor.recipes.gan_scores import NSIDE, compare, digit_maps, draw, judge, seam_over
 from skytutor.train import train
 
 NAME, STEPS = "sphere-gan-suspects", 200
@@ -48,7 +47,7 @@ class Suspect:
         """Both networks, with the original game or with ours."""
         if self.classes:
             return halo_game()
-        return Game(self.generator(), self.discriminator(), kind="logistic", r1=halo_game().r1 if self.cured else 0.0)
+        return digit_game(self.generator(), self.discriminator(), calm=self.cured)
 
 
 def _ours() -> nn.Module:
@@ -80,10 +79,9 @@ def run(suspect: Suspect, profile: Profile, *, folder: Path, steps: int = STEPS,
     if steps < 1:
         raise ValueError(f"steps must be positive, got {steps}")
     torch.manual_seed(profile.seed)
-    game, plan = suspect.game(), (OURS if suspect.cured else PUBLISHED).schedules["gpu"]
-    plan = replace(plan, epochs=1, average=0.99, autocast=False, rate="constant", warmup=0.0)
-    paces = (1.5, 1.0) if suspect.cured else (1.0, 1.0)
-    task = DigitGame(latent=64, classes=suspect.classes, paces=paces, paint=suspect.paint, limit=steps * plan.batch_size, held=500)
+    game, rules = suspect.game(), OURS if suspect.cured else PUBLISHED
+    plan = replace(rules.schedules["gpu"], epochs=1, average=0.99, autocast=False, rate="constant", warmup=0.0)
+    task = rules.task(profile, classes=suspect.classes, paint=suspect.paint, limit=steps * plan.batch_size, held=500)
     plan = replace(plan, batch_size=min(plan.batch_size, task.size))
     found = train(game, task, schedule=plan, folder=folder, seed=profile.seed, recipe=NAME, progress=progress)
     checkpoint.load_into(game, found.best)
@@ -91,7 +89,7 @@ def run(suspect: Suspect, profile: Profile, *, folder: Path, steps: int = STEPS,
     true = suspect.paint(images)
     maps = draw(game.eval().generator, labels, seed=profile.seed)
     scores = compare(maps, labels, judge(task.source)(true)[0], judge(task.source))
-    scores["seam_ratio"] = seam_ratio(maps[:, 0], order="nested") / seam_ratio(true[:, 0], order="nested")
+    scores["seam_ratio"] = seam_over(maps, true)
     return {"words": suspect.words, **scores, "losses": found.history[-1]["train_loss"], "seconds": round(found.seconds, 1)}
 
 
