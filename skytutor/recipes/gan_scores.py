@@ -81,7 +81,7 @@ def sure(probabilities: Tensor) -> float:
 
 
 @torch.no_grad()
-def draw(generator: nn.Module, labels: Tensor, *, seed: int, batch_size: int = 250) -> Tensor:
+def draw(generator: nn.Module, labels: Tensor, *, seed: int, batch_size: int = 64) -> Tensor:
     """One sample for each label, on the CPU, from latents of the seed; labels are passed on if the generator knows classes."""
     device, dice = next(generator.parameters()).device, torch.Generator().manual_seed(seed)
     latents = torch.randn(len(labels), generator.latent, generator=dice).split(batch_size)
