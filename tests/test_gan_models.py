@@ -135,6 +135,19 @@ def test_noise_is_part_of_the_latent_and_acts_where_it_is_laid():
     assert 1 <= len(cells) <= 9 and float(net(z).detach().min()) < 0
 
 
+def test_a_judge_with_batch_normalisation_never_sees_a_mixed_batch():
+    """Its statistics would tell real from drawn; on the generator's turn there is no such batch."""
+    game = Game(PublishedGenerator(latent=8, width=16), PublishedDiscriminator(), kind="logistic")
+    real, z = torch.ones(4, 1, 3072), torch.randn(4, 8)
+    seen = []
+    game.discriminator.register_forward_pre_hook(lambda _, args: seen.append(args[0].detach()))
+    game("discriminator", real, None, z, None)
+    game("generator", real, None, z, None)
+    assert [len(maps) for maps in seen] == [4, 4, 4]
+    assert torch.equal(seen[0], real) and not torch.equal(seen[1], real) and torch.equal(seen[1], seen[2])
+    assert not Game(HaloGenerator(8, **SMALL), HaloDiscriminator(8, widths=(4, 8))).apart
+
+
 def test_losses_in_closed_form():
     real, fake = torch.tensor([2.0, 0.0]), torch.tensor([-3.0, 1.0])
     assert float(discriminator_loss(real, fake)) == pytest.approx((0 + 1) / 2 + (0 + 2) / 2)
@@ -168,6 +181,13 @@ BAD = {
     "published nside": (lambda: PublishedDiscriminator(nside=4), "nside must be at least 8"),
     "labels missing": (lambda: HaloGenerator(8, classes=3, **SMALL)(torch.zeros(1, 8)), "labels must be given"),
     "labels too many": (lambda: HaloDiscriminator(8, widths=(4, 8))(torch.zeros(1, 1, 768), torch.zeros(1).long()), "labels must not be given"),
+    "labels of nobody": (lambda: HaloGenerator(8, classes=3, **SMALL)(torch.zeros(1, 8), torch.tensor([3])), r"labels must be integers .* in 0..2, got .*\[3\]"),
+    "labels in floats": (lambda: HaloDiscriminator(8, widths=(4, 8), classes=3)(torch.zeros(1, 1, 768), torch.zeros(1)), "labels must be integers"),
+    "latent of NaN": (lambda: HaloGenerator(8, **SMALL)(torch.full((1, 8), torch.nan)), "z must be finite, got 8 NaN"),
+    "no latent": (lambda: HaloGenerator(8, widths=(4, 4, 4), latent=0), "latent must be a positive integer, got 0"),
+    "group": (lambda: HaloDiscriminator(8, widths=(4, 8), group=-1), "group must be 0 or a number of maps, got -1"),
+    "side": (lambda: PlanarDiscriminator(side=50, widths=(8, 8)), "side must be divisible by 4 for 2 widths, got 50"),
+    "published width": (lambda: PublishedGenerator(width=12), "width must be divisible by 8, got 12"),
     "pixels": (lambda: HaloDiscriminator(8, widths=(4, 8))(torch.zeros(1, 1, 192)), "nside 8"),
     "NaN": (lambda: HaloDiscriminator(8, widths=(4, 8))(torch.full((1, 1, 768), torch.nan)), "NaN"),
     "channels": (lambda: to_children(torch.zeros(1, 3, 12, 2, 2)), r"x must be \(B, 4 C, F, n, n\)"),

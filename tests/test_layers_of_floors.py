@@ -47,7 +47,7 @@ FLOORS = [
     ["recipes.digits", "recipes.cmb"],
     ["recipes.gan_scores"],
     ["recipes.gan"],
-    ["recipes.gan_suspects"],
+    ["recipes.gan_suspects", "recipes.gan_skies"],
     ["recipes"],
     ["cli"],
     ["__main__"],

@@ -6,17 +6,29 @@ A generator turns numbers ``z`` into maps, a discriminator gives each map a judg
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from skytutor.healpix.checks import one_of
+from skytutor.healpix.checks import all_finite, one_of
 
 TURNS, KINDS = ("discriminator", "generator"), ("hinge", "logistic")
 
 
 def check_latent(z: Tensor, size: int) -> Tensor:
-    """Return `z`; ``ValueError`` unless it is floating-point ``(B, size)``."""
+    """Return `z`; ``ValueError`` unless it is floating-point ``(B, size)`` and finite."""
     if z.dim() != 2 or z.shape[1] != size or not z.is_floating_point():
         raise ValueError(f"z must be a floating-point tensor (B, {size}), got {z.dtype}, shape {tuple(z.shape)}")
+    if not all_finite(z):
+        raise ValueError(f"z must be finite, got {int((~z.isfinite()).sum())} NaN or infinite numbers")
     return z
+
+
+def check_labels(labels: Tensor | None, classes: int) -> Tensor | None:
+    """Return `labels`; ``ValueError`` unless they are class numbers below `classes`, or None where there are no classes."""
+    if (labels is None) != (not classes):
+        raise ValueError(f"labels must {'' if classes else 'not '}be given: the network was made for {classes} classes")
+    if labels is not None and (labels.dtype != torch.long or bool(((labels < 0) | (labels >= classes)).any())):
+        raise ValueError(f"labels must be integers (torch.long) in 0..{classes - 1}, got {labels.dtype}, {labels.unique().tolist()[:20]}")
+    return labels
 
 
 def discriminator_loss(real: Tensor, fake: Tensor, *, kind: str = "hinge") -> Tensor:
@@ -48,8 +60,10 @@ def r1_penalty(judged: Tensor, maps: Tensor) -> Tensor:
 class Game(nn.Module):
     """A generator and a discriminator, and the loss of whoever is to move.
 
-    The discriminator sees real and drawn maps in one batch. With `r1` the penalty on its slope is taken at an eighth of
-    the real maps, in float32: the same in the mean, and cheap enough for every step.
+    The discriminator sees real and drawn maps in one pass, but in two if it has batch normalisation: the statistics of a
+    mixed batch would give away which is which, and on the generator's turn there is no such batch. With `r1` the penalty on
+    its slope is taken at an eighth of the real maps, in float32: cheap enough for every step, and for a judge that looks
+    at each map for itself the same in the mean.
 
     Arguments:
         generator: called as ``generator(z, labels)``; ``labels`` may be None.
@@ -70,6 +84,7 @@ class Game(nn.Module):
             raise ValueError(f"r1 must be a finite number from 0 on, got {r1}")
         self.generator, self.discriminator = generator, discriminator
         self.kind, self.r1 = one_of("kind", kind, allowed=KINDS), r1
+        self.apart = any(isinstance(part, _BatchNorm) for part in discriminator.modules())
 
     def forward(self, turn: str, maps: Tensor, labels: Tensor | None, z: Tensor, wanted: Tensor | None) -> Tensor:
         """What `turn` makes small: real `maps` with their `labels`, and latents `z` with the labels they are to be drawn for."""
@@ -80,9 +95,12 @@ class Game(nn.Module):
     def _discriminate(self, maps: Tensor, labels: Tensor | None, z: Tensor, wanted: Tensor | None) -> Tensor:
         with torch.no_grad():
             drawn = self.generator(z, wanted)
-        both = None if labels is None else torch.cat([labels, wanted])
-        judged = self.discriminator(torch.cat([maps, drawn]), both).float()
-        loss = discriminator_loss(judged[: len(maps)], judged[len(maps) :], kind=self.kind)
+        if self.apart:
+            real, fake = self.discriminator(maps, labels), self.discriminator(drawn, wanted)
+        else:
+            both = None if labels is None else torch.cat([labels, wanted])
+            real, fake = self.discriminator(torch.cat([maps, drawn]), both).split([len(maps), len(drawn)])
+        loss = discriminator_loss(real.float(), fake.float(), kind=self.kind)
         if not self.r1:
             return loss
         few = slice(0, max(1, len(maps) // 8))

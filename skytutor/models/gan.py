@@ -65,12 +65,13 @@ class HaloDiscriminator(Discriminator):
     """Halo convolutions, from `nside` down the tree.
 
     Arguments:
-        nside: of the maps, at least 8.
+        nside: of the maps, at least 4.
         widths: channels, two for each level below `nside`: of the halo convolution there, and of the step to the next. The
-            last step must end at nside 2 or above.
+            last step ends at nside 1 or above.
         classes: with labels, their number: the label's direction is added to the judgement [2]_. 0 for none.
         head: "flat" reads each pixel of the last level in its place. "pool" reads mean and standard deviation over the
-            sphere: the judgement of a sky turned by 90 degrees about the poles is then the same.
+            sphere, after each halo convolution and at the last level: waves of each length are seen where they are strong,
+            and the judgement of a sky turned by 90 degrees about the poles is the same.
         group: maps of a batch, this many at a time, are told how much they differ [3]_: a generator that draws the same again
             and again is found out. 0 for none.
         spectral: hold every weight matrix at a largest singular value of one [1]_.

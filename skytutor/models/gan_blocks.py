@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from skytutor.healpix.checks import one_of
+from skytutor.healpix.checks import as_integer, one_of
 from skytutor.layers.faces import positive
-from skytutor.models.game import check_latent
+from skytutor.models.game import check_labels, check_latent
 
 Convolution = Callable[[int, int, int], nn.Module]  # channels in, channels out, n
 
@@ -83,7 +83,8 @@ class Generator(nn.Module):
 
     def __init__(self, faces: int, start: int, widths: Sequence[int], conv: Convolution, latent: int, classes: int, noise: bool, signed: bool):
         super().__init__()
-        widths, told = positive(**{f"widths[{k}]": w for k, w in enumerate(widths)}), latent * (2 if classes else 1)
+        widths, (latent,) = positive(**{f"widths[{k}]": w for k, w in enumerate(widths)}), positive(latent=latent)
+        told = latent * (2 if classes else 1)
         self.faces, self.start, self.dense, self.classes, self.signed = faces, start, latent, classes, signed
         sides = [start * 2**k for k in range(1, len(widths))]
         self.grains = [faces * n * n for n in sides] if noise else []
@@ -100,8 +101,7 @@ class Generator(nn.Module):
 
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         check_latent(z, self.latent)
-        if (labels is None) != (self.label is None):
-            raise ValueError(f"labels must {'not ' if self.label is None else ''}be given: the network was made for {self.classes} classes")
+        check_labels(labels, self.classes)
         told, *grains = z.split([self.dense, *self.grains], 1)
         told = told if self.label is None else torch.cat([told, self.label(labels)], 1)
         grains = [g.view(len(z), 1, self.faces, math.isqrt(g.shape[1] // self.faces), -1) for g in grains] or [None] * (len(self.levels) + 1)
@@ -113,33 +113,43 @@ class Generator(nn.Module):
         return x if self.signed else torch.sigmoid(x)
 
 
+def _moments(x: Tensor) -> Tensor:
+    """Mean and standard deviation of each channel over all cells: ``(B, C, F, n, n)`` to ``(B, 2 C)``."""
+    x = x.flatten(2)
+    return torch.cat([x.mean(2), (x.float().var(2) + 1e-4).sqrt()], 1)
+
+
 class Discriminator(nn.Module):
     """Children become channels before the first convolution; then a convolution and a step up the tree at each level."""
 
     def __init__(self, cells: int, side: int, widths: Sequence[int], conv: Convolution, classes: int, head: str, group: int, spectral: bool):
         super().__init__()
         widths = positive(**{f"widths[{k}]": w for k, w in enumerate(widths)})
-        self.head, self.group = one_of("head", head, allowed=("flat", "pool")), group
+        if side % 2 ** (len(widths) // 2 + 1):
+            raise ValueError(f"side must be divisible by {2 ** (len(widths) // 2 + 1)} for {len(widths)} widths, got {side}")
+        if as_integer("group", group) < 0:
+            raise ValueError(f"group must be 0 or a number of maps, got {group}")
+        self.head, self.group, self.classes = one_of("head", head, allowed=("flat", "pool")), group, classes
         bound = spectral_norm if spectral else nn.Identity()
         self.steps, before, deep = nn.ModuleList(), 4, len(widths) // 2
         for k, (wide, up) in enumerate(zip(widths[::2], widths[1::2], strict=True)):
             more = int(group > 1 and k + 1 == deep)  # a channel for the spread of the batch
             self.steps.append(nn.ModuleList([bound(conv(before, wide, side >> (k + 1))), bound(nn.Conv3d(4 * wide + more, up, 1))]))
             before = up
-        seen = before * (cells if head == "flat" else 2)
+        seen = before * cells if head == "flat" else 2 * (sum(widths[::2]) + before)
         self.judge = bound(nn.Linear(seen, 1))
         self.label = bound(nn.Embedding(classes, seen)) if classes else None
 
     def forward(self, faces: Tensor, labels: Tensor | None = None) -> Tensor:
-        if (labels is None) != (self.label is None):
-            raise ValueError(f"labels must {'not ' if self.label is None else ''}be given: the network was made for another kind of data")
-        x = to_parents(faces)  # (B, 4, F, n / 2, n / 2)
+        check_labels(labels, self.classes)
+        x, levels = to_parents(faces), []  # (B, 4, F, n / 2, n / 2)
         for k, (conv, up) in enumerate(self.steps):
-            x = to_parents(F.leaky_relu(conv(x), 0.2))
+            x = F.leaky_relu(conv(x), 0.2)
+            levels.append(x)
+            x = to_parents(x)
             x = self._with_spread(x) if self.group > 1 and k + 1 == len(self.steps) else x
             x = F.leaky_relu(up(x), 0.2)
-        x = x.flatten(2)  # (B, C, cells)
-        x = x.flatten(1) if self.head == "flat" else torch.cat([x.mean(2), (x.float().var(2) + 1e-4).sqrt()], 1)
+        x = x.flatten(1) if self.head == "flat" else torch.cat([_moments(level) for level in [*levels, x]], 1)
         out = self.judge(x).squeeze(1)
         return out if self.label is None else out + (self.label(labels) * x).sum(1)
 

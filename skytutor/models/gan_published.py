@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from skytutor.healpix import check_nside
-from skytutor.layers.faces import entry
+from skytutor.layers.faces import entry, positive
 from skytutor.layers.hierarchy import HierarchicalConv, HierarchicalConvTranspose
 from skytutor.models.game import check_latent
 
@@ -31,7 +31,9 @@ class PublishedGenerator(nn.Module):
 
     def __init__(self, *, latent: int = 64, width: int = 256):
         super().__init__()
-        self.latent, self.width = latent, width
+        self.latent, self.width = positive(latent=latent, width=width)
+        if width % 8:
+            raise ValueError(f"width must be divisible by 8, got {width}: it is halved three times")
         sizes = [width, width // 2, width // 4, width // 8, 1]
         self.spread = nn.Linear(latent, 12 * width)
         self.convs = nn.ModuleList(HierarchicalConvTranspose(a, b) for a, b in zip(sizes, sizes[1:], strict=False))

@@ -8,8 +8,9 @@ from skytutor.recipes.base import Recipe, card, evaluate, network, run, shipped,
 from skytutor.recipes.cmb import CMB
 from skytutor.recipes.digits import DIGITS
 from skytutor.recipes.gan import GAN
+from skytutor.recipes.gan_skies import SKIES
 
-RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in (*DIGITS, *GAN, *CMB)}
+RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in (*DIGITS, *GAN, SKIES, *CMB)}
 
 
 def get(name: str) -> Recipe:

@@ -1,8 +1,8 @@
-"""Chapter 2: digits and skies drawn by two networks that play against each other."""
+"""Chapter 2: digits drawn by two networks that play against each other."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,18 +15,14 @@ from skytutor.models.gan import HaloDiscriminator, HaloGenerator, PlanarDiscrimi
 from skytutor.models.gan_published import PublishedDiscriminator, PublishedGenerator
 from skytutor.profile import Profile
 from skytutor.recipes.base import Recipe
-from skytutor.recipes.gan_scores import (
-    NSIDE, band_powers, band_ratios, compare, digit_maps, draw, judge, ks_distance, on_sphere, score_digits,
-)  # fmt: skip
+from skytutor.recipes.gan_scores import NSIDE, compare, digit_maps, draw, judge, on_sphere, score_digits
 from skytutor.schedule import Schedule
-from skytutor.sht import RealHarmonics, real_degrees
-from skytutor.smoothing import camb_spectra
 
-LATENT, CLASSES, SIDE, LMAX = 64, 10, 56, 3 * NSIDE - 1
-_VALIDATION_SEED, _TEST_SEED = 2, 1_000_000
+LATENT, CLASSES, SIDE = 64, 10, 56
+_VALIDATION_SEED = 2
 
 
-class _GameTask:
+class GameTask:
     """What every game has in common: who moves, and the loss of a batch of maps, latents and, if told, labels."""
 
     score = "closeness"
@@ -40,7 +36,7 @@ class _GameTask:
         return game(turn, maps, labels, z, wanted)
 
 
-class DigitGame(_GameTask):
+class DigitGame(GameTask):
     """Real digits on the sphere, or with `planar` as pictures; validated by the Frechet distance from validation digits.
 
     Arguments:
@@ -85,75 +81,6 @@ def as_pictures(images: Tensor) -> Tensor:
     return torch.cat([F.interpolate(part, (SIDE, SIDE), mode="bilinear") for part in images.split(1000)])
 
 
-class SkyGame(_GameTask):
-    """Skies of the cosmic microwave background, each drawn when it is needed, so that none is seen twice.
-
-    Arguments:
-        latent: numbers the generator takes.
-        size: skies an epoch. held: samples to validate on.
-    """
-
-    def __init__(self, *, latent: int, size: int, held: int, paces: Sequence[float] = (2.0, 1.0)):
-        super().__init__(paces)
-        self.latent, self.size, self.held = latent, size, held
-
-    def draw(self, n: int, *, generator: torch.Generator) -> list[Tensor]:
-        return [torch.randn(n, (LMAX + 1) ** 2, generator=generator), torch.randn(n, self.latent, generator=generator)]
-
-    def batch(self, indices: Tensor, draws: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        white, z = draws
-        return sky_maps(white), z
-
-    def validate(self, game: nn.Module) -> dict[str, float]:
-        found = compare_skies(game, self.held, seed=_VALIDATION_SEED)
-        return {"closeness": -found["cl_deviation"] - found["ks_distance"], **{k: found[k] for k in ("cl_deviation", "ks_distance")}}
-
-
-@lru_cache(maxsize=1)
-def sky_spectrum() -> Tensor:
-    """CAMB's C_l of the temperature, l = 0 to 47, none below 2, in units of the variance of a map: ``(48,)`` float64."""
-    found = camb_spectra(lmax=LMAX, tau=0.054)["TT"].clone()
-    found[:2] = 0
-    return found / (found * (2 * torch.arange(LMAX + 1) + 1)).sum() * (4 * torch.pi)
-
-
-@lru_cache(maxsize=1)
-def _synthesis() -> RealHarmonics:
-    return RealHarmonics(NSIDE, LMAX, order="nested")
-
-
-def sky_maps(white: Tensor) -> Tensor:
-    """Maps ``(N, 1, P)``, NESTED, of unit variance, of white numbers ``(N, 2304)``."""
-    root = sky_spectrum().sqrt().float()[real_degrees(LMAX)[0]]
-    return _synthesis().synthesis(white.cpu() * root).unsqueeze(1)
-
-
-def true_skies(size: int, *, generator: torch.Generator) -> Tensor:
-    """`size` skies of `sky_spectrum`, drawn: ``(size, 1, P)``, NESTED."""
-    few = torch.arange(size).split(500)
-    return torch.cat([sky_maps(torch.randn(len(part), (LMAX + 1) ** 2, generator=generator)) for part in few])
-
-
-def compare_skies(game: nn.Module, size: int, *, seed: int) -> dict[str, Any]:
-    """Band powers of `size` drawn skies over the true ones, and how far their pixels' histogram is from that of true skies."""
-    drawn = draw(game.generator, torch.zeros(size), seed=seed)
-    dice = torch.Generator().manual_seed(seed + 1)
-    true = true_skies(size, generator=dice)
-    ratios, own = (band_ratios(band_powers(maps), sky_spectrum()[None, : 2 * NSIDE + 1]) for maps in (drawn, true))
-    many = torch.randperm(drawn.numel(), generator=dice)[:1_000_000]
-    found = {"cl_deviation": float((ratios - 1).abs().max()), "ks_distance": ks_distance(drawn.flatten()[many], true.flatten()[many])}
-    halves = true.flatten()[many].chunk(2)
-    return found | {"cl_ratios": ratios.tolist(), "cl_ratios_true": own.tolist(), "ks_true": ks_distance(*halves)}
-
-
-def score_skies(game: nn.Module, seed: int, size: int | None, source: str | None = None) -> dict[str, Any]:
-    """Spectrum and histogram of 10,000 drawn skies."""
-    if size is not None and not 100 <= size <= 100_000:
-        raise ValueError(f"size must lie in 100..100000 skies, got {size}")
-    size = size or 10_000
-    return {"size": size, "data": "CMB temperature, drawn", "scores": compare_skies(game, size, seed=_TEST_SEED + seed), "constant": {}}
-
-
 def digit_game(generator: nn.Module, discriminator: nn.Module, *, calm: bool = True) -> Game:
     """A pair in the original game of logarithms, which is `calm` with R1."""
     return Game(generator, discriminator, kind="logistic", r1=0.2 if calm else 0.0)
@@ -180,13 +107,8 @@ def planar_game() -> Game:
     return digit_game(PlanarGenerator(classes=CLASSES), PlanarDiscriminator(side=SIDE, classes=CLASSES, group=8))
 
 
-def sky_game() -> Game:
-    """Ours with noise at every scale, maps without bounds, and a judge that does not see where on the sphere it looks."""
-    generator = HaloGenerator(NSIDE, latent=64, widths=(64, 48, 32, 16), noise=True, signed=True)
-    return Game(generator, HaloDiscriminator(NSIDE, widths=(32, 64, 64, 96, 96, 96), head="pool", group=32, spectral=True))
-
-
-def _schedules(plan: Schedule) -> dict[str, Schedule]:
+def schedules(plan: Schedule) -> dict[str, Schedule]:
+    """A game's full plan and its short ones, by profile name."""
     small = replace(plan, epochs=1, batch_size=32, average=0.98, autocast=False)
     return {"smoke": small, "cpu": replace(plan, epochs=2, average=0.99), "gpu": plan}
 
@@ -197,34 +119,21 @@ def _digits(name: str, summary: str, build: Callable[[], Game], plan: Schedule, 
         return DigitGame(**{"latent": LATENT, "limit": limit, "held": held, **task, **changes})
 
     return Recipe(
-        name=name, chapter=2, summary=summary, build=build, task=make, schedules=_schedules(plan),
+        name=name, chapter=2, summary=summary, build=build, task=make, schedules=schedules(plan),
         score=partial(score_digits, rivals), published={},
     )  # fmt: skip
 
 
-_GAME = Schedule(epochs=10, batch_size=64, lr=4e-4, optimizer="adam", beta1=0.0, beta2=0.99, average=0.999, autocast=True, rate="one-cycle", warmup=0.02)
+GAME = Schedule(epochs=10, batch_size=64, lr=4e-4, optimizer="adam", beta1=0.0, beta2=0.99, average=0.999, autocast=True, rate="one-cycle", warmup=0.02)
 _ORIGINAL = Schedule(epochs=2, batch_size=64, lr=2e-4, optimizer="adam", beta1=0.5, average=0.99, rate="constant")
 
 PUBLISHED = _digits("sphere-gan-published", "The published DCGAN on HEALPix: base pixels that never meet", published_game, _ORIGINAL, {},
                     classes=False, paces=(1.0, 1.0))  # fmt: skip
-PLANAR = _digits("sphere-gan-planar", "The twin of sphere-gan on pictures of 56 x 56", planar_game, _GAME, {},
+PLANAR = _digits("sphere-gan-planar", "The twin of sphere-gan on pictures of 56 x 56", planar_game, GAME, {},
                  classes=True, planar=True)  # fmt: skip
-OURS = _digits("sphere-gan", "Digits drawn on the sphere across its base pixels, by class", halo_game, _GAME,
+OURS = _digits("sphere-gan", "Digits drawn on the sphere across its base pixels, by class", halo_game, GAME,
                {"frechet_published": PUBLISHED, "frechet_planar": PLANAR}, classes=True)  # fmt: skip
-FINE = replace(_digits("sphere-gan-nside32", "Ours at nside 32; not shipped: it wants a graphics card", fine_game, _GAME, {},
+FINE = replace(_digits("sphere-gan-nside32", "Ours at nside 32; not shipped: it wants a graphics card", fine_game, GAME, {},
                        classes=True, nside=32), ships=False)  # fmt: skip
 
-
-def _sky_task(profile: Profile) -> SkyGame:
-    size, held = profile.pick(smoke=(512, 200), cpu=(8192, 500), gpu=(32_000, 2000))
-    return SkyGame(latent=sky_game().generator.latent, size=size, held=held)
-
-
-_SKY = replace(_GAME, epochs=8)
-SKIES = Recipe(
-    name="sphere-gan-cmb", chapter=2, summary="Skies of the cosmic microwave background, drawn with noise at every scale",
-    build=sky_game, task=_sky_task, score=score_skies, published={},
-    schedules=_schedules(_SKY),
-)  # fmt: skip
-
-GAN = (PUBLISHED, PLANAR, OURS, FINE, SKIES)
+GAN = (PUBLISHED, PLANAR, OURS, FINE)

@@ -1,4 +1,4 @@
-"""How chapter 2 judges drawn samples: digits through chapter 1's classifier, skies through their spectrum and histogram."""
+"""How chapter 2 judges drawn digits: through the eyes of chapter 1's classifier."""
 
 import time
 from dataclasses import dataclass
@@ -10,14 +10,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from skytutor.data import digits
+from skytutor.healpix import npix_to_nside
 from skytutor.metrics import frechet_distance, manifold_scores, nearest_distances, seam_ratio
 from skytutor.models.digits import HaloNet
 from skytutor.recipes.base import shipped, shipped_folder
 from skytutor.recipes.digits import DIGITS, Sky
-from skytutor.sht import Harmonics
-from skytutor.spectra import alm2cl
 
-NSIDE, JUDGED, SURE, BAND = 16, 8, 0.9, 5
+NSIDE, JUDGED, SURE = 16, 8, 0.9
 
 
 @lru_cache(maxsize=4)
@@ -32,6 +31,9 @@ def digit_maps(images: Tensor, *, nside: int = NSIDE) -> Tensor:
 
 def coarse(maps: Tensor) -> Tensor:
     """Maps ``(N, 1, P)``, NESTED, as means over the pixels of nside 8, ``(N, 1, 768)``: where the classifier reads."""
+    nside = npix_to_nside(maps.shape[-1])
+    if nside < JUDGED:
+        raise ValueError(f"maps must have nside {JUDGED} or more, got {nside}")
     return maps.unflatten(2, (12 * JUDGED**2, -1)).mean(3)
 
 
@@ -139,32 +141,3 @@ def score_digits(rivals: dict[str, Any], game: nn.Module, seed: int, size: int |
     scores["seam_ratio"] = seam_over(maps, test)
     scores |= copy_share(maps, test, data.part("train")[0]) | {"temperature": judging.temperature, "samples_per_second": rate}
     return {"size": len(test), "data": f"{source} test", "scores": scores, "constant": {}}
-
-
-def band_powers(maps: Tensor, *, lmax: int = 2 * NSIDE) -> Tensor:
-    """C_l ``(N, lmax + 1)`` of maps ``(N, 1, P)``, NESTED, from coefficients up to l = 3 nside - 1 with three iterations."""
-    sky = Harmonics(NSIDE, 3 * NSIDE - 1, order="nested")
-    cls = [alm2cl(sky.map2alm(part[:, 0].float(), iterations=3), lmax=sky.lmax) for part in maps.split(500)]
-    return torch.cat(cls)[:, : lmax + 1].double()
-
-
-def band_ratios(found: Tensor, wanted: Tensor) -> Tensor:
-    """Mean found C_l over mean wanted C_l in bands of five multipoles from 2 on: both ``(N, lmax + 1)``; what is left over joins the last."""
-    weight = 2 * torch.arange(found.shape[1]) + 1
-    found, wanted = ((weight * cl.double().mean(0))[2:] for cl in (found, wanted))
-    many = len(found) // BAND
-    edges = [*range(0, many * BAND, BAND), len(found)]
-    return torch.stack([found[a:b].sum() / wanted[a:b].sum() for a, b in zip(edges, edges[1:], strict=False)])
-
-
-def ks_distance(a: Tensor, b: Tensor) -> float:
-    """Kolmogorov-Smirnov distance of two sets of numbers: the largest gap between their cumulative distributions.
-
-    Example:
-        >>> ks_distance(torch.tensor([0.0, 1.0]), torch.tensor([0.5, 1.5]))
-        0.5
-    """
-    a, b = a.flatten().sort().values, b.flatten().sort().values
-    at = torch.cat([a, b])
-    below = [torch.searchsorted(x, at, right=True).double() / len(x) for x in (a, b)]
-    return float((below[0] - below[1]).abs().max())

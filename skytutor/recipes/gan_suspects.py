@@ -1,6 +1,6 @@
 """Why the published GAN fails: one suspect at a time is taken out, everything else stays, and the result is scored.
 
-``python -m skytutor.recipes.gan_suspects`` trains each for 200 steps (about ten minutes on one core), and writes what
+``python -m skytutor.recipes.gan_suspects`` trains each for 400 steps (about twenty minutes on one core), and writes what
 it found to ``sphere-gan-suspects.json`` among the checkpoints.
 """
 
@@ -24,7 +24,7 @@ from skytutor.recipes.gan import OURS, PUBLISHED, digit_game, halo_game
 from skytutor.recipes.gan_scores import NSIDE, compare, digit_maps, draw, judge, seam_over
 from skytutor.train import train
 
-NAME, STEPS = "sphere-gan-suspects", 200
+NAME, STEPS = "sphere-gan-suspects", 400
 
 
 def with_holes(images: Tensor, *, nside: int = NSIDE) -> Tensor:
