@@ -47,8 +47,8 @@ def sky_maps(white: Tensor) -> Tensor:
 
 def true_skies(size: int, *, generator: torch.Generator) -> Tensor:
     """`size` skies of `sky_spectrum`, drawn: ``(size, 1, P)``, NESTED."""
-    few = torch.arange(*positive(size=size)).split(500)
-    return torch.cat([sky_maps(torch.randn(len(part), (LMAX + 1) ** 2, generator=generator)) for part in few])
+    white = torch.randn(*positive(size=size), (LMAX + 1) ** 2, generator=generator)
+    return torch.cat([sky_maps(part) for part in white.split(500)])
 
 
 def band_powers(maps: Tensor, *, lmax: int = 2 * NSIDE) -> Tensor:
@@ -62,11 +62,14 @@ def band_ratios(found: Tensor, wanted: Tensor) -> Tensor:
     """Mean found C_l over mean wanted C_l in bands of five multipoles from 2 on: both ``(N, lmax + 1)``; what is left over joins the last."""
     if found.shape[1] != wanted.shape[1] or found.shape[1] < 2 + BAND:
         raise ValueError(f"found and wanted must both reach one lmax of {1 + BAND} or more, got {found.shape[1] - 1} and {wanted.shape[1] - 1}")
-    weight = 2 * torch.arange(found.shape[1]) + 1
-    found, wanted = ((weight * cl.double().mean(0))[2:] for cl in (found, wanted))
-    many = len(found) // BAND
-    edges = [*range(0, many * BAND, BAND), len(found)]
-    return torch.stack([found[a:b].sum() / wanted[a:b].sum() for a, b in zip(edges, edges[1:], strict=False)])
+    return _bands(found).mean(0) / _bands(wanted).mean(0)
+
+
+def _bands(cls: Tensor) -> Tensor:
+    """Power in each band of five multipoles from 2 on, ``(N, lmax + 1)`` to ``(N, bands)``; what is left over joins the last."""
+    power = ((2 * torch.arange(cls.shape[1]) + 1) * cls.double())[:, 2:]
+    edges = [*range(0, power.shape[1] // BAND * BAND, BAND), power.shape[1]]
+    return torch.stack([power[:, a:b].sum(1) for a, b in zip(edges, edges[1:], strict=False)], 1)
 
 
 def ks_distance(a: Tensor, b: Tensor) -> float:
@@ -108,9 +111,8 @@ def compare_skies(game: nn.Module, size: int, *, seed: int) -> dict[str, Any]:
 
 def _spread(cls: Tensor) -> Tensor:
     """Standard deviation between skies of their band powers, each over its mean: one for each band."""
-    mean = cls.mean(0, keepdim=True)
-    bands = torch.stack([band_ratios(cl[None], mean) for cl in cls])
-    return bands.std(0)
+    bands = _bands(cls)
+    return bands.std(0) / bands.mean(0)
 
 
 def score_skies(game: nn.Module, seed: int, size: int | None, source: str | None = None) -> dict[str, Any]:
