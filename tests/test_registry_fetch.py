@@ -33,8 +33,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.send_error(404 if way == "missing" else 503)
         body = {"bad": GOOD[::-1], "short": GOOD[:1000]}.get(way, GOOD)
         self.send_response(200)
-        self.send_header("Content-Length", str(len(body if way == "short" else GOOD)))
+        if way != "endless":  # then the connection's end is the file's
+            self.send_header("Content-Length", str(len(body if way == "short" else GOOD)))
         self.end_headers()
+        if way == "endless":
+            for _ in range(200):  # 60 MB, were it read to the end
+                self.server.sent += 1
+                self.wfile.write(GOOD)
         if way in ("stall", "break"):
             self.wfile.write(body[:150_000])
             self.wfile.flush()
@@ -49,7 +54,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 def server():
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
         running.daemon_threads, running.block_on_close = True, False
-        running.requests, running.gate = [], threading.Event()
+        running.requests, running.gate, running.sent = [], threading.Event(), 0
         thread = threading.Thread(target=functools.partial(running.serve_forever, poll_interval=0.02), daemon=True)
         thread.start()
         yield running
@@ -78,20 +83,23 @@ def left(place):
     return sorted(p.name for p in place.parent.glob("*")) if place.parent.exists() else []
 
 
-def failure():
+def failure(**options):
     with pytest.raises(DataError) as caught:
-        registry.fetch("digits", progress=False)
+        registry.fetch("digits", progress=False, **options)
     text = str(caught.value)
     assert "\n" not in text, "the command line prints one line"
     return text
 
 
 @pytest.mark.parametrize("content", [GOOD[::-1], GOOD[:1000], b""])
-def test_wrong_file_is_replaced(serve, content):
+def test_another_file_is_replaced_only_on_demand(serve, server, content):
     place = serve()
     place.parent.mkdir(parents=True)
     place.write_bytes(content)
-    assert registry.fetch(NAME, progress=False) == [place]
+    text = failure()
+    assert str(place) in text and "`skytutor data fetch digits --overwrite`" in text
+    assert place.read_bytes() == content and server.requests == [], "it may be a reader's own"
+    assert registry.fetch(NAME, overwrite=True, progress=False) == [place]
     assert place.read_bytes() == GOOD and left(place) == ["a.bin"]
 
 
@@ -126,11 +134,17 @@ def test_failed_fetch_says_what_to_do_and_leaves_nothing(serve, way, words):
     assert left(place) == [] and not registry.have(NAME)
 
 
+def test_a_download_stops_at_the_size_that_is_known(serve, server):
+    place = serve("endless")
+    assert "more bytes than the published file" in failure()
+    assert left(place) == [] and server.sent < 100, "it was read to the end"
+
+
 def test_failed_fetch_keeps_the_old_file(serve):
     place = serve("bad")
     place.parent.mkdir(parents=True)
     place.write_bytes(b"old")
-    failure()
+    failure(overwrite=True)
     assert place.read_bytes() == b"old" and left(place) == ["a.bin"]
 
 

@@ -10,12 +10,12 @@ import stat
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pooch
 
+from skytutor.data import download
+
 RETRIES = 2  # further attempts after a broken connection or wrong bytes, 1 s and then 2 s later
-TIMEOUT_S = 30  # longest silence of a server
 
 
 class DataError(RuntimeError):
@@ -104,7 +104,11 @@ def folder() -> Path:
         >>> folder().is_absolute()
         True
     """
-    return Path(os.environ.get("SKYTUTOR_DATA") or pooch.os_cache("skytutor")).expanduser().absolute()
+    named = os.environ.get("SKYTUTOR_DATA")
+    try:
+        return Path(named or pooch.os_cache("skytutor")).expanduser().absolute()
+    except RuntimeError as error:  # ~somebody, whom this machine does not know
+        raise DataError(f"SKYTUTOR_DATA must be a folder, got {named!r}: no such user's home is known") from error
 
 
 def have(name_or_group: str) -> bool:
@@ -123,6 +127,19 @@ def have(name_or_group: str) -> bool:
         True
     """
     return all(_fault(entry) is None for entry in _select(name_or_group))
+
+
+def state(name: str) -> str:
+    """Say in a word or two how a file of the registry stands in the data folder: here, not here, or damaged and how.
+
+    Raises:
+        DataError: the registry has no such name.
+    """
+    (entry,) = _select(name)
+    fault = _fault(entry)
+    if fault is None:
+        return "here"
+    return "not here" if fault == _MISSING else f"damaged ({fault})"
 
 
 def path(name: str) -> Path:
@@ -147,18 +164,20 @@ def path(name: str) -> Path:
     return folder() / name
 
 
-def fetch(name_or_group: str, *, progress: bool = True) -> list[Path]:
-    """Download what is missing or wrong and return the checked paths; write nothing where all is right.
+def fetch(name_or_group: str, *, overwrite: bool = False, progress: bool = True) -> list[Path]:
+    """Download what is missing and return the checked paths; write nothing where all is right.
 
     A download goes to a temporary file and takes its name only when its hash is right: a broken connection or a
     killed process leaves no half file under that name.
 
     Args:
         name_or_group: a name or a group of the registry, or "small" for all that `make data` fetches.
+        overwrite: replace a file that is there and is not the published one; without it, it is left alone.
         progress: draw a progress bar on standard error.
 
     Raises:
-        DataError: no such name or group, no network, wrong bytes from the server, or the folder cannot be written.
+        DataError: no such name or group, another file in the place, no network, wrong bytes from the server, or the
+            folder cannot be written.
             Files fetched before the failure stay.
 
     Example:
@@ -169,7 +188,8 @@ def fetch(name_or_group: str, *, progress: bool = True) -> list[Path]:
     entries = _select(name_or_group)
     for entry in entries:
         fault = _fault(entry)
-        if fault in _NOT_REPLACED:
+        # What lies there may be a reader's own.
+        if fault in _NOT_REPLACED or (fault not in (None, _MISSING) and not overwrite):
             raise _error(entry, fault)
         if fault is not None:
             _download(entry, progress=progress)
@@ -217,32 +237,28 @@ def _sha256(place: Path, size: int, mtime_ns: int) -> str:
 
 
 def _error(entry: Entry, fault: str) -> DataError:
-    first = "Move it away, then run" if fault in _NOT_REPLACED else "Run"
-    remedy = f"{first} `skytutor data fetch {entry.group}`, or set SKYTUTOR_DATA to a folder that holds {entry.name}."
+    command = f"skytutor data fetch {entry.group}"
+    if fault == _MISSING:
+        first = f"Run `{command}`"
+    elif fault in _NOT_REPLACED:
+        first = f"Move it away, then run `{command}`"
+    else:
+        first = f"If it is not your own, run `{command} --overwrite`"
+    remedy = f"{first}, or set SKYTUTOR_DATA to a folder that holds {entry.name}."
     return DataError(f"{folder() / entry.name} {fault}. {remedy}")
 
 
 def _download(entry: Entry, *, progress: bool) -> None:
-    registry, urls = {entry.name: f"sha256:{entry.sha256}"}, {entry.name: entry.url}
-    source = pooch.create(path=folder(), base_url="", registry=registry, urls=urls, retry_if_failed=RETRIES)
-    downloader = pooch.HTTPDownloader(progressbar=progress, chunk_size=1 << 16, timeout=TIMEOUT_S)
-    try:
-        source.fetch(entry.name, downloader=downloader)
-        (folder() / entry.name).chmod(0o644)  # pooch leaves it private; others may share the folder
-    except (OSError, ValueError, RuntimeError) as error:  # requests raises OSErrors, a wrong hash is a ValueError
-        raise DataError(f"cannot fetch {folder() / entry.name}: {_reason(error, entry)}") from error
-
-
-def _reason(error: Exception, entry: Entry) -> str:
-    """Name what stopped a download and what to do about it."""
-    import requests  # only here: the failed download has just imported it
-
-    host = urlsplit(entry.url).netloc
+    place = folder() / entry.name
     again = f"run `skytutor data fetch {entry.group}` again, or get {entry.url} elsewhere and put it there."
-    if isinstance(error, requests.HTTPError):
-        return f"{host} answered {error.response.status_code} {error.response.reason}. Wait a while and {again}"
-    if isinstance(error, (requests.RequestException, RuntimeError)):
-        return f"no connection to {host}, or it broke off. Check the network and {again}"
-    if isinstance(error, ValueError):
-        return f"{host} sent other bytes than the published file (SHA-256 differs). Wait a while and {again}"
-    return f"cannot write there ({error.strerror or error}). Set SKYTUTOR_DATA to a folder you may write, with room."
+    try:
+        download.to_file(
+            place, entry.url, sha256=entry.sha256, size=entry.size, retries=RETRIES, progress=progress
+        )
+    except download.DownloadError as error:
+        raise DataError(f"cannot fetch {place}: {error} and {again}") from error.__cause__
+    except OSError as error:
+        why = error.strerror or error
+        raise DataError(
+            f"cannot fetch {place}: cannot write there ({why}). Set SKYTUTOR_DATA to a folder you may write, with room."
+        ) from error
