@@ -1,15 +1,12 @@
 """Checkpoints: weights in safetensors, with a JSON card that says what made them.
 
-A write is atomic: the bytes go to a temporary file beside the target, reach the disk, and only then take the
-target's name. Whatever fails on the way, the old file is whole.
+A card holds the SHA-256 of the weights' file and one of its own fields, so that what was altered after it was written
+is not taken for what was written.
 """
 
-import contextlib
-import errno
 import hashlib
-import json
-import os
 import platform
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,43 +17,40 @@ from safetensors.torch import save
 from torch import Tensor
 
 import skytutor
+from skytutor.files import CheckpointError, parse_json, strict_json, write_atomic
+
+__all__ = [
+    "CheckpointError",
+    "load_into",
+    "load_tensors",
+    "misfits",
+    "provenance",
+    "publish",
+    "read_card",
+    "read_published",
+    "save_tensors",
+    "write_atomic",
+    "write_card",
+]
 
 _KEY = "skytutor"
-_CARD = ("recipe", "command", "profile", "seed", "device", "date", "sha256")
-
-
-class CheckpointError(RuntimeError):
-    """A checkpoint cannot be read or written; the message says which file, why, and what to do."""
-
-
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write `data` to `path` in full or not at all.
-
-    Raises:
-        CheckpointError: disk full, no permission, a folder in the way. What was at `path` is untouched.
-    """
-    path = Path(path)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(part, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(part, path)
-    except OSError as error:
-        why = "the disk is full" if error.errno == errno.ENOSPC else error.strerror or str(error)
-        kept = "; the earlier file is whole" if path.is_file() else ""
-        raise CheckpointError(f"cannot write {path} ({len(data):,} bytes): {why}{kept}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
+_SEAL = "card_sha256"
+# What a card must say, and as what.
+_CARD = {
+    "recipe": str,
+    "command": str,
+    "profile": str,
+    "seed": int,
+    "device": str,
+    "date": str,
+    "sha256": str,
+}
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], *, card: dict[str, Any]) -> None:
     """Write named tensors and the card into one safetensors file, atomically."""
     flat = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
-    write_atomic(Path(path), save(flat, metadata={_KEY: json.dumps(card)}))
+    write_atomic(Path(path), save(flat, metadata={_KEY: strict_json(card, what="the card")}))
 
 
 def load_tensors(path: Path, *, recipe: str | None = None) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -69,16 +63,20 @@ def load_tensors(path: Path, *, recipe: str | None = None) -> tuple[dict[str, Te
         CheckpointError: no such file, a folder, truncated, a pickle, not ours, or of another recipe.
     """
     path = Path(path)
-    if not path.is_file():
-        what = "is a folder" if path.is_dir() else "does not exist"
-        raise CheckpointError(f"checkpoint {path} {what}; train one with `skytutor train {recipe or 'RECIPE'}`")
-    _refuse_pickle(path)
     try:
-        with safe_open(path, framework="pt") as stream:
-            card = json.loads((stream.metadata() or {}).get(_KEY, "null"))
-            tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
-    except (SafetensorError, ValueError, OSError) as error:
+        if not path.is_file():
+            what = "is a folder" if path.is_dir() else "does not exist"
+            raise CheckpointError(
+                f"checkpoint {path} {what}; train one with `skytutor train {recipe or 'RECIPE'}`"
+            )
+        _refuse_pickle(path)
         size = path.stat().st_size
+        with safe_open(path, framework="pt") as stream:
+            card = parse_json((stream.metadata() or {}).get(_KEY, "null"))
+            tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
+    except OSError as error:
+        raise CheckpointError(f"checkpoint {path} cannot be read: {error.strerror or error}") from error
+    except (SafetensorError, ValueError) as error:
         raise CheckpointError(f"checkpoint {path} ({size:,} bytes) is truncated or damaged: {error}") from error
     if not isinstance(card, dict):
         raise CheckpointError(f"checkpoint {path} is a safetensors file, but not one that skytutor wrote")
@@ -105,15 +103,26 @@ def load_into(model: torch.nn.Module, tensors: dict[str, Tensor], *, path: Path 
         CheckpointError: names the first tensors that are missing, unexpected or of another shape.
     """
     have = model.state_dict()
-    wrong = [
-        f"{k} is {tuple(tensors[k].shape)}, not {tuple(have[k].shape)}"
-        for k in have
-        if k in tensors and tensors[k].shape != have[k].shape
-    ]
-    wrong += [f"{k} is missing" for k in have if k not in tensors] + [f"{k} is unexpected" for k in tensors if k not in have]
+    wrong = misfits(have, tensors)
     if wrong:
         raise CheckpointError(f"{path} does not fit this network: {'; '.join(wrong[:3])} ({len(wrong)} in all)")
     model.load_state_dict({k: v.to(have[k].dtype) for k, v in tensors.items()})
+
+
+def misfits(
+    have: Mapping[str, Tensor], tensors: Mapping[str, Tensor], *, same_dtype: bool = False
+) -> list[str]:
+    """Say what keeps `tensors` from taking the place of `have`: names, shapes and, if asked for, types."""
+    wrong = []
+    for name, tensor in have.items():
+        if name not in tensors:
+            wrong.append(f"{name!r} is missing")
+        elif tensors[name].shape != tensor.shape:
+            wrong.append(f"{name!r} is {tuple(tensors[name].shape)}, not {tuple(tensor.shape)}")
+        elif same_dtype and tensors[name].dtype != tensor.dtype:
+            wrong.append(f"{name!r} is {tensors[name].dtype}, not {tensor.dtype}")
+    # A name comes from the file: quoted, so that no escape code of it reaches the terminal.
+    return wrong + [f"{name!r} is unexpected" for name in tensors if name not in have]
 
 
 def provenance(*, device: torch.device | str, seed: int, profile: str, command: str) -> dict[str, Any]:
@@ -138,12 +147,50 @@ def provenance(*, device: torch.device | str, seed: int, profile: str, command: 
     }
 
 
+def write_card(path: Path, card: Mapping[str, Any]) -> None:
+    """Write a card as JSON with the SHA-256 of its fields, atomically."""
+    unsealed = {name: value for name, value in card.items() if name != _SEAL}
+    sealed = {**unsealed, _SEAL: _card_digest(unsealed)}
+    text = strict_json(sealed, what=f"the card {Path(path).name}", indent=1)
+    write_atomic(Path(path), (text + "\n").encode())
+
+
+def _card_digest(card: Mapping[str, Any]) -> str:
+    return hashlib.sha256(strict_json(card, what="the card", sort_keys=True).encode()).hexdigest()
+
+
+def read_card(path: Path) -> dict[str, Any]:
+    """Read what `write_card` wrote.
+
+    Raises:
+        CheckpointError: it cannot be read, is no JSON object, or was altered after it was written.
+    """
+    path = Path(path)
+    try:
+        card = parse_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"the card {path} cannot be read: {error}") from error
+    if not isinstance(card, dict):
+        raise CheckpointError(f"the card {path} is no JSON object")
+    sealed = card.pop(_SEAL, None)
+    if sealed is None:
+        raise CheckpointError(f"the card {path} lacks {_SEAL}")
+    try:
+        found = _card_digest(card)
+    except ValueError as error:
+        raise CheckpointError(f"the card {path} cannot be read: {error}") from error
+    if sealed != found:
+        raise CheckpointError(f"the card {path} was altered after it was written: its SHA-256 differs")
+    return card
+
+
 def publish(folder: Path, recipe: str, tensors: dict[str, Tensor], card: dict[str, Any]) -> Path:
     """Write ``recipe.safetensors`` and its card ``recipe.json``, which holds the weights' SHA-256."""
     path = Path(folder) / f"{recipe}.safetensors"
+    strict_json(card, what=f"the card of {recipe}")  # before the weights of an earlier card are replaced
     save_tensors(path, tensors, card={"recipe": recipe})
     card = {"recipe": recipe, **card, "bytes": path.stat().st_size, "sha256": _digest(path)}
-    write_atomic(path.with_suffix(".json"), (json.dumps(card, indent=1, sort_keys=False) + "\n").encode())
+    write_card(path.with_suffix(".json"), card)
     return path
 
 
@@ -152,20 +199,21 @@ def _digest(path: Path) -> str:
 
 
 def read_published(folder: Path, recipe: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read weights and card; the card's SHA-256 must be that of the weights.
+    """Read weights and card; each must be as it was written, and they must belong together.
 
     Raises:
-        CheckpointError: missing, damaged, or weights and card that do not belong together.
+        CheckpointError: missing, damaged, altered, or weights and card that do not belong together.
     """
     path = Path(folder) / f"{recipe}.safetensors"
     tensors, _ = load_tensors(path, recipe=recipe)
-    try:
-        card = json.loads(path.with_suffix(".json").read_text())
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"the card {path.with_suffix('.json')} cannot be read: {error}") from error
-    missing = [k for k in _CARD if not isinstance(card, dict) or k not in card]
-    if missing:
-        raise CheckpointError(f"the card {path.with_suffix('.json')} lacks {', '.join(missing)}")
+    card = read_card(path.with_suffix(".json"))
+    for name, kind in _CARD.items():
+        if not isinstance(card.get(name), kind):
+            raise CheckpointError(f"the card {path.with_suffix('.json')} lacks {name}, or it is no {kind.__name__}")
+    if card["recipe"] != recipe:
+        raise CheckpointError(
+            f"the card {path.with_suffix('.json')} belongs to recipe {card['recipe']!r}, not to {recipe!r}"
+        )
     if card["sha256"] != _digest(path):
         raise CheckpointError(f"{path} was altered after its card was written: the SHA-256 differs")
     return tensors, card

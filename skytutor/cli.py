@@ -1,10 +1,14 @@
 """The `skytutor` command: look, fetch, train, evaluate."""
 
 import argparse
-import json
+import contextlib
+import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import skytutor
 
@@ -16,6 +20,7 @@ def _parser() -> argparse.ArgumentParser:
     data = commands.add_parser("data", help="list or fetch the public data sets")
     data.add_argument("action", choices=("list", "fetch"))
     data.add_argument("name", nargs="?", help="a file or a group; default for fetch: the small sets")
+    data.add_argument("--overwrite", action="store_true", help="fetch: replace a file that is not the published one")
     commands.add_parser("recipes", help="what can be trained and evaluated")
     train = commands.add_parser("train", help="train a recipe; writes weights and a card")
     train.add_argument("recipe")
@@ -24,6 +29,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--folder", type=Path, default=Path("runs"), help="where weights, card and state go (default: runs)")
     train.add_argument("--devices", type=int, default=1, help="processes, or GPUs (default: 1)")
     train.add_argument("--resume", action="store_true", help="go on from the state in the folder, if there is one")
+    train.add_argument("--overwrite", action="store_true", help="start again where an earlier training lies")
     evaluate = commands.add_parser("evaluate", help="score a checkpoint on test data")
     evaluate.add_argument("recipe")
     evaluate.add_argument("--json", action="store_true", help="print one JSON object")
@@ -52,12 +58,12 @@ def _data(args: argparse.Namespace) -> None:
     if args.action == "list":
         print(f"data folder {registry.folder()}")
         for entry in registry.ENTRIES.values():
-            state = "here" if registry.have(entry.name) else "not here"
+            state = registry.state(entry.name)
             print(f"  {entry.name}  {entry.size / 1e6:.1f} MB  {state}  {entry.licence}; {entry.credit}")
         return
     names = [args.name] if args.name else sorted({e.group for e in registry.ENTRIES.values() if e.small})
     for name in names:
-        for path in registry.fetch(name):
+        for path in registry.fetch(name, overwrite=args.overwrite):
             print(path)
 
 
@@ -69,27 +75,35 @@ def _recipes(_: argparse.Namespace) -> None:
         print(f"{recipe.name:18} chapter {recipe.chapter}  {shipped:11}  {recipe.summary}")
 
 
-def _train(args: argparse.Namespace) -> None:
-    from lightning_fabric import Fabric
-
-    from skytutor import profile, recipes
+def _train(args: argparse.Namespace) -> int:
+    from skytutor import launch, profile, recipes
 
     recipe = recipes.get(args.recipe)
     if args.devices < 1:
         raise ValueError(f"--devices must be at least 1, got {args.devices}")
     chosen = profile.current(args.profile, seed=args.seed)
-    strategy = "ddp" if args.devices > 1 else "auto"
-    fabric = Fabric(accelerator=chosen.device.type, devices=args.devices, strategy=strategy)
+    options = {"profile": chosen, "folder": args.folder, "resume": args.resume, "overwrite": args.overwrite}
+    # Before the first process of several is started, and before any data are made.
+    recipes.check_run(recipe, devices=args.devices, **options)
+    if args.devices > 1 and not launch.started_by_others():
+        return launch.supervise(args.words, devices=args.devices)
+    fabric = launch.make_fabric(chosen.device, devices=args.devices)
     fabric.launch()
-    command = f"skytutor train {args.recipe} --profile {chosen.name} --seed {args.seed}"
-    command += f" --devices {args.devices}" if args.devices > 1 else ""
     if fabric.global_rank == 0:
         print(chosen, flush=True)
-    path, card, _ = recipes.run(
-        recipe, profile=chosen, folder=args.folder, command=command, fabric=fabric, resume=args.resume
-    )
+    command = f"skytutor train {args.recipe} --profile {chosen.name} --seed {args.seed}"
+    command += f" --devices {args.devices}" if args.devices > 1 else ""
+    path, card, _ = recipes.run(recipe, command=command, fabric=fabric, supervisor=launch.supervisor(), **options)
     if card:
-        print(f"{path}: best epoch {card['best_epoch']}, test {json.dumps(card['test']['scores'])}, {card['seconds']:.0f} s")
+        scores = _json(card["test"]["scores"])
+        print(f"{path}: best epoch {card['best_epoch']}, test {scores}, {card['seconds']:.0f} s")
+    return 0
+
+
+def _json(value: Any) -> str:
+    from skytutor.files import strict_json
+
+    return strict_json(value, what="the result")
 
 
 def _evaluate(args: argparse.Namespace) -> None:
@@ -99,43 +113,140 @@ def _evaluate(args: argparse.Namespace) -> None:
     keep_memory()
     found = recipes.evaluate(recipes.get(args.recipe), seed=args.seed, size=args.size, folder=args.folder)
     if args.json:
-        print(json.dumps(found))
+        print(_json(found))
         return
     print(f"{found['recipe']} on {found['size']:,} samples ({found['data']}), seed {found['seed']}")
     for key in ("scores", "constant", "published", "limit"):
         print(f"  {key:10} {found[key]}")
 
 
-def _expected() -> tuple[type[Exception], ...]:
-    from skytutor.checkpoint import CheckpointError
-    from skytutor.data.registry import DataError
+class _Terminated(BaseException):
+    """SIGTERM or SIGHUP outside the training loop, which answers them itself."""
 
-    return ValueError, CheckpointError, DataError, FloatingPointError, OverflowError
+    def __init__(self, signum: int):
+        self.signum = signum
+
+
+@contextlib.contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end the command as Ctrl-C does: with a sentence, and nothing half done."""
+
+    def end(signum: int, _: object) -> None:
+        raise _Terminated(signum)
+
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        for name in ("SIGTERM", "SIGHUP"):
+            signum = getattr(signal, name, None)
+            if signum is not None and signal.getsignal(signum) is signal.SIG_DFL:
+                before[signum] = signal.signal(signum, end)
+    try:
+        yield
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+
+
+def _expected() -> tuple[type[Exception], ...]:
+    from skytutor.data.registry import DataError
+    from skytutor.files import CheckpointError
+
+    return ValueError, CheckpointError, DataError, FloatingPointError, OverflowError, OSError
+
+
+def _one_line(error: BaseException) -> str:
+    """The message of an error, fit for a terminal: one line, no escape codes of a file's or an argument's making."""
+    text = str(error)
+    if isinstance(error, OSError) and error.strerror:
+        # Files are opened by name; what has none is standard output, whose buffer could not be written.
+        text = f"{error.filename or 'standard output'}: {error.strerror}"
+    line = " ".join(text.split())
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
+
+
+def _fail(status: int, text: str) -> int:
+    """Say why on standard error, if it is still open, and return the exit status."""
+    with contextlib.suppress(OSError, ValueError):
+        print(f"skytutor: {text}", file=sys.stderr, flush=True)
+    return status
+
+
+def _answer(error: BaseException, words: Sequence[str]) -> int:
+    """Say what ended the command; return its exit status. What nobody expected is raised again."""
+    from skytutor.launch import LOST, is_worker
+
+    if isinstance(error, KeyboardInterrupt | _Terminated):
+        # Perhaps in the middle of an import, which cannot be begun again: nothing more is imported here.
+        again = "; the same command with --resume goes on" if "train" in words[:1] else ""
+        status = 128 + getattr(error, "signum", signal.SIGINT)
+        return status if _quiet() else _fail(status, f"stopped{again}")
+    from skytutor.interrupt import Interrupted, WorkerLost
+
+    if isinstance(error, Interrupted):
+        return error.exit_status if _quiet() else _fail(error.exit_status, _one_line(error))
+    if isinstance(error, WorkerLost):
+        # The process that watches the workers speaks for them, unless it is the one that is gone.
+        return LOST if is_worker() and not _orphaned() else _fail(1, f"error: {_one_line(error)}")
+    if not isinstance(error, _expected()):
+        raise error
+    return 2 if _quiet() else _fail(2, f"error: {_one_line(error)}")
+
+
+def _quiet() -> bool:
+    """Of several workers, all of which stop for the same reason, the first says it."""
+    from skytutor.launch import is_worker
+
+    return is_worker() and os.environ.get("LOCAL_RANK") != "0"
+
+
+def _orphaned() -> bool:
+    from skytutor.launch import supervisor
+
+    return os.getppid() != supervisor()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line `argv` (default: the process's own) and return its exit status.
 
-    0 done; 2 bad input, in one line on standard error; 130 stopped with Ctrl-C, state saved.
+    0 done; 1 a process of a training on several devices is gone; 2 bad input, in one line on standard error; 130 stopped
+    with Ctrl-C, 143 with SIGTERM, 129 with SIGHUP; a training's state is saved first.
     """
-    args = _parser().parse_args(argv)
-    run = {"info": _info, "data": _data, "recipes": _recipes, "train": _train, "evaluate": _evaluate}[args.command]
+    words = list(sys.argv[1:] if argv is None else argv)
     try:
-        run(args)
-    except KeyboardInterrupt:
-        print("skytutor: stopped", file=sys.stderr)
-        return 130
-    except Exception as error:
-        from skytutor.train import Interrupted
+        with _ended_by_signals():
+            return _run(words)
+    except BaseException as error:
+        status = _answer(error, words)
+        if isinstance(error, OSError):
+            _close_output()
+        return status
 
-        if isinstance(error, Interrupted):
-            print(f"skytutor: {error}", file=sys.stderr)
-            return 130
-        if not isinstance(error, _expected()):
-            raise
-        print(f"skytutor: error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    return 0
+
+def _run(words: list[str]) -> int:
+    commands = {"info": _info, "data": _data, "recipes": _recipes, "train": _train, "evaluate": _evaluate}
+    try:
+        args = _parser().parse_args(words)
+        args.words = words
+        return commands[args.command](args) or 0
+    finally:
+        _flush_output()
+
+
+def _flush_output() -> None:
+    """Write out what was printed: a full disk or a closed pipe shows here, not when Python ends."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, "standard output") from error
+
+
+def _close_output() -> None:
+    """Point standard output nowhere: what is left in its buffer cannot be written when Python ends either."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 if __name__ == "__main__":

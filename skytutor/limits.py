@@ -9,7 +9,6 @@ near enough to the truth to matter, with splines between them.
 ``python -m skytutor.limits`` computes every limit of chapter 3 (a quarter of an hour) and writes them with a card.
 """
 
-import json
 import math
 from pathlib import Path
 
@@ -184,10 +183,10 @@ def compute(*, size: int = 2000, seed: int = 12345) -> dict[str, dict]:
 
 def known() -> dict[str, dict]:
     """The limits that come with the package."""
-    return json.loads(FILE.read_text())["limits"]
+    return checkpoint.read_card(FILE)["limits"]
 
 
 if __name__ == "__main__":
     how = checkpoint.provenance(device="cpu", seed=12345, profile="gpu", command="python -m skytutor.limits")
-    checkpoint.write_atomic(FILE, (json.dumps(how | {"limits": compute()}, indent=1) + "\n").encode())
+    checkpoint.write_card(FILE, how | {"limits": compute()})
     print(FILE)

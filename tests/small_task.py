@@ -86,7 +86,7 @@ def main() -> int:
         )  # fmt: skip
     except Interrupted as stop:
         print(f"interrupted: {stop}", flush=True)
-        return 7
+        return stop.exit_status
     torch.save({"weights": model.state_dict(), "best": result.best}, args.folder / f"rank{fabric.global_rank}.pt")
     return 0
 

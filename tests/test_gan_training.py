@@ -114,7 +114,7 @@ def test_paces_are_the_players_own(tmp_path, paces, still):
 
 def test_several_processes_are_refused(tmp_path):
     fabric = SimpleNamespace(world_size=2, global_rank=0)
-    with pytest.raises(ValueError, match="devices must be 1: networks that play against each other .* got 2"):
+    with pytest.raises(ValueError, match="devices must be 1: networks that are trained against each other .* got 2"):
         train(ring_game(), Ring(), schedule=PLAN, folder=tmp_path, fabric=fabric)
 
 

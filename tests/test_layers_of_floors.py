@@ -14,7 +14,10 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # Ground floor first. A file imports from floors below its own only.
 FLOORS = [
     ["__init__"],
-    ["healpix.checks", "profile", "checkpoint", "schedule", "interrupt"],
+    ["healpix.checks", "profile", "schedule", "interrupt", "files"],
+    ["checkpoint", "runfolder", "launch"],
+    ["state"],
+    ["run"],
     ["healpix.numbering"],
     ["healpix.directions", "healpix.adjacency"],
     ["healpix"],
@@ -32,7 +35,8 @@ FLOORS = [
     ["plot", "train", "layers.faces"],
     ["layers.hierarchy", "layers.rotate"],
     ["layers.pixel", "layers.polar", "layers.spectral", "layers.gates", "layers.wiener", "layers.deconvolution", "layers.partial"],
-    ["widgets.codec", "widgets.page", "data.registry"],
+    ["widgets.codec", "widgets.page", "data.download"],
+    ["data.registry"],
     ["widgets.skies"],
     ["widgets.model"],
     ["widgets.sphere"],
@@ -53,7 +57,8 @@ FLOORS = [
     ["__main__"],
 ]
 FLOOR = {name: i for i, names in enumerate(FLOORS) for name in names}
-LONGEST_FILE, LONGEST_FUNCTION = 250, 25
+# Symptoms, not goals: what is longer is probably two things. Nothing is packed to fit.
+LONGEST_FILE, LONGEST_FUNCTION = 350, 40
 
 
 def name_of(path):

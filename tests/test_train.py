@@ -2,6 +2,7 @@
 
 import math
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import torch.nn.functional as F
 from lightning_fabric import Fabric
 from small_task import SmallTask, schedule, small_model
 
-from skytutor import train as module
+from skytutor import run as module
 from skytutor.checkpoint import CheckpointError, load_tensors
 from skytutor.schedule import Schedule
 from skytutor.train import Interrupted, train
@@ -41,7 +42,8 @@ def run(folder, task=None, model=None, *, resume=False, seed=3, recipe="small", 
 def state(folder):
     """Everything the last save holds; times are no part of the comparison."""
     tensors, card = load_tensors(folder / "state.safetensors")
-    card.pop("seconds")
+    for name in ("seconds", "epoch_seconds", "sha256"):  # the SHA-256 is of the times too
+        card.pop(name)
     return tensors, card | {"history": rows(card["history"])}
 
 
@@ -111,16 +113,17 @@ def test_the_best_by_validation_is_kept(tmp_path, scores, best, average):
 
 
 class CtrlC(SmallTask):
-    """Presses Ctrl-C while step `at` runs."""
+    """Presses Ctrl-C, or sends another signal, while step `at` runs."""
 
-    def __init__(self, at):
-        super().__init__()
+    def __init__(self, at, *, signum=signal.SIGINT, pause=0.0):
+        super().__init__(pause=pause)
         self.left = at
+        self.signum = signum
 
     def loss(self, model, batch):
         self.left -= 1
         if self.left == 0:
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(self.signum)
         return super().loss(model, batch)
 
 
@@ -189,7 +192,7 @@ def wait_for_step(process, folder, step):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT], ids=["SIGKILL", "SIGINT"])
+@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda s: s.name)
 def test_a_process_that_is_stopped_ends_with_the_same_bits(reference, tmp_path, stop):
     process = start(tmp_path, "--pause", "0.2")
     wait_for_step(process, tmp_path, 10)
@@ -197,14 +200,55 @@ def test_a_process_that_is_stopped_ends_with_the_same_bits(reference, tmp_path, 
     out = process.communicate(timeout=60)[0]
     _, card = load_tensors(tmp_path / "state.safetensors")
     assert 10 <= card["step"] < 24, "stopped too late to show anything"
-    if stop == signal.SIGINT:
-        assert process.returncode == 7 and out.startswith("interrupted: ") and "Traceback" not in out, out
+    if stop != signal.SIGKILL:
+        assert process.returncode == 128 + stop and out.startswith("interrupted: ") and "Traceback" not in out, out
     else:
         assert process.returncode == -signal.SIGKILL
     process = start(tmp_path, "--resume")
     assert process.communicate(timeout=120)[0] == "" and process.returncode == 0
     assert_same(state(tmp_path), reference[2])
     assert [p.name for p in tmp_path.iterdir() if p.suffix == ".part"] == []
+
+
+@pytest.mark.slow
+def test_sigterm_at_any_moment(reference, tmp_path):
+    """As Slurm, Kubernetes and Binder send it: at random moments, imports and validation among them. SKYTUTOR_KILLS of them."""
+    rng, kills = random.Random(2026), int(os.environ.get("SKYTUTOR_KILLS", "2"))
+    steps = []
+    for k in range(kills):
+        folder = tmp_path / str(k)
+        process = start(folder, "--pause", "0.1")
+        time.sleep(rng.uniform(0.5, 6.5))
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=60)
+        # Before its handler is set, a signal ends the process where it stands; afterwards it is answered.
+        assert process.returncode in (128 + signal.SIGTERM, -signal.SIGTERM, 0)
+        path = folder / "state.safetensors"
+        steps.append(load_tensors(path)[1]["step"] if path.exists() else None)
+        process = start(folder, "--resume")
+        assert process.communicate(timeout=120)[0] == "" and process.returncode == 0
+        assert_same(state(folder), reference[2])
+    print(f"{kills} of {kills} runs stopped by SIGTERM, at steps {steps}, end with the same bytes")
+
+
+def test_no_time_is_lost_from_the_card(tmp_path):
+    """A run cut in the middle of an epoch: its seconds count in the total and in the epoch's row."""
+    with pytest.raises(Interrupted):
+        run(tmp_path, CtrlC(5, pause=0.1))
+    _, card = load_tensors(tmp_path / "state.safetensors")
+    assert 0.5 <= card["seconds"] < 3 and 0.5 <= card["epoch_seconds"] <= card["seconds"]
+    result = run(tmp_path, resume=True)
+    assert result.history[0]["seconds"] >= 0.5 and result.seconds >= sum(row["seconds"] for row in result.history)
+
+
+def test_an_ignored_signal_stays_ignored(tmp_path):
+    """`nohup` has SIGHUP ignored: a terminal that is closed does not end the run."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        task = CtrlC(5, signum=signal.SIGHUP)
+        assert len(run(tmp_path, task).history) == 3
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """What a recipe is, and the two things done with it: train it, and score what was trained."""
 
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,9 +13,12 @@ from torch import Tensor, nn
 import skytutor
 from skytutor import checkpoint
 from skytutor.data.registry import DataError
+from skytutor.files import cannot_write, remove_parts
 from skytutor.profile import Profile
+from skytutor.run import STATE, Result
+from skytutor.runfolder import hold, refuse_leftovers
 from skytutor.schedule import Schedule, Task
-from skytutor.train import Result, train
+from skytutor.train import check_devices, train
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,7 @@ class Recipe:
         limit: what no method can beat, or None where none is known; `score` may return its own.
         half: ship the weights in float16; small networks that answer to better than a per cent keep float32.
         ships: whether a checkpoint comes with the package; one that does not has to be trained first.
+        adversarial: two networks are trained against each other, by one process.
     """
 
     name: str
@@ -44,6 +49,7 @@ class Recipe:
     limit: float | None = None
     half: bool = True
     ships: bool = True
+    adversarial: bool = False
 
 
 def shipped_folder() -> Path:
@@ -70,40 +76,105 @@ def card(recipe: Recipe) -> dict[str, Any]:
     return checkpoint.read_published(shipped_folder(), recipe.name)[1]
 
 
+def check_run(
+    recipe: Recipe,
+    *,
+    profile: Profile,
+    folder: Path,
+    devices: int = 1,
+    resume: bool = False,
+    overwrite: bool = False,
+) -> None:
+    """Refuse a training that could not begin, or would throw something away, before any work is done for it.
+
+    Raises:
+        ValueError: a number of devices that cannot share a batch, or both `resume` and `overwrite`.
+        CheckpointError: `folder` holds an earlier training of the recipe, and neither is asked for.
+    """
+    if resume and overwrite:
+        raise ValueError("--resume and --overwrite exclude each other, got both")
+    check_devices(devices, recipe.schedules[profile.name], adversarial=recipe.adversarial)
+    weights = Path(folder) / f"{recipe.name}.safetensors"
+    state = Path(folder) / recipe.name / STATE
+    try:
+        if not (resume or overwrite):
+            refuse_leftovers([state], what="the state of an earlier training")
+        # A finished checkpoint whose state is gone: nothing can go on, so only --overwrite replaces it.
+        if not overwrite and not state.exists():
+            refuse_leftovers([weights, weights.with_suffix(".json")], what="an earlier training")
+    except OSError as error:  # a name that is too long, a folder that may not be read
+        raise cannot_write(Path(folder), error) from error
+
+
 def run(
-    recipe: Recipe, *, profile: Profile, folder: Path, command: str, fabric: Fabric | None = None,
-    resume: bool = False, progress: bool = True,
-) -> tuple[Path, dict[str, Any], Result]:  # fmt: skip
+    recipe: Recipe,
+    *,
+    profile: Profile,
+    folder: Path,
+    command: str,
+    fabric: Fabric | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    supervisor: int | None = None,
+    progress: bool = True,
+) -> tuple[Path, dict[str, Any], Result]:
     """Train a recipe and write its checkpoint and card into `folder`.
 
     The weights best by validation are rounded to float16, which is how most are shipped, and only then scored,
-    once, on the test split.
+    once, on the test split. `resume`, `overwrite` and `supervisor` are those of `skytutor.train.train`.
 
     Returns:
         path of the weights, the card, and the training's result. On other ranks than 0 the card is empty.
     """
     fabric = fabric or Fabric(accelerator=profile.device.type, devices=1)
-    schedule = recipe.schedules[profile.name]
-    model = network(recipe, seed=profile.seed)
-    task = recipe.task(profile)
-    result = train(
-        model, task, schedule=schedule, folder=Path(folder) / recipe.name, seed=profile.seed,
-        recipe=recipe.name, fabric=fabric, resume=resume, progress=progress,
-    )  # fmt: skip
     path = Path(folder) / f"{recipe.name}.safetensors"
-    if fabric.global_rank:
-        return path, {}, result
-    weights = rounded(result.best) if recipe.half else result.best
-    judge = network(recipe, seed=profile.seed)
-    checkpoint.load_into(judge, weights)
-    scored = recipe.score(judge.eval(), profile.seed, None, getattr(task, "source", None))
-    told = {
-        **checkpoint.provenance(device=fabric.device, seed=profile.seed, profile=profile.name, command=command),
-        "processes": fabric.world_size, "seconds": round(result.seconds, 1), "schedule": asdict(schedule),
-        "parameters": sum(p.numel() for p in judge.parameters()), "best_epoch": result.best_epoch,
-        "test": scored, "history": [{k: round(v, 6) for k, v in row.items()} for row in result.history],
-    }  # fmt: skip
-    return checkpoint.publish(folder, recipe.name, weights, told), told, result
+    # Held from the first look to the last write, so that two runs cannot both finish in one folder.
+    holding = contextlib.nullcontext() if fabric.global_rank else hold(Path(folder) / recipe.name)
+    with holding:
+        if fabric.global_rank == 0:
+            check_run(recipe, profile=profile, folder=folder, devices=fabric.world_size, resume=resume, overwrite=overwrite)
+            remove_parts(Path(folder), recipe.name)
+        task = recipe.task(profile)
+        result = train(
+            network(recipe, seed=profile.seed),
+            task,
+            schedule=recipe.schedules[profile.name],
+            folder=Path(folder) / recipe.name,
+            seed=profile.seed,
+            recipe=recipe.name,
+            profile=profile.name,
+            fabric=fabric,
+            resume=resume,
+            overwrite=overwrite,
+            supervisor=supervisor,
+            progress=progress,
+        )
+        if fabric.global_rank:
+            return path, {}, result
+        weights = rounded(result.best) if recipe.half else result.best
+        told = checkpoint.provenance(device=fabric.device, seed=profile.seed, profile=profile.name, command=command)
+        told |= _results(recipe, profile, weights, result, getattr(task, "source", None))
+        told["processes"] = fabric.world_size
+        checkpoint.publish(Path(folder), recipe.name, weights, told)
+    return path, told, result
+
+
+def _results(
+    recipe: Recipe, profile: Profile, weights: dict[str, Tensor], result: Result, source: str | None
+) -> dict[str, Any]:
+    """What a card says of a training's outcome; the weights are scored here, once, on the test split."""
+    evaluated = network(recipe, seed=profile.seed)
+    checkpoint.load_into(evaluated, weights)
+    scored = recipe.score(evaluated.eval(), profile.seed, None, source)
+    return {
+        "source": source,
+        "seconds": round(result.seconds, 1),
+        "schedule": asdict(recipe.schedules[profile.name]),
+        "parameters": sum(p.numel() for p in evaluated.parameters()),
+        "best_epoch": result.best_epoch,
+        "test": scored,
+        "history": [{k: round(v, 6) for k, v in row.items()} for row in result.history],
+    }
 
 
 def rounded(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -116,7 +187,7 @@ def rounded(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def evaluate(recipe: Recipe, *, seed: int = 0, size: int | None = None, folder: Path | None = None) -> dict[str, Any]:
-    """Load a checkpoint (the shipped one by default) and score it.
+    """Load a checkpoint (the shipped one by default) and score it, on the data that its card names.
 
     Raises:
         CheckpointError: no checkpoint, or a damaged one. DataError: the test data are not here.
@@ -125,12 +196,17 @@ def evaluate(recipe: Recipe, *, seed: int = 0, size: int | None = None, folder: 
     weights, card = checkpoint.read_published(folder, recipe.name)
     model = network(recipe)
     checkpoint.load_into(model, weights, path=folder / recipe.name)
-    scored = recipe.score(model.eval(), seed, size, None)
+    scored = recipe.score(model.eval(), seed, size, card.get("source"))
     about = {k: card[k] for k in ("command", "profile", "device", "date", "sha256")}
     return {
-        "recipe": recipe.name, "checkpoint": {"file": f"{recipe.name}.safetensors", **about}, "seed": seed,
-        "size": scored.pop("size"), "limit": recipe.limit, **scored, "published": dict(recipe.published),
-    }  # fmt: skip
+        "recipe": recipe.name,
+        "checkpoint": {"file": f"{recipe.name}.safetensors", **about},
+        "seed": seed,
+        "size": scored.pop("size"),
+        "limit": recipe.limit,
+        **scored,
+        "published": dict(recipe.published),
+    }
 
 
 def standing(recipe: Recipe, *, size: int | None = None) -> dict[str, Any]:

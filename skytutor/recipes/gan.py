@@ -120,7 +120,7 @@ def _digits(name: str, summary: str, build: Callable[[], Game], plan: Schedule, 
 
     return Recipe(
         name=name, chapter=2, summary=summary, build=build, task=make, schedules=schedules(plan),
-        score=partial(score_digits, rivals), published={},
+        score=partial(score_digits, rivals), published={}, adversarial=True,
     )  # fmt: skip
 
 

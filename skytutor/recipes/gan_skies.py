@@ -180,6 +180,6 @@ def _sky_task(profile: Profile) -> SkyGame:
 
 SKIES = Recipe(
     name="sphere-gan-cmb", chapter=2, summary="Skies of the cosmic microwave background, drawn with noise at every scale",
-    build=sky_game, task=_sky_task, score=score_skies, published={},
+    build=sky_game, task=_sky_task, score=score_skies, published={}, adversarial=True,
     schedules=schedules(replace(GAME, epochs=6, average=0.998)),
 )  # fmt: skip

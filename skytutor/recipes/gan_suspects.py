@@ -83,7 +83,7 @@ def run(suspect: Suspect, profile: Profile, *, folder: Path, steps: int = STEPS,
     plan = replace(rules.schedules["gpu"], epochs=1, average=0.99, autocast=False, rate="constant", warmup=0.0)
     task = rules.task(profile, classes=suspect.classes, paint=suspect.paint, limit=steps * plan.batch_size, held=500)
     plan = replace(plan, batch_size=min(plan.batch_size, task.size))
-    found = train(game, task, schedule=plan, folder=folder, seed=profile.seed, recipe=NAME, progress=progress)
+    found = train(game, task, schedule=plan, folder=folder, seed=profile.seed, recipe=NAME, profile=profile.name, resume=True, progress=progress)
     checkpoint.load_into(game, found.best)
     images, labels = (part[:size] for part in digits.load(task.source).part("test"))
     true = suspect.paint(images)
@@ -95,7 +95,7 @@ def run(suspect: Suspect, profile: Profile, *, folder: Path, steps: int = STEPS,
 
 def known() -> dict[str, Any]:
     """What the full study found: the card that comes with the package."""
-    return json.loads((shipped_folder() / f"{NAME}.json").read_text())
+    return checkpoint.read_card(shipped_folder() / f"{NAME}.json")
 
 
 def main(folder: Path) -> Path:
@@ -107,7 +107,7 @@ def main(folder: Path) -> Path:
         print(json.dumps(rows[-1]), flush=True)
     told = checkpoint.provenance(device="cpu", seed=0, profile="gpu", command="python -m skytutor.recipes.gan_suspects")
     path = Path(folder) / f"{NAME}.json"
-    checkpoint.write_atomic(path, (json.dumps({"name": NAME, **told, "steps": STEPS, "rows": rows}, indent=1) + "\n").encode())
+    checkpoint.write_card(path, {"name": NAME, **told, "steps": STEPS, "rows": rows})
     return path
 
 

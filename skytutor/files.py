@@ -1,0 +1,111 @@
+"""Files written whole or not at all, and JSON that any reader understands.
+
+The bytes go to a temporary file beside the target, reach the disk, and only then take the target's name. Whatever fails
+on the way, the old file is whole.
+"""
+
+import contextlib
+import errno
+import json
+import math
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+__all__ = ["CheckpointError", "cannot_write", "parse_json", "remove_parts", "strict_json", "write_atomic"]
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint cannot be read or written; the message says which file, why, and what to do."""
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write `data` to `path` in full or not at all.
+
+    Raises:
+        CheckpointError: disk full, no permission, a folder in the way. What was at `path` is untouched.
+    """
+    path = Path(path)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(part, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(part, path)
+    except OSError as error:
+        raise cannot_write(path, error, size=len(data)) from error
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+def cannot_write(path: Path, error: Exception, *, size: int | None = None) -> CheckpointError:
+    """Say in one line which file or folder could not be written, why, and whether an earlier one is left."""
+    full = isinstance(error, OSError) and error.errno == errno.ENOSPC
+    why = "the disk is full" if full else getattr(error, "strerror", None) or str(error)
+    amount = "" if size is None else f" ({size:,} bytes)"
+    kept = ""
+    with contextlib.suppress(OSError):  # a name that is too long can be no file either
+        kept = "; the earlier file is whole" if path.is_file() else ""
+    return CheckpointError(f"cannot write {path}{amount}: {why}{kept}")
+
+
+def remove_parts(folder: Path, stem: str) -> None:
+    """Delete what writers that were killed left of files of `folder` whose names begin with `stem`.
+
+    Call it while the folder is held: a writer that still lives needs its part.
+    """
+    for part in Path(folder).glob(f".{stem}.*.part"):
+        with contextlib.suppress(OSError):
+            part.unlink()
+
+
+def strict_json(value: Any, *, what: str, indent: int | None = None, sort_keys: bool = False) -> str:
+    """Return `value` as JSON of the standard, which has no NaN and no infinity.
+
+    Arguments:
+        what: what `value` is, for the message.
+
+    Raises:
+        ValueError: a number is not finite, and where it stands; or the value is nested too deeply.
+
+    Example:
+        >>> strict_json({"score": [1.0, float("nan")]}, what="the card")
+        Traceback (most recent call last):
+        ValueError: score.1 of the card is nan: not a number that JSON can hold
+    """
+    try:
+        for place, number in _numbers(value, ()):
+            if not math.isfinite(number):
+                where = ".".join(map(str, place))
+                raise ValueError(f"{where} of {what} is {number}: not a number that JSON can hold")
+        return json.dumps(value, indent=indent, sort_keys=sort_keys, allow_nan=False)
+    except RecursionError:
+        raise ValueError(f"{what} is nested too deeply") from None
+
+
+def _numbers(value: Any, place: tuple[Any, ...]) -> Iterator[tuple[tuple[Any, ...], float]]:
+    """Yield every floating number inside dicts, lists and tuples, with the keys that lead to it."""
+    if isinstance(value, float):
+        yield place, value
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _numbers(inner, (*place, key))
+    elif isinstance(value, list | tuple):
+        for index, inner in enumerate(value):
+            yield from _numbers(inner, (*place, index))
+
+
+def parse_json(text: str) -> Any:
+    """Read what `strict_json` wrote; whatever is wrong with the text is a ValueError."""
+
+    def refuse(word: str) -> None:
+        raise ValueError(f"{word} is no number of JSON")
+
+    try:
+        return json.loads(text, parse_constant=refuse)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None

@@ -1,0 +1,47 @@
+"""The folder of one training run: held by one process at a time, and never overwritten unasked."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from skytutor.files import CheckpointError, cannot_write
+
+__all__ = ["hold", "refuse_leftovers"]
+
+
+@contextlib.contextmanager
+def hold(folder: Path) -> Iterator[None]:
+    """Keep other processes out of `folder`, which is made if it is not there, for as long as the context lasts.
+
+    The operating system lifts the lock when the process ends, however it ends: the lock of a dead process is none.
+    The process that holds a folder may hold it once more.
+
+    Raises:
+        CheckpointError: another process holds it, or it cannot be written to.
+    """
+    folder = Path(folder).absolute()
+    lock = FileLock(folder / ".lock", is_singleton=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise CheckpointError(
+            f"another process is training in {folder}: wait until it has ended, or choose another folder"
+        ) from error
+    except (OSError, NotImplementedError) as error:
+        raise cannot_write(folder, error) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def refuse_leftovers(paths: list[Path], *, what: str) -> None:
+    """Raise `CheckpointError` if any of `paths` exists: nothing is thrown away unless it is asked for."""
+    for path in paths:
+        if path.exists():
+            raise CheckpointError(
+                f"{path} holds {what}: go on with --resume, start again with --overwrite, or choose another folder"
+            )
