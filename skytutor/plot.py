@@ -19,6 +19,7 @@ from torch import Tensor
 from skytutor.healpix import check_order, npix_to_nside, reorder, vector_to_pixel
 
 CMAP = "cividis"  # even in lightness, and the same to colour-blind readers
+PLAIN_TEXT = {"parse_math": False, "usetex": False}  # of a text: a dollar sign is a dollar sign
 _DOTS = 320
 
 
@@ -62,7 +63,7 @@ def _draw(ax: Axes, sky: Tensor, order: str, where: tuple[Tensor, Tensor], borde
         raise ValueError(f"sky must be one map of shape (P,), got shape {tuple(sky.shape)}")
     directions, seen = where
     nside = npix_to_nside(len(sky))
-    values = reorder(sky.detach().cpu().float(), source=order, target="nested")
+    values = reorder(sky.detach().cpu().double(), source=order, target="nested")
     pixel = vector_to_pixel(directions.reshape(-1, 3), nside=nside, order="nested").view(seen.shape)
     picture = torch.where(seen, values[pixel], torch.nan)
     image = ax.imshow(picture.numpy(), interpolation="nearest", **{"cmap": CMAP, **look})
@@ -104,7 +105,13 @@ def mollweide(
     return _draw(ax, sky, order, _mollweide(_DOTS), borders, line, look)
 
 
-def colour_bar(figure: Figure, image: ScalarMappable, axes: Axes | Iterable[Axes], *, label: str, **how) -> None:
-    """Add a colour bar; `label` names the quantity and its unit."""
-    bar = figure.colorbar(image, ax=axes, label=label, **{"shrink": 0.8, "pad": 0.02, **how})
+def colour_bar(figure: Figure, image: ScalarMappable, axes: Axes | Iterable[Axes], *, label: str, math_text: bool = True, **how) -> None:
+    """Add a colour bar; `label` names the quantity and its unit.
+
+    Arguments:
+        math_text: read what stands between dollar signs in `label` as an equation; False shows it as it is.
+        how: passed to ``Figure.colorbar``.
+    """
+    bar = figure.colorbar(image, ax=axes, **{"shrink": 0.8, "pad": 0.02, **how})
+    bar.set_label(label, **({} if math_text else PLAIN_TEXT))
     bar.outline.set_visible(False)

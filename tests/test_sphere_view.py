@@ -3,15 +3,18 @@
 import json
 import re
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
 import traitlets
+from hypothesis import given
+from hypothesis import strategies as st
 
 from skytutor.healpix import UNSEEN, nested_to_ring
-from skytutor.widgets import figure, page, view
+from skytutor.widgets import figure, page, sphere, view
 from skytutor.widgets.explore import LayerInspector, SpectrumExplorer
-from skytutor.widgets.skies import as_frames
+from skytutor.widgets.skies import LARGEST, as_frames, is_unseen
 
 MAP = torch.arange(48.0)
 
@@ -46,6 +49,30 @@ def test_unseen_masked_and_nan_have_no_value(kind):
     assert np.isnan(as_frames("maps", masked, nside=2, order="ring")).sum() == 5
 
 
+LOW = [-1.6e30, -1.63e30, -1.6374e30, -1.6376e30, -1.645e30, -1.7e30, -1e31, -1e38]  # like UNSEEN, but values
+
+
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("low", LOW)
+def test_a_low_number_is_a_value_unless_it_is_unseen(low, kind):
+    values = MAP.detach().clone().to(kind)
+    values[3] = low
+    if is_unseen(values.double().numpy()).any():
+        assert kind == torch.bfloat16 and abs(low / UNSEEN - 1) < 0.005, "only bfloat16 rounds as coarsely as that"
+        return
+    globe = view(values, nside=2, order="ring")
+    assert globe.low == float(values[3]) and globe.high == 47
+    assert f"from {float(values[3]):.4g} to 47" in globe._spec["summary"] and "no value" not in globe._spec["summary"]
+
+
+@given(st.floats(-LARGEST, LARGEST))
+def test_any_number_of_double_precision_is_shown(low):
+    values = np.arange(48.0)
+    values[3] = low
+    holes = np.isnan(as_frames("maps", values, nside=2, order="ring")).sum()
+    assert holes == (abs(low - UNSEEN) <= 1e-5 * abs(UNSEEN) or low == float(torch.tensor(UNSEEN).bfloat16()))
+
+
 def test_both_orders_are_the_same_sky():
     ring = as_frames("maps", nested_to_ring(torch.arange(192), nside=4).double(), nside=4, order="nested")
     np.testing.assert_array_equal(ring, as_frames("maps", np.arange(192.0), nside=4, order="ring"))
@@ -74,6 +101,20 @@ BAD = {
     "cmap": (lambda: view(MAP, cmap="rainbows", **GOOD), ValueError, "cmap must be one of cividis.*'rainbows'"),
     "value_range": (lambda: view(MAP, value_range=(3, 1), **GOOD), ValueError, "the lower first"),
     "value_range word": (lambda: view(MAP, value_range="all", **GOOD), ValueError, "'symmetric' or"),
+    "value_range too wide": (lambda: view(MAP, value_range=(-1e308, 1e308), **GOOD), ValueError, r"up to 1e\+300 in size"),
+    "value too large": (lambda: view(1e301 * MAP.double(), **GOOD), ValueError, r"maps holds 47 pixels beyond 1e\+300 in size"),
+    "Q too large": (lambda: view(MAP, polarisation=(-1e301 * MAP.double(), MAP), **GOOD), ValueError, "polarisation Q holds 47 pixels beyond"),
+    "value too large in a picture": (lambda: figure(1e301 * MAP.double(), **GOOD), ValueError, r"maps holds 47 pixels beyond 1e\+300"),
+    "low later": (lambda: setattr(view(MAP, **GOOD), "low", -1e308), traitlets.TraitError, r"low must be at most 1e\+300 in size"),
+    "rows of two lengths": (lambda: view([("a", MAP), ("b", MAP)], **GOOD), ValueError, r"maps\[0\] must be numbers, in rows of one length, got a tuple"),
+    "rows of two lengths in a dict": (lambda: view({"a": [[1, 2], [3]]}, **GOOD), ValueError, "maps must be numbers, in rows of one length"),
+    "rows of two lengths in a mask": (lambda: view(MAP, mask=[[1, 2], [3]], **GOOD), ValueError, "mask must be numbers, in rows of one length"),
+    "labels in one text": (lambda: view(torch.zeros(2, 48), frame_labels="ab", **GOOD), ValueError, "frame_labels must be a list of 2 labels, got 'ab'"),
+    "number as labels": (lambda: view(torch.zeros(2, 48), frame_labels=5, **GOOD), ValueError, "frame_labels must be a list of 2 labels, got 5"),
+    "half a pair in a title": (lambda: view(MAP, title="\ud800", **GOOD), ValueError, r"title must be text that UTF-8 can write, got '\\ud800'"),
+    "half a pair in a key": (lambda: view({"\ud800": MAP}, **GOOD), ValueError, "a title of maps must be text that UTF-8"),
+    "half a pair in a unit": (lambda: figure(MAP, unit="\ud800", **GOOD), ValueError, "unit must be text that UTF-8"),
+    "half a pair in a label": (lambda: view(MAP, frame_labels=["\ud800"], **GOOD), ValueError, "a label of frame_labels must be text that UTF-8"),
     "value_range NaN": (lambda: view(MAP, value_range=(0, np.nan), **GOOD), ValueError, "two finite numbers"),
     "zoom": (lambda: view(MAP, zoom=0, **GOOD), ValueError, "zoom must be a number in 0.5..400"),
     "lat": (lambda: view(MAP, lat_deg=100, **GOOD), ValueError, "lat_deg must be a number in -90..90"),
@@ -96,6 +137,7 @@ BAD = {
     "frame": (lambda: setattr(view(MAP, **GOOD), "frame", 1), traitlets.TraitError, r"frame must lie in 0\.\.0"),
     "other maps": (lambda: view(MAP, **GOOD).show([MAP, MAP]), ValueError, "as many as before, 1, got 2"),
     "other frames": (lambda: view(MAP, **GOOD).show(torch.zeros(2, 48)), ValueError, "1 frames as before, got 2"),
+    "other titles": (lambda: view({"a": MAP, "b": MAP}, **GOOD).show({"b": MAP, "c": MAP}), ValueError, r"titles of the maps shown, \['a', 'b'\], got \['b', 'c'\]"),
     "no levels": (lambda: LayerInspector(torch.nn.Identity(), MAP.view(1, 1, 48), order="ring"), ValueError, "no module whose output"),
     "two in a batch": (lambda: LayerInspector(torch.nn.ReLU(), torch.zeros(2, 1, 48), order="ring"), ValueError, "one batch entry"),
     "figure": (lambda: figure(MAP, projection="gnomonic", **GOOD), ValueError, "projection must be one of 'mollweide', 'globe'"),
@@ -108,6 +150,28 @@ def test_bad_input_is_named(call, kind, message):
         call()
 
 
+SAME = {
+    "number and text": (1, "1"), "two kinds of number": (np.int64(2), "2"), "nothing and no text": (None, ""), "blanks at the end": ("a", "a "),
+    "blanks within": ("a  b", "a\nb"), "an accent written twice": ("\u00e9", "e\u0301"), "not a number": (float("nan"), "nan"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("one, two", SAME.values(), ids=SAME.keys())
+@pytest.mark.parametrize("call", [view, figure, lambda maps, **how: view({"a": MAP, "b": MAP}, **how).show(maps)], ids=["view", "figure", "show"])
+def test_titles_that_read_the_same_are_refused(call, one, two):
+    with pytest.raises(ValueError, match="maps must have titles that read differently") as told:
+        call({one: MAP, two: 2 * MAP}, **GOOD)
+    assert repr(one) in str(told.value) and repr(two) in str(told.value)
+
+
+def test_no_map_is_lost():
+    """As many titles as maps, whatever they are called."""
+    maps = {1: MAP, 1.5: MAP, (1,): MAP, "map 1": MAP, "A": MAP, "a": MAP, "Q": MAP, "mask": MAP}
+    assert list(view(maps, **GOOD).skies.shown) == ["1", "1.5", "(1,)", "map 1", "A", "a", "Q", "mask"]
+    assert list(view([MAP, MAP], title="1", **GOOD).skies.shown) == ["1 1", "1 2"]
+    assert list(view(MAP, title=None, unit=None, **GOOD).skies.shown) == [""] and view(MAP, unit=None, **GOOD)._spec["unit"] == ""
+
+
 def test_a_constant_map_is_shown():
     about = spec(view(torch.full((48,), 5.0), unit="K", **GOOD))
     assert about["state"]["low"] < 5 < about["state"]["high"]
@@ -117,6 +181,11 @@ def test_a_constant_map_is_shown():
 def test_a_large_constant_and_numpys_numbers():
     about = spec(view(torch.full((48,), 1e20).double(), zoom=np.float32(2), height=np.int64(300), **GOOD))
     assert about["state"]["low"] < 1e20 < about["state"]["high"] and about["state"]["zoom"] == 2 and about["height"] == 300
+
+
+def test_the_largest_constant_is_shown():
+    globe = view(np.full(48, LARGEST), **GOOD)
+    assert globe.low < globe.high == LARGEST
 
 
 def test_signs_of_u_do_not_touch_its_holes():
@@ -155,6 +224,15 @@ def test_the_html_carries_the_view_as_it_is_now():
     assert "http" not in text.replace("http://www.w3.org", "")
 
 
+@pytest.mark.parametrize("controls", [True, False])
+def test_no_script_of_the_page_sets_equations_in_it(controls):
+    """The pages of nbconvert and JupyterLab have MathJax look for dollar signs."""
+    globe = view(MAP, title="$x$", unit="$$", controls=controls, **GOOD)
+    classes = set(re.match(r'<div class="([^"]*)"', html(globe))[1].split())
+    assert {"sky-sphere", "tex2jax_ignore", "mathjax_ignore"} == classes
+    assert {"sky-live", "tex2jax_ignore", "mathjax_ignore"} <= set(globe._dom_classes)
+
+
 def test_the_summary_tells_what_the_eye_would_see():
     holed = MAP.detach().clone()
     holed[:12] = torch.nan
@@ -178,8 +256,17 @@ def test_maps_go_to_the_place_of_their_title():
     assert [(entry["title"], entry["high"]) for entry in pair.skies.entries] == [("a", 141), ("b", 282)]
 
 
-def test_a_book_that_is_being_built_has_no_models(monkeypatch):
+def by_setting(monkeypatch):
     monkeypatch.setenv("SKYTUTOR_STATIC", "1")
+
+
+def by_nbconvert(monkeypatch):
+    monkeypatch.setattr("skytutor.widgets.model._run_by_nbconvert", lambda: True)
+
+
+@pytest.mark.parametrize("told", [by_setting, by_nbconvert])
+def test_a_page_without_a_kernel_has_no_models(monkeypatch, told):
+    told(monkeypatch)
     globe = view(MAP, **GOOD)
     assert globe.comm is None and set(globe._repr_mimebundle_()) == {"text/html", "text/plain"}
     shown = []
@@ -188,8 +275,16 @@ def test_a_book_that_is_being_built_has_no_models(monkeypatch):
     assert "One range of degrees alone" in html(shown[0])
 
 
+def test_the_page_itself_says_why_there_may_be_no_sphere():
+    """In words of HTML: where scripts may not run, no script can say it."""
+    for controls in (True, False):
+        text = html(view(MAP, controls=controls, **GOOD))
+        visible = re.sub(r"<(script|style).*?</\1>|<[^>]*>", " ", text, flags=re.DOTALL)
+        assert "drawn by a script inside this page, which has not run" in visible and "security policy" in visible
+
+
 def test_script_sizes():
-    """As shipped: comments and needless blanks are gone."""
+    """As shipped: comments and needless signs are gone."""
     assert len(page.script().encode()) <= 40_000
     assert len(page.script(controls=False).encode()) <= 15_000
     assert set(page.palettes()) == {"cividis", "viridis", "magma", "blue-red", "grey", "planck"}
@@ -214,6 +309,57 @@ def test_the_still_twin_has_words():
     bundle = still._repr_mimebundle_()
     assert still.png[:4] == b"\x89PNG" and "a: from 0 to 47 K" in still.alt
     assert f'alt="{still.alt}"' in bundle["text/html"] and set(bundle) == {"text/html", "image/png", "text/plain"}
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """The figures that `figure` has made into pictures."""
+    seen = []
+    monkeypatch.setattr(plt, "close", seen.append)
+    yield seen
+    monkeypatch.undo()
+    for one in seen:
+        plt.close(one)
+
+
+ODD = ["$", "$$", "$x$", "$\\frac$", "\\frac{", "a $ b $ c", "{", "{unit}", "%s %", "a\nb", "\n", "a\tb\0c\r\nd", " ", "^_", "word " * 400, "W" * 900, "line\n" * 99]
+
+
+@pytest.mark.parametrize("text", ODD)
+@pytest.mark.parametrize("many", [1, 6])
+def test_any_text_is_text_in_a_picture(drawn, text, many):
+    still = figure(torch.zeros(many, 48) + MAP, unit=text, title=text, **GOOD)
+    assert still.png[:4] == b"\x89PNG" and text in still.alt and f" 47 {text}" in still.alt
+    axes = drawn[0].axes
+    words = [ax.title for ax in axes[:many]] + [axes[-1].xaxis.label]
+    assert not any(one.get_parse_math() or one.get_usetex() for one in words)
+    for one in words:
+        lines = one.get_text().split("\n")
+        assert len(lines) <= 3 and max(map(len, lines)) <= 70, "it would cover the map"
+    if 1 < len(text) < 9 and text.isprintable():
+        assert {one.get_text() for one in words} == {text}
+
+
+def test_equations_stay_equations_elsewhere():
+    """The book's own figures name quantities by equations; `figure` gets its words from readers."""
+    from skytutor import plot
+
+    canvas, ax = plt.subplots()
+    image = plot.mollweide(ax, MAP.detach())
+    plot.colour_bar(canvas, image, ax, label="$C_l$")
+    plot.colour_bar(canvas, image, ax, label="$C_l$", math_text=False)
+    assert [one.yaxis.label.get_parse_math() for one in canvas.axes[1:]] == [True, False]
+    plt.close(canvas)
+
+
+@pytest.mark.parametrize("values", [2.46e6 + 0.001 * np.arange(48), 1e300 * np.linspace(-1, 1, 48), np.where(np.arange(48) > 4, np.arange(48), -3e30)])
+@pytest.mark.parametrize("projection", ["mollweide", "globe"])
+def test_a_picture_shows_what_single_precision_cannot(drawn, values, projection):
+    figure(values, projection=projection, **GOOD)
+    image = drawn[0].axes[0].images[0]
+    shown = np.unique(image.get_array().compressed())
+    assert np.isin(shown, values).all() and len(shown) > 20
+    assert image.get_clim() == (values.min(), values.max())
 
 
 def test_the_explorers():
@@ -242,3 +388,17 @@ def test_the_explorers():
     look.channel.value = 2
     four = look.frames()[-1].view(-1, 4)
     assert (four == four[:, :1]).all()
+
+
+def test_a_module_that_is_run_again_is_another_level():
+    class Twice(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.act = torch.nn.ReLU()
+
+        def forward(self, x):
+            return self.act(-self.act(x - 1) + 2)
+
+    look = LayerInspector(Twice(), MAP.detach().view(1, 1, 48), order="nested")
+    assert look.names == ["input", "act ReLU, nside 2", "act ReLU, nside 2, call 2"] == list(look.levels)
+    assert not torch.equal(look.frames()[1], look.frames()[2])

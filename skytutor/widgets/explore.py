@@ -4,7 +4,6 @@ In a page without a kernel they are spheres with frames: one range of degrees af
 """
 
 import math
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -16,14 +15,14 @@ from torch import Tensor, nn
 from skytutor.healpix import check_maps, check_nside, check_order, npix_to_nside, reorder
 from skytutor.layers.faces import from_faces
 from skytutor.spectra import gaussian_maps
-from skytutor.widgets.model import STATIC
+from skytutor.widgets.model import is_static
 from skytutor.widgets.sphere import view
 
 BANDS = ((2, 3), (4, 6), (7, 11), (12, 19), (20, 33))
 
 
 def _show(live: Callable[[], Any], still: Callable[[], Any]) -> None:
-    display(still() if os.environ.get(STATIC) else live())
+    display(still() if is_static() else live())
 
 
 class SpectrumExplorer:
@@ -94,8 +93,9 @@ class SpectrumExplorer:
 class LayerInspector:
     """What a network makes of a map, level by level: a slider for the level, one for the channel.
 
-    Every module whose output is a batch of maps is a level, whatever its nside; the frames are of the input's nside, each pixel of a
-    coarser level shown as the pixels it covers. A level is divided by its largest absolute value, so colours compare within it alone.
+    Every output of a module that is a batch of maps is a level, whatever its nside; a module that is run twice gives two. The frames
+    are of the input's nside, each pixel of a coarser level shown as the pixels it covers. A level is divided by its largest absolute
+    value, so colours compare within it alone.
 
     Arguments:
         network: run once, in evaluation mode, on `maps`; its mode is put back.
@@ -152,7 +152,8 @@ def _levels(network: nn.Module, maps: Tensor, order: str) -> dict[str, Tensor]:
     def keep(name: str, module: nn.Module, output: Any) -> None:
         level = _as_nested(output, order)
         if level is not None and npix_to_nside(level.shape[-1]) <= nside:
-            found[f"{name} {type(module).__name__}, nside {npix_to_nside(level.shape[-1])}"] = level
+            title = f"{name} {type(module).__name__}, nside {npix_to_nside(level.shape[-1])}"
+            found[_unused(title, found)] = level
 
     leaves = [(name, module) for name, module in network.named_modules() if name and not [*module.children()]]
     hooks = [module.register_forward_hook(lambda m, _, out, name=name: keep(name, m, out)) for name, module in leaves]
@@ -167,6 +168,16 @@ def _levels(network: nn.Module, maps: Tensor, order: str) -> dict[str, Tensor]:
     if len(found) == 1:
         raise ValueError("network has no module whose output is a batch of maps (1, C, P) or (1, C, 12, n, n)")
     return {name: _wide(level, nside) for name, level in found.items()}
+
+
+def _unused(title: str, found: dict[str, Tensor]) -> str:
+    """`title`, with the number of the call where a network runs one module several times: each output is a level."""
+    if title not in found:
+        return title
+    call = 2
+    while f"{title}, call {call}" in found:
+        call += 1
+    return f"{title}, call {call}"
 
 
 def _wide(level: Tensor, nside: int) -> Tensor:

@@ -2,6 +2,9 @@
 
 import math
 import os
+from collections.abc import Mapping
+from functools import cache
+from pathlib import PureWindowsPath
 from typing import Any
 
 import anywidget
@@ -12,11 +15,61 @@ from matplotlib.colors import to_hex
 
 from skytutor.healpix import nested_to_ring, nside_to_npix, ring_to_nested
 from skytutor.widgets import page
-from skytutor.widgets.skies import Skies, by_title
+from skytutor.widgets.skies import LARGEST, Skies, by_title
 
 PROJECTIONS = ("globe", "mollweide", "gnomonic")
 SCALINGS = ("linear", "symlog", "histogram")
 STATIC = "SKYTUTOR_STATIC"  # set while a book is built: no kernel will answer its pages, so no model is made for one
+
+
+def is_static() -> bool:
+    """Whether what is shown goes to a page without a kernel: a book is being built, or nbconvert runs the notebook."""
+    return bool(os.environ.get(STATIC)) or _run_by_nbconvert()
+
+
+@cache
+def _run_by_nbconvert() -> bool:
+    """Whether nbconvert started this kernel.
+
+    Its page would show a widget, if there is one, rather than HTML, and fetch the script for that from the network.
+    """
+    try:
+        import psutil  # comes with ipykernel
+    except ImportError:
+        return False
+    try:
+        return _program(_parent_command()) in ("nbconvert", "jupyter-nbconvert")
+    except (psutil.Error, OSError):  # the process is gone, or somebody else's: it is taken for one that shows widgets
+        return False
+
+
+def _parent_command() -> list[str]:
+    """Command line of the process that started this kernel."""
+    import psutil
+
+    told = os.environ.get("JPY_PARENT_PID", "")
+    if os.name == "posix" and told.isdecimal():  # on Windows it is the number of a handle
+        return psutil.Process(int(told)).cmdline()
+    parent = psutil.Process().parent()
+    while parent and _program(parent.cmdline()) == "ipykernel_launcher":  # on Windows python.exe of a venv starts another one
+        parent = parent.parent()
+    return parent.cmdline() if parent else []
+
+
+def _program(command: list[str]) -> str:
+    """Name of the program that a command line runs, of Python's the script or the module: no argument of theirs."""
+    words = iter(command)
+    name = PureWindowsPath(next(words, "")).stem  # knows both kinds of slash
+    if not name.lower().startswith("python"):
+        return name
+    for word in words:
+        if word == "-m":
+            return next(words, "")
+        if word in ("-W", "-X"):
+            next(words, "")
+        elif not word.startswith("-"):
+            return PureWindowsPath(word).stem
+    return ""
 
 
 def anchors(cmap: str) -> str:
@@ -75,22 +128,27 @@ class Sphere(anywidget.AnyWidget):
         self.skies, self._spec, self._controls = skies, spec, controls
         super().__init__(data=skies.data, **state)
         self.spec = page.settings(spec, skies.data)
-        self.add_class("sky-live")
+        for name in ("sky-live", *page.PLAIN):
+            self.add_class(name)
 
     def open(self) -> None:
         """Tell the page of this model, but for a book that is being built."""
-        if not os.environ.get(STATIC):
+        if not is_static():
             super().open()
 
     def show(self, maps: Any) -> None:
         """Put other maps in the place of these: as many, with the same nside, order and frames. Colours and view stay.
 
+        Maps of a dict go to the place of their title, those of a list take the places in turn.
+
         Raises:
-            ValueError: as `view`, or another number of maps or frames.
+            ValueError: as `view`, or a dict of other titles, or another number of maps or frames.
         """
         old, titles = self.skies, list(self.skies.shown)
         new = by_title(maps, titles[0])
-        if set(new) == set(titles):
+        if isinstance(maps, Mapping):
+            if set(new) != set(titles):
+                raise ValueError(f"maps must have the titles of the maps shown, {titles}, got {list(new)}")
             new = {title: new[title] for title in titles}
         if len(new) != len(titles):
             raise ValueError(f"maps must be as many as before, {len(titles)}, got {len(new)}")
@@ -122,6 +180,8 @@ class Sphere(anywidget.AnyWidget):
     def _check_finite(self, proposal: Any) -> float:
         if not math.isfinite(proposal["value"]):
             raise traitlets.TraitError(f"{proposal['trait'].name} must be a finite number, got {proposal['value']}")
+        if abs(proposal["value"]) > LARGEST:
+            raise traitlets.TraitError(f"{proposal['trait'].name} must be at most {LARGEST:g} in size, got {proposal['value']}")
         return proposal["value"]
 
     @traitlets.validate("cmap")
@@ -148,7 +208,7 @@ class Sphere(anywidget.AnyWidget):
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         """The live widget for a page with a kernel, and HTML for one without."""
         still = {"text/html": self.html(), "text/plain": self._spec["summary"]}
-        live = None if os.environ.get(STATIC) else super()._repr_mimebundle_(**kwargs)
+        live = None if is_static() else super()._repr_mimebundle_(**kwargs)
         if isinstance(live, tuple):
             return live[0] | still, live[1]
         return (live or {}) | still

@@ -1,5 +1,6 @@
 """What a sphere shows: maps of one nside, checked, cut into faces, packed into bytes, and described in words."""
 
+import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,7 +14,18 @@ from skytutor.widgets import codec
 
 NSIDE_MAX = 512
 HEAVIEST = 32 * 2**20  # bytes of codes in one view, before they are packed
+LARGEST = 1e300  # of a value that is shown: the range of two such values, and the sum of a map of them, are finite in float64
 ANGLE_OF = {"COSMO": 1.0, "IAU": -1.0}  # sign of U in HEALPix' convention
+_UNSEEN_BFLOAT16 = float(torch.tensor(UNSEEN, dtype=torch.bfloat16))  # 0.2 % off
+
+
+def is_unseen(values: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Where a map holds UNSEEN, as it is or as float32, bfloat16 or a few decimals (to 1e-5, as healpy reads it) have rounded it.
+
+    Any other number is a value, however low. In float16 UNSEEN becomes minus infinity: `as_frames` knows it by the type.
+    """
+    near = (values >= (1 + 1e-5) * UNSEEN) & (values <= (1 - 1e-5) * UNSEEN)
+    return near | (values == _UNSEEN_BFLOAT16)
 
 
 def as_frames(name: str, value: Any, *, nside: int, order: str) -> NDArray[np.float64]:
@@ -25,7 +37,7 @@ def as_frames(name: str, value: Any, *, nside: int, order: str) -> NDArray[np.fl
 
     Raises:
         TypeError: complex numbers, or no numbers at all.
-        ValueError: empty, wrong pixel count or shape, infinite values, or no pixel with a value.
+        ValueError: empty, wrong pixel count or shape, infinite values, values beyond `LARGEST`, or no pixel with a value.
     """
     array = _numbers(name, value)
     npix = nside_to_npix(nside)
@@ -34,10 +46,13 @@ def as_frames(name: str, value: Any, *, nside: int, order: str) -> NDArray[np.fl
     if array.ndim not in (1, 2) or array.shape[-1] != npix:
         raise ValueError(f"{name} must be a map ({npix},) or frames (F, {npix}) for nside {nside}, got shape {array.shape}")
     frames = array.reshape(-1, npix)
-    frames = np.where((frames < 0.99 * UNSEEN) & ~np.isinf(frames), np.nan, frames)  # rounded in float32
+    frames = np.where(is_unseen(frames), np.nan, frames)
     infinite = int(np.isinf(frames).sum())
     if infinite:
         raise ValueError(f"{name} holds {infinite} infinite pixels; set them to NaN to show them as holes")
+    beyond = int(((frames > LARGEST) | (frames < -LARGEST)).sum())
+    if beyond:
+        raise ValueError(f"{name} holds {beyond} pixels beyond {LARGEST:g} in size, the most that can be shown; rescale them")
     if not np.isfinite(frames).any():
         raise ValueError(f"{name} has no pixel with a value: all are NaN, masked or UNSEEN")
     return frames[:, face_table(nside, order=order).numpy()].reshape(-1, 12, nside, nside)
@@ -47,25 +62,71 @@ def _numbers(name: str, value: Any) -> NDArray[np.float64]:
     if isinstance(value, torch.Tensor):
         value = value.detach().cpu()
         value = (value.float() if value.dtype == torch.bfloat16 else value).numpy()
+    shape_of(name, value)
     array = np.ma.asanyarray(value) if isinstance(value, np.ma.MaskedArray) else np.asarray(value)
     if array.dtype.kind == "c":
         raise TypeError(f"{name} must be real, got {array.dtype}; show its absolute value or its parts")
     if array.dtype.kind not in "bfiu":
         raise TypeError(f"{name} must hold numbers, got {array.dtype}")
     unseen_as_inf = array.dtype == np.float16 and np.isneginf(np.ma.getdata(array))  # UNSEEN does not fit into float16
-    plain = np.ma.filled(array.astype(np.float64), np.nan)
+    with np.errstate(over="ignore"):  # of more than 64 bits: infinite, and refused as that
+        plain = np.ma.filled(array.astype(np.float64), np.nan)
     return np.where(unseen_as_inf, np.nan, plain) if np.any(unseen_as_inf) else plain
 
 
+def shape_of(name: str, value: Any) -> tuple[int, ...]:
+    """Shape of a tensor, an array or nested lists of numbers.
+
+    Raises:
+        ValueError: lists that are no array, such as rows of several lengths.
+    """
+    try:
+        return np.shape(value)
+    except (ValueError, TypeError, RuntimeError):  # NumPy's, or that of a tensor within a list
+        raise ValueError(f"{name} must be numbers, in rows of one length, got a {type(value).__name__} that is no array") from None
+
+
+def plain_text(name: str, value: Any) -> str:
+    """What a reader sees of a title, a unit or a label; nothing for None.
+
+    Raises:
+        ValueError: half a surrogate pair, which neither a page nor a picture can hold.
+    """
+    text = "" if value is None else str(value)
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise ValueError(f"{name} must be text that UTF-8 can write, got {text!r}") from None
+    return text
+
+
 def by_title(maps: Any, title: str) -> dict[str, Any]:
-    """Maps side by side as ``{title: map}``: from one map, a dict, or a list of maps."""
+    """Maps side by side as ``{title: map}``: from one map, a dict, or a list of maps.
+
+    Raises:
+        ValueError: an empty dict, titles that read the same, or a list whose items are neither numbers nor maps.
+    """
     if isinstance(maps, Mapping):
         if not maps:
             raise ValueError("maps is empty: at least one map is needed")
-        return {str(name): one for name, one in maps.items()}
-    if isinstance(maps, (list, tuple)) and maps and not np.isscalar(maps[0]) and np.ndim(maps[0]) > 0:
+        return _by_own_title(maps)
+    title = plain_text("title", title)
+    if isinstance(maps, (list, tuple)) and maps and shape_of("maps[0]", maps[0]):
         return {f"{title or 'map'} {k + 1}" if len(maps) > 1 else title: one for k, one in enumerate(maps)}
     return {title: maps}
+
+
+def _by_own_title(maps: Mapping[Any, Any]) -> dict[str, Any]:
+    """A dict's keys as text. 1 and "1" read the same, and so do titles that differ in blanks or in how an accent is written."""
+    found, read = {}, {}
+    for key, one in maps.items():
+        title = plain_text("a title of maps", key)
+        seen = " ".join(unicodedata.normalize("NFC", title).split())
+        if seen in read:
+            raise ValueError(f"maps must have titles that read differently, got {read[seen]!r} and {key!r}, both shown as {seen!r}")
+        read[seen] = key
+        found[title] = one
+    return found
 
 
 class Skies:
@@ -77,9 +138,9 @@ class Skies:
         self.nside, self.order = check_nside(nside), check_order(order, allowed=("ring", "nested"))
         if nside > NSIDE_MAX:
             raise ValueError(f"nside must be at most {NSIDE_MAX} here, got {nside}: average over children first, or show a part")
-        name = "maps" if len(maps) == 1 else "maps[{!r}]"
-        _check_weight(maps, nside)
-        faces = {title: self._frames(name.format(title), one) for title, one in maps.items()}
+        names = {title: "maps" if len(maps) == 1 else f"maps[{title!r}]" for title in maps}
+        _check_weight([shape_of(names[title], one) for title, one in maps.items()], nside)
+        faces = {title: self._frames(names[title], one) for title, one in maps.items()}
         counts = {len(one) for one in faces.values()}
         if len(counts) > 1:
             raise ValueError(f"maps must have equally many frames, got {sorted(counts)}")
@@ -146,15 +207,16 @@ def _veil(mask: Any, *, nside: int, order: str) -> NDArray[np.float64]:
     return 1 - seen
 
 
-def _check_weight(maps: Mapping[str, Any], nside: int) -> None:
+def _check_weight(shapes: Sequence[tuple[int, ...]], nside: int) -> None:
     """From the shapes alone, before anything is copied."""
-    frames = max(shape[0] if len(shape := np.shape(one)) == 2 else 1 for one in maps.values())
-    one = len(maps) * nside_to_npix(nside) * 2
+    maps = len(shapes)
+    frames = max(shape[0] if len(shape) == 2 else 1 for shape in shapes)
+    one = maps * nside_to_npix(nside) * 2
     if frames * one > HEAVIEST:
-        fits = max(n for n in (2**k for k in range(10)) if frames * len(maps) * nside_to_npix(n) * 2 <= HEAVIEST or n == 1)
+        fits = max(n for n in (2**k for k in range(10)) if frames * maps * nside_to_npix(n) * 2 <= HEAVIEST or n == 1)
         fewer = f"at most {HEAVIEST // one} frames" if one <= HEAVIEST else "fewer maps"
         raise ValueError(
-            f"{'frames' if frames > 1 else 'maps'}: {max(frames, len(maps))} at nside {nside} would weigh about "
+            f"{'frames' if frames > 1 else 'maps'}: {max(frames, maps)} at nside {nside} would weigh about "
             f"{frames * one / 2**20:.0f} MiB, more than {HEAVIEST / 2**20:.0f} MiB; show {fewer}, or go down to nside {fits}"
         )
 

@@ -65,8 +65,6 @@ async function unpack(map, n, frames, all) {
 
 // ---- views: from a place on the canvas, in CSS pixels from the middle of a sphere, y up, to a direction; and back ----
 
-const VIEWS = ["globe", "mollweide", "gnomonic"];
-
 // What the shader and this file need to know of a view: inverse half-axes of the outline, pixels a radian of the gnomonic plane.
 function outline(name, width, height, zoom) {
   const r = 0.48 * min(width, height) * zoom, m = 0.48 * min(width / 2, height) * zoom;
@@ -87,6 +85,7 @@ const INVERSE = { // to [toward the reader, right, up]
   },
   gnomonic(x, y) { const r = hypot(1, x, y); return [1 / r, x / r, y / r]; },
 };
+const VIEWS = Object.keys(INVERSE);
 
 // ---- drawing: each dot of the canvas asks which pixel lies there, so a frame costs the same at every nside ----
 
@@ -124,7 +123,7 @@ void main() {
   }
   vec2 cell = uv * float(n); ivec3 at = ivec3(clamp(ivec2(cell), 0, n - 1), f);
   uint code = texelFetch(sky, at, 0).r;
-  float v = (float(code) / 32768. - range.x) / (range.y - range.x);
+  float v = float(code) * range.x + range.y;
   vec3 colour = code == 65535u ? vec3(.5) : texture(tint, vec2(clamp(v, .0003, .9997), .5)).rgb;
   if (net.z > 0. && texelFetch(veil, at, 0).r > 0u) colour = mix(colour, vec3(mod(floor((gl_FragCoord.x + gl_FragCoord.y) / 3. / ratio), 2.) * .4 + .3), .7);
   float far = 9., lat = asin(clamp(d.z, -1., 1.)), side = 1.02 * scale / float(n), inside = side * min(near(cell.x), near(cell.y));
@@ -203,8 +202,10 @@ class Local {
 }
 
 const WATCHED = "lon lat zoom projection frame cmap palette scaling low high graticule borders pixels mask vectors swipe nested".split(" ");
-const make = (name, into, props = {}) => into.appendChild(Object.assign(document.createElement(name), props));
-const still = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
+const make = (name, into, props = {}) => into.appendChild(Object.assign(document.createElement(name), props)),
+  // in the place of a sphere that cannot be drawn: why
+  fail = (el, error) => make("p", el, { textContent: `The map cannot be shown: ${error.message}.` }).setAttribute("role", "alert"),
+  still = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
 
 class Sphere {
   constructor(el, model, spec, maps) {
@@ -239,7 +240,7 @@ class Sphere {
     this.canvas = make("canvas", this.stage), this.canvas.style.cssText = "position:absolute;inset:0;width:100%;height:100%", this.loaded = false;
     try { this.painter = new Kind(this.canvas, this.n, this.shown.length); } catch (error) { this.canvas.remove(); throw error; }
   }
-  wake() { this.paint(Painter); }
+  wake() { try { this.paint(Painter); } catch (error) { this.stage.remove(), fail(this.el, error), this.ask = this.draw = () => {}; } }
   cells() { // where each map is drawn: its middle, and the part of the canvas it may fill
     const [width, height] = this.area, count = this.shown.length, columns = clamp(floor(width / 220), 1, count), w = width / columns, h = height / ceil(count / columns);
     return this.shown.map((_, k) => { const x = k % columns * w, y = floor(k / columns) * h; return { middle: [x + w / 2, y + h / 2], clip: [x, y, w, h], width: w, height: h }; });
@@ -259,13 +260,18 @@ class Sphere {
     if (!this.loaded) this.shown.forEach((k, i) => painter.load(i, this.codes(k))), painter.load(this.shown.length, this.veil < 0 ? new Uint16Array(12 * this.n ** 2) : this.codes(this.veil)), this.loaded = true;
     const [w, h] = this.area.map((v) => round(v * ratio));
     if (canvas.width !== w || canvas.height !== h) canvas.width = w, canvas.height = h;
-    const t = this.morph ? min((performance.now() - this.morph) / 700, 1) : 1, blend = t < 1 ? t * t * (3 - 2 * t) : 0, zoom = get("zoom"), turn = [t < 1 ? this.was : this.is, this.is, blend];
-    const net = [get("graticule") * (zoom > 10 ? 5 : zoom > 3 ? 15 : 30) * RAD, get("borders") + 2 * get("pixels"), +(this.veil >= 0 && get("mask"))];
-    const frame = basis(get("lon"), get("lat")), tint = this.tint(), pick = this.picked || [-1, 0, 0];
+    const t = this.morph ? min((performance.now() - this.morph) / 700, 1) : 1, blend = t < 1 ? t * t * (3 - 2 * t) : 0, zoom = get("zoom"), turn = [t < 1 ? this.was : this.is, this.is, blend],
+      net = [get("graticule") * (zoom > 10 ? 5 : zoom > 3 ? 15 : 30) * RAD, get("borders") + 2 * get("pixels"), +(this.veil >= 0 && get("mask"))],
+      frame = basis(get("lon"), get("lat")), tint = this.tint(), pick = this.picked || [-1, 0, 0];
     painter.begin(width, height, ratio);
     this.cells().forEach((cell, i) => {
-      const [a, b] = turn.slice(0, 2).map((view) => outline(VIEWS[view], cell.width, cell.height, zoom)), { low, high } = this.spec.maps[this.shown[i]];
-      const axes = [0, 1].map((c) => mix(a.axes[c], b.axes[c], blend)), range = ["low", "high"].map((key) => (get(key) - low) / (high - low || 1));
+      const [a, b] = turn.slice(0, 2).map((view) => outline(VIEWS[view], cell.width, cell.height, zoom)),
+        { low, high } = this.spec.maps[this.shown[i]], start = get("low"), span = high - low,
+        // colours: a graphics card counts in 32 bits, too few for a narrower range than this
+        wide = max(get("high") - start, span * 1e-30) || 1,
+        // from a code to its place among them
+        range = [span / TOP / wide, (low - start) / wide],
+        axes = [0, 1].map((c) => mix(a.axes[c], b.axes[c], blend));
       painter.draw(i, { ...cell, axes, plane: b.plane, scale: mix(a.scale, b.scale, blend), turn, frame, range, net, pick, tint });
     });
     this.after.forEach((call) => call(blend));
@@ -307,7 +313,7 @@ async function mount(el, model, spec, bytes, late) {
     if (el.sphere) Object.assign(el.sphere, { spec, maps, loaded: false, tinted: "" }).changed("data");
     else el.sphere = new View(el, model, spec, maps);
   } catch (error) {
-    make("p", el, { textContent: `The map cannot be shown: ${error.message}.` }).setAttribute("role", "alert");
+    fail(el, error);
   }
 }
 
@@ -327,7 +333,7 @@ async function render({ model, el }) {
 if (globalThis.document) queueMicrotask(() => {
   for (const el of document.querySelectorAll(".sky-sphere:not([data-shown])" + (View === Sphere ? "[data-bare]" : ":not([data-bare])"))) {
     const [spec, text] = [...el.querySelectorAll("script")].map((part) => part.textContent.trim()), known = JSON.parse(spec);
-    el.dataset.shown = "", mount(el, new Local(known.state), known, bytesOf(text, known.bytes));
+    el.dataset.shown = "", el.querySelector(".sky-why")?.remove(), mount(el, new Local(known.state), known, bytesOf(text, known.bytes));
   }
 });
 
@@ -398,7 +404,7 @@ class SoftPainter {
       if (sx * sx + sy * sy > 1) continue;
       const v = view === "gnomonic" ? INVERSE.gnomonic(x / plane, y / plane) : INVERSE[view](sx, sy);
       const code = this.maps[k][pixel([0, 1, 2].map((c) => frame[0][c] * v[0] + frame[1][c] * v[1] + frame[2][c] * v[2]), n).at];
-      const at = code === HOLE ? -1 : 4 * clamp(floor((code / TOP - range[0]) / (range[1] - range[0]) * half), 0, half - 1);
+      const at = code === HOLE ? -1 : 4 * clamp(floor((code * range[0] + range[1]) * half), 0, half - 1);
       for (let c = 0; c < 3; c++) image.data[o + c] = at < 0 ? 128 : tint[at + c];
       image.data[o + 3] = 255;
     }
@@ -423,9 +429,10 @@ const STYLE = `.sky-sphere,.sky-live{max-width:100%;color:inherit;font-size:.9re
 .sky-scale input::-webkit-slider-thumb{appearance:none;-webkit-appearance:none;pointer-events:auto;width:16px;height:24px;border:2px solid #222;border-radius:4px;background:#fff;cursor:ew-resize}
 .sky-scale input::-moz-range-track{background:none}
 .sky-scale input::-moz-range-thumb{pointer-events:auto;width:12px;height:20px;border:2px solid #222;border-radius:4px;background:#fff}
-.sky-title{position:absolute;pointer-events:none;text-align:center;font-weight:600}
+.sky-title{position:absolute;pointer-events:none;text-align:center;font-weight:600;overflow:hidden;white-space:nowrap;text-overflow:ellipsis}
 .sky-read{display:block;min-height:1.4em;font-variant-numeric:tabular-nums}
-.sky-summary{margin:.2rem 0;opacity:.85}`;
+.sky-summary{margin:.2rem 0;opacity:.85}
+.sky-bar span,.sky-read,.sky-summary{overflow-wrap:anywhere}`;
 
 // Anchors of colour maps that colour-blind readers can tell apart; the last is the one of the Planck collaboration's maps.
 const PALETTES = {
@@ -672,11 +679,11 @@ class Desk extends Sphere {
   }
   save() {
     const [width, height] = this.area, ratio = this.canvas.width / width, out = make("canvas", document.createDocumentFragment(), { width: width * ratio, height: (height + 46) * ratio }), pen = out.getContext("2d");
-    const ink = getComputedStyle(this.el).color, text = (label, x, y, align) => { pen.textAlign = align, pen.fillText(label, x, y); };
+    const ink = getComputedStyle(this.el).color, text = (label, x, y, align, most) => { pen.textAlign = align, pen.fillText(label, x, y, most); };
     this.draw(), pen.fillStyle = getComputedStyle(document.body).backgroundColor;
     pen.fillRect(0, 0, out.width, out.height), pen.drawImage(this.canvas, 0, 0), pen.drawImage(this.over, 0, 0), pen.scale(ratio, ratio);
     pen.fillStyle = ink, pen.font = "14px sans-serif";
-    this.cells().forEach(({ clip: [x, y, w] }, i) => text(this.spec.maps[this.shown[i]].title, x + w / 2, y - 7, "center"));
+    this.cells().forEach(({ clip: [x, y, w] }, i) => text(this.spec.maps[this.shown[i]].title, x + w / 2, y - 7, "center", w));
     pen.drawImage(this.ramp, width / 4, height + 8, width / 2, 14), pen.strokeStyle = ink, pen.strokeRect(width / 4, height + 8, width / 2, 14);
     text(short(this.get("low")), width / 4, height + 38, "center"), text(`${short(this.get("high"))} ${this.spec.unit}`, width * 3 / 4, height + 38, "center");
     out.toBlob((blob) => { const link = make("a", document.createDocumentFragment(), { href: URL.createObjectURL(blob), download: "sphere.png" }); link.click(), setTimeout(() => URL.revokeObjectURL(link.href), 1000); });

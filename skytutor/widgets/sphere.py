@@ -3,7 +3,8 @@
 import base64
 import html
 import io
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Iterable, Sequence
 from numbers import Real
 from typing import Any
 
@@ -17,7 +18,7 @@ from skytutor import plot
 from skytutor.healpix import order_table
 from skytutor.healpix.checks import one_of
 from skytutor.widgets.model import PROJECTIONS, SCALINGS, Sphere, anchors
-from skytutor.widgets.skies import Skies, by_title
+from skytutor.widgets.skies import LARGEST, Skies, by_title, plain_text
 
 
 def view(
@@ -29,15 +30,16 @@ def view(
     """Show maps on a sphere that can be turned by mouse, finger and keyboard.
 
     With a kernel it is a widget: Python sees the chosen pixel and the view, and can set them. Its output holds the map and
-    the script too, as HTML, so a built book or a saved page shows the same sphere without kernel and network.
+    the script too, as HTML, so a built book or a saved page shows the same sphere without kernel and network. A book that is
+    built and a notebook that nbconvert runs get the HTML alone.
 
     Arguments:
         maps: one map ``(P,)``; frames of one ``(F, P)``; or several side by side, as a dict by title or a list. Tensors,
-            arrays or masked arrays. NaN, masked and UNSEEN pixels are shown grey.
+            arrays or masked arrays. NaN, masked and UNSEEN pixels are shown grey; other values may be as large as 1e300.
         nside: resolution, a power of two up to 512; the same for all maps.
         order: "ring" or "nested"; the same for all maps, mask and polarisation.
-        unit: shown beside the values.
-        title: shown above the sphere.
+        unit: shown beside the values. It, titles and labels are plain text, dollar signs and all.
+        title: shown above the sphere; the maps of a list are numbered after it, those of a dict have their own.
         mask: ``(P,)``, true where the sky is seen; the rest is hatched.
         polarisation: the pair (Q, U), each ``(P,)``, drawn as lines without heads, averaged to about 20 dots apart.
         convention: of U's sign, "COSMO" (HEALPix, healpy) or "IAU".
@@ -68,6 +70,7 @@ def view(
     """
     skies = Skies(by_title(maps, title), nside=nside, order=order, mask=mask, polarisation=polarisation, convention=convention)
     low, high = _ends(value_range, skies)
+    unit = plain_text("unit", unit)
     state = {
         "lon": _check("lon_deg", lon_deg, low=-360, high=360), "lat": _check("lat_deg", lat_deg, low=-90, high=90),
         "zoom": _check("zoom", zoom, low=0.5, high=400), "projection": one_of("projection", projection, allowed=PROJECTIONS),
@@ -77,7 +80,7 @@ def view(
     }  # fmt: skip
     words, (least, most) = skies.summary(unit), skies.ends()
     spec = {
-        "nside": skies.nside, "order": order, "unit": str(unit), "maps": skies.entries, "fps": _check("fps", fps, low=0.1, high=60),
+        "nside": skies.nside, "order": order, "unit": unit, "maps": skies.entries, "fps": _check("fps", fps, low=0.1, high=60),
         "height": _check("height", height, low=80, high=2000), "labels": _labels(frame_labels, skies.frames), "limits": [min(low, least), max(high, most)],
         "label": f"Map of the sphere, {', '.join(skies.shown) or 'untitled'}. Arrow keys turn, plus and minus zoom, Home goes back.",
         "summary": words, "state": state,
@@ -89,7 +92,7 @@ def _ends(value_range: Any, skies: Skies) -> tuple[float, float]:
     low, high = skies.ends()
     if value_range is None:
         room = max(0.5, 1e-6 * abs(low))  # around a constant map
-        return (low, high) if high > low else (low - room, low + room)
+        return (low, high) if high > low else (max(low - room, -LARGEST), min(low + room, LARGEST))
     if isinstance(value_range, str):
         if value_range != "symmetric":
             raise ValueError(f"value_range must be None, 'symmetric' or (low, high), got {value_range!r}")
@@ -99,17 +102,20 @@ def _ends(value_range: Any, skies: Skies) -> tuple[float, float]:
         low, high = (float(end) for end in value_range)
     except (TypeError, ValueError):
         raise ValueError(f"value_range must be None, 'symmetric' or (low, high), got {value_range!r}") from None
-    if not (np.isfinite([low, high]).all() and low < high):
-        raise ValueError(f"value_range must be two finite numbers, the lower first, got {value_range!r}")
+    if not -LARGEST <= low < high <= LARGEST:
+        raise ValueError(f"value_range must be two finite numbers up to {LARGEST:g} in size, the lower first, got {value_range!r}")
     return low, high
 
 
 def _labels(labels: Sequence[str] | None, frames: int) -> list[str] | None:
     if labels is None:
         return [f"{k + 1} of {frames}" for k in range(frames)] if frames > 1 else None
-    if len(labels) != frames:
-        raise ValueError(f"frame_labels must name each of the {frames} frames, got {len(labels)} labels")
-    return [str(label) for label in labels]
+    if isinstance(labels, str) or not isinstance(labels, Iterable):
+        raise ValueError(f"frame_labels must be a list of {frames} labels, got {labels!r}")
+    names = [plain_text("a label of frame_labels", label) for label in labels]
+    if len(names) != frames:
+        raise ValueError(f"frame_labels must name each of the {frames} frames, got {len(names)} labels")
+    return names
 
 
 def _check(name: str, value: Any, *, low: float, high: float) -> float:
@@ -133,6 +139,15 @@ class Still:
         return {"text/html": shown, "image/png": image, "text/plain": self.alt}
 
 
+def _lines(text: str, width: int) -> str:
+    """Text for a picture in at most three lines of about `width` letters. What is cut off can be read in the alt text."""
+    written = "".join(letter if letter.isprintable() or letter == "\n" else " " for letter in text)
+    lines = [line for part in written.split("\n") for line in textwrap.wrap(part, max(width, 8)) or [""]]
+    if len(lines) > 3:
+        lines = [*lines[:2], lines[2][: max(width, 8) - 1] + "…"]
+    return "\n".join(lines)
+
+
 def figure(
     maps: Any, *, nside: int, order: str, unit: str = "", title: str = "", projection: str = "mollweide", lon_deg: float = 0.0,
     lat_deg: float = 0.0, cmap: str = "cividis", value_range: Any = None, borders: bool = False,
@@ -149,7 +164,7 @@ def figure(
     skies = Skies(by_title(maps, title), nside=nside, order=order)
     one_of("projection", projection, allowed=("mollweide", "globe"))
     low, high = _ends(value_range, skies)
-    points, unit = anchors(cmap), str(unit)
+    points, unit = anchors(cmap), plain_text("unit", unit)
     colours = LinearSegmentedColormap.from_list(cmap, ["#" + points[k : k + 6] for k in range(0, len(points), 6)])
     look = {"cmap": colours, "vmin": low, "vmax": high, "borders": "base" if borders else None, "order": "nested"}
     drawn, axes = plt.subplots(1, len(skies.shown) * skies.frames, figsize=(7, 3.6), squeeze=False, layout="constrained")
@@ -160,6 +175,6 @@ def figure(
             image = plot.globe(ax, sky, centre_deg=(lon_deg, lat_deg), **look)
         else:
             image = plot.mollweide(ax, sky, **look)
-        ax.set_title(name)
-    plot.colour_bar(drawn, image, axes[0].tolist(), label=unit or "value", orientation="horizontal")
+        ax.set_title(_lines(name, 70 // len(panels)), **plot.PLAIN_TEXT)
+    plot.colour_bar(drawn, image, axes[0].tolist(), label=_lines(unit or "value", 56), math_text=False, orientation="horizontal")
     return Still(drawn, skies.summary(unit))

@@ -1,9 +1,14 @@
 """Pages that hold spheres and nothing else, for the browser tests; and the projections, written a second time."""
 
+import contextlib
+import functools
+import http.server
 import os
+import threading
 
 import numpy as np
 import torch
+from bookserver import Quiet
 
 PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Spheres</title>
 <style>body {{ width: {width}px; margin: 8px; background: Canvas; color: CanvasText; color-scheme: light dark }}</style></head>
@@ -36,6 +41,24 @@ def static_view(*args, **kwargs):
 def write(folder, *views, width=700):
     (folder / "index.html").write_text(PAGE.format(body="\n".join(views), width=width), encoding="utf-8")
     return folder
+
+
+@contextlib.contextmanager
+def served(folder, policy):
+    """Address of the files below `folder`, sent with that content security policy."""
+
+    class Strict(Quiet):
+        def end_headers(self):
+            self.send_header("Content-Security-Policy", policy)
+            super().end_headers()
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Strict, directory=str(folder)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/"
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 def ready(page, count=1):

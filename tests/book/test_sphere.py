@@ -1,5 +1,7 @@
 """The sphere in a browser, from a page that has no kernel: right pixel, every view and control, no other host asked."""
 
+import shutil
+
 import healpy
 import numpy as np
 import pytest
@@ -330,6 +332,71 @@ def test_marks_in_a_title_are_text(opened):
     assert page.evaluate("window.hacked") is None
     assert page.locator(".sky-title").inner_text() == bad
     assert page.locator("img, .sky-sphere b, .sky-sphere i").count() == 0
+
+
+def test_mathjax_leaves_titles_alone(opened, tmp_path):
+    """Nbconvert and JupyterLab let it look for dollar signs in every output, before the script runs and after."""
+    from test_browser import AXE
+
+    mathjax = AXE.parents[1] / "static/vendor/mathjax"
+    if not mathjax.is_dir():
+        pytest.skip("MathJax is not here: run `make test-build` first")
+    shutil.copytree(mathjax, tmp_path / "mathjax")
+    ahead = '<script>window.MathJax = {tex: {inlineMath: [["$", "$"]]}}</script><script src="mathjax/tex-mml-chtml.js"></script><p>$z$</p>'
+    page = opened(ahead + static_view({"$x$": sky(4), "$$y$$": sky(4, seed=2)}, nside=4, order="ring", unit="$\\mu$K"))
+    page.evaluate("MathJax.startup.promise.then(() => MathJax.typesetPromise()).then(() => true)")
+    assert page.locator("p > mjx-container").count() == 1, "an equation of the page's own is set"
+    assert page.locator(".sky-sphere mjx-container").count() == 0
+    assert page.locator(".sky-title").all_text_contents() == ["$x$", "$$y$$"]
+
+
+@pytest.mark.parametrize("width", [700, 320])
+def test_long_and_odd_titles_leave_the_page_as_it_is(opened, width):
+    """Cut off above the sphere, whole in the summary."""
+    long, unit = "a title of many words " * 50 + "W" * 900, "$$\\frac{" + "u" * 900
+    page = opened(static_view({long: sky(4), "$$": sky(4, seed=2)}, nside=4, order="ring", unit=unit), static_view(sky(4), nside=4, order="ring"), width=width)
+    page.set_viewport_size({"width": width + 16, "height": 900})
+    stages = [stage.bounding_box() for stage in page.locator(".sky-stage").all()]
+    assert stages[0]["width"] == stages[1]["width"] <= width
+    assert page.evaluate("document.documentElement.scrollWidth") <= width + 16
+    assert all(title.bounding_box()["height"] < 30 for title in page.locator(".sky-title").all())
+    assert page.locator(".sky-title").all_text_contents() == [long, "$$", ""]
+    assert long.split()[0] in page.locator(".sky-summary").first.inner_text() and unit in page.locator(".sky-summary").first.inner_text()
+
+
+EXTREMES = {
+    "beside UNSEEN": (lambda map: 1.7e30 * map / np.abs(map).max(), {}), "as large as may be": (lambda map: 1e300 * map / np.abs(map).max(), {}),
+    "as small as may be": (lambda map: 1e-290 * map, {}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("change, how", EXTREMES.values(), ids=EXTREMES.keys())
+def test_a_map_looks_the_same_in_any_unit(opened, change, how):
+    """The graphics card counts in 32 bits, and need not know the unit."""
+    map = sky(8).numpy()
+    plain = picture(opened(static_view(map / np.abs(map).max(), nside=8, order="ring", **how)))
+    page = opened(static_view(change(map), nside=8, order="ring", **how))
+    np.testing.assert_array_equal(picture(page), plain)
+    box = page.locator(".sky-stage").bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2 + 3, box["y"] + box["height"] / 2 + 3)
+    value = float(page.locator(".sky-read").inner_text().rsplit("·", 1)[1].split()[0])
+    at = healpy.vec2pix(8, *direction_at("globe", 3, -3, width=box["width"], height=box["height"], lon=0, lat=0, zoom=1))
+    assert value == pytest.approx(change(map)[at], rel=2e-2)
+    for scaling in ("symlog", "histogram"):
+        page.evaluate(f"{SPHERE}.set({{scaling: '{scaling}'}})")
+        assert len(np.unique(picture(page).reshape(-1, 4), axis=0)) > 50, scaling
+
+
+def test_colours_of_any_range(opened):
+    """Far wider and far narrower than the map, and of no width at all: one colour, or two with a step between, never noise."""
+    values = np.where(np.arange(768) % 2, 1.0, 0.0)
+    page = opened(static_view(values, nside=8, order="ring", cmap="grey"))
+    cases = {(-1e300, 1e300): (127, 127), (0, 1e300): (0, 0), (0, 1e-300): (0, 255), (-1e-25, 0): (255, 255), (0.5, 0.5 + 1e-15): (0, 255), (1e299, 1e300): (0, 0)}
+    for (low, high), colours in cases.items():
+        page.evaluate(f"{SPHERE}.set({{low: {low}, high: {high}, pixels: false}})")
+        dots = picture(page)
+        got = dots[dots[..., 3] == 255][:, 0].astype(int)
+        assert np.abs(got.min() - colours[0]) <= 2 and np.abs(got.max() - colours[1]) <= 2, (low, high)
 
 
 def test_many_spheres_share_the_contexts(opened):
