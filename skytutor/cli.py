@@ -13,6 +13,20 @@ from typing import Any
 import skytutor
 
 
+def _seed(text: str) -> int:
+    """A seed that torch takes: a whole number of 63 bits."""
+    if not text.isdecimal() or int(text) >= 2**63:
+        raise argparse.ArgumentTypeError(f"a whole number from 0 to 2**63 - 1 is needed, got {text!r}")
+    return int(text)
+
+
+def _folder(text: str) -> Path:
+    """A folder's name; an empty one, from a variable that is not set, would mean the current folder."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError(f"the name of a folder is needed, got {text!r}")
+    return Path(text)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="skytutor", description="Deep learning on the sky: data, training, evaluation.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -25,17 +39,17 @@ def _parser() -> argparse.ArgumentParser:
     train = commands.add_parser("train", help="train a recipe; writes weights and a card")
     train.add_argument("recipe")
     train.add_argument("--profile", help="smoke, cpu or gpu; default: SKYTUTOR_PROFILE, else what fits the machine")
-    train.add_argument("--seed", type=int, default=0)
-    train.add_argument("--folder", type=Path, default=Path("runs"), help="where weights, card and state go (default: runs)")
+    train.add_argument("--seed", type=_seed, default=0)
+    train.add_argument("--folder", type=_folder, default=Path("runs"), help="where weights, card and state go (default: runs)")
     train.add_argument("--devices", type=int, default=1, help="processes, or GPUs (default: 1)")
     train.add_argument("--resume", action="store_true", help="go on from the state in the folder, if there is one")
     train.add_argument("--overwrite", action="store_true", help="start again where an earlier training lies")
     evaluate = commands.add_parser("evaluate", help="score a checkpoint on test data")
     evaluate.add_argument("recipe")
     evaluate.add_argument("--json", action="store_true", help="print one JSON object")
-    evaluate.add_argument("--seed", type=int, default=0, help="of what is drawn for the test (default: 0)")
+    evaluate.add_argument("--seed", type=_seed, default=0, help="of what is drawn for the test (default: 0)")
     evaluate.add_argument("--size", type=int, help="test samples (default: all)")
-    evaluate.add_argument("--folder", type=Path, help="where the checkpoint lies (default: the shipped ones)")
+    evaluate.add_argument("--folder", type=_folder, help="where the checkpoint lies (default: the shipped ones)")
     return parser
 
 
@@ -79,9 +93,8 @@ def _train(args: argparse.Namespace) -> int:
     from skytutor import launch, profile, recipes
 
     recipe = recipes.get(args.recipe)
-    if args.devices < 1:
-        raise ValueError(f"--devices must be at least 1, got {args.devices}")
     chosen = profile.current(args.profile, seed=args.seed)
+    launch.check_number(args.devices, chosen.device)
     options = {"profile": chosen, "folder": args.folder, "resume": args.resume, "overwrite": args.overwrite}
     # Before the first process of several is started, and before any data are made.
     recipes.check_run(recipe, devices=args.devices, **options)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # torch takes a second: who only asks whether he is a worker 
     import torch
     from lightning_fabric import Fabric
 
-__all__ = ["LOST", "is_worker", "make_fabric", "started_by_others", "supervise", "supervisor"]
+__all__ = ["LOST", "check_number", "is_worker", "make_fabric", "started_by_others", "supervise", "supervisor"]
 
 # Set for the workers: the file in which they find each other, and the process that watches them.
 MEETING = "SKYTUTOR_MEETING"
@@ -35,6 +35,17 @@ def is_worker() -> bool:
 def started_by_others() -> bool:
     """Tell whether this process is one of several already: of `supervise`, or of ``fabric run`` (torchrun)."""
     return is_worker() or "TORCHELASTIC_RUN_ID" in os.environ
+
+
+def check_number(devices: int, device: "torch.device") -> None:
+    """Raise `ValueError` unless this machine has that many devices: graphics cards, or cores."""
+    import torch
+
+    cuda = device.type == "cuda"
+    there = torch.cuda.device_count() if cuda else os.cpu_count() or 1
+    if not 1 <= devices <= there:
+        kind = "CUDA devices" if cuda else "cores"
+        raise ValueError(f"devices must lie in 1..{there}, the {kind} of this machine, got {devices}")
 
 
 def supervisor() -> int | None:

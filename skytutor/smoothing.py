@@ -4,12 +4,12 @@ A window w_l multiplies a_lm; a spectrum is multiplied by its square. Bad argume
 that names them.
 """
 
+import contextlib
 import hashlib
 import io
 import json
 import math
 import os
-import tempfile
 from functools import lru_cache
 from pathlib import Path
 
@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from skytutor.files import CheckpointError, write_atomic
 from skytutor.healpix import check_nside
 from skytutor.healpix.checks import as_integer
 from skytutor.sht import check_alms, degrees
@@ -183,7 +184,7 @@ def camb_spectra(
         tau, r: optical depth of reionisation; tensor-to-scalar ratio.
         H0, ombh2, omch2, As, ns: in km/s/Mpc, the densities of baryons and dark matter, and the primordial spectrum.
         lensed: with gravitational lensing.
-        cache: folder; None is `SKYTUTOR_CACHE` or ``~/.cache/skytutor/spectra``. One that cannot be written is not used.
+        cache: folder; None is `SKYTUTOR_CACHE` or ``spectra`` in the user's cache folder. One that cannot be written is not used.
 
     Returns:
         "TT", "EE", "BB", "TE": ``(lmax + 1,)`` float64, C_l in muK**2.
@@ -208,13 +209,23 @@ def camb_spectra(
         raise ImportError("camb_spectra needs CAMB: pip install camb") from error
     parameters = {k: float(v) for k, v in parameters.items()} | {"lmax": max(_LEAST, _degree(lmax))}
     told = json.dumps({**parameters, "lensed": bool(lensed), "camb": camb.__version__}, sort_keys=True)
-    folder = Path(cache or os.environ.get("SKYTUTOR_CACHE") or "~/.cache/skytutor/spectra").expanduser()
-    file = folder / f"{hashlib.sha256(told.encode()).hexdigest()}.npz"
+    file = _cache_folder(cache) / f"{hashlib.sha256(told.encode()).hexdigest()}.npz"
     table = _read(file, parameters["lmax"])
     if table is None:
         table = _run_camb(parameters, bool(lensed))
         _write(file, table)
     return {name: torch.from_numpy(table[: lmax + 1, k].copy()) for k, name in enumerate(_NAMES)}
+
+
+def _cache_folder(cache: str | Path | None) -> Path:
+    """The folder that is asked for, or SKYTUTOR_CACHE, or one in the user's cache folder, where the data lie too."""
+    import pooch
+
+    named = cache or os.environ.get("SKYTUTOR_CACHE")
+    try:
+        return Path(named).expanduser() if named else Path(pooch.os_cache("skytutor")) / "spectra"
+    except RuntimeError as error:  # ~somebody, whom this machine does not know
+        raise ValueError(f"cache must be a folder, got {str(named)!r}: no such user's home is known") from error
 
 
 def _run_camb(parameters: dict[str, float], lensed: bool) -> np.ndarray:
@@ -238,12 +249,8 @@ def _read(file: Path, lmax: int) -> np.ndarray | None:
 
 
 def _write(file: Path, table: np.ndarray) -> None:
-    """Write under another name first: no reader ever sees half a file."""
-    part = None
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=file.parent, suffix=".part", delete=False) as part:
-            np.savez(part, cl=table)
-        os.replace(part.name, file)
-    except OSError:  # a folder that cannot be written only costs the next caller some seconds
-        part and Path(part.name).unlink(missing_ok=True)
+    """Keep a table for the next caller; a folder that cannot be written only costs him some seconds."""
+    archive = io.BytesIO()
+    np.savez(archive, cl=table)
+    with contextlib.suppress(CheckpointError):
+        write_atomic(file, archive.getvalue())

@@ -200,3 +200,15 @@ def test_data_list_says_damaged(capsys, one_file_registry):
         assert words in capsys.readouterr().out
     refused(capsys, "data", "fetch", words=["--overwrite", str(path)])
     assert path.read_bytes() == b"stigid" and registry.state(registry.groups()["digits"][0].name).startswith("damaged")
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate"])
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--seed", "-1"), ("--seed", "9" * 30), ("--seed", "1.5"), ("--seed", "²"), ("--folder", ""), ("--folder", " ")],
+)
+def test_options_that_would_be_taken_for_something_else(capsys, command, option, value):
+    with pytest.raises(SystemExit) as caught:
+        cli.main([command, "digits-mended", f"{option}={value}"])
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert caught.value.code == 2 and option in error and repr(value) in error

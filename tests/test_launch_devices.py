@@ -45,6 +45,7 @@ def workers_at_work(process, folder):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="one core here")
 def test_nobody_else_can_listen_and_a_lost_worker_is_said_in_a_sentence(tmp_path):
     process = start(tmp_path, "--devices", "2")
     workers = workers_at_work(process, tmp_path)
@@ -66,14 +67,18 @@ def test_nobody_else_can_listen_and_a_lost_worker_is_said_in_a_sentence(tmp_path
     process = start(tmp_path, "--devices", "2", "--resume")
     workers = workers_at_work(process, tmp_path)
     process.kill()
+    process.communicate(timeout=60)  # the workers hold its pipes until they end
     assert psutil.wait_procs(workers, timeout=30)[1] == [], "workers whose supervisor is gone stop by themselves"
 
 
 def test_what_cannot_be_shared_is_refused_before_anything_starts(capsys, tmp_path, monkeypatch):
     monkeypatch.setattr(launch, "supervise", lambda *a, **k: pytest.fail("it started"))
     monkeypatch.setenv("SKYTUTOR_PROFILE", "smoke")
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
     for recipe, devices, words in (
         ("digits-mended", "5", "devices must divide the batch_size of 64, got 5"),
+        ("digits-mended", "64", "devices must lie in 1..8, the cores of this machine, got 64"),
+        ("digits-mended", "0", "devices must lie in 1..8"),
         ("sphere-gan", "2", "devices must be 1"),
         ("sphere-gan-cmb", "2", "devices must be 1"),
     ):
