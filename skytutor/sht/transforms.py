@@ -82,7 +82,7 @@ class Harmonics(nn.Module):
         if backend not in (*BACKENDS, None):
             raise ValueError(f"backend must be 'ducc0', 'torch' or None, got {backend!r}")
         if backend == "ducc0" and not installed():
-            raise ImportError('backend="ducc0" needs ducc0: pip install "skytutor[fast]"')
+            raise ImportError('backend="ducc0" needs ducc0: pip install "skytutor[fast] @ git+https://github.com/skytutor/skytutor"')
         self.backend, self.room = backend, room
         self.ducc = Ducc(nside, lmax, spin=spin) if backend != "torch" and installed() else None
         self.dense = None if self.ducc else self._make_dense()

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -30,7 +31,7 @@ def address() -> str:
 def test_first_installation_names_the_pinned_torch():
     pinned = [line for line in PINS if line.startswith("torch==")]
     assert re.search(r"^TORCH := (.*)$", MAKEFILE, re.MULTILINE)[1] == pinned[0]
-    assert MAKEFILE.index("install --disable-pip-version-check $(TORCH)") < MAKEFILE.index("-r requirements.txt")
+    assert MAKEFILE.index("install $(TORCH)") < MAKEFILE.index("install -r requirements.txt")
 
 
 def test_every_requirement_is_one_exact_pin():
@@ -60,7 +61,7 @@ def test_package_has_lower_bounds_only_and_each_is_pinned_above_it():
 def test_readme_names_goals_that_exist():
     goals = set(re.findall(r"^([a-z][\w-]*):", MAKEFILE, re.MULTILINE))
     named = set(re.findall(r"make ([a-z][\w-]*)", (ROOT / "README.md").read_text()))
-    assert {"book", "test", "data", "lab", "bench"} <= named <= goals
+    assert {"book", "test", "test-data", "data", "lab", "bench"} <= named <= goals
 
 
 @pytest.mark.parametrize("goal", ["book", "test", "data", "lab", "bench", "clean", "help"])
@@ -131,6 +132,180 @@ def test_an_altered_archive_is_refused(tmp_path):
     archive.write_bytes(b"wrong")
     with pytest.raises(vendor.VendorError, match="a: the archive's SHA-512 differs"):
         vendor.check(archive, "a", integrity)
+
+
+def test_every_vendored_package_brings_its_licence():
+    for name, package in vendor.manifest().items():
+        assert "LICENSE" in package["take"] or package["notice"], name
+
+
+@pytest.fixture
+def packages(tmp_path, monkeypatch):
+    """Two small packages instead of npm's; returns the folder to unpack into and the list of what was fetched."""
+    contents = {
+        "with": {"LICENSE": "do what you like", "a.js": "1", "other.js": "not taken"},
+        "without": {"package.json": '{"version": "1.2.3", "license": "MIT", "author": "A. Author"}', "es5/b.js": "2"},
+    }
+    manifest = {
+        "with": {"version": "1.0.0", "take": ["LICENSE", "a.js"], "into": "static/vendor/with"},
+        "without": {"version": "1.2.3", "take": ["es5/*"], "notice": True, "into": "static/vendor/without"},
+    }
+    fetched = []
+
+    def fetch(name, package, folder):
+        fetched.append(name)
+        source = tmp_path / "source" / name / "package"
+        for file, text in contents[name].items():
+            (source / file).parent.mkdir(parents=True, exist_ok=True)
+            (source / file).write_text(text)
+        return Path(shutil.make_archive(str(folder / name), "gztar", source.parent, "package"))
+
+    monkeypatch.setattr(vendor, "manifest", lambda: manifest)
+    monkeypatch.setattr(vendor, "fetch", fetch)
+    return tmp_path / "_build" / "vendor", fetched
+
+
+def tree(folder):
+    return {path.relative_to(folder).as_posix(): path.read_text() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_vendored_files_are_unpacked_once(packages):
+    folder, fetched = packages
+    assert vendor.vendor(folder) == folder and fetched == ["with", "without"]
+    before = tree(folder)
+    assert {name for name in before if name.startswith("static/vendor/with")} == {
+        "static/vendor/with/LICENSE", "static/vendor/with/a.js", "static/vendor/without/LICENSE", "static/vendor/without/b.js",
+    }  # fmt: skip
+    vendor.vendor(folder)
+    assert fetched == ["with", "without"] and tree(folder) == before
+    assert [path.name for path in folder.parent.iterdir()] == ["vendor"], "nothing is left beside it"
+
+
+def change(folder):
+    (folder / "static/vendor/with/a.js").write_text("1;")
+
+
+def delete(folder):
+    (folder / "static/vendor/without/b.js").unlink()
+
+
+def delete_a_licence(folder):
+    (folder / "static/vendor/without/LICENSE").unlink()
+
+
+def add(folder):
+    (folder / "static/vendor/with/c.js").write_text("3")
+
+
+def link(folder):
+    path = folder / "static/vendor/with/a.js"
+    path.rename(folder.parent / "elsewhere.js")
+    path.symlink_to(folder.parent / "elsewhere.js")
+
+
+def cut_the_stamp(folder):
+    stamp = folder / vendor.STAMP
+    stamp.write_text(stamp.read_text()[:40])
+
+
+def lose_the_stamp(folder):
+    (folder / vendor.STAMP).unlink()
+
+
+def another_manifest(folder):
+    stamp = json.loads((folder / vendor.STAMP).read_text())
+    (folder / vendor.STAMP).write_text(json.dumps({**stamp, "made from": "another"}))
+
+
+def replace_all(folder):
+    shutil.rmtree(folder)
+    folder.write_text("a file where the folder was")
+
+
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [
+        (change, "static/vendor/with/a.js was changed"),
+        (delete, "static/vendor/without/b.js is missing"),
+        (delete_a_licence, "static/vendor/without/LICENSE is missing"),
+        (add, "static/vendor/with/c.js does not belong there"),
+        (link, "static/vendor/with/a.js was changed"),
+        (cut_the_stamp, "it has no unpacked.json that can be read"),
+        (lose_the_stamp, "it has no unpacked.json that can be read"),
+        (another_manifest, "made from another vendor.json"),
+        (replace_all, "it has no unpacked.json that can be read"),
+    ],
+)
+def test_vendored_files_that_are_not_as_unpacked_are_made_anew(packages, capsys, harm, said):
+    folder, fetched = packages
+    vendor.vendor(folder)
+    right = tree(folder)
+    harm(folder)
+    capsys.readouterr()
+    vendor.vendor(folder)
+    assert tree(folder) == right and fetched == ["with", "without"] * 2
+    assert said in capsys.readouterr().out
+    vendor.vendor(folder)
+    assert len(fetched) == 4, "and then they are right"
+
+
+@pytest.mark.parametrize("there_before", [True, False])
+def test_an_interrupted_unpacking_leaves_no_half(packages, monkeypatch, there_before):
+    folder, fetched = packages
+    if there_before:
+        vendor.vendor(folder)
+        change(folder)
+    old = tree(folder) if there_before else None
+    unpack = vendor.unpack
+
+    def stop(archive, name, package, target):
+        unpack(archive, name, package, target)
+        if name == "without":
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(vendor, "unpack", stop)
+        with pytest.raises(KeyboardInterrupt):
+            vendor.vendor(folder)
+    assert (tree(folder) if folder.exists() else None) == old
+    vendor.vendor(folder)
+    assert vendor.fault(folder) is None
+
+
+def test_a_removal_cut_short_is_noticed(packages, monkeypatch):
+    folder, fetched = packages
+    vendor.vendor(folder)
+    change(folder)
+
+    def stop(folder):
+        (folder / "static/vendor/with/LICENSE").unlink()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(vendor, "shutil", SimpleNamespace(rmtree=stop))
+        with pytest.raises(KeyboardInterrupt):
+            vendor.vendor(folder)
+    vendor.vendor(folder)
+    assert vendor.fault(folder) is None
+
+
+def test_licence_notice_says_what_the_package_says():
+    about = {"version": "1.2.3", "license": "MIT", "author": {"name": "A. Author"}, "repository": {"url": "https://a.b/c.git"}}
+    text = vendor.licence_notice("a", about, True)
+    for words in ("a 1.2.3", "Licence: MIT", "Author: A. Author", "Source: https://a.b/c.git"):
+        assert words in text.splitlines()
+    text = vendor.licence_notice("a", about, "ipywidgets")
+    assert "Redistribution and use in source and binary forms" in text
+    with pytest.raises(vendor.VendorError, match="a: its package.json names no licence"):
+        vendor.licence_notice("a", {"version": "1.2.3"}, True)
+
+
+def test_a_package_without_a_licence_is_refused(packages):
+    folder, fetched = packages
+    vendor.manifest()["with"]["take"] = ["a.js"]
+    with pytest.raises(vendor.VendorError, match="with: no licence is taken"):
+        vendor.vendor(folder)
+    assert not folder.exists()
 
 
 def test_measuring_writes_time_and_memory(tmp_path):

@@ -103,14 +103,45 @@ def test_every_chapter_begins_with_the_colab_cell(path):
 # Workflows
 
 
+# Actions that no commit is known of, by name, with the tag they keep: none.
+BY_TAG: dict[str, str] = {}
+
+
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
-def test_workflow_is_limited_and_its_actions_are_pinned_to_a_major_version(path):
+def test_workflow_is_limited_in_rights_and_time(path):
     content = workflow(path.name)
     assert content["permissions"] == {"contents": "read"}
-    for job in content["jobs"].values():
-        assert job["timeout-minutes"] <= 60
-        for step in job["steps"]:
-            assert re.fullmatch(r"actions/[a-z-]+@v\d+", step.get("uses", "actions/none@v0"))
+    assert all(job["timeout-minutes"] <= 60 for job in content["jobs"].values())
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_actions_are_pinned_to_a_commit_with_the_version_beside_it(path):
+    lines = [line.split("uses:")[1].strip() for line in path.read_text().splitlines() if "uses:" in line]
+    steps = [step["uses"] for job in workflow(path.name)["jobs"].values() for step in job["steps"] if "uses" in step]
+    assert [line.split(" #")[0] for line in lines] == steps, "every action has a line of its own"
+    for line in lines:
+        name, _, tag = line.partition("@")
+        pinned = re.fullmatch(r"actions/[a-z-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", line)
+        assert pinned or (name in BY_TAG and tag == BY_TAG[name]), line
+
+
+def test_an_action_has_the_same_commit_everywhere():
+    pins = {}
+    for path in WORKFLOWS:
+        for name, rest in re.findall(r"uses: (actions/[a-z-]+)@(.*)", path.read_text()):
+            pins.setdefault(name, set()).add(rest)
+    assert pins and all(len(found) == 1 for found in pins.values()), pins
+
+
+def test_dependabot_moves_actions_and_pins_and_leaves_what_is_moved_by_hand():
+    content = yaml.safe_load((ROOT / ".github" / "dependabot.yml").read_text())
+    assert content["version"] == 2
+    updates = {entry["package-ecosystem"]: entry for entry in content["updates"]}
+    assert set(updates) == {"github-actions", "pip"}
+    assert all(entry["directory"] == "/" and entry["schedule"] == {"interval": "weekly"} for entry in updates.values())
+    ignored = {entry["dependency-name"] for entry in updates["pip"]["ignore"]}
+    assert ignored == {"torch", "torch-harmonics", "jupyter-book"}
+    assert ignored <= names(requirement_lines(ROOT / "requirements.txt"))
 
 
 def test_tests_run_on_every_python_that_the_package_claims():
@@ -120,9 +151,17 @@ def test_tests_run_on_every_python_that_the_package_claims():
     prefix = "Programming Language :: Python :: 3."
     claimed = [line.split(" :: ")[-1] for line in PROJECT["classifiers"] if line.startswith(prefix)]
     assert claimed in ([], PYTHONS)
-    assert ".ci/run" in commands(jobs["pinned"])
+    assert ".ci/run" in commands(jobs["pinned"]) and "make data" not in commands(jobs["pinned"]), "a newcomer has no data"
     bounds = {row["packages"]: row["python"] for row in jobs["bounds"]["strategy"]["matrix"]["include"]}
     assert bounds == {"oldest": PYTHONS[0], "newest": PYTHONS[-1]}
+
+
+def test_a_job_with_the_data_fails_without_them():
+    job = workflow("tests.yml")["jobs"]["data"]
+    lines = [step["run"] for step in job["steps"] if "run" in step]
+    assert lines[-2:] == ["make data", "make test-data"], "as they are: nothing after `||`"
+    assert 'echo "SKYTUTOR_DATA=$HOME/.cache/skytutor" >> "$GITHUB_ENV"' in lines
+    assert not any("continue-on-error" in step for step in job["steps"])
 
 
 def test_book_is_published_from_main_alone():
@@ -145,9 +184,36 @@ def test_canary_runs_weekly_and_opens_one_issue():
 def test_no_package_index_is_named_outside_binder():
     hosts = re.compile(r"download\.pytorch\.org|pypi\.org|pythonhosted\.org|anaconda\.org|registry\.npmjs")
     here = [path for path in (ROOT / "tests" / "launch").iterdir() if path.is_file() and path != Path(__file__)]
-    top = [ROOT / name for name in (".ci/run", "Makefile", "pyproject.toml", "requirements.txt")]
+    top = [ROOT / name for name in (".ci/run", ".github/dependabot.yml", "Makefile", "pyproject.toml", "requirements.txt")]
     for path in [*WORKFLOWS, *here, *top]:
         assert not hosts.search(path.read_text()), path
+
+
+KINDS = {".cfg", ".cff", ".css", ".html", ".ipynb", ".js", ".json", ".md", ".py", ".rst", ".sh", ".svg", ".toml", ".txt", ".yaml", ".yml"}
+# The command with all words behind it, up to the end of the line or of the quoted piece it stands in.
+INSTALL = re.compile(r"\b(?:pip3?|pipx|uv|conda|mamba)\s+(?:pip\s+)?install\b([^\n`]*)")
+FROM_REPOSITORY = re.compile(r"(?:skytutor(?:\[[\w,]+\])? @ )?git\+" + re.escape(PROJECT["urls"]["Source"]) + r"(?:@\w+)?(?![\w/-])")
+
+
+def asks_an_index(text):
+    """The commands in `text` that would ask a package index for our name, which is not ours there."""
+    return [words.strip() for words in INSTALL.findall(text) if re.search(r"skytutor", FROM_REPOSITORY.sub("", words))]
+
+
+def test_the_search_for_such_commands_finds_them():
+    url = PROJECT["urls"]["Source"]
+    for words in ("skytutor", "-q 'skytutor[fast]'", "skytutor==1", f"skytutor {url}", f"git+{url}-fork", f"git+{url} skytutor"):
+        assert asks_an_index(f"first pip install {words}\n"), words
+    for words in (f"git+{url}", f'-q "skytutor[fast] @ git+{url}@main"', "-e .", "camb` and skytutor", "camb\nskytutor"):
+        assert not asks_an_index(f"%pip install {words}"), words
+
+
+def test_nothing_says_to_install_the_package_from_an_index():
+    files = [path for path in ROOT.rglob("*") if path.suffix in KINDS or path.name in ("Makefile", "run", "postBuild")]
+    files = [path for path in files if not {".venv", "_build", "build", ".git"} & set(path.relative_to(ROOT).parts) and path.is_file()]
+    assert ROOT / "README.md" in files and ROOT / "skytutor" / "sht" / "transforms.py" in files
+    bad = {path: found for path in files if path != Path(__file__) and (found := asks_an_index(path.read_text(encoding="utf-8")))}
+    assert not bad
 
 
 # Scripts

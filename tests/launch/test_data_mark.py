@@ -1,0 +1,36 @@
+"""Tests of the real data are found by their mark, skipped where the data are not, and fail where `make test-data` asks for them."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+TEST = "tests/test_registry.py::test_real_mnist_is_accepted"
+
+
+def run(*words, **env):
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("SKYTUTOR", "PYTEST"))}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *words]
+    return subprocess.run(command, cwd=ROOT, env=kept | env, capture_output=True, text=True)
+
+
+def test_every_test_that_uses_the_real_digits_is_marked():
+    files = [path for path in (ROOT / "tests").glob("test_*.py") if "mnist" in path.read_text()]
+    wanted = set()
+    for path in files:
+        names = re.findall(r"^def (test_\w+)\(.*\bmnist\b.*\)", path.read_text(), re.MULTILINE)
+        wanted |= {f"tests/{path.name}::{name}" for name in names}
+    done = run("--collect-only", "-m", "data", *files)
+    marked = {line.partition("[")[0] for line in done.stdout.splitlines() if "::" in line}
+    assert TEST in wanted and marked == wanted
+
+
+@pytest.mark.parametrize(("asked", "status", "words"), [({}, 0, "1 skipped"), ({"SKYTUTOR_NEED_DATA": "1"}, 1, "1 error")])
+def test_without_the_data_it_is_skipped_or_fails(tmp_path, asked, status, words):
+    done = run(TEST, SKYTUTOR_DATA=str(tmp_path), **asked)
+    assert done.returncode == status and words in done.stdout
+    assert f"the real MNIST files are not in {tmp_path}" in done.stdout
