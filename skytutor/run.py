@@ -40,6 +40,16 @@ def seeded_generator(*parts: int | str) -> torch.Generator:
     return torch.Generator().manual_seed(_seed(*parts))
 
 
+def _optimizer(module: nn.Module, schedule: Schedule) -> torch.optim.Optimizer:
+    """Return the optimizer that the schedule names, for the weights of `module`."""
+    options = {"lr": schedule.lr, "weight_decay": schedule.weight_decay}
+    if schedule.optimizer == "sgd":
+        return torch.optim.SGD(module.parameters(), **options)
+    options["betas"] = (schedule.beta1, schedule.beta2)
+    kinds = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
+    return kinds[schedule.optimizer](module.parameters(), **options)
+
+
 class Run:
     """The state of one training run and what it does to it.
 
@@ -47,7 +57,9 @@ class Run:
         key: what the state on disk is filed under; ``seed`` and ``recipe`` are among it.
     """
 
-    def __init__(self, model: nn.Module, task: Task, schedule: Schedule, fabric: Fabric, folder: Path, key: dict[str, Any]):
+    def __init__(
+        self, model: nn.Module, task: Task, schedule: Schedule, fabric: Fabric, folder: Path, key: dict[str, Any]
+    ):
         self.task = task
         self.schedule = schedule
         self.fabric = fabric
@@ -55,11 +67,9 @@ class Run:
         self.path = Path(folder) / STATE
         self.raw = model
         self.average = copy.deepcopy(model).to(fabric.device) if schedule.average else None
-        kinds = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam, "sgd": torch.optim.SGD}
-        options = {"weight_decay": schedule.weight_decay, **({} if schedule.optimizer == "sgd" else {"betas": (schedule.beta1, schedule.beta2)})}
         self.turns = dict(getattr(task, "turns", {"": 1.0}))  # who moves, and how fast: "" is the whole model
-        players = [model.get_submodule(name).parameters() for name in self.turns]
-        self.model, *self.optimizers = fabric.setup(model, *(kinds[schedule.optimizer](p, lr=schedule.lr, **options) for p in players))
+        optimizers = [_optimizer(model.get_submodule(name), schedule) for name in self.turns]
+        self.model, *self.optimizers = fabric.setup(model, *optimizers)
         self.steps_per_epoch = max(1, task.size // schedule.batch_size)
         self.step = 0
         self.loss_sum = 0.0
@@ -77,15 +87,21 @@ class Run:
     # One step ------------------------------------------------------------------------------------------------
     def advance(self, order: Tensor) -> float:
         """Take one step; `order` is this epoch's permutation of the samples."""
-        schedule, fabric, seed = self.schedule, self.fabric, self.key["seed"]
-        at = self.step % self.steps_per_epoch * schedule.batch_size
-        indices = order[at : at + schedule.batch_size]
+        fabric = self.fabric
+        seed = self.key["seed"]
+        batch_size = self.schedule.batch_size
+        at = self.step % self.steps_per_epoch * batch_size
+        indices = order[at : at + batch_size]
         draws = self.task.draw(len(indices), generator=seeded_generator(seed, "draw", self.step))
+        # Of each batch every process takes its share: sample r, r + n, r + 2 n, ... of rank r of n.
         mine = slice(fabric.global_rank, None, fabric.world_size)
         batch = self.task.batch(indices[mine], [d[mine] for d in draws])
+        # What the layers draw, dropout above all, depends on seed, step and rank alone.
         torch.manual_seed(_seed(seed, "dropout", self.step, fabric.global_rank))
         batch = tuple(fabric.to_device(b) for b in batch)
-        losses = [self._move(name, pace, optimizer, batch) for (name, pace), optimizer in zip(self.turns.items(), self.optimizers, strict=True)]
+        losses = []
+        for (name, pace), optimizer in zip(self.turns.items(), self.optimizers, strict=True):
+            losses.append(self._move(name, pace, optimizer, batch))
         self.step += 1
         self._follow()
         return sum(losses)

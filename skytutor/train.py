@@ -8,7 +8,6 @@ A game of two networks is trained by the same loop: `turns` of the task names th
 another on each batch, each with an optimizer of its own.
 """
 
-import contextlib
 import ctypes
 import sys
 import time
@@ -73,19 +72,10 @@ def train(
         Interrupted: Ctrl-C, SIGTERM or SIGHUP; the state was saved first.
         WorkerLost: another process of this training is gone.
     """
-    if task.size < schedule.batch_size:
-        raise ValueError(
-            f"batch_size {schedule.batch_size} is larger than the training set of {task.size}"
-        )
-    if resume and overwrite:
-        raise ValueError("resume and overwrite exclude each other, got both")
     fabric = fabric or Fabric(accelerator="cpu", devices=1)
-    adversarial = len(getattr(task, "turns", ())) > 1
-    check_devices(fabric.world_size, schedule, adversarial=adversarial)
+    _check(task, schedule, devices=fabric.world_size, resume=resume, overwrite=overwrite)
     keep_memory()
-    # One process writes; it alone holds the folder and looks at what lies there.
-    holding = contextlib.nullcontext() if fabric.global_rank else hold(folder)
-    with holding:
+    with hold(folder, rank=fabric.global_rank):
         if fabric.global_rank == 0:
             remove_parts(folder, STATE.partition(".")[0])
             if not (resume or overwrite):
@@ -99,6 +89,16 @@ def train(
         with StopRequest(supervisor=supervisor) as stop:
             _watched_loop(run, stop, progress=progress and fabric.global_rank == 0)
     return run.result
+
+
+def _check(task: Task, schedule: Schedule, *, devices: int, resume: bool, overwrite: bool) -> None:
+    if task.size < schedule.batch_size:
+        raise ValueError(
+            f"batch_size {schedule.batch_size} is larger than the training set of {task.size}"
+        )
+    if resume and overwrite:
+        raise ValueError("resume and overwrite exclude each other, got both")
+    check_devices(devices, schedule, adversarial=len(getattr(task, "turns", ())) > 1)
 
 
 def check_devices(devices: int, schedule: Schedule, *, adversarial: bool) -> None:

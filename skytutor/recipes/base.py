@@ -1,6 +1,5 @@
 """What a recipe is, and the two things done with it: train it, and score what was trained."""
 
-import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -129,12 +128,13 @@ def run(
     fabric = fabric or Fabric(accelerator=profile.device.type, devices=1)
     path = Path(folder) / f"{recipe.name}.safetensors"
     # Held from the first look to the last write, so that two runs cannot both finish in one folder.
-    holding = contextlib.nullcontext() if fabric.global_rank else hold(Path(folder) / recipe.name)
-    with holding:
+    with hold(Path(folder) / recipe.name, rank=fabric.global_rank):
         if fabric.global_rank == 0:
-            check_run(recipe, profile=profile, folder=folder, devices=fabric.world_size, resume=resume, overwrite=overwrite)
+            devices = fabric.world_size
+            check_run(recipe, profile=profile, folder=folder, devices=devices, resume=resume, overwrite=overwrite)
             remove_parts(Path(folder), recipe.name)
         task = recipe.task(profile)
+        source = getattr(task, "source", None)
         result = train(
             network(recipe, seed=profile.seed),
             task,
@@ -151,12 +151,31 @@ def run(
         )
         if fabric.global_rank:
             return path, {}, result
-        weights = rounded(result.best) if recipe.half else result.best
-        told = checkpoint.provenance(device=fabric.device, seed=profile.seed, profile=profile.name, command=command)
-        told |= _results(recipe, profile, weights, result, getattr(task, "source", None))
-        told["processes"] = fabric.world_size
-        checkpoint.publish(Path(folder), recipe.name, weights, told)
+        told = _publish(recipe, profile, Path(folder), result, source=source, command=command, fabric=fabric)
     return path, told, result
+
+
+def _publish(
+    recipe: Recipe,
+    profile: Profile,
+    folder: Path,
+    result: Result,
+    *,
+    source: str | None,
+    command: str,
+    fabric: Fabric,
+) -> dict[str, Any]:
+    """Round the best weights, score them, and write them with their card, which is returned."""
+    weights = rounded(result.best) if recipe.half else result.best
+    told = {
+        **checkpoint.provenance(
+            device=fabric.device, seed=profile.seed, profile=profile.name, command=command
+        ),
+        **_results(recipe, profile, weights, result, source),
+        "processes": fabric.world_size,
+    }
+    checkpoint.publish(folder, recipe.name, weights, told)
+    return told
 
 
 def _results(
