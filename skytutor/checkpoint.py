@@ -20,7 +20,6 @@ import skytutor
 from skytutor.files import CheckpointError, parse_json, strict_json, write_atomic
 
 __all__ = [
-    "CheckpointError",
     "load_into",
     "load_tensors",
     "misfits",
@@ -29,7 +28,6 @@ __all__ = [
     "read_card",
     "read_published",
     "save_tensors",
-    "write_atomic",
     "write_card",
 ]
 

@@ -30,7 +30,7 @@ class Interrupted(RuntimeError):
 
     @property
     def exit_status(self) -> int:
-        """What a shell expects of a program that a signal ended: 130 for Ctrl-C, 143 for SIGTERM."""
+        """Return 128 and the signal's number, as a shell expects it, so 130 after Ctrl-C and 143 after SIGTERM."""
         return 128 + self.signum
 
 

@@ -27,7 +27,7 @@ from skytutor.run import STATE, Result, Run, seeded_generator
 from skytutor.runfolder import hold, refuse_leftovers
 from skytutor.schedule import Schedule, Task
 
-__all__ = ["Interrupted", "Result", "WorkerLost", "check_devices", "keep_memory", "train"]
+__all__ = ["check_devices", "keep_memory", "train"]
 
 
 def keep_memory() -> None:

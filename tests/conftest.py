@@ -2,6 +2,8 @@
 
 import hashlib
 import os
+import signal
+import threading
 from pathlib import Path
 
 import hypothesis
@@ -19,6 +21,15 @@ os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // _wo
 for _name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
     os.environ[_name] = "http://127.0.0.1:9"
 os.environ["no_proxy"] = os.environ["NO_PROXY"] = LOOPBACK
+
+# A shell lets commands in the background ignore Ctrl-C, and `nohup` has SIGHUP ignored; child processes would inherit it.
+# The tests that send these signals mean a process as it usually is.
+if threading.current_thread() is threading.main_thread():
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    for _signum in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(_signum) is signal.SIG_IGN:
+            signal.signal(_signum, signal.SIG_DFL)
 
 # A time limit on a machine with two busy cores fails tests at random. CI draws the same examples every time.
 hypothesis.settings.register_profile("skytutor", deadline=None, derandomize=CI, print_blob=not CI)

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from skytutor import checkpoint
-from skytutor.checkpoint import CheckpointError
+from skytutor.files import CheckpointError
 
 TENSORS = {"a.weight": torch.arange(6.0).view(2, 3), "n": torch.tensor(7), "half": torch.ones(3, dtype=torch.float16)}
 

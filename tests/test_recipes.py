@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from skytutor import checkpoint, recipes
-from skytutor.checkpoint import CheckpointError
+from skytutor.files import CheckpointError
 from skytutor.data import digits
 from skytutor.metrics import constant_accuracy
 from skytutor.profile import Profile

@@ -16,7 +16,8 @@ from lightning_fabric import Fabric
 from small_task import SmallTask, schedule, small_model
 
 from skytutor import run as module
-from skytutor.checkpoint import CheckpointError, load_tensors
+from skytutor.checkpoint import load_tensors
+from skytutor.files import CheckpointError
 from skytutor.schedule import Schedule
 from skytutor.train import Interrupted, train
 
