@@ -27,8 +27,9 @@ PYTEST := $(PYTHON) -m pytest
 RESULTS := _build/results
 BUILT := _build/test
 STEP :=
-TEST_STAGES := unit notebooks build browser
-DATA_STAGES := marked notebooks build
+STAGE :=
+TEST_STAGES := unit chapters browser
+DATA_STAGES := marked chapters
 
 # What cannot work is refused here, before any rule: one line, and none of make's own after it.
 GOALS := $(or $(MAKECMDGOALS),$(.DEFAULT_GOAL))
@@ -56,7 +57,7 @@ endif
 # .ready holds the folder the environment was made in. A copied or moved environment still runs the package of its first place.
 HERE := $(shell [ -x $(PYTHON) ] && [ "$$(cat $(READY) 2>/dev/null)" = "$$(pwd -P)" ] && echo yes)
 
-.PHONY: help book test test-unit test-notebooks test-build test-browser test-data test-marked closing-line data lab bench measure clean always
+.PHONY: help book test test-unit test-chapters test-notebooks test-build test-browser test-data test-marked closing-line data lab bench measure clean always
 
 help:
 	@echo "make book      build the book: runs the chapters, writes the HTML, prints where it lies"
@@ -125,6 +126,16 @@ test-unit: $(READY)
 	@echo "== $(STEP)unit, property and book tests, doctests"
 	@$(ONE_THREAD) $(SMOKE) $(PYTEST) -n $(WORKERS) -m "not built" --junitxml=$(RESULTS)/unit.xml
 
+# nbval and the build run the same cells, each on one core and one at a time: side by side they take half as long. What the
+# build says comes when both are through.
+test-chapters: $(READY)
+	@echo "== $(STEP)every notebook and the book, side by side"
+	+@log=$$(mktemp); status=0; \
+	$(ONE_THREAD) $(MAKE) --no-print-directory test-build STEP= >"$$log" 2>&1 & build=$$!; \
+	$(MAKE) --no-print-directory test-notebooks STEP= WORKERS=1 STAGE=chapters || status=$$?; \
+	wait $$build || status=$$?; \
+	cat "$$log"; rm "$$log"; exit $$status
+
 test-notebooks: $(READY)
 	@echo "== $(STEP)every notebook, cell by cell, each in its own process"
 ifeq ($(NOTEBOOKS),)
@@ -132,7 +143,7 @@ ifeq ($(NOTEBOOKS),)
 else
 	@threads=$$(( $(CORES) / ($(words $(NOTEBOOKS)) > 1 ? 2 : 1) )); \
 	$(SMOKE) OMP_NUM_THREADS=$$(( threads > 0 ? threads : 1 )) \
-	  $(PYTEST) --nbval --nbval-cell-timeout=300 -n $(WORKERS) --dist loadscope --junitxml=$(RESULTS)/notebooks.xml $(NOTEBOOKS)
+	  $(PYTEST) --nbval --nbval-cell-timeout=300 -n $(WORKERS) --dist loadscope --junitxml=$(RESULTS)/$(or $(STAGE),notebooks).xml $(NOTEBOOKS)
 endif
 
 test-build: $(READY)
