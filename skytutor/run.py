@@ -23,7 +23,7 @@ STATE = "state.safetensors"  # in the run's folder
 
 @dataclass
 class Result:
-    """History (a row an epoch), the weights best by validation, and where the state lies."""
+    """History (a row an epoch), the weights best by validation with their epoch, and the seconds that training took."""
 
     history: list[dict[str, float]] = field(default_factory=list)
     best: dict[str, Tensor] = field(default_factory=dict)
