@@ -82,3 +82,14 @@ def one_file_registry(tmp_path, monkeypatch):
         return tmp_path / "data" / name
 
     return make
+
+
+@pytest.fixture
+def one_thread():
+    """What is compared bit by bit is computed by one thread."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -5,6 +5,7 @@ that process, interrupt it, or start two of it.
 """
 
 import argparse
+import signal
 import sys
 import time
 from pathlib import Path
@@ -45,6 +46,21 @@ class SmallTask:
     def validate(self, model):
         assert not model.training, "scores belong to evaluation mode"
         return {"accuracy": float((model(self.seen).argmax(1) == self.seen_labels).float().mean())}
+
+
+class SignalledTask(SmallTask):
+    """Presses Ctrl-C, or sends another signal, while step `at` runs."""
+
+    def __init__(self, at: int, *, signum: int = signal.SIGINT, count: int = 256, pause: float = 0.0):
+        super().__init__(count=count, pause=pause)
+        self.left = at
+        self.signum = signum
+
+    def loss(self, model, batch):
+        self.left -= 1
+        if self.left == 0:
+            signal.raise_signal(self.signum)
+        return super().loss(model, batch)
 
 
 def small_model(dropout: float = 0.2) -> nn.Module:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
-from small_task import SmallTask, schedule, small_model
+from small_task import SignalledTask, schedule, small_model
 
 from skytutor import checkpoint, state
 from skytutor.files import CheckpointError
@@ -18,28 +18,16 @@ PLAN = schedule(epochs=2, save_every_s=1e9)
 EDITS = 100  # of a state, and as many of a checkpoint and its card
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-class StopsAt(SmallTask):
-    """Asks for a stop while step `at` runs, as Slurm would."""
+class StopsAt(SignalledTask):
+    """Asks for a stop while step `at` runs, as Slurm would; 0 never does."""
 
     source = "embedded"
 
     def __init__(self, at=0):
-        super().__init__(count=128)
-        self.left = at
-
-    def loss(self, model, batch):
-        self.left -= 1
-        if self.left == 0:
-            signal.raise_signal(signal.SIGTERM)
-        return super().loss(model, batch)
+        super().__init__(at, signum=signal.SIGTERM, count=128)
 
 
 def run(folder, task, **options):

@@ -13,7 +13,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from lightning_fabric import Fabric
-from small_task import SmallTask, schedule, small_model
+from small_task import SignalledTask, SmallTask, schedule, small_model
 
 from skytutor import run as module
 from skytutor.checkpoint import load_tensors
@@ -24,12 +24,7 @@ from skytutor.train import Interrupted, train
 SCRIPT = Path(__file__).with_name("small_task.py")
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def run(folder, task=None, model=None, *, resume=False, seed=3, recipe="small", fabric=None, **changes):
@@ -113,27 +108,12 @@ def test_the_best_by_validation_is_kept(tmp_path, scores, best, average):
     assert any(not torch.equal(task.given[0][k], task.given[-1][k]) for k in expected)
 
 
-class CtrlC(SmallTask):
-    """Presses Ctrl-C, or sends another signal, while step `at` runs."""
-
-    def __init__(self, at, *, signum=signal.SIGINT, pause=0.0):
-        super().__init__(pause=pause)
-        self.left = at
-        self.signum = signum
-
-    def loss(self, model, batch):
-        self.left -= 1
-        if self.left == 0:
-            signal.raise_signal(self.signum)
-        return super().loss(model, batch)
-
-
 @pytest.mark.parametrize("at", [1, 5, 8, 16, 23, 24])
 def test_ctrl_c_at_any_step_and_resume(reference, tmp_path, at):
     """8 steps an epoch, 24 in all: mid-epoch, at an epoch's last step, at the last of all."""
     handler = signal.getsignal(signal.SIGINT)
     try:
-        run(tmp_path, CtrlC(at))
+        run(tmp_path, SignalledTask(at))
         assert at == 24, "a run that is through may as well end"
     except Interrupted as stop:
         message = str(stop)
@@ -150,7 +130,7 @@ def test_resume_with_any_optimizer(tmp_path, optimizer, average):
     changes = {"optimizer": optimizer, "average": average, "weight_decay": 0.01}
     run(tmp_path / "whole", **changes)
     with pytest.raises(Interrupted):
-        run(tmp_path / "parts", CtrlC(11), **changes)
+        run(tmp_path / "parts", SignalledTask(11), **changes)
     run(tmp_path / "parts", resume=True, **changes)
     (one, card), (two, other) = state(tmp_path / "whole"), state(tmp_path / "parts")
     assert card == other and all(torch.equal(one[k], two[k]) for k in one)
@@ -168,7 +148,7 @@ def test_autocast_computes_in_bfloat16_keeps_float32_weights_and_resumes(tmp_pat
     whole = run(tmp_path / "whole", Watched(), autocast=True)
     assert seen == {torch.bfloat16} and all(t.dtype != torch.bfloat16 for t in whole.best.values())
     with pytest.raises(Interrupted):
-        run(tmp_path / "parts", CtrlC(11), autocast=True)
+        run(tmp_path / "parts", SignalledTask(11), autocast=True)
     run(tmp_path / "parts", resume=True, autocast=True)
     (one, card), (two, other) = state(tmp_path / "whole"), state(tmp_path / "parts")
     assert card == other and all(torch.equal(one[k], two[k]) for k in one)
@@ -235,7 +215,7 @@ def test_sigterm_at_any_moment(reference, tmp_path):
 def test_no_time_is_lost_from_the_card(tmp_path):
     """A run cut in the middle of an epoch: its seconds count in the total and in the epoch's row."""
     with pytest.raises(Interrupted):
-        run(tmp_path, CtrlC(5, pause=0.1))
+        run(tmp_path, SignalledTask(5, pause=0.1))
     _, card = load_tensors(tmp_path / "state.safetensors")
     assert 0.5 <= card["seconds"] < 3 and 0.5 <= card["epoch_seconds"] <= card["seconds"]
     result = run(tmp_path, resume=True)
@@ -246,7 +226,7 @@ def test_an_ignored_signal_stays_ignored(tmp_path):
     """`nohup` has SIGHUP ignored: a terminal that is closed does not end the run."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        task = CtrlC(5, signum=signal.SIGHUP)
+        task = SignalledTask(5, signum=signal.SIGHUP)
         assert len(run(tmp_path, task).history) == 3
     finally:
         signal.signal(signal.SIGHUP, before)
@@ -293,7 +273,7 @@ def test_resume_without_a_state_starts(reference, tmp_path):
 
 def test_resume_of_a_finished_run_does_nothing(reference, tmp_path):
     (tmp_path / "state.safetensors").write_bytes((reference[0] / "state.safetensors").read_bytes())
-    result = run(tmp_path, CtrlC(1), resume=True)
+    result = run(tmp_path, SignalledTask(1), resume=True)
     assert rows(result.history) == rows(reference[1].history) and result.best_epoch == reference[1].best_epoch
 
 
