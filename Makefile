@@ -19,8 +19,9 @@ ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 SMOKE := SKYTUTOR_PROFILE=$${SKYTUTOR_PROFILE:-smoke}
 
 # Settings and contents lie at the top level, pages in book/. The extension that reads the contents wants its whole path.
+# --all: Sphinx does not see that the package or the data have changed, and would keep the pages of an earlier build.
 JUPYTER_BOOK := $(PYTHON) -c 'from jupyter_book.cli.main import main; main(prog_name="jupyter-book")' \
-  build book --config _config.yml --toc "$$(pwd -P)/_toc.yml" -W -n --keep-going
+  build book --config _config.yml --toc "$$(pwd -P)/_toc.yml" -W -n --keep-going --all
 PYTEST := $(PYTHON) -m pytest
 
 # Where the test stages write: pytest's results, the book they look at.

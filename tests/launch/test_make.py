@@ -251,6 +251,14 @@ def test_a_stage_that_fails_is_named_and_ends_it(checkout, number, stage, words,
     assert len(stages) == calls, "nothing runs after it"
 
 
+@pytest.mark.parametrize("goal", ["book", "test-build"])
+def test_no_page_of_an_earlier_build_is_kept(checkout, goal):
+    """Pages come from notebooks, the package and the data; Sphinx would look at the notebooks alone."""
+    checkout.make(goal)
+    [build] = [call for call in checkout.ran if "build book" in call]
+    assert "--all" in build.split()
+
+
 def test_results_of_an_earlier_run_do_not_count(checkout):
     checkout.make("test")
     done = checkout.make("test", env={"FAILS": "unit.xml"})
