@@ -10,15 +10,32 @@ from benchmarks import pixel, sht, skies, widget
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Our layers and transforms against their peers, and the sphere in a browser.")
-    parser.add_argument("--only", choices=["pixel", "sht", "skies", "widget"], help="make this table alone")
-    parser.add_argument("--quick", action="store_true", help="the transforms alone, at nside 16 and 64")
-    parser.add_argument("--save", action="store_true", help="keep the transforms' table for the book")
-    parser.add_argument("--keep-memory", action="store_true", help="time the transforms with freed memory kept, as in training")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description="Our layers and transforms against their peers, and the sphere in a browser.",
+    )
+    parser.add_argument(
+        "--only", choices=["pixel", "sht", "skies", "widget"], help="make this table alone"
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="the transforms alone, at nside 16 and 64"
+    )
+    parser.add_argument(
+        "--save", action="store_true", help="keep the transforms' table for the book"
+    )
+    parser.add_argument(
+        "--keep-memory",
+        action="store_true",
+        help="time the transforms with freed memory kept, as in training",
+    )
     options = parser.parse_args()
     only = "sht" if options.quick else options.only
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    name = torch.cuda.get_device_name() if device.type == "cuda" else platform.processor() or platform.machine()
+    name = (
+        torch.cuda.get_device_name()
+        if device.type == "cuda"
+        else platform.processor() or platform.machine()
+    )
     print(f"{date.today()}, {name}, {torch.get_num_threads()} threads, torch {torch.__version__}\n")
     if only in (None, "pixel"):
         pixel.report(device)

@@ -61,7 +61,12 @@ class OursTorch(Ours):
 
     @staticmethod
     def bytes(case: Case) -> float:
-        size = case.nside * case.lmax**2 * (8 if case.dtype == "float64" else 4) * (2 if case.spin else 1)
+        size = (
+            case.nside
+            * case.lmax**2
+            * (8 if case.dtype == "float64" else 4)
+            * (2 if case.spin else 1)
+        )
         return min(size, 2**30)
 
 
@@ -94,7 +99,11 @@ class Ducc(Peer):
 
         self.case, self.sht = case, sht
         geometry = healpix.Healpix_Base(case.nside, "RING").sht_info()
-        self.how = geometry | {"lmax": case.lmax, "spin": case.spin, "nthreads": torch.get_num_threads()}
+        self.how = geometry | {
+            "lmax": case.lmax,
+            "spin": case.spin,
+            "nthreads": torch.get_num_threads(),
+        }
 
     def take(self, tensor: Tensor):
         return tensor.numpy() if self.case.spin else tensor[:, None].numpy()
@@ -115,7 +124,9 @@ class TorchHarmonics(Peer):
 
     @staticmethod
     def bytes(case: Case) -> float:
-        return 2.5 * 8 * (case.lmax + 1) ** 2 * (2 * case.lmax + 1)  # two tables in float64, and the making of one
+        return (
+            2.5 * 8 * (case.lmax + 1) ** 2 * (2 * case.lmax + 1)
+        )  # two tables in float64, and the making of one
 
     def __init__(self, case: Case):
         import healpy
@@ -127,23 +138,46 @@ class TorchHarmonics(Peer):
         self.there = RealSHT(tall, wide, **how).to(device, dtype)
         self.back = InverseRealSHT(tall, wide, **how).to(device, dtype)
         self.top, self.grid = top, (tall, wide)
-        self.l, self.m = (torch.as_tensor(x, dtype=torch.long, device=device) for x in healpy.Alm.getlm(case.lmax))
-        theta = torch.linspace(0, torch.pi, tall, dtype=torch.float64)[:, None].expand(tall, wide).flatten()
-        phi = (torch.arange(wide, dtype=torch.float64) * 2 * torch.pi / wide).expand(tall, wide).flatten()
+        self.l, self.m = (
+            torch.as_tensor(x, dtype=torch.long, device=device) for x in healpy.Alm.getlm(case.lmax)
+        )
+        theta = (
+            torch.linspace(0, torch.pi, tall, dtype=torch.float64)[:, None]
+            .expand(tall, wide)
+            .flatten()
+        )
+        phi = (
+            (torch.arange(wide, dtype=torch.float64) * 2 * torch.pi / wide)
+            .expand(tall, wide)
+            .flatten()
+        )
         near, weight = healpy.get_interp_weights(case.nside, theta.numpy(), phi.numpy())  # (4, G)
-        self.near, self.weight = torch.as_tensor(near, device=device), torch.as_tensor(weight).to(device, dtype)
-        theta, phi = (torch.as_tensor(x) for x in healpy.pix2ang(case.nside, range(12 * case.nside**2)))  # (P,)
-        at = torch.stack([phi / torch.pi - 1, 2 * theta / torch.pi - 1], -1)  # (P, 2), within -1 .. 1
+        self.near, self.weight = (
+            torch.as_tensor(near, device=device),
+            torch.as_tensor(weight).to(device, dtype),
+        )
+        theta, phi = (
+            torch.as_tensor(x) for x in healpy.pix2ang(case.nside, range(12 * case.nside**2))
+        )  # (P,)
+        at = torch.stack(
+            [phi / torch.pi - 1, 2 * theta / torch.pi - 1], -1
+        )  # (P, 2), within -1 .. 1
         self.at = at[None, None].to(device, dtype)
 
     def alm2map(self, alms: Tensor) -> Tensor:
         square = alms.new_zeros(len(alms), self.top, self.top)
         square[:, self.l, self.m] = alms
-        sky = F.pad(self.back(square), (0, 1), mode="circular")[:, None]  # (N, 1, rows, columns + 1)
-        return F.grid_sample(sky, self.at.expand(len(alms), -1, -1, -1), align_corners=True)[:, 0, 0]
+        sky = F.pad(self.back(square), (0, 1), mode="circular")[
+            :, None
+        ]  # (N, 1, rows, columns + 1)
+        return F.grid_sample(sky, self.at.expand(len(alms), -1, -1, -1), align_corners=True)[
+            :, 0, 0
+        ]
 
     def map2alm(self, maps: Tensor) -> Tensor:
-        sky = sum(maps[:, near] * weight for near, weight in zip(self.near, self.weight, strict=True))
+        sky = sum(
+            maps[:, near] * weight for near, weight in zip(self.near, self.weight, strict=True)
+        )
         return self.there(sky.unflatten(-1, self.grid))[:, self.l, self.m]
 
 
@@ -152,19 +186,35 @@ class HealpixAnalyse(Peer):
 
     @staticmethod
     def bytes(case: Case) -> float:
-        return case.nside * case.lmax**2 * (64 if case.dtype == "float64" else 32) * (2 if case.spin else 1)
+        return (
+            case.nside
+            * case.lmax**2
+            * (64 if case.dtype == "float64" else 32)
+            * (2 if case.spin else 1)
+        )
 
     def __init__(self, case: Case):
         from healpix_analyse.healpix_sht import HEALPixSHT
 
         level = case.nside.bit_length() - 1
-        self.case, self.sums = case, HEALPixSHT(level, case.lmax, dtype=getattr(torch, case.dtype), device=case.device)
+        self.case, self.sums = (
+            case,
+            HEALPixSHT(level, case.lmax, dtype=getattr(torch, case.dtype), device=case.device),
+        )
 
     def alm2map(self, alms: Tensor) -> Tensor:
-        return torch.stack(self.sums.alm2map_spin(*alms.unbind(1), 2), 1) if self.case.spin else self.sums.alm2map(alms)
+        return (
+            torch.stack(self.sums.alm2map_spin(*alms.unbind(1), 2), 1)
+            if self.case.spin
+            else self.sums.alm2map(alms)
+        )
 
     def map2alm(self, maps: Tensor) -> Tensor:
-        return torch.stack(self.sums.map2alm_spin(*maps.unbind(1), 2), 1) if self.case.spin else self.sums.map2alm(maps)
+        return (
+            torch.stack(self.sums.map2alm_spin(*maps.unbind(1), 2), 1)
+            if self.case.spin
+            else self.sums.map2alm(maps)
+        )
 
 
 class Jht(Peer):
@@ -179,13 +229,20 @@ class Jht(Peer):
     def alm2map(self, alms) -> list:
         import jht
 
-        return self.ready([jht.synthesis(a, self.case.nside, self.case.lmax, self.case.spin) for a in alms])
+        return self.ready(
+            [jht.synthesis(a, self.case.nside, self.case.lmax, self.case.spin) for a in alms]
+        )
 
     def map2alm(self, maps) -> list:
         import jht
 
         area = 4 * torch.pi / maps.shape[-1]
-        return self.ready([area * jht.adjoint_synthesis(m, self.case.nside, self.case.lmax, self.case.spin) for m in maps])
+        return self.ready(
+            [
+                area * jht.adjoint_synthesis(m, self.case.nside, self.case.lmax, self.case.spin)
+                for m in maps
+            ]
+        )
 
 
 class S2fft(Peer):
@@ -199,18 +256,34 @@ class S2fft(Peer):
 
         jax.config.update("jax_enable_x64", True)
         self.ready, self.s2fft, self.top = jax.block_until_ready, s2fft, case.lmax + 1
-        self.how = {"spin": 0, "nside": case.nside, "sampling": "healpix", "method": "jax", "reality": True}
+        self.how = {
+            "spin": 0,
+            "nside": case.nside,
+            "sampling": "healpix",
+            "method": "jax",
+            "reality": True,
+        }
 
     def alm2map(self, alms) -> list:
         square = self.s2fft.sampling.reindex.flm_hp_to_2d_fast
-        return self.ready([self.s2fft.inverse(square(a, self.top), self.top, **self.how).real for a in alms])
+        return self.ready(
+            [self.s2fft.inverse(square(a, self.top), self.top, **self.how).real for a in alms]
+        )
 
     def map2alm(self, maps) -> list:
         packed = self.s2fft.sampling.reindex.flm_2d_to_hp_fast
-        return self.ready([packed(self.s2fft.forward(m, self.top, iter=0, **self.how), self.top) for m in maps])
+        return self.ready(
+            [packed(self.s2fft.forward(m, self.top, iter=0, **self.how), self.top) for m in maps]
+        )
 
 
 PEERS: dict[str, type[Peer]] = {
-    "ours/ducc0": Ours, "ours/torch": OursTorch, "healpy": Healpy, "ducc0": Ducc, "torch-harmonics": TorchHarmonics,
-    "jht": Jht, "s2fft": S2fft, "healpix-analyse": HealpixAnalyse,
-}  # fmt: skip
+    "ours/ducc0": Ours,
+    "ours/torch": OursTorch,
+    "healpy": Healpy,
+    "ducc0": Ducc,
+    "torch-harmonics": TorchHarmonics,
+    "jht": Jht,
+    "s2fft": S2fft,
+    "healpix-analyse": HealpixAnalyse,
+}

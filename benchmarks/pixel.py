@@ -60,24 +60,33 @@ def matrix_speed(device: torch.device) -> float:
     return 2 * 2048**3 / _median(lambda: a @ b, device)
 
 
-def measure(nside: int, batch: int, c_in: int, c_out: int, *, device: torch.device) -> dict[str, float]:
+def measure(
+    nside: int, batch: int, c_in: int, c_out: int, *, device: torch.device
+) -> dict[str, float]:
     """Seconds for forward and backward of the three layers, and the largest difference of their outputs."""
     maps = torch.randn(batch, c_in, 12 * nside**2, device=device)
     halo = HaloConv(c_in, c_out, nside=nside, order="face").to(device)
-    others = {kind.__name__: kind(c_in, c_out, nside=nside, order="nested").to(device) for kind in (GatherConv, NineColumns)}
+    others = {
+        kind.__name__: kind(c_in, c_out, nside=nside, order="nested").to(device)
+        for kind in (GatherConv, NineColumns)
+    }
     faces = to_faces(maps, nside=nside).contiguous(memory_format=torch.channels_last_3d)
     apart = 0.0
     for layer in others.values():
         layer.load_state_dict(halo.state_dict())
         with torch.no_grad():
-            apart = max(apart, float((halo(faces) - to_faces(layer(maps), nside=nside)).abs().max()))
+            apart = max(
+                apart, float((halo(faces) - to_faces(layer(maps), nside=nside)).abs().max())
+            )
     found = {"HaloConv": _median(_step(halo, faces), device)}
     found |= {name: _median(_step(layer, maps), device) for name, layer in others.items()}
     return found | {"difference": apart, "work": 3 * 2 * 9 * batch * 12 * nside**2 * c_in * c_out}
 
 
 def _table(device: torch.device, speed: float) -> None:
-    print("nside batch   in  out  halo / ms  gather / ms  ratio  nine columns / ms  ratio  max difference  of matrix speed")
+    print(
+        "nside batch   in  out  halo / ms  gather / ms  ratio  nine columns / ms  ratio  max difference  of matrix speed"
+    )
     for nside, batch, c_in, c_out in CASES:
         row = measure(nside, batch, c_in, c_out, device=device)
         halo, gather, nine = (row[k] * 1e3 for k in ("HaloConv", "GatherConv", "NineColumns"))
@@ -91,7 +100,9 @@ def _table(device: torch.device, speed: float) -> None:
 def report(device: torch.device) -> None:
     """Print both tables."""
     speed = matrix_speed(device)
-    print(f"9-neighbour convolution, forward + backward, median. Matrix products run at {speed / 1e9:.0f} GFLOP/s.\n")
+    print(
+        f"9-neighbour convolution, forward + backward, median. Matrix products run at {speed / 1e9:.0f} GFLOP/s.\n"
+    )
     print("Allocator as torch leaves it:")
     _table(device, speed)
     keep_memory()

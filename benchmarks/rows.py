@@ -35,7 +35,9 @@ class TooSlowError(RuntimeError):
     """A row would take longer than `LONGEST` seconds."""
 
 
-def times(step: Callable[[], object], device: str, budget: float, *, calls: int = 1) -> tuple[float, float]:
+def times(
+    step: Callable[[], object], device: str, budget: float, *, calls: int = 1
+) -> tuple[float, float]:
     """Seconds of the first call, and the median of 3 to 15 more after a warm-up within `budget` seconds; of one if that takes 5 s.
 
     Raises:
@@ -46,13 +48,17 @@ def times(step: Callable[[], object], device: str, budget: float, *, calls: int 
         raise TooSlowError(f"a call takes {warm:.0f} s, the row would take {warm * calls:.0f} s")
     if warm > 5:
         return first, warm
-    return first, statistics.median(_clock(step, device) for _ in range(max(3, min(15, int(budget / max(warm, 1e-6))))))
+    return first, statistics.median(
+        _clock(step, device) for _ in range(max(3, min(15, int(budget / max(warm, 1e-6)))))
+    )
 
 
 def _memory(device: str) -> float:
     if device == "cuda":
         return torch.cuda.max_memory_allocated() / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (
+        2**20 if sys.platform == "darwin" else 2**10
+    )
 
 
 def _inputs(case: Case) -> tuple[Tensor, Tensor]:
@@ -75,7 +81,9 @@ def _first(found) -> Tensor:
 
 
 def _relative(found: Tensor, wanted: Tensor) -> float:
-    return float((found - wanted).abs().square().mean().sqrt() / wanted.abs().square().mean().sqrt())
+    return float(
+        (found - wanted).abs().square().mean().sqrt() / wanted.abs().square().mean().sqrt()
+    )
 
 
 def measure(case: Case, threads: int, budget: float, keep: bool) -> dict:
@@ -88,7 +96,9 @@ def measure(case: Case, threads: int, budget: float, keep: bool) -> dict:
     for module in kind.needs:
         import_module(module)
     alms, maps = _inputs(case)
-    torch.fft.rfft(maps[:1, ..., :64] @ maps[:1, ..., :64].mT)  # loads the code, which is nobody's peak
+    torch.fft.rfft(
+        maps[:1, ..., :64] @ maps[:1, ..., :64].mT
+    )  # loads the code, which is nobody's peak
     before = _memory(device)
     made: list = []
     setup = _clock(lambda: made.append(kind(case)), device)
@@ -100,7 +110,9 @@ def measure(case: Case, threads: int, budget: float, keep: bool) -> dict:
     row = {"setup": setup + max(0, first - inverse), "inverse": inverse, "forward": forward}
     if kind.tensors:
         leaf = alms.clone().requires_grad_()
-        _, row["both"] = times(lambda: torch.autograd.grad(peer.alm2map(leaf).square().sum(), leaf), device, budget)
+        _, row["both"] = times(
+            lambda: torch.autograd.grad(peer.alm2map(leaf).square().sum(), leaf), device, budget
+        )
         row["ratio"] = row["both"] / inverse
     row["memory"] = _memory(device) - before
     for name in ("inverse", "forward", "both"):
@@ -113,6 +125,11 @@ def _errors(case: Case, peer, given, alms: Tensor) -> dict:
     wanted = alms[0].cpu().to(torch.complex128)
     oracle = PEERS["healpy"](case)
     sky = torch.as_tensor(np.array(oracle.alm2map(wanted[None].numpy())[0]))
-    maps = sky.to(case.device, getattr(torch, case.dtype)).expand(case.batch, *sky.shape).contiguous()
+    maps = (
+        sky.to(case.device, getattr(torch, case.dtype)).expand(case.batch, *sky.shape).contiguous()
+    )
     back = _first(peer.map2alm(peer.take(maps)))
-    return {"map_error": _relative(_first(peer.alm2map(given)), sky), "alm_error": _relative(back, wanted)}
+    return {
+        "map_error": _relative(_first(peer.alm2map(given)), sky),
+        "alm_error": _relative(back, wanted),
+    }

@@ -26,19 +26,31 @@ RESULTS = Path(__file__).parents[1] / "book" / "benchmarks.json"
 LARGEST = 3 * 2**30  # bytes a row may take
 NSIDES, BATCHES = (16, 64, 256, 512), {"cpu": (1, 8, 32), "cuda": (1, 8, 16, 32)}
 COLUMNS = (
-    ("library", "library", "{:<15}"), ("type", "dtype", "{:<7}"), ("on", "device", "{:<4}"), ("spin", "spin", "{:>4}"),
-    ("nside", "nside", "{:>5}"), ("lmax", "lmax", "{:>5}"), ("batch", "batch", "{:>5}"),
-    ("inverse / ms", "inverse", "{:>12.3f}"), ("forward / ms", "forward", "{:>12.3f}"),
-    ("with gradient / ms", "both", "{:>18.3f}"), ("to inverse", "ratio", "{:>10.2f}"), ("set-up / s", "setup", "{:>10.2f}"),
-    ("memory / MiB", "memory", "{:>12.0f}"), ("map error", "map_error", "{:>9.1e}"), ("a_lm error", "alm_error", "{:>10.1e}"),
+    ("library", "library", "{:<15}"),
+    ("type", "dtype", "{:<7}"),
+    ("on", "device", "{:<4}"),
+    ("spin", "spin", "{:>4}"),
+    ("nside", "nside", "{:>5}"),
+    ("lmax", "lmax", "{:>5}"),
+    ("batch", "batch", "{:>5}"),
+    ("inverse / ms", "inverse", "{:>12.3f}"),
+    ("forward / ms", "forward", "{:>12.3f}"),
+    ("with gradient / ms", "both", "{:>18.3f}"),
+    ("to inverse", "ratio", "{:>10.2f}"),
+    ("set-up / s", "setup", "{:>10.2f}"),
+    ("memory / MiB", "memory", "{:>12.0f}"),
+    ("map error", "map_error", "{:>9.1e}"),
+    ("a_lm error", "alm_error", "{:>10.1e}"),
     ("floor: inverse, %", "floor", "{:>17.0f}"),
-)  # fmt: skip
+)
 
 
 def _alone(work: Callable, *arguments):
     """The work in a new process, forked from one that has imported torch and has computed nothing."""
     context = get_context("forkserver")
-    context.set_forkserver_preload(["benchmarks.rows", "healpy", "ducc0", "torch_harmonics", "skytutor.sht"])
+    context.set_forkserver_preload(
+        ["benchmarks.rows", "healpy", "ducc0", "torch_harmonics", "skytutor.sht"]
+    )
     with ProcessPoolExecutor(1, mp_context=context, max_tasks_per_child=1) as pool:
         return pool.submit(work, *arguments).result()
 
@@ -56,14 +68,20 @@ def missing(library: str) -> bool:
 def cases(device: str, quick: bool) -> list[Case]:
     """All rows: spin 0, then a block of spin 2 at nside 64; float32 of ours, and of every library on a GPU."""
     nsides, batches = (NSIDES[:2], (8,)) if quick else (NSIDES, BATCHES[device])
-    sizes = [(nside, batch, 0) for nside in nsides for batch in batches] + [(64, batch, 2) for batch in batches]
+    sizes = [(nside, batch, 0) for nside in nsides for batch in batches] + [
+        (64, batch, 2) for batch in batches
+    ]
     return [
         Case(name, nside, 2 * nside, batch, spin, dtype, device)
         for nside, batch, spin in sizes
         for name, kind in PEERS.items()
         for dtype in ("float64", "float32")
         if spin in kind.spins
-        if (dtype == "float64" or name.startswith("ours") if device == "cpu" else kind.tensors and name != "ours/ducc0")
+        if (
+            dtype == "float64" or name.startswith("ours")
+            if device == "cpu"
+            else kind.tensors and name != "ours/ducc0"
+        )
     ]
 
 
@@ -71,7 +89,9 @@ def hopeless(case: Case, done: list[dict]) -> str:
     """Why a case is not tried: the memory it would take, or the time, judged by the nearest smaller one; "" if it is."""
     unit = case.batch * (2 if case.spin else 1) * case.nside * (8 if case.dtype == "float64" else 4)
     wide = PEERS[case.library].tensors and case.library != "ours/ducc0"
-    room = PEERS[case.library].bytes(case) + 4 * unit * (12 * case.nside + (8 * case.lmax if wide else 0))
+    room = PEERS[case.library].bytes(case) + 4 * unit * (
+        12 * case.nside + (8 * case.lmax if wide else 0)
+    )
     if room > LARGEST:
         return f"about {room / 2**30:.1f} GiB"
     key = ("library", "spin", "dtype", "device")
@@ -79,7 +99,12 @@ def hopeless(case: Case, done: list[dict]) -> str:
     if not near:
         return ""
     last = max(near, key=lambda r: (r["nside"], r["batch"]))
-    seconds = sum(last.get(k, 0) for k in ("inverse", "forward", "both")) / 1e3 * case.batch * (case.nside / last["nside"]) ** 3
+    seconds = (
+        sum(last.get(k, 0) for k in ("inverse", "forward", "both"))
+        / 1e3
+        * case.batch
+        * (case.nside / last["nside"]) ** 3
+    )
     seconds *= 2.5  # a first call and a warm-up of each, and the errors
     return f"about {seconds:.0f} s" if seconds > LONGEST else ""
 
@@ -89,7 +114,9 @@ def speeds() -> dict[str, tuple[float, float]]:
     found = {}
     for dtype in ("float32", "float64"):
         a, b = torch.randn(2, 4096, 4096, device="cuda", dtype=getattr(torch, dtype))
-        product, reading = (times(step, "cuda", 0.5)[1] for step in (lambda a=a, b=b: a @ b, lambda a=a: a.sum()))
+        product, reading = (
+            times(step, "cuda", 0.5)[1] for step in (lambda a=a, b=b: a @ b, lambda a=a: a.sum())
+        )
         found[dtype] = 2 * 4096**3 / product, a.nbytes / reading
     return found
 
@@ -117,23 +144,51 @@ def bars(rows: list[dict]) -> list[str]:
     for nside in (64, 256):
         for name, bar in (("ours/ducc0", 0.5), ("ours/torch", 1.0)):
             for way in ("inverse", "forward"):
-                mine, theirs = (of(way, library, nside, 2 * nside, 8) for library in (name, "healpy"))
-                lines.append(line(f"{name}, nside {nside}, batch 8, {way}, against healpy", [mine and theirs and mine / theirs], bar))
+                mine, theirs = (
+                    of(way, library, nside, 2 * nside, 8) for library in (name, "healpy")
+                )
+                lines.append(
+                    line(
+                        f"{name}, nside {nside}, batch 8, {way}, against healpy",
+                        [mine and theirs and mine / theirs],
+                        bar,
+                    )
+                )
     for name in ("ours/ducc0", "ours/torch"):
         ratios = [of("ratio", name, nside, 2 * nside, 8) for nside in (64, 256)]
-        lines.append(line(f"{name}, forward and backward over forward, batch 8, the worse of nside 64 and 256", ratios, 3))
-        for nside, bar in ((256, 1), (512, 6)):  # tables that are too large to keep are made at each call
+        lines.append(
+            line(
+                f"{name}, forward and backward over forward, batch 8, the worse of nside 64 and 256",
+                ratios,
+                3,
+            )
+        )
+        for nside, bar in (
+            (256, 1),
+            (512, 6),
+        ):  # tables that are too large to keep are made at each call
             made, first = (of(key, name, nside, 2 * nside, 1) for key in ("setup", "inverse"))
-            what = f"{name}, from nothing to the first map at nside {nside}, lmax {2 * nside}, seconds"
+            what = (
+                f"{name}, from nothing to the first map at nside {nside}, lmax {2 * nside}, seconds"
+            )
             lines.append(line(what, [made and made + first / 1e3], bar))
     if any(r["device"] == "cuda" for r in rows):
         whole = of("inverse", "ours/torch", 256, 512, 16, 0, "float32", "cuda")
-        lines.append(line("ours/torch on the GPU, nside 256, batch 16, float32, inverse, ms a batch", [whole and 16 * whole], 1))
+        lines.append(
+            line(
+                "ours/torch on the GPU, nside 256, batch 16, float32, inverse, ms a batch",
+                [whole and 16 * whole],
+                1,
+            )
+        )
     return lines
 
 
 def _cells(row: dict) -> list[str]:
-    return [form.format(row[key]) if row.get(key) is not None else "-".rjust(len(form.format(0))) for _, key, form in COLUMNS]
+    return [
+        form.format(row[key]) if row.get(key) is not None else "-".rjust(len(form.format(0)))
+        for _, key, form in COLUMNS
+    ]
 
 
 def machine(threads: int) -> dict:
@@ -142,12 +197,27 @@ def machine(threads: int) -> dict:
     lines = info.read_text().splitlines() if info.is_file() else []
     names = [x.partition(":")[2].strip() for x in lines if x.startswith("model name")]
     known = {x.metadata["Name"].lower().replace("_", "-") for x in metadata.distributions()}
-    took_part = [n for n in ("torch", "healpy", "ducc0", "torch-harmonics", "jaxht", "s2fft", "healpix-analyse") if n in known]
+    took_part = [
+        n
+        for n in (
+            "torch",
+            "healpy",
+            "ducc0",
+            "torch-harmonics",
+            "jaxht",
+            "s2fft",
+            "healpix-analyse",
+        )
+        if n in known
+    ]
     gpu = [torch.cuda.get_device_name()] if torch.cuda.is_available() else []
     return {
-        "machine": ", ".join([names[0] if names else platform.machine(), *gpu]), "cores": os.cpu_count(), "threads": threads,
-        "date": date.today().isoformat(), "versions": {n: metadata.version(n) for n in took_part},
-    }  # fmt: skip
+        "machine": ", ".join([names[0] if names else platform.machine(), *gpu]),
+        "cores": os.cpu_count(),
+        "threads": threads,
+        "date": date.today().isoformat(),
+        "versions": {n: metadata.version(n) for n in took_part},
+    }
 
 
 def report(*, quick: bool = False, save: bool = False, keep: bool = False) -> None:
@@ -158,9 +228,16 @@ def report(*, quick: bool = False, save: bool = False, keep: bool = False) -> No
     where, rows, notes = machine(threads) | {"allocator": allocator}, [], []
     absent = [name for name in PEERS if _alone(missing, name)]
     fast = speeds() if torch.cuda.is_available() else {}
-    print(f"Spherical-harmonic transforms, times a map. {where['machine']}, {threads} threads, {allocator}.\n")
+    print(
+        f"Spherical-harmonic transforms, times a map. {where['machine']}, {threads} threads, {allocator}.\n"
+    )
     print("  ".join(_pad(title, form) for title, _, form in COLUMNS))
-    for case in (c for device in ("cpu", "cuda")[: 1 + bool(fast)] for c in cases(device, quick) if c.library not in absent):
+    for case in (
+        c
+        for device in ("cpu", "cuda")[: 1 + bool(fast)]
+        for c in cases(device, quick)
+        if c.library not in absent
+    ):
         why = hopeless(case, rows)
         row = {} if why else _try(case, threads, 0.3 if quick else 1.0, keep)
         if why := why or row.get("failed"):

@@ -18,4 +18,6 @@ def report() -> None:
         front(skies)(maps)
         reading += time.perf_counter() - read
     drawing = time.perf_counter() - began - reading
-    print(f"{MAPS:,} maps of Q and U at nside 16: drawn in {drawing:.0f} s, read as band powers in {reading:.0f} s")
+    print(
+        f"{MAPS:,} maps of Q and U at nside 16: drawn in {drawing:.0f} s, read as band powers in {reading:.0f} s"
+    )

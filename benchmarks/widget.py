@@ -25,7 +25,12 @@ def sky(nside: int, beam: float) -> np.ndarray:
         return np.random.standard_normal(12 * nside**2)
     l = np.arange(3 * nside)
     cl = np.where(l > 1, 1 / np.maximum(l * (l + 1.0), 1), 0)
-    return healpy.alm2map(healpy.smoothalm(healpy.synalm(cl, lmax=3 * nside - 1), fwhm=beam * (4 * np.pi / 12) ** 0.5 / nside), nside)
+    return healpy.alm2map(
+        healpy.smoothalm(
+            healpy.synalm(cl, lmax=3 * nside - 1), fwhm=beam * (4 * np.pi / 12) ** 0.5 / nside
+        ),
+        nside,
+    )
 
 
 def html(values: np.ndarray, nside: int) -> str:
@@ -38,16 +43,24 @@ def frame_times(folder: Path) -> dict[int, float]:
     """Median milliseconds of a frame, by nside."""
     from playwright.sync_api import sync_playwright
 
-    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    program = next(
+        filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+    )
     out = {}
     with sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=program, args=["--no-sandbox", "--enable-unsafe-swiftshader"])
+        browser = play.chromium.launch(
+            executable_path=program, args=["--no-sandbox", "--enable-unsafe-swiftshader"]
+        )
         for nside in NSIDES:
             file = folder / "index.html"
-            file.write_text(f"<body style='width:{WIDTH}px'>{html(sky(nside, 3), nside)}", encoding="utf-8")
+            file.write_text(
+                f"<body style='width:{WIDTH}px'>{html(sky(nside, 3), nside)}", encoding="utf-8"
+            )
             page = browser.new_page(reduced_motion="reduce")
             page.goto(file.as_uri())
-            page.wait_for_function("document.querySelector('.sky-sphere').sphere?.loaded", timeout=60_000)
+            page.wait_for_function(
+                "document.querySelector('.sky-sphere').sphere?.loaded", timeout=60_000
+            )
             page.evaluate(CLOCK, FRAMES)
             out[nside] = page.evaluate(CLOCK, FRAMES)
             page.close()
@@ -60,12 +73,19 @@ def report() -> None:
     from skytutor.widgets import page
 
     script = len(page.script().encode())
-    print(f"script {script / 1000:.1f} kB, its core alone {len(page.script(controls=False).encode()) / 1000:.1f} kB")
+    print(
+        f"script {script / 1000:.1f} kB, its core alone {len(page.script(controls=False).encode()) / 1000:.1f} kB"
+    )
     print("page without the script, kB:   beam of 3 pixels   of 2   white noise")
     for nside in (64, 256):
-        sizes = [(len(html(sky(nside, beam), nside).encode()) - script) / 1000 for beam in (3, 2, 0)]
+        sizes = [
+            (len(html(sky(nside, beam), nside).encode()) - script) / 1000 for beam in (3, 2, 0)
+        ]
         print(f"  nside {nside:3}" + "".join(f"{size:14.0f}" for size in sizes))
     with tempfile.TemporaryDirectory() as folder:
         times = frame_times(Path(folder))
-    print(f"a frame of {WIDTH} x {HEIGHT} in software GL, median of {FRAMES}: " + ", ".join(f"nside {n} {t:.1f} ms" for n, t in times.items()))
+    print(
+        f"a frame of {WIDTH} x {HEIGHT} in software GL, median of {FRAMES}: "
+        + ", ".join(f"nside {n} {t:.1f} ms" for n, t in times.items())
+    )
     print(f"nside 512 over nside 16: {times[512] / times[16]:.2f}")

@@ -70,7 +70,9 @@ def equal(label: str, value: Any, expected: Any) -> None:
     print(f"ok: {label}: equal")
 
 
-def answer(label: str, attempt: Callable[..., Any], reference: Callable[..., Any], *cases: tuple) -> bool:
+def answer(
+    label: str, attempt: Callable[..., Any], reference: Callable[..., Any], *cases: tuple
+) -> bool:
     """Compare a reader's function with a reference on every case; say which case differs, raise nothing, give nothing away.
 
     Arguments:
@@ -93,7 +95,9 @@ def answer(label: str, attempt: Callable[..., Any], reference: Callable[..., Any
             print(f"not yet: {label}: {type(error).__name__} in the case {_brief(case)}: {error}")
             return False
         if not right:
-            print(f"not yet: {label}: in the case {_brief(case)} it gives {_brief(got)}{_shape_hint(got, want)}")
+            print(
+                f"not yet: {label}: in the case {_brief(case)} it gives {_brief(got)}{_shape_hint(got, want)}"
+            )
             return False
     print(f"right: {label}, {len(cases)} cases")
     return True
@@ -118,7 +122,9 @@ def _shape_hint(got: Any, want: Any) -> str:
 
 def _same(got: Any, want: Any) -> bool:
     if isinstance(want, tuple | list):
-        return isinstance(got, tuple | list) and len(got) == len(want) and all(map(_same, got, want))
+        return (
+            isinstance(got, tuple | list) and len(got) == len(want) and all(map(_same, got, want))
+        )
     if hasattr(want, "__array__") and not isinstance(want, torch.Tensor):
         want, got = torch.as_tensor(want), torch.as_tensor(got)
     if got is None or isinstance(got, str) != isinstance(want, str):
@@ -126,4 +132,6 @@ def _same(got: Any, want: Any) -> bool:
     if isinstance(want, torch.Tensor):
         fits = isinstance(got, torch.Tensor) and got.shape == want.shape
         return fits and torch.allclose(got.double(), want.double(), atol=1e-5)
-    return bool(got == want) or (isinstance(want, float) and math.isclose(float(got), want, rel_tol=1e-5, abs_tol=1e-9))
+    return bool(got == want) or (
+        isinstance(want, float) and math.isclose(float(got), want, rel_tol=1e-5, abs_tol=1e-9)
+    )

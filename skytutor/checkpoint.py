@@ -51,7 +51,9 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], *, card: dict[str, Any]
     write_atomic(Path(path), save(flat, metadata={_KEY: strict_json(card, what="the card")}))
 
 
-def load_tensors(path: Path, *, recipe: str | None = None) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def load_tensors(
+    path: Path, *, recipe: str | None = None
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read what `save_tensors` wrote.
 
     Arguments:
@@ -73,13 +75,21 @@ def load_tensors(path: Path, *, recipe: str | None = None) -> tuple[dict[str, Te
             card = parse_json((stream.metadata() or {}).get(_KEY, "null"))
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
     except OSError as error:
-        raise CheckpointError(f"checkpoint {path} cannot be read: {error.strerror or error}") from error
+        raise CheckpointError(
+            f"checkpoint {path} cannot be read: {error.strerror or error}"
+        ) from error
     except (SafetensorError, ValueError) as error:
-        raise CheckpointError(f"checkpoint {path} ({size:,} bytes) is truncated or damaged: {error}") from error
+        raise CheckpointError(
+            f"checkpoint {path} ({size:,} bytes) is truncated or damaged: {error}"
+        ) from error
     if not isinstance(card, dict):
-        raise CheckpointError(f"checkpoint {path} is a safetensors file, but not one that skytutor wrote")
+        raise CheckpointError(
+            f"checkpoint {path} is a safetensors file, but not one that skytutor wrote"
+        )
     if recipe is not None and card.get("recipe") != recipe:
-        raise CheckpointError(f"checkpoint {path} belongs to recipe {card.get('recipe')!r}, not to {recipe!r}")
+        raise CheckpointError(
+            f"checkpoint {path} belongs to recipe {card.get('recipe')!r}, not to {recipe!r}"
+        )
     return tensors, card
 
 
@@ -94,7 +104,9 @@ def _refuse_pickle(path: Path) -> None:
         )
 
 
-def load_into(model: torch.nn.Module, tensors: dict[str, Tensor], *, path: Path | str = "checkpoint") -> None:
+def load_into(
+    model: torch.nn.Module, tensors: dict[str, Tensor], *, path: Path | str = "checkpoint"
+) -> None:
     """Copy weights into `model`, casting to its precision; every name and shape must fit.
 
     Raises:
@@ -103,7 +115,9 @@ def load_into(model: torch.nn.Module, tensors: dict[str, Tensor], *, path: Path 
     have = model.state_dict()
     wrong = misfits(have, tensors)
     if wrong:
-        raise CheckpointError(f"{path} does not fit this network: {'; '.join(wrong[:3])} ({len(wrong)} in all)")
+        raise CheckpointError(
+            f"{path} does not fit this network: {'; '.join(wrong[:3])} ({len(wrong)} in all)"
+        )
     model.load_state_dict({k: v.to(have[k].dtype) for k, v in tensors.items()})
 
 
@@ -123,7 +137,9 @@ def misfits(
     return wrong + [f"{name!r} is unexpected" for name in tensors if name not in have]
 
 
-def provenance(*, device: torch.device | str, seed: int, profile: str, command: str) -> dict[str, Any]:
+def provenance(
+    *, device: torch.device | str, seed: int, profile: str, command: str
+) -> dict[str, Any]:
     """What a card says of how its weights were made: command, seed, profile, device, date, versions."""
     import numpy
 
@@ -178,14 +194,18 @@ def read_card(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise CheckpointError(f"the card {path} cannot be read: {error}") from error
     if sealed != found:
-        raise CheckpointError(f"the card {path} was altered after it was written: its SHA-256 differs")
+        raise CheckpointError(
+            f"the card {path} was altered after it was written: its SHA-256 differs"
+        )
     return card
 
 
 def publish(folder: Path, recipe: str, tensors: dict[str, Tensor], card: dict[str, Any]) -> Path:
     """Write ``recipe.safetensors`` and its card ``recipe.json``, which holds the weights' SHA-256."""
     path = Path(folder) / f"{recipe}.safetensors"
-    strict_json(card, what=f"the card of {recipe}")  # before the weights of an earlier card are replaced
+    strict_json(
+        card, what=f"the card of {recipe}"
+    )  # before the weights of an earlier card are replaced
     save_tensors(path, tensors, card={"recipe": recipe})
     card = {"recipe": recipe, **card, "bytes": path.stat().st_size, "sha256": _digest(path)}
     write_card(path.with_suffix(".json"), card)
@@ -207,7 +227,9 @@ def read_published(folder: Path, recipe: str) -> tuple[dict[str, Tensor], dict[s
     card = read_card(path.with_suffix(".json"))
     for name, kind in _CARD.items():
         if not isinstance(card.get(name), kind):
-            raise CheckpointError(f"the card {path.with_suffix('.json')} lacks {name}, or it is no {kind.__name__}")
+            raise CheckpointError(
+                f"the card {path.with_suffix('.json')} lacks {name}, or it is no {kind.__name__}"
+            )
     if card["recipe"] != recipe:
         raise CheckpointError(
             f"the card {path.with_suffix('.json')} belongs to recipe {card['recipe']!r}, not to {recipe!r}"

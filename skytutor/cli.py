@@ -16,7 +16,9 @@ import skytutor
 def _seed(text: str) -> int:
     """A seed that torch takes: a whole number of 63 bits."""
     if not text.isdecimal() or int(text) >= 2**63:
-        raise argparse.ArgumentTypeError(f"a whole number from 0 to 2**63 - 1 is needed, got {text!r}")
+        raise argparse.ArgumentTypeError(
+            f"a whole number from 0 to 2**63 - 1 is needed, got {text!r}"
+        )
     return int(text)
 
 
@@ -28,28 +30,51 @@ def _folder(text: str) -> Path:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="skytutor", description="Deep learning on the sky: data, training, evaluation.")
+    parser = argparse.ArgumentParser(
+        prog="skytutor", description="Deep learning on the sky: data, training, evaluation."
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands.add_parser("info", help="versions, device, profile, data folder")
     data = commands.add_parser("data", help="list or fetch the public data sets")
     data.add_argument("action", choices=("list", "fetch"))
-    data.add_argument("name", nargs="?", help="a file or a group; default for fetch: the small sets")
-    data.add_argument("--overwrite", action="store_true", help="fetch: replace a file that is not the published one")
+    data.add_argument(
+        "name", nargs="?", help="a file or a group; default for fetch: the small sets"
+    )
+    data.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="fetch: replace a file that is not the published one",
+    )
     commands.add_parser("recipes", help="what can be trained and evaluated")
     train = commands.add_parser("train", help="train a recipe; writes weights and a card")
     train.add_argument("recipe")
-    train.add_argument("--profile", help="smoke, cpu or gpu; default: SKYTUTOR_PROFILE, else what fits the machine")
+    train.add_argument(
+        "--profile", help="smoke, cpu or gpu; default: SKYTUTOR_PROFILE, else what fits the machine"
+    )
     train.add_argument("--seed", type=_seed, default=0)
-    train.add_argument("--folder", type=_folder, default=Path("runs"), help="where weights, card and state go (default: runs)")
+    train.add_argument(
+        "--folder",
+        type=_folder,
+        default=Path("runs"),
+        help="where weights, card and state go (default: runs)",
+    )
     train.add_argument("--devices", type=int, default=1, help="processes, or GPUs (default: 1)")
-    train.add_argument("--resume", action="store_true", help="go on from the state in the folder, if there is one")
-    train.add_argument("--overwrite", action="store_true", help="start again where an earlier training lies")
+    train.add_argument(
+        "--resume", action="store_true", help="go on from the state in the folder, if there is one"
+    )
+    train.add_argument(
+        "--overwrite", action="store_true", help="start again where an earlier training lies"
+    )
     evaluate = commands.add_parser("evaluate", help="score a checkpoint on test data")
     evaluate.add_argument("recipe")
     evaluate.add_argument("--json", action="store_true", help="print one JSON object")
-    evaluate.add_argument("--seed", type=_seed, default=0, help="of what is drawn for the test (default: 0)")
+    evaluate.add_argument(
+        "--seed", type=_seed, default=0, help="of what is drawn for the test (default: 0)"
+    )
     evaluate.add_argument("--size", type=int, help="test samples (default: all)")
-    evaluate.add_argument("--folder", type=_folder, help="where the checkpoint lies (default: the shipped ones)")
+    evaluate.add_argument(
+        "--folder", type=_folder, help="where the checkpoint lies (default: the shipped ones)"
+    )
     return parser
 
 
@@ -59,7 +84,9 @@ def _info(_: argparse.Namespace) -> None:
     from skytutor import profile
     from skytutor.data import registry
 
-    print(f"skytutor {skytutor.__version__}, torch {torch.__version__}, {torch.get_num_threads()} threads")
+    print(
+        f"skytutor {skytutor.__version__}, torch {torch.__version__}, {torch.get_num_threads()} threads"
+    )
     print(f"{profile.current()}")
     print(f"data folder {registry.folder()}")
     for group in registry.groups():
@@ -73,9 +100,15 @@ def _data(args: argparse.Namespace) -> None:
         print(f"data folder {registry.folder()}")
         for entry in registry.ENTRIES.values():
             state = registry.state(entry.name)
-            print(f"  {entry.name}  {entry.size / 1e6:.1f} MB  {state}  {entry.licence}; {entry.credit}")
+            print(
+                f"  {entry.name}  {entry.size / 1e6:.1f} MB  {state}  {entry.licence}; {entry.credit}"
+            )
         return
-    names = [args.name] if args.name else sorted({e.group for e in registry.ENTRIES.values() if e.small})
+    names = (
+        [args.name]
+        if args.name
+        else sorted({e.group for e in registry.ENTRIES.values() if e.small})
+    )
     for name in names:
         for path in registry.fetch(name, overwrite=args.overwrite):
             print(path)
@@ -85,7 +118,11 @@ def _recipes(_: argparse.Namespace) -> None:
     from skytutor import recipes
 
     for recipe in recipes.RECIPES.values():
-        shipped = "shipped" if (recipes.shipped_folder() / f"{recipe.name}.safetensors").exists() else "not shipped"
+        shipped = (
+            "shipped"
+            if (recipes.shipped_folder() / f"{recipe.name}.safetensors").exists()
+            else "not shipped"
+        )
         print(f"{recipe.name:18} chapter {recipe.chapter}  {shipped:11}  {recipe.summary}")
 
 
@@ -95,7 +132,12 @@ def _train(args: argparse.Namespace) -> int:
     recipe = recipes.get(args.recipe)
     chosen = profile.current(args.profile, seed=args.seed)
     launch.check_number(args.devices, chosen.device)
-    options = {"profile": chosen, "folder": args.folder, "resume": args.resume, "overwrite": args.overwrite}
+    options = {
+        "profile": chosen,
+        "folder": args.folder,
+        "resume": args.resume,
+        "overwrite": args.overwrite,
+    }
     # Before the first process of several is started, and before any data are made.
     recipes.check_run(recipe, devices=args.devices, **options)
     if args.devices > 1 and not launch.started_by_others():
@@ -106,7 +148,9 @@ def _train(args: argparse.Namespace) -> int:
         print(chosen, flush=True)
     command = f"skytutor train {args.recipe} --profile {chosen.name} --seed {args.seed}"
     command += f" --devices {args.devices}" if args.devices > 1 else ""
-    path, card, _ = recipes.run(recipe, command=command, fabric=fabric, supervisor=launch.supervisor(), **options)
+    path, card, _ = recipes.run(
+        recipe, command=command, fabric=fabric, supervisor=launch.supervisor(), **options
+    )
     if card:
         scores = _json(card["test"]["scores"])
         print(f"{path}: best epoch {card['best_epoch']}, test {scores}, {card['seconds']:.0f} s")
@@ -124,7 +168,9 @@ def _evaluate(args: argparse.Namespace) -> None:
     from skytutor.train import keep_memory
 
     keep_memory()
-    found = recipes.evaluate(recipes.get(args.recipe), seed=args.seed, size=args.size, folder=args.folder)
+    found = recipes.evaluate(
+        recipes.get(args.recipe), seed=args.seed, size=args.size, folder=args.folder
+    )
     if args.json:
         print(_json(found))
         return
@@ -236,7 +282,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(words: list[str]) -> int:
-    commands = {"info": _info, "data": _data, "recipes": _recipes, "train": _train, "evaluate": _evaluate}
+    commands = {
+        "info": _info,
+        "data": _data,
+        "recipes": _recipes,
+        "train": _train,
+        "evaluate": _evaluate,
+    }
     try:
         args = _parser().parse_args(words)
         args.words = words

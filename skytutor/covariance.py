@@ -62,10 +62,14 @@ class PixelCovariance:
         torch.Size([3])
     """
 
-    def __init__(self, nside: int, lmax: int, *, spin: int = 0, mask: Tensor, variance: float = 0.0):
+    def __init__(
+        self, nside: int, lmax: int, *, spin: int = 0, mask: Tensor, variance: float = 0.0
+    ):
         self.nside, self.lmax, self.spin = nside, check_lmax(lmax, nside), check_spin(spin)
         if isinstance(variance, Tensor) and variance.numel() > 1:
-            raise ValueError(f"variance must be one number, the same in every pixel; got {variance.numel()} values")
+            raise ValueError(
+                f"variance must be one number, the same in every pixel; got {variance.numel()} values"
+            )
         if not 0 <= float(variance) < float("inf"):
             raise ValueError(f"variance must be a finite number from 0 on, got {variance}")
         if lmax < spin:
@@ -80,7 +84,9 @@ class PixelCovariance:
         out = []
         for unit in torch.eye((self.lmax + 1) ** 2, dtype=torch.float64).split(256):
             alms = to_complex(unit)
-            maps = sky.alm2map(torch.stack([alms, torch.zeros_like(alms)], 1) if self.spin else alms)
+            maps = sky.alm2map(
+                torch.stack([alms, torch.zeros_like(alms)], 1) if self.spin else alms
+            )
             out.append(maps[..., self.places[:, 0]])
         return torch.cat(out)
 
@@ -89,9 +95,14 @@ class PixelCovariance:
         kept = l >= self.spin
         if self.places.shape[1] == 1:
             return [self._block(rows[kept], l[kept], 1)]
-        out = [self._block(2 * rows[some], l[some], 1) for some in (kept & (m % 4 == 0), kept & (m % 4 == 2))]
+        out = [
+            self._block(2 * rows[some], l[some], 1)
+            for some in (kept & (m % 4 == 0), kept & (m % 4 == 2))
+        ]
         some = kept & (m > 0) & (m % 2 == 1)
-        wave = torch.complex(rows[some], rows[(l * (l + 1) - m)[some]]) * 2**0.5  # cosine and sine: m and -m apart
+        wave = (
+            torch.complex(rows[some], rows[(l * (l + 1) - m)[some]]) * 2**0.5
+        )  # cosine and sine: m and -m apart
         back = (m[some] % 4 == 3).view(-1, *[1] * (wave.dim() - 1))
         return [*out, self._block(torch.where(back, wave.conj(), wave), l[some], 2)]
 
@@ -100,16 +111,22 @@ class PixelCovariance:
         if not self.spin:
             return Block(rows, torch.zeros_like(degree), degree, times)
         both = torch.cat([rows, torch.stack([-rows[:, 1], rows[:, 0]], 1)])
-        return Block(both.flatten(1), torch.arange(2).repeat_interleave(len(degree)), degree.repeat(2), times)
+        return Block(
+            both.flatten(1), torch.arange(2).repeat_interleave(len(degree)), degree.repeat(2), times
+        )
 
     def split(self, maps: Tensor) -> list[Tensor]:
         """Entries ``(N, D)`` of each block, from maps ``(N, [2,] P)``; pixels that are not seen may hold anything."""
         check_maps(maps, nside=self.nside, order="ring", finite=False)
         if maps.dim() != (3 if self.spin else 2) or (self.spin and maps.shape[1] != 2):
-            raise ValueError(f"maps must be (N, {'2, ' if self.spin else ''}P) for spin {self.spin}, got shape {tuple(maps.shape)}")
+            raise ValueError(
+                f"maps must be (N, {'2, ' if self.spin else ''}P) for spin {self.spin}, got shape {tuple(maps.shape)}"
+            )
         seen = maps.double()[..., self.places]  # (N, [2,] T, turns)
         if not bool((torch.isfinite(seen) & (seen > 0.99 * UNSEEN)).all()):
-            raise ValueError("maps hold NaN, infinite or UNSEEN values in pixels that the mask shows")
+            raise ValueError(
+                "maps hold NaN, infinite or UNSEEN values in pixels that the mask shows"
+            )
         if self.places.shape[1] == 1:
             return [seen[..., 0].flatten(1)]
         a, b, c, d = seen.unbind(-1)
@@ -119,14 +136,23 @@ class PixelCovariance:
     def powers(self, spectra: Mapping[str, Tensor]) -> Tensor:
         """C_l as ``(fields, lmax + 1)``; names and values as in `skytutor.spectra.check_spectra`."""
         if not isinstance(spectra, Mapping) or set(spectra) != set(FIELDS[self.spin]):
-            came = ", ".join(map(str, spectra)) if isinstance(spectra, Mapping) else type(spectra).__name__
-            raise ValueError(f"spectra must be a dict of {', '.join(FIELDS[self.spin])} for spin {self.spin}, got {came}")
+            came = (
+                ", ".join(map(str, spectra))
+                if isinstance(spectra, Mapping)
+                else type(spectra).__name__
+            )
+            raise ValueError(
+                f"spectra must be a dict of {', '.join(FIELDS[self.spin])} for spin {self.spin}, got {came}"
+            )
         checked = check_spectra(spectra, lmax=self.lmax)
         return torch.stack([checked[name] for name in FIELDS[self.spin]])
 
     def matrices(self, powers: Tensor) -> list[Tensor]:
         """Covariance ``(D, D)`` of each block for powers ``(fields, lmax + 1)``, which may be those of a derivative: noise apart."""
-        return [(b.waves.T * powers[b.field, b.degree].to(b.waves.dtype)) @ b.waves.conj() for b in self.blocks]
+        return [
+            (b.waves.T * powers[b.field, b.degree].to(b.waves.dtype)) @ b.waves.conj()
+            for b in self.blocks
+        ]
 
     def factors(self, powers: Tensor) -> list[Tensor]:
         """Cholesky factors of the blocks, noise included.
@@ -143,7 +169,9 @@ class PixelCovariance:
             matrix.diagonal().add_(self.variance)
             factor, wrong = torch.linalg.cholesky_ex(matrix)
             if int(wrong):
-                raise ValueError("the covariance is singular: give a variance, or power to more degrees")
+                raise ValueError(
+                    "the covariance is singular: give a variance, or power to more degrees"
+                )
             out.append(factor)
         return out
 
@@ -174,8 +202,13 @@ class PixelCovariance:
         """Fisher information ``(n, n)``, ``tr(C^-1 C_i C^-1 C_j) / 2``, of parameters with slopes ``(n, fields, lmax + 1)`` of C_l."""
         want = (len(FIELDS[self.spin]), self.lmax + 1)
         if slopes.dim() != 3 or tuple(slopes.shape[1:]) != want:
-            raise ValueError(f"slopes must be (n, {want[0]}, {want[1]}), got shape {tuple(slopes.shape)}")
-        factors, out = self.factors(self.powers(spectra)), torch.zeros(len(slopes), len(slopes), dtype=torch.float64)
+            raise ValueError(
+                f"slopes must be (n, {want[0]}, {want[1]}), got shape {tuple(slopes.shape)}"
+            )
+        factors, out = (
+            self.factors(self.powers(spectra)),
+            torch.zeros(len(slopes), len(slopes), dtype=torch.float64),
+        )
         each = [self.matrices(slope) for slope in slopes]
         for k, (factor, block) in enumerate(zip(factors, self.blocks, strict=True)):
             solved = [torch.cholesky_solve(matrices[k], factor) for matrices in each]
@@ -190,7 +223,9 @@ def _turns(nside: int, seen: Tensor) -> Tensor:
     ring = torch.repeat_interleave(geometry.count)
     along = torch.arange(len(seen)) - geometry.start[ring]
     quarter = geometry.count[ring] // 4
-    turned = torch.stack([geometry.start[ring] + (along + r * quarter) % geometry.count[ring] for r in range(4)], 1)
+    turned = torch.stack(
+        [geometry.start[ring] + (along + r * quarter) % geometry.count[ring] for r in range(4)], 1
+    )
     if not torch.equal(seen[turned[:, 1]], seen):
         return seen.nonzero()
     return turned[seen & (along < quarter)]

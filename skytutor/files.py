@@ -13,7 +13,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-__all__ = ["CheckpointError", "cannot_write", "parse_json", "remove_parts", "strict_json", "write_atomic"]
+__all__ = [
+    "CheckpointError",
+    "cannot_write",
+    "parse_json",
+    "remove_parts",
+    "strict_json",
+    "write_atomic",
+]
 
 
 class CheckpointError(RuntimeError):
@@ -63,7 +70,9 @@ def remove_parts(folder: Path, stem: str) -> None:
             part.unlink()
 
 
-def strict_json(value: Any, *, what: str, indent: int | None = None, sort_keys: bool = False) -> str:
+def strict_json(
+    value: Any, *, what: str, indent: int | None = None, sort_keys: bool = False
+) -> str:
     """Return `value` as JSON of the standard, which has no NaN and no infinity.
 
     Arguments:

@@ -18,7 +18,15 @@ if TYPE_CHECKING:  # torch takes a second: who only asks whether he is a worker 
     import torch
     from lightning_fabric import Fabric
 
-__all__ = ["LOST", "check_number", "is_worker", "make_fabric", "started_by_others", "supervise", "supervisor"]
+__all__ = [
+    "LOST",
+    "check_number",
+    "is_worker",
+    "make_fabric",
+    "started_by_others",
+    "supervise",
+    "supervisor",
+]
 
 # Set for the workers: the file in which they find each other, and the process that watches them.
 MEETING = "SKYTUTOR_MEETING"
@@ -45,7 +53,9 @@ def check_number(devices: int, device: "torch.device") -> None:
     there = torch.cuda.device_count() if cuda else os.cpu_count() or 1
     if not 1 <= devices <= there:
         kind = "CUDA devices" if cuda else "cores"
-        raise ValueError(f"devices must lie in 1..{there}, the {kind} of this machine, got {devices}")
+        raise ValueError(
+            f"devices must lie in 1..{there}, the {kind} of this machine, got {devices}"
+        )
 
 
 def supervisor() -> int | None:
@@ -93,9 +103,7 @@ def supervise(arguments: Sequence[str], *, devices: int) -> int:
             return _watch(workers)
 
 
-def _start(
-    arguments: Sequence[str], *, rank: int, devices: int, meeting: Path
-) -> subprocess.Popen:
+def _start(arguments: Sequence[str], *, rank: int, devices: int, meeting: Path) -> subprocess.Popen:
     environment = {
         **os.environ,
         MEETING: str(meeting),
@@ -147,7 +155,11 @@ def _watch(workers: Sequence[subprocess.Popen]) -> int:
     status = workers[first].returncode
     if status in (2, 130, 143, 129):  # it has said why itself
         return status
-    how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
+    how = (
+        f"was killed by {signal.Signals(-status).name}"
+        if status < 0
+        else f"ended with status {status}"
+    )
     print(
         f"\nskytutor: error: process {first} of {len(workers)} {how}, so the others were ended too; "
         "the same command with --resume goes on from the last saved state",

@@ -41,7 +41,9 @@ def relative_median(values: Tensor, log_posterior: Tensor) -> Tensor:
         tensor([1.9...])
     """
     if not float(values.min()) > 0:
-        raise ValueError(f"values must be positive, got {float(values.min())}: the error is relative to them")
+        raise ValueError(
+            f"values must be positive, got {float(values.min())}: the error is relative to them"
+        )
     mass = torch.softmax(log_posterior, 1) / values
     below = mass.cumsum(1) / mass.sum(1, keepdim=True)
     above = (below < 0.5).sum(1).clamp(1, len(values) - 1)  # first whose mass below is half
@@ -53,7 +55,9 @@ def relative_median(values: Tensor, log_posterior: Tensor) -> Tensor:
 
 def _check_whole(skies: Skies, studies: tuple[str, ...]) -> None:
     if skies.f_sky < 1 or skies.study not in studies:
-        raise ValueError(f"skies must be a full sky of {', '.join(studies)}, got {skies.study} with f_sky {skies.f_sky:g}")
+        raise ValueError(
+            f"skies must be a full sky of {', '.join(studies)}, got {skies.study} with f_sky {skies.f_sky:g}"
+        )
 
 
 def noise_power(skies: Skies) -> float:
@@ -67,7 +71,9 @@ def full_sky_errors(skies: Skies, *, size: int, seed: int) -> Tensor:
     true = skies.draw_parameters(size, generator=torch.Generator().manual_seed(seed))
     low, high = STUDIES[skies.study][0][1:]
     values = torch.linspace(low, high, 3001, dtype=torch.float64)
-    model = skies.spectra(values[:, None].expand(-1, len(skies.names)))[..., skies.spin :] + noise_power(skies)
+    model = skies.spectra(values[:, None].expand(-1, len(skies.names)))[
+        ..., skies.spin :
+    ] + noise_power(skies)
     many = 2.0 * torch.arange(skies.spin, skies.lmax + 1).double() + 1  # degrees of freedom
     chi = torch.distributions.Chi2(many)
     torch.manual_seed(seed)
@@ -75,7 +81,12 @@ def full_sky_errors(skies: Skies, *, size: int, seed: int) -> Tensor:
     for k in range(len(skies.names)):  # T1: T. T2: E, then B. T3: E.
         here = skies.spectra(true)[:, k, skies.spin :] + noise_power(skies)
         power = here * chi.sample((size,)) / many
-        logs = torch.cat([-0.5 * (many * (p[:, None] / model[:, k] + model[:, k].log())).sum(2) for p in power.split(20)])
+        logs = torch.cat(
+            [
+                -0.5 * (many * (p[:, None] / model[:, k] + model[:, k].log())).sum(2)
+                for p in power.split(20)
+            ]
+        )
         out.append((relative_median(values, logs) - true[:, k]).abs() / true[:, k])
     return torch.stack(out, 1)
 
@@ -86,13 +97,20 @@ def fisher_full_sky(skies: Skies, parameters: Tensor) -> Tensor:
     ``F_ij = sum_l (2 l + 1) / 2 d log(C_l + N_l) / d theta_i d log(C_l + N_l) / d theta_j``, over both fields.
     """
     _check_whole(skies, tuple(STUDIES))
-    low, high = (torch.tensor([entry[k] for entry in STUDIES[skies.study]]).double() for k in (1, 2))
+    low, high = (
+        torch.tensor([entry[k] for entry in STUDIES[skies.study]]).double() for k in (1, 2)
+    )
     steps = 1e-3 * (high - low)
     if not bool(((parameters >= low + steps) & (parameters <= high - steps)).all()):
-        raise ValueError(f"parameters must lie inside the prior, {low.tolist()} to {high.tolist()}, not at its ends; got {parameters.tolist()}")
+        raise ValueError(
+            f"parameters must lie inside the prior, {low.tolist()} to {high.tolist()}, not at its ends; got {parameters.tolist()}"
+        )
     slopes = []
     for k in range(len(parameters)):
-        ends = [skies.spectra((parameters + sign * steps * (torch.arange(len(steps)) == k))[None])[0] for sign in (1, -1)]
+        ends = [
+            skies.spectra((parameters + sign * steps * (torch.arange(len(steps)) == k))[None])[0]
+            for sign in (1, -1)
+        ]
         up, down = ((end[:, skies.spin :] + noise_power(skies)).log() for end in ends)
         slopes.append((up - down) / (2 * steps[k]))
     seen = torch.isfinite(slopes[0])  # a field without power, T3's B, tells nothing
@@ -108,7 +126,9 @@ def pixel_errors(skies: Skies, *, size: int, seed: int, reach: float) -> Tensor:
         reach: how far from the truth the likelihood is computed, in l: many standard deviations.
     """
     true, maps = skies.sample(size, seed=seed)
-    sky = PixelCovariance(skies.nside, skies.lmax, spin=2, mask=skies.mask, variance=skies.noise**2 + RIDGE)
+    sky = PixelCovariance(
+        skies.nside, skies.lmax, spin=2, mask=skies.mask, variance=skies.noise**2 + RIDGE
+    )
     parts = sky.split(maps)
     low, high = STUDIES["T2"][0][1:]
     grid = torch.arange(low, high + _STEP / 2, _STEP, dtype=torch.float64)
@@ -116,14 +136,18 @@ def pixel_errors(skies: Skies, *, size: int, seed: int, reach: float) -> Tensor:
     peaks = peaked_spectrum(grid, lmax=skies.lmax)
     peaks[:, :2] = 0
     none = torch.zeros_like(peaks[0])
-    of_e, of_b = ([sky.matrices(torch.stack(pair)) for pair in pairs] for pairs in
-                  ([(p, none) for p in peaks], [(none, p) for p in peaks]))  # fmt: skip
+    of_e, of_b = (
+        [sky.matrices(torch.stack(pair)) for pair in pairs]
+        for pairs in ([(p, none) for p in peaks], [(none, p) for p in peaks])
+    )
     for i, j in torch.cartesian_prod(torch.arange(len(grid)), torch.arange(len(grid))).tolist():
         near = ((true - torch.stack([grid[i], grid[j]])).abs() <= reach).all(1).nonzero()[:, 0]
         if len(near):
             factors = sky.factored([a + b for a, b in zip(of_e[i], of_b[j], strict=True)])
             logs[near, i, j] = sky.likelihood_of([part[near] for part in parts], factors)
-    return torch.stack([_errors_of_one(grid, found, t) for found, t in zip(logs, true, strict=True)])
+    return torch.stack(
+        [_errors_of_one(grid, found, t) for found, t in zip(logs, true, strict=True)]
+    )
 
 
 def _errors_of_one(grid: Tensor, logs: Tensor, true: Tensor) -> Tensor:
@@ -132,9 +156,14 @@ def _errors_of_one(grid: Tensor, logs: Tensor, true: Tensor) -> Tensor:
 
     seen = torch.isfinite(logs)
     rows, columns = seen.any(1), seen.any(0)
-    spline = RectBivariateSpline(grid[rows].numpy(), grid[columns].numpy(), logs[rows][:, columns].numpy())
+    spline = RectBivariateSpline(
+        grid[rows].numpy(), grid[columns].numpy(), logs[rows][:, columns].numpy()
+    )
     out = []
-    axes = [torch.arange(float(grid[s][0]), float(grid[s][-1]) + _FINE / 2, _FINE, dtype=torch.float64) for s in (rows, columns)]
+    axes = [
+        torch.arange(float(grid[s][0]), float(grid[s][-1]) + _FINE / 2, _FINE, dtype=torch.float64)
+        for s in (rows, columns)
+    ]
     fine = torch.from_numpy(spline(axes[0].numpy(), axes[1].numpy()))
     for k in range(2):
         one = torch.logsumexp(fine, 1 - k)
@@ -147,13 +176,17 @@ def pixel_fisher_percent(skies: Skies, *, size: int, seed: int) -> Tensor:
 
     The Fisher matrix is that of the pixels, at `size` draws of the prior, both parameters free.
     """
-    sky = PixelCovariance(skies.nside, skies.lmax, spin=2, mask=skies.mask, variance=skies.noise**2 + RIDGE)
+    sky = PixelCovariance(
+        skies.nside, skies.lmax, spin=2, mask=skies.mask, variance=skies.noise**2 + RIDGE
+    )
     places, out = skies.draw_parameters(size, generator=torch.Generator().manual_seed(seed)), []
     l = torch.arange(skies.lmax + 1).double()
     for place in places:
         powers = skies.spectra(place[None])[0]  # (2, L)
         slope = (powers - FLOOR).clamp(min=0) * (l - place[:, None]) / WIDTH**2
-        slopes = torch.stack([slope * torch.tensor([[1.0], [0.0]]), slope * torch.tensor([[0.0], [1.0]])])
+        slopes = torch.stack(
+            [slope * torch.tensor([[1.0], [0.0]]), slope * torch.tensor([[0.0], [1.0]])]
+        )
         matrix = sky.fisher(dict(zip(("EE", "BB"), powers, strict=True)), slopes)
         out.append(torch.linalg.inv(matrix).diagonal().sqrt() / place)
     return 100 * math.sqrt(2 / math.pi) * torch.stack(out).mean(0)
@@ -161,23 +194,38 @@ def pixel_fisher_percent(skies: Skies, *, size: int, seed: int) -> Tensor:
 
 def _percent(errors: Tensor) -> dict[str, list[float]]:
     spread = errors.std(0) / len(errors) ** 0.5
-    return {"error_percent": (100 * errors.mean(0)).tolist(), "standard_error": (100 * spread).tolist(), "maps": len(errors)}
+    return {
+        "error_percent": (100 * errors.mean(0)).tolist(),
+        "standard_error": (100 * spread).tolist(),
+        "maps": len(errors),
+    }
 
 
 def compute(*, size: int = 2000, seed: int = 12345) -> dict[str, dict]:
     """Every limit of chapter 3, by recipe."""
-    out = {f"cmb-t1-noise{n}": _percent(full_sky_errors(Skies("T1", noise=float(n)), size=size, seed=seed)) for n in (0, 5, 10, 15)}
+    out = {
+        f"cmb-t1-noise{n}": _percent(
+            full_sky_errors(Skies("T1", noise=float(n)), size=size, seed=seed)
+        )
+        for n in (0, 5, 10, 15)
+    }
     out["cmb-t2-sky100"] = _percent(full_sky_errors(Skies("T2"), size=size, seed=seed))
     out["cmb-t3"] = _percent(full_sky_errors(Skies("T3"), size=size, seed=seed))
     for share, reach in ((5, 5.0), (10, 4.0), (20, 3.0), (50, 2.5)):
         skies = Skies("T2", f_sky=share / 100)
         fisher = {"fisher_percent": pixel_fisher_percent(skies, size=40, seed=seed).tolist()}
-        out[f"cmb-t2-sky{share}"] = _percent(pixel_errors(skies, size=size, seed=seed, reach=reach)) | fisher
+        out[f"cmb-t2-sky{share}"] = (
+            _percent(pixel_errors(skies, size=size, seed=seed, reach=reach)) | fisher
+        )
     for nside in (16, 32):
         place = torch.tensor([FIDUCIAL["r"], FIDUCIAL["tau"]], dtype=torch.float64)
         for noise in (0.0, 6.0):
-            sigma = fisher_full_sky(Skies("T4", nside=nside, noise=noise_per_pixel(noise, nside)), place)
-            out[f"cmb-t4-nside{nside}-noise{noise:.0f}"] = {"sigma_percent": (100 * sigma / place).tolist()}
+            sigma = fisher_full_sky(
+                Skies("T4", nside=nside, noise=noise_per_pixel(noise, nside)), place
+            )
+            out[f"cmb-t4-nside{nside}-noise{noise:.0f}"] = {
+                "sigma_percent": (100 * sigma / place).tolist()
+            }
     return out
 
 
@@ -187,6 +235,8 @@ def known() -> dict[str, dict]:
 
 
 if __name__ == "__main__":
-    how = checkpoint.provenance(device="cpu", seed=12345, profile="gpu", command="python -m skytutor.limits")
+    how = checkpoint.provenance(
+        device="cpu", seed=12345, profile="gpu", command="python -m skytutor.limits"
+    )
     checkpoint.write_card(FILE, how | {"limits": compute()})
     print(FILE)

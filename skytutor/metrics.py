@@ -11,7 +11,9 @@ from skytutor.healpix import neighbours, npix_to_nside, reorder
 def accuracy(predicted: Tensor, labels: Tensor) -> float:
     """Fraction of equal entries of two integer tensors of one shape."""
     if predicted.shape != labels.shape or predicted.numel() == 0:
-        raise ValueError(f"predicted and labels must have one shape, not empty; got {tuple(predicted.shape)} and {tuple(labels.shape)}")
+        raise ValueError(
+            f"predicted and labels must have one shape, not empty; got {tuple(predicted.shape)} and {tuple(labels.shape)}"
+        )
     return float((predicted == labels).double().mean())
 
 
@@ -34,10 +36,14 @@ def wilson_interval(fraction: float, n: int, *, z: float = 1.0) -> tuple[float, 
 def confusion_matrix(predicted: Tensor, labels: Tensor, *, classes: int) -> Tensor:
     """Counts ``(classes, classes)``: row the true class, column the predicted one."""
     if predicted.shape != labels.shape:
-        raise ValueError(f"predicted and labels must have one shape, got {tuple(predicted.shape)} and {tuple(labels.shape)}")
+        raise ValueError(
+            f"predicted and labels must have one shape, got {tuple(predicted.shape)} and {tuple(labels.shape)}"
+        )
     for name, values in (("predicted", predicted), ("labels", labels)):
         if values.numel() and not (0 <= int(values.min()) and int(values.max()) < classes):
-            raise ValueError(f"{name} must lie in 0..{classes - 1}, got {int(values.min())}..{int(values.max())}")
+            raise ValueError(
+                f"{name} must lie in 0..{classes - 1}, got {int(values.min())}..{int(values.max())}"
+            )
     return torch.bincount(labels * classes + predicted, minlength=classes**2).view(classes, classes)
 
 
@@ -52,11 +58,15 @@ def _two_sets(a: Tensor, b: Tensor, names: tuple[str, str], least: int) -> tuple
     """Both as float64 ``(N, D)`` and ``(M, D)``; ``ValueError`` that names the one at fault."""
     for name, x in zip(names, (a, b), strict=True):
         if x.dim() != 2 or len(x) < least:
-            raise ValueError(f"{name} must be (N, D) with at least {least} rows, got shape {tuple(x.shape)}")
+            raise ValueError(
+                f"{name} must be (N, D) with at least {least} rows, got shape {tuple(x.shape)}"
+            )
         if not bool(torch.isfinite(x).all()):
             raise ValueError(f"{name} holds NaN or infinite values")
     if a.shape[1] != b.shape[1]:
-        raise ValueError(f"{names[0]} and {names[1]} must have equally many columns, got {a.shape[1]} and {b.shape[1]}")
+        raise ValueError(
+            f"{names[0]} and {names[1]} must have equally many columns, got {a.shape[1]} and {b.shape[1]}"
+        )
     return a.double(), b.double()
 
 
@@ -117,9 +127,11 @@ def manifold_scores(real: Tensor, fake: Tensor, *, k: int = 5) -> dict[str, floa
         covered.append(within.any(1))
         recalled.append((distance <= of_fake).any(1))
     return {
-        "precision": float((inside_real > 0).double().mean()), "recall": float(torch.cat(recalled).double().mean()),
-        "density": float(inside_real.mean() / k), "coverage": float(torch.cat(covered).double().mean()),
-    }  # fmt: skip
+        "precision": float((inside_real > 0).double().mean()),
+        "recall": float(torch.cat(recalled).double().mean()),
+        "density": float(inside_real.mean() / k),
+        "coverage": float(torch.cat(covered).double().mean()),
+    }
 
 
 def nearest_distances(x: Tensor, to: Tensor) -> Tensor:
@@ -140,14 +152,20 @@ def seam_ratio(maps: Tensor, *, order: str) -> float:
     """
     nside = npix_to_nside(maps.shape[-1])
     if maps.dim() != 2 or nside < 2:
-        raise ValueError(f"maps must be (N, P) with nside of at least 2, got shape {tuple(maps.shape)}")
+        raise ValueError(
+            f"maps must be (N, P) with nside of at least 2, got shape {tuple(maps.shape)}"
+        )
     nested = reorder(maps.double(), source=order, target="nested")
     pixel = torch.arange(maps.shape[-1])
-    beside = neighbours(pixel, nside=nside, order="nested")[:, [2, 4]]  # north-west and north-east: each edge once
+    beside = neighbours(pixel, nside=nside, order="nested")[
+        :, [2, 4]
+    ]  # north-west and north-east: each edge once
     first, second = pixel.repeat_interleave(2), beside.flatten()
     step = (nested[:, first] - nested[:, second]).abs().mean(0)
     crossing = first // nside**2 != second // nside**2
     inside = step[~crossing].mean()
     if not float(inside) > 0:
-        raise ValueError("maps are constant inside the base pixels: there is nothing to compare a border with")
+        raise ValueError(
+            "maps are constant inside the base pixels: there is nothing to compare a border with"
+        )
     return float(step[crossing].mean() / inside)

@@ -25,12 +25,24 @@ _DOTS = 320
 
 def style() -> None:
     """Set matplotlib's defaults for the book: sizes that stay legible on a telephone, constrained layout."""
-    plt.rcParams.update({
-        "figure.figsize": (7.0, 3.6), "figure.dpi": 110, "figure.constrained_layout.use": True,
-        "font.size": 11, "axes.titlesize": 11, "axes.grid": False, "image.cmap": CMAP,
-        "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False, "savefig.facecolor": "white",
-        "axes.prop_cycle": plt.cycler(color=["#0b5394", "#c1570a", "#3c763d", "#7b2d8b", "#5f5f5f"]),
-    })  # fmt: skip
+    plt.rcParams.update(
+        {
+            "figure.figsize": (7.0, 3.6),
+            "figure.dpi": 110,
+            "figure.constrained_layout.use": True,
+            "font.size": 11,
+            "axes.titlesize": 11,
+            "axes.grid": False,
+            "image.cmap": CMAP,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "legend.frameon": False,
+            "savefig.facecolor": "white",
+            "axes.prop_cycle": plt.cycler(
+                color=["#0b5394", "#c1570a", "#3c763d", "#7b2d8b", "#5f5f5f"]
+            ),
+        }
+    )
 
 
 def _orthographic(lon: float, lat: float, dots: int) -> tuple[Tensor, Tensor]:
@@ -41,8 +53,12 @@ def _orthographic(lon: float, lat: float, dots: int) -> tuple[Tensor, Tensor]:
     depth = (1 - right**2 - down**2).clamp(min=0).sqrt()
     a, b = math.radians(lon), math.radians(lat)
     east = torch.tensor([-math.sin(a), math.cos(a), 0.0], dtype=torch.float64)
-    north = torch.tensor([-math.sin(b) * math.cos(a), -math.sin(b) * math.sin(a), math.cos(b)], dtype=torch.float64)
-    centre = torch.tensor([math.cos(b) * math.cos(a), math.cos(b) * math.sin(a), math.sin(b)], dtype=torch.float64)
+    north = torch.tensor(
+        [-math.sin(b) * math.cos(a), -math.sin(b) * math.sin(a), math.cos(b)], dtype=torch.float64
+    )
+    centre = torch.tensor(
+        [math.cos(b) * math.cos(a), math.cos(b) * math.sin(a), math.sin(b)], dtype=torch.float64
+    )
     return -right[..., None] * east - down[..., None] * north + depth[..., None] * centre, seen
 
 
@@ -57,7 +73,15 @@ def _mollweide(dots: int) -> tuple[Tensor, Tensor]:
     return torch.stack([flat * lon.cos(), flat * lon.sin(), z], -1), right**2 / 4 + down**2 < 1
 
 
-def _draw(ax: Axes, sky: Tensor, order: str, where: tuple[Tensor, Tensor], borders: str | None, line: str, look: dict) -> AxesImage:
+def _draw(
+    ax: Axes,
+    sky: Tensor,
+    order: str,
+    where: tuple[Tensor, Tensor],
+    borders: str | None,
+    line: str,
+    look: dict,
+) -> AxesImage:
     check_order(order, allowed=("ring", "nested"))
     if sky.dim() != 1:
         raise ValueError(f"sky must be one map of shape (P,), got shape {tuple(sky.shape)}")
@@ -85,9 +109,15 @@ def _lines(ax: Axes, label: Tensor, seen: Tensor, line: str) -> None:
 
 
 def globe(
-    ax: Axes, sky: Tensor, *, order: str = "nested", centre_deg: tuple[float, float] = (0.0, 0.0),
-    borders: str | None = None, line: str = "0.8", **look,
-) -> AxesImage:  # fmt: skip
+    ax: Axes,
+    sky: Tensor,
+    *,
+    order: str = "nested",
+    centre_deg: tuple[float, float] = (0.0, 0.0),
+    borders: str | None = None,
+    line: str = "0.8",
+    **look,
+) -> AxesImage:
     """Draw the half of a map ``(P,)`` around `centre_deg` (longitude, latitude).
 
     Arguments:
@@ -99,13 +129,27 @@ def globe(
 
 
 def mollweide(
-    ax: Axes, sky: Tensor, *, order: str = "nested", borders: str | None = None, line: str = "0.8", **look
+    ax: Axes,
+    sky: Tensor,
+    *,
+    order: str = "nested",
+    borders: str | None = None,
+    line: str = "0.8",
+    **look,
 ) -> AxesImage:
     """Draw a whole map ``(P,)`` in the Mollweide projection: equal areas stay equal, east is left. See `globe`."""
     return _draw(ax, sky, order, _mollweide(_DOTS), borders, line, look)
 
 
-def colour_bar(figure: Figure, image: ScalarMappable, axes: Axes | Iterable[Axes], *, label: str, math_text: bool = True, **how) -> None:
+def colour_bar(
+    figure: Figure,
+    image: ScalarMappable,
+    axes: Axes | Iterable[Axes],
+    *,
+    label: str,
+    math_text: bool = True,
+    **how,
+) -> None:
     """Add a colour bar; `label` names the quantity and its unit.
 
     Arguments:

@@ -58,7 +58,13 @@ class Run:
     """
 
     def __init__(
-        self, model: nn.Module, task: Task, schedule: Schedule, fabric: Fabric, folder: Path, key: dict[str, Any]
+        self,
+        model: nn.Module,
+        task: Task,
+        schedule: Schedule,
+        fabric: Fabric,
+        folder: Path,
+        key: dict[str, Any],
     ):
         self.task = task
         self.schedule = schedule
@@ -67,7 +73,9 @@ class Run:
         self.path = Path(folder) / STATE
         self.raw = model
         self.average = copy.deepcopy(model).to(fabric.device) if schedule.average else None
-        self.turns = dict(getattr(task, "turns", {"": 1.0}))  # who moves, and how fast: "" is the whole model
+        self.turns = dict(
+            getattr(task, "turns", {"": 1.0})
+        )  # who moves, and how fast: "" is the whole model
         optimizers = [_optimizer(model.get_submodule(name), schedule) for name in self.turns]
         self.model, *self.optimizers = fabric.setup(model, *optimizers)
         self.steps_per_epoch = max(1, task.size // schedule.batch_size)
@@ -106,12 +114,16 @@ class Run:
         self._follow()
         return sum(losses)
 
-    def _move(self, name: str, pace: float, optimizer: torch.optim.Optimizer, batch: tuple[Tensor, ...]) -> float:
+    def _move(
+        self, name: str, pace: float, optimizer: torch.optim.Optimizer, batch: tuple[Tensor, ...]
+    ) -> float:
         """One player's step; returns its loss."""
         for group in optimizer.param_groups:
             group["lr"] = pace * self.schedule.rate_at(self.step, self.steps_per_epoch)
         optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(self.fabric.device.type, torch.bfloat16, enabled=self.schedule.autocast):
+        with torch.autocast(
+            self.fabric.device.type, torch.bfloat16, enabled=self.schedule.autocast
+        ):
             loss = self.task.loss(self.model, batch, *([name] if name else []))
         self.fabric.backward(loss)
         optimizer.step()
@@ -123,7 +135,9 @@ class Run:
         if self.average is None:
             return
         keep = min(self.schedule.average, (1 + self.step) / (10 + self.step))
-        for mean, now in zip(self.average.state_dict().values(), self.raw.state_dict().values(), strict=True):
+        for mean, now in zip(
+            self.average.state_dict().values(), self.raw.state_dict().values(), strict=True
+        ):
             mean.lerp_(now, 1 - keep) if mean.is_floating_point() else mean.copy_(now)
 
     # One epoch -----------------------------------------------------------------------------------------------
@@ -151,7 +165,10 @@ class Run:
 
     def _keep_best(self, judged: nn.Module, score: float, epoch: int) -> None:
         result = self.result
-        if result.best_epoch > 0 and score <= result.history[result.best_epoch - 1][self.task.score]:
+        if (
+            result.best_epoch > 0
+            and score <= result.history[result.best_epoch - 1][self.task.score]
+        ):
             return
         result.best_epoch = epoch
         result.best = {k: v.detach().cpu().clone() for k, v in judged.state_dict().items()}
@@ -193,13 +210,25 @@ class Run:
         groups, card = state.load_state(self.path, recipe=self.key["recipe"])
         state.check_key(self.path, card.get("key"), self.key)
         state.check_progress(
-            self.path, card, epochs=self.schedule.epochs, per_epoch=self.steps_per_epoch, score=self.task.score
+            self.path,
+            card,
+            epochs=self.schedule.epochs,
+            per_epoch=self.steps_per_epoch,
+            score=self.task.score,
         )
         has_best = card["best_epoch"] > 0
-        state.check_tensors(self.path, groups, model=self.raw, average=self.average, has_best=has_best)
-        parameters = [[p for group in o.param_groups for p in group["params"]] for o in self.optimizers]
+        state.check_tensors(
+            self.path, groups, model=self.raw, average=self.average, has_best=has_best
+        )
+        parameters = [
+            [p for group in o.param_groups for p in group["params"]] for o in self.optimizers
+        ]
         slots = state.check_optimizers(
-            self.path, groups["optimizer"], parameters, kind=self.schedule.optimizer, step=card["step"]
+            self.path,
+            groups["optimizer"],
+            parameters,
+            kind=self.schedule.optimizer,
+            step=card["step"],
         )
         # Nothing is changed before everything has been looked at.
         load_into(self.raw, groups["model"], path=self.path)

@@ -23,7 +23,11 @@ from skytutor.healpix.checks import as_integer
 from skytutor.sht import check_alms, degrees
 from skytutor.sht.transforms import check_spin
 
-_EXACT = (16, 32, 64)  # above the last nside, moments are extrapolated from these: from all pixels they take too long
+_EXACT = (
+    16,
+    32,
+    64,
+)  # above the last nside, moments are extrapolated from these: from all pixels they take too long
 _CHUNK = 2**20  # pairs of points at a time, 8 MB
 
 
@@ -68,7 +72,9 @@ def smooth(alms: Tensor, window: Tensor, *, lmax: int) -> Tensor:
         kind = window.dtype if isinstance(window, Tensor) else type(window).__name__
         raise TypeError(f"window must be a floating-point torch tensor, got {kind}")
     if window.dim() != 1 or len(window) <= lmax:
-        raise ValueError(f"window must be (L,) with L of at least {lmax + 1} (lmax + 1), got shape {tuple(window.shape)}")
+        raise ValueError(
+            f"window must be (L,) with L of at least {lmax + 1} (lmax + 1), got shape {tuple(window.shape)}"
+        )
     if not bool(torch.isfinite(window).all()):
         raise ValueError("window holds NaN or infinite values")
     return alms * window.to(alms.real)[degrees(lmax)[0].to(alms.device)]
@@ -119,7 +125,9 @@ def _moments(nside: int) -> Tensor:
         return _all_moments(nside)
     out = 0
     for one in _EXACT:  # Lagrange's polynomial in 1 / nside
-        factors = [(1 / nside - 1 / other) / (1 / one - 1 / other) for other in _EXACT if other != one]
+        factors = [
+            (1 / nside - 1 / other) / (1 / one - 1 / other) for other in _EXACT if other != one
+        ]
         out = out + math.prod(factors) * _all_moments(one)
     return out
 
@@ -130,12 +138,16 @@ def _all_moments(nside: int) -> Tensor:
     terms = min(4 * nside, 40)  # P_l has l; at l = 4 nside the 40th is 1e-40
     out = torch.zeros(terms, dtype=torch.float64)
     u, v, share = _nodes(8 if nside < 16 else 5)
-    y, x = torch.tril_indices(nside, nside).flip(0)  # east is west in a mirror, and that swaps x and y
+    y, x = torch.tril_indices(nside, nside).flip(
+        0
+    )  # east is west in a mirror, and that swaps x and y
     weight = (2.0 - (x == y).double()) / (3 * nside**2)
     size = max(1, _CHUNK // len(u) ** 2)
     for polar in (True, False):
         for some, left, low in zip(weight.split(size), x.split(size), y.split(size), strict=True):
-            points = _directions((left[:, None] + u) / nside, (low[:, None] + v) / nside, polar=polar)
+            points = _directions(
+                (left[:, None] + u) / nside, (low[:, None] + v) / nside, polar=polar
+            )
             apart = sum((axis[:, :, None] - axis[:, None]).square() for axis in points)  # (p, C, C)
             apart = apart * (nside**2 / 4)  # nside**2 t: t is a quarter of the squared chord
             power = (2.0 if polar else 1.0) * some[:, None, None] * share[:, None] * share
@@ -149,14 +161,18 @@ def _nodes(n: int) -> tuple[Tensor, Tensor, Tensor]:
     """Gauss' points in the unit square, and weights that sum to 1; the belt ends along diagonals, so two triangles."""
     at, weight = (torch.from_numpy(t) / 2 for t in np.polynomial.legendre.leggauss(n))
     far, part = (at[:, None] + 0.5).expand(n, n).flatten(), (at + 0.5).expand(n, n).flatten()
-    share = (weight[:, None] * weight).flatten() * far  # a square folded onto a triangle: its area grows with `far`
+    share = (
+        weight[:, None] * weight
+    ).flatten() * far  # a square folded onto a triangle: its area grows with `far`
     u, v = far * (1 - part), far * part
     return torch.cat([u, 1 - u]), torch.cat([v, 1 - v]), torch.cat([share, share])
 
 
 def _directions(x: Tensor, y: Tensor, *, polar: bool) -> tuple[Tensor, Tensor, Tensor]:
     """Unit vectors to points (x, y) in 0..1 of a face at the north pole or on the equator, longitude from its middle."""
-    ring = (2.0 if polar else 3.0) - x - y  # 0 at the north pole, 1 where the belt begins, 2 on the equator
+    ring = (
+        (2.0 if polar else 3.0) - x - y
+    )  # 0 at the north pole, 1 where the belt begins, 2 on the equator
     drop = torch.where(ring < 1, ring**2, 2 * ring - 1) / 3  # 1 - z
     sin, phi = (drop * (2 - drop)).sqrt(), (x - y) / ring.clamp(max=1) * (math.pi / 4)
     return sin * phi.cos(), sin * phi.sin(), 1 - drop
@@ -173,9 +189,18 @@ _LEAST = 500  # asked for a lower lmax, CAMB is less accurate
 
 
 def camb_spectra(
-    *, lmax: int, tau: float, r: float = 0.0, H0: float = 67.4, ombh2: float = 0.0224, omch2: float = 0.120,
-    As: float = 2.1e-9, ns: float = 0.965, lensed: bool = True, cache: Path | None = None,
-) -> dict[str, Tensor]:  # fmt: skip
+    *,
+    lmax: int,
+    tau: float,
+    r: float = 0.0,
+    H0: float = 67.4,
+    ombh2: float = 0.0224,
+    omch2: float = 0.120,
+    As: float = 2.1e-9,
+    ns: float = 0.965,
+    lensed: bool = True,
+    cache: Path | None = None,
+) -> dict[str, Tensor]:
     """Compute spectra of the cosmic microwave background with CAMB [1]_, and keep them on disk.
 
     CAMB runs up to l = 500 at least (some seconds), and its spectra are cut.
@@ -208,7 +233,9 @@ def camb_spectra(
     except ImportError as error:
         raise ImportError("camb_spectra needs CAMB: pip install camb") from error
     parameters = {k: float(v) for k, v in parameters.items()} | {"lmax": max(_LEAST, _degree(lmax))}
-    told = json.dumps({**parameters, "lensed": bool(lensed), "camb": camb.__version__}, sort_keys=True)
+    told = json.dumps(
+        {**parameters, "lensed": bool(lensed), "camb": camb.__version__}, sort_keys=True
+    )
     file = _cache_folder(cache) / f"{hashlib.sha256(told.encode()).hexdigest()}.npz"
     table = _read(file, parameters["lmax"])
     if table is None:
@@ -225,7 +252,9 @@ def _cache_folder(cache: str | Path | None) -> Path:
     try:
         return Path(named).expanduser() if named else Path(pooch.os_cache("skytutor")) / "spectra"
     except RuntimeError as error:  # ~somebody, whom this machine does not know
-        raise ValueError(f"cache must be a folder, got {str(named)!r}: no such user's home is known") from error
+        raise ValueError(
+            f"cache must be a folder, got {str(named)!r}: no such user's home is known"
+        ) from error
 
 
 def _run_camb(parameters: dict[str, float], lensed: bool) -> np.ndarray:
@@ -235,7 +264,9 @@ def _run_camb(parameters: dict[str, float], lensed: bool) -> np.ndarray:
     setting = camb.set_params(**parameters, WantTensors=parameters["r"] > 0)
     setting.max_l_tensor = max(setting.max_l_tensor, parameters["lmax"])
     kind = "total" if lensed else "unlensed_total"
-    found = camb.get_results(setting).get_cmb_power_spectra(setting, spectra=(kind,), CMB_unit="muK", raw_cl=True)
+    found = camb.get_results(setting).get_cmb_power_spectra(
+        setting, spectra=(kind,), CMB_unit="muK", raw_cl=True
+    )
     return found[kind][: parameters["lmax"] + 1]
 
 

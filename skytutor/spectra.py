@@ -41,7 +41,9 @@ def alm2cl(alms: Tensor, other: Tensor | None = None, *, lmax: int) -> Tensor:
     a = check_alms(alms, lmax=_degree(lmax))
     b = a if other is None else check_alms(other, lmax=lmax, name="other")
     l, m = (t.to(a.device) for t in degrees(lmax))
-    weight = torch.stack([2.0 - (m == 0).double(), 2.0 * (m > 0)], -1) / (2 * l[:, None] + 1)  # (A, 2)
+    weight = torch.stack([2.0 - (m == 0).double(), 2.0 * (m > 0)], -1) / (
+        2 * l[:, None] + 1
+    )  # (A, 2)
     power = (torch.view_as_real(a) * torch.view_as_real(b) * weight.to(a.real)).sum(-1)  # (..., A)
     return power.new_zeros(*power.shape[:-1], lmax + 1).index_add(-1, l, power)
 
@@ -67,7 +69,9 @@ def check_mask(mask: Tensor, *, nside: int) -> Tensor:
     if float(mask.min()) < 0 or float(mask.max()) > 1:
         raise ValueError(f"mask must lie in 0..1, got {float(mask.min())}..{float(mask.max())}")
     if not bool(mask.any()):
-        raise ValueError("mask is 0 everywhere: nothing is seen; at least one pixel must be above 0")
+        raise ValueError(
+            "mask is 0 everywhere: nothing is seen; at least one pixel must be above 0"
+        )
     return mask
 
 
@@ -94,7 +98,9 @@ def pseudo_cl(
 
     .. [1] E. Hivon et al., 2002, ApJ 567, 2.
     """
-    seen = check_mask(mask, nside=nside).to(check_maps(maps, nside=nside, order=order, finite=False))
+    seen = check_mask(mask, nside=nside).to(
+        check_maps(maps, nside=nside, order=order, finite=False)
+    )
     maps = torch.where(seen > 0, maps, 0) * seen  # first the choice: NaN * 0 is NaN
     alms = map2alm(maps, nside=nside, lmax=lmax, spin=check_spin(spin), order=order)
     norm = seen.double().square().mean().item()
@@ -128,11 +134,19 @@ def check_spectra(spectra: Mapping[str, Tensor], *, lmax: int) -> dict[str, Tens
             "order can be mistaken (TT, EE, BB, TE or TT, TE, EE, BB), and the sky would look right and be wrong"
         )
     if not spectra or not set(spectra) <= set(NAMES):
-        raise ValueError(f"spectra must have names out of {', '.join(NAMES)}, got {sorted(map(str, spectra)) or 'none'}")
-    out = {name: _check_spectrum(name, spectra[name], _degree(lmax)) for name in NAMES if name in spectra}
+        raise ValueError(
+            f"spectra must have names out of {', '.join(NAMES)}, got {sorted(map(str, spectra)) or 'none'}"
+        )
+    out = {
+        name: _check_spectrum(name, spectra[name], _degree(lmax))
+        for name in NAMES
+        if name in spectra
+    }
     for name in out.keys() - {"TT", "EE", "BB"}:
         if missing := [2 * x for x in name if 2 * x not in out]:
-            raise ValueError(f"spectra: {name} needs the auto-spectra of both fields; {' and '.join(missing)} missing")
+            raise ValueError(
+                f"spectra: {name} needs the auto-spectra of both fields; {' and '.join(missing)} missing"
+            )
     _root(out, _fields(out))
     return out
 
@@ -140,7 +154,9 @@ def check_spectra(spectra: Mapping[str, Tensor], *, lmax: int) -> dict[str, Tens
 def _check_spectrum(name: str, values: Tensor, lmax: int) -> Tensor:
     cl = torch.as_tensor(values, dtype=torch.float64, device="cpu").detach()
     if cl.dim() != 1 or len(cl) <= lmax:
-        raise ValueError(f"spectra: {name} must be (L,), L at least {lmax + 1} (lmax + 1), got shape {tuple(cl.shape)}")
+        raise ValueError(
+            f"spectra: {name} must be (L,), L at least {lmax + 1} (lmax + 1), got shape {tuple(cl.shape)}"
+        )
     cl = cl[: lmax + 1].clone()
     _refuse(name, ~torch.isfinite(cl), "is NaN or infinite", cl)
     if name[0] == name[1]:
@@ -164,23 +180,37 @@ def _root(spectra: Mapping[str, Tensor], fields: str) -> Tensor:
     """Symmetric roots ``(lmax + 1, n, n)`` of the fields' covariance matrices; zeros on a diagonal do no harm."""
     none = torch.zeros_like(spectra[2 * fields[0]])
     scale = torch.stack([spectra[2 * x].sqrt() for x in fields], -1)  # (lmax + 1, n)
-    rows = [torch.stack([spectra.get(x + y, spectra.get(y + x, none)) for y in fields], -1) for x in fields]
+    rows = [
+        torch.stack([spectra.get(x + y, spectra.get(y + x, none)) for y in fields], -1)
+        for x in fields
+    ]
     over = torch.where(scale > 0, scale, 1.0)
-    matrix = torch.stack(rows, -2) / over[:, :, None] / over[:, None]  # correlations, (lmax + 1, n, n)
+    matrix = (
+        torch.stack(rows, -2) / over[:, :, None] / over[:, None]
+    )  # correlations, (lmax + 1, n, n)
     for i, j in torch.combinations(torch.arange(len(fields))).tolist():
         room = torch.where((scale[:, i] > 0) & (scale[:, j] > 0), 1.0 + _ROUNDING, 0.0)
         why = "is larger than its auto-spectra allow, as a correlation"
         _refuse(fields[i] + fields[j], matrix[:, i, j].abs() > room, why, matrix[:, i, j])
     values, vectors = torch.linalg.eigh(matrix)
     crosses = ", ".join(name for name in NAMES[3:] if name in spectra)
-    _refuse(crosses, values[:, 0] < -_ROUNDING, "contradict one another: an eigenvalue is negative", values[:, 0])
+    _refuse(
+        crosses,
+        values[:, 0] < -_ROUNDING,
+        "contradict one another: an eigenvalue is negative",
+        values[:, 0],
+    )
     return scale[:, :, None] * (vectors * values.clamp(min=0).sqrt()[:, None]) @ vectors.mT
 
 
 def gaussian_alms(
-    spectra: Mapping[str, Tensor], *, lmax: int, size: tuple[int, ...] = (), generator: torch.Generator | None = None,
+    spectra: Mapping[str, Tensor],
+    *,
+    lmax: int,
+    size: tuple[int, ...] = (),
+    generator: torch.Generator | None = None,
     dtype: torch.dtype = torch.float64,
-) -> dict[str, Tensor]:  # fmt: skip
+) -> dict[str, Tensor]:
     """Draw coefficients of correlated Gaussian fields, ``a_lm = root(C_l) n_lm``, n_lm of variance 1.
 
     Arguments:
@@ -204,18 +234,35 @@ def gaussian_alms(
         raise TypeError(f"dtype must be torch.float32 or torch.float64, got {dtype}")
     if not isinstance(size, tuple) or any(as_integer("size", n) < 1 for n in size):
         raise ValueError(f"size must be a tuple of positive integers, got {size!r}")
-    fields, (l, m), device = _fields(checked), degrees(lmax), generator.device if generator else "cpu"
+    fields, (l, m), device = (
+        _fields(checked),
+        degrees(lmax),
+        generator.device if generator else "cpu",
+    )
     root = _root(checked, fields)[l].to(device, dtype)  # (A, n, n)
-    spread = torch.stack([1.0 - (1 - 0.5**0.5) * (m > 0).double(), 0.5**0.5 * (m > 0)], -1).to(device, dtype)  # (A, 2)
-    noise = torch.randn(*size, len(fields), count(lmax), 2, generator=generator, dtype=dtype, device=device) * spread
+    spread = torch.stack([1.0 - (1 - 0.5**0.5) * (m > 0).double(), 0.5**0.5 * (m > 0)], -1).to(
+        device, dtype
+    )  # (A, 2)
+    noise = (
+        torch.randn(
+            *size, len(fields), count(lmax), 2, generator=generator, dtype=dtype, device=device
+        )
+        * spread
+    )
     drawn = torch.view_as_complex(torch.einsum("aij,...jac->...iac", root, noise).contiguous())
     return dict(zip(fields, drawn.unbind(-2), strict=True))
 
 
 def gaussian_maps(
-    spectra: Mapping[str, Tensor], *, nside: int, lmax: int, order: str = "ring", size: tuple[int, ...] = (),
-    generator: torch.Generator | None = None, dtype: torch.dtype = torch.float64,
-) -> dict[str, Tensor]:  # fmt: skip
+    spectra: Mapping[str, Tensor],
+    *,
+    nside: int,
+    lmax: int,
+    order: str = "ring",
+    size: tuple[int, ...] = (),
+    generator: torch.Generator | None = None,
+    dtype: torch.dtype = torch.float64,
+) -> dict[str, Tensor]:
     """Draw maps of correlated Gaussian fields: `gaussian_alms` on pixels, no beam and no pixel window.
 
     Returns:
@@ -225,12 +272,18 @@ def gaussian_maps(
         >>> gaussian_maps({"TT": torch.ones(9), "EE": torch.ones(9)}, nside=4, lmax=8)["QU"].shape
         torch.Size([2, 192])
     """
-    how = {"nside": nside, "lmax": check_lmax(lmax, nside), "order": check_order(order, allowed=("ring", "nested"))}
+    how = {
+        "nside": nside,
+        "lmax": check_lmax(lmax, nside),
+        "order": check_order(order, allowed=("ring", "nested")),
+    }
     alms = gaussian_alms(spectra, lmax=lmax, size=size, generator=generator, dtype=dtype)
     out = {"T": alm2map(alms["T"], **how)} if "T" in alms else {}
     if "E" in alms or "B" in alms:
         none = torch.zeros_like(next(iter(alms.values())))
-        out["QU"] = alm2map(torch.stack([alms.get("E", none), alms.get("B", none)], -2), spin=2, **how)
+        out["QU"] = alm2map(
+            torch.stack([alms.get("E", none), alms.get("B", none)], -2), spin=2, **how
+        )
     return out
 
 

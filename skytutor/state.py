@@ -16,7 +16,16 @@ from torch import Tensor, nn
 from skytutor.checkpoint import load_tensors, misfits, save_tensors
 from skytutor.files import CheckpointError, strict_json
 
-__all__ = ["GROUPS", "check_key", "check_optimizers", "check_progress", "check_tensors", "fingerprint", "load_state", "save_state"]
+__all__ = [
+    "GROUPS",
+    "check_key",
+    "check_optimizers",
+    "check_progress",
+    "check_tensors",
+    "fingerprint",
+    "load_state",
+    "save_state",
+]
 
 GROUPS = ("model", "best", "average", "optimizer")
 # What each optimizer of torch keeps for a parameter.
@@ -81,7 +90,8 @@ def check_key(path: Path, found: Any, wanted: Mapping[str, Any]) -> None:
             if changed:
                 first = changed[0]
                 raise _unfit(
-                    path, f"another {name} ({first} is {there.get(first)!r} there, {here[first]!r} here)"
+                    path,
+                    f"another {name} ({first} is {there.get(first)!r} there, {here[first]!r} here)",
                 )
         elif there != here:
             raise _unfit(path, f"another {name} ({there!r} there, {here!r} here)")
@@ -95,7 +105,9 @@ def _integer(value: Any, low: int, high: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
 
 
-def check_progress(path: Path, card: Mapping[str, Any], *, epochs: int, per_epoch: int, score: str) -> None:
+def check_progress(
+    path: Path, card: Mapping[str, Any], *, epochs: int, per_epoch: int, score: str
+) -> None:
     """Raise `CheckpointError` unless step, history, best epoch and times of a state belong together."""
     step = card.get("step")
     if not _integer(step, 0, epochs * per_epoch):
@@ -109,7 +121,9 @@ def check_progress(path: Path, card: Mapping[str, Any], *, epochs: int, per_epoc
         raise _unfit(path, f"loss_sum is {card['loss_sum']!r} at the end of an epoch, not 0")
     history = card.get("history")
     if not isinstance(history, list) or len(history) != step // per_epoch:
-        raise _unfit(path, f"its history does not have the {step // per_epoch} epochs of step {step}")
+        raise _unfit(
+            path, f"its history does not have the {step // per_epoch} epochs of step {step}"
+        )
     for epoch, row in enumerate(history, start=1):
         whole = isinstance(row, dict) and row.get("epoch") == epoch and score in row
         if not whole or not all(map(_number, row.values())):
@@ -117,7 +131,9 @@ def check_progress(path: Path, card: Mapping[str, Any], *, epochs: int, per_epoc
     scores = [row[score] for row in history]
     best = scores.index(max(scores)) + 1 if scores else -1
     if card.get("best_epoch") != best:
-        raise _unfit(path, f"best_epoch is {card.get('best_epoch')!r} where its history says {best}")
+        raise _unfit(
+            path, f"best_epoch is {card.get('best_epoch')!r} where its history says {best}"
+        )
 
 
 def check_tensors(
@@ -142,7 +158,12 @@ def check_tensors(
 
 
 def check_optimizers(
-    path: Path, tensors: Mapping[str, Tensor], parameters: Sequence[Sequence[Tensor]], *, kind: str, step: int
+    path: Path,
+    tensors: Mapping[str, Tensor],
+    parameters: Sequence[Sequence[Tensor]],
+    *,
+    kind: str,
+    step: int,
 ) -> list[dict[int, dict[str, Tensor]]]:
     """Sort what the optimizers keep by optimizer and parameter.
 
@@ -158,18 +179,27 @@ def check_optimizers(
     for name, tensor in tensors.items():
         which, _, rest = name.partition(".")
         number, _, slot = rest.partition(".")
-        known = which.isdecimal() and number.isdecimal() and int(which) < len(slots) and slot in SLOTS[kind]
+        known = (
+            which.isdecimal()
+            and number.isdecimal()
+            and int(which) < len(slots)
+            and slot in SLOTS[kind]
+        )
         if not known or int(number) >= len(parameters[int(which)]):
             raise _unfit(path, f"optimizer: {name!r} is not a tensor of {kind}")
         parameter = parameters[int(which)][int(number)]
         shape = torch.Size() if slot == "step" else parameter.shape
         if tensor.shape != shape:
-            raise _unfit(path, f"optimizer: {name!r} has shape {tuple(tensor.shape)}, not {tuple(shape)}")
+            raise _unfit(
+                path, f"optimizer: {name!r} has shape {tuple(tensor.shape)}, not {tuple(shape)}"
+            )
         slots[int(which)].setdefault(int(number), {})[slot] = tensor
     for which, kept in enumerate(slots):
         for number, found in kept.items():
             if set(found) != set(SLOTS[kind]) or not 1 <= float(found["step"]) <= step:
-                raise _unfit(path, f"optimizer: what it keeps of parameter {which}.{number} is not whole")
+                raise _unfit(
+                    path, f"optimizer: what it keeps of parameter {which}.{number} is not whole"
+                )
         if SLOTS[kind] and bool(kept) != (step > 0):
             raise _unfit(path, f"optimizer: it keeps {len(kept)} parameters at step {step}")
     return slots

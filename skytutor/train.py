@@ -154,7 +154,9 @@ def _loop(run: Run, stop: StopRequest, *, progress: bool) -> None:
     with bar:
         while run.step < total:
             epoch = run.step // per_epoch
-            order = torch.randperm(run.task.size, generator=seeded_generator(run.key["seed"], "order", epoch))
+            order = torch.randperm(
+                run.task.size, generator=seeded_generator(run.key["seed"], "order", epoch)
+            )
             run.model.train()
             while run.step < (epoch + 1) * per_epoch:
                 run.loss_sum += run.advance(order)

@@ -41,7 +41,9 @@ def pytest_configure(config: pytest.Config) -> None:
     """Block every host but this machine: gloo, kernels and the browser tests talk to themselves."""
     if not config.getoption("--allow-hosts") and not config.getoption("--force-enable-socket"):
         config.option.allow_hosts = LOOPBACK
-    config.option.allow_unix_socket = True  # asyncio and torch.multiprocessing wake their own threads through these
+    config.option.allow_unix_socket = (
+        True  # asyncio and torch.multiprocessing wake their own threads through these
+    )
     # Warnings are errors here, and pytest-socket warns before it raises. Let its error through.
     config.addinivalue_line("filterwarnings", "ignore:A test tried to use socket")
 
@@ -61,8 +63,12 @@ def mnist() -> dict[str, Path]:
 
     if not registry.have("mnist"):
         missing = pytest.fail if os.environ.get("SKYTUTOR_NEED_DATA") else pytest.skip
-        missing(f"the real MNIST files are not in {registry.folder()}: run `make data` or set SKYTUTOR_DATA")
-    return {entry.name.split("/")[-1]: registry.path(entry.name) for entry in registry.groups()["mnist"]}
+        missing(
+            f"the real MNIST files are not in {registry.folder()}: run `make data` or set SKYTUTOR_DATA"
+        )
+    return {
+        entry.name.split("/")[-1]: registry.path(entry.name) for entry in registry.groups()["mnist"]
+    }
 
 
 @pytest.fixture

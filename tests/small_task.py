@@ -51,7 +51,9 @@ class SmallTask:
 class SignalledTask(SmallTask):
     """Presses Ctrl-C, or sends another signal, while step `at` runs."""
 
-    def __init__(self, at: int, *, signum: int = signal.SIGINT, count: int = 256, pause: float = 0.0):
+    def __init__(
+        self, at: int, *, signum: int = signal.SIGINT, count: int = 256, pause: float = 0.0
+    ):
         super().__init__(count=count, pause=pause)
         self.left = at
         self.signum = signum
@@ -66,13 +68,21 @@ class SignalledTask(SmallTask):
 def small_model(dropout: float = 0.2) -> nn.Module:
     torch.manual_seed(5)
     return nn.Sequential(
-        HierarchicalConv(1, 8), nn.BatchNorm1d(8), nn.ReLU(), HierarchicalConv(8, 16), nn.ReLU(), nn.Flatten(),
-        nn.Dropout(dropout), nn.Linear(192, 10),
-    )  # fmt: skip
+        HierarchicalConv(1, 8),
+        nn.BatchNorm1d(8),
+        nn.ReLU(),
+        HierarchicalConv(8, 16),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Dropout(dropout),
+        nn.Linear(192, 10),
+    )
 
 
 def schedule(**changes) -> Schedule:
-    return Schedule(**{"epochs": 3, "batch_size": 32, "lr": 0.01, "average": 0.9, "save_every_s": 0.0} | changes)
+    return Schedule(
+        **{"epochs": 3, "batch_size": 32, "lr": 0.01, "average": 0.9, "save_every_s": 0.0} | changes
+    )
 
 
 def main() -> int:
@@ -81,14 +91,22 @@ def main() -> int:
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--pause", type=float, default=0.0)
     parser.add_argument("--devices", type=int, default=1)
-    parser.add_argument("--plain", action="store_true", help="no dropout and SGD: what several processes can repeat")
+    parser.add_argument(
+        "--plain", action="store_true", help="no dropout and SGD: what several processes can repeat"
+    )
     args = parser.parse_args()
     torch.set_num_threads(1)
     from lightning_fabric import Fabric
 
-    fabric = Fabric(accelerator="cpu", devices=args.devices, strategy="ddp" if args.devices > 1 else "auto")
+    fabric = Fabric(
+        accelerator="cpu", devices=args.devices, strategy="ddp" if args.devices > 1 else "auto"
+    )
     fabric.launch()
-    model = nn.Sequential(nn.Flatten(), nn.Linear(192, 32), nn.Tanh(), nn.Linear(32, 10)) if args.plain else small_model()
+    model = (
+        nn.Sequential(nn.Flatten(), nn.Linear(192, 32), nn.Tanh(), nn.Linear(32, 10))
+        if args.plain
+        else small_model()
+    )
     changes = {"optimizer": "sgd", "average": 0.0, "lr": 0.1} if args.plain else {}
     task = SmallTask(pause=args.pause)
     if args.plain:
@@ -97,13 +115,23 @@ def main() -> int:
             nn.init.normal_(parameter, std=0.1)
     try:
         result = train(
-            model, task, schedule=schedule(**changes), folder=args.folder, seed=3, recipe="small",
-            fabric=fabric, resume=args.resume, progress=False,
-        )  # fmt: skip
+            model,
+            task,
+            schedule=schedule(**changes),
+            folder=args.folder,
+            seed=3,
+            recipe="small",
+            fabric=fabric,
+            resume=args.resume,
+            progress=False,
+        )
     except Interrupted as stop:
         print(f"interrupted: {stop}", flush=True)
         return stop.exit_status
-    torch.save({"weights": model.state_dict(), "best": result.best}, args.folder / f"rank{fabric.global_rank}.pt")
+    torch.save(
+        {"weights": model.state_dict(), "best": result.best},
+        args.folder / f"rank{fabric.global_rank}.pt",
+    )
     return 0
 
 

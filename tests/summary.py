@@ -51,7 +51,9 @@ def words(counts: Counter, reasons: Counter) -> str:
     return ", ".join(shown)
 
 
-def line(folder: Path, what: str, stages: Sequence[str], ran: Sequence[str], status: int, seconds: int) -> str:
+def line(
+    folder: Path, what: str, stages: Sequence[str], ran: Sequence[str], status: int, seconds: int
+) -> str:
     """Return the closing line: `ran` are the stages that were begun, the last of them failed if `status` is not 0."""
     counts, reasons, unread = Counter(), Counter(), []
     for stage in ran:
@@ -75,7 +77,9 @@ def line(folder: Path, what: str, stages: Sequence[str], ran: Sequence[str], sta
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="where the stages left their results")
-    parser.add_argument("--what", required=True, help="what was tested, the first words of the line")
+    parser.add_argument(
+        "--what", required=True, help="what was tested, the first words of the line"
+    )
     parser.add_argument("--stages", nargs="+", required=True, help="all stages, in their order")
     parser.add_argument("--ran", nargs="+", required=True, help="the stages that were begun")
     parser.add_argument("--status", type=int, required=True, help="exit status of the last of them")

@@ -9,20 +9,30 @@ import torch
 from skytutor import check
 
 HOLDS = [
-    (check.close, (1.05, 1.0), {"tolerance": 0.05001}), (check.close, (torch.tensor(2.0), 2.0), {"tolerance": 0.0}),
-    (check.between, (0.5, 0.5, 1.0), {}), (check.between, (np.float32(1), 0.5, 1.0), {}),
-    (check.at_least, (0.994, 0.994), {}), (check.at_most, (90, 90), {}),
-    (check.equal, ("ring", "ring"), {}), (check.equal, (torch.arange(3), [0, 1, 2]), {}),
+    (check.close, (1.05, 1.0), {"tolerance": 0.05001}),
+    (check.close, (torch.tensor(2.0), 2.0), {"tolerance": 0.0}),
+    (check.between, (0.5, 0.5, 1.0), {}),
+    (check.between, (np.float32(1), 0.5, 1.0), {}),
+    (check.at_least, (0.994, 0.994), {}),
+    (check.at_most, (90, 90), {}),
+    (check.equal, ("ring", "ring"), {}),
+    (check.equal, (torch.arange(3), [0, 1, 2]), {}),
     (check.equal, (np.arange(3), np.arange(3)), {}),
-]  # fmt: skip
+]
 FAILS = [
-    (check.close, (1.06, 1.0), {"tolerance": 0.05}, "1.06"), (check.close, (0.94, 1.0), {"tolerance": 0.05}, "0.94"),
-    (check.close, (math.nan, 1.0), {"tolerance": math.inf}, "nan"), (check.at_least, (math.inf, 1.0), {}, "inf"),
-    (check.between, (0.49, 0.5, 1.0), {}, "0.49"), (check.between, (1.01, 0.5, 1.0), {}, "1.01"),
-    (check.at_least, (0.9939, 0.994), {}, "0.9939"), (check.at_most, (91, 90), {}, "91"), (check.at_most, (math.nan, 90), {}, "nan"),
-    (check.equal, ("ring", "nested"), {}, "nested"), (check.equal, (torch.arange(3), torch.arange(4)), {}, "tensor"),
+    (check.close, (1.06, 1.0), {"tolerance": 0.05}, "1.06"),
+    (check.close, (0.94, 1.0), {"tolerance": 0.05}, "0.94"),
+    (check.close, (math.nan, 1.0), {"tolerance": math.inf}, "nan"),
+    (check.at_least, (math.inf, 1.0), {}, "inf"),
+    (check.between, (0.49, 0.5, 1.0), {}, "0.49"),
+    (check.between, (1.01, 0.5, 1.0), {}, "1.01"),
+    (check.at_least, (0.9939, 0.994), {}, "0.9939"),
+    (check.at_most, (91, 90), {}, "91"),
+    (check.at_most, (math.nan, 90), {}, "nan"),
+    (check.equal, ("ring", "nested"), {}, "nested"),
+    (check.equal, (torch.arange(3), torch.arange(4)), {}, "tensor"),
     (check.equal, (np.arange(3), np.array([0, 1, 3])), {}, "3"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("call", "values", "options"), HOLDS)
@@ -40,7 +50,16 @@ def test_what_does_not_hold(capsys, call, values, options, word):
 
 
 def test_an_answer_that_is_right(capsys):
-    assert check.answer("area", lambda n: 4 * math.pi / (12 * n * n), lambda n: math.pi / (3 * n * n), (1,), (8,)) is True
+    assert (
+        check.answer(
+            "area",
+            lambda n: 4 * math.pi / (12 * n * n),
+            lambda n: math.pi / (3 * n * n),
+            (1,),
+            (8,),
+        )
+        is True
+    )
     assert capsys.readouterr().out == "right: area, 2 cases\n"
 
 
@@ -51,12 +70,19 @@ def broken(_):
 @pytest.mark.parametrize(
     ("attempt", "reference"),
     [
-        (lambda n: n, lambda n: 2.0 * n), (lambda n: None, lambda n: 1.0), (lambda n: "one", lambda n: 1.0), (broken, lambda n: 1),
-        (lambda n: torch.ones(3), lambda n: 1.0), (lambda n: np.ones(3), lambda n: 1.0), (lambda n: 1.0, lambda n: torch.ones(3)),
-        (lambda n: torch.ones(2), lambda n: torch.ones(3)), (lambda n: torch.ones(3) * 1.01, lambda n: torch.ones(3)),
-        (lambda n: torch.full((3,), math.nan), lambda n: torch.ones(3)), (lambda n: (torch.ones(2), 1), lambda n: (torch.ones(2), 2)),
+        (lambda n: n, lambda n: 2.0 * n),
+        (lambda n: None, lambda n: 1.0),
+        (lambda n: "one", lambda n: 1.0),
+        (broken, lambda n: 1),
+        (lambda n: torch.ones(3), lambda n: 1.0),
+        (lambda n: np.ones(3), lambda n: 1.0),
+        (lambda n: 1.0, lambda n: torch.ones(3)),
+        (lambda n: torch.ones(2), lambda n: torch.ones(3)),
+        (lambda n: torch.ones(3) * 1.01, lambda n: torch.ones(3)),
+        (lambda n: torch.full((3,), math.nan), lambda n: torch.ones(3)),
+        (lambda n: (torch.ones(2), 1), lambda n: (torch.ones(2), 2)),
     ],
-)  # fmt: skip
+)
 def test_an_answer_that_is_wrong_raises_nothing(capsys, attempt, reference):
     assert check.answer("area", attempt, reference, (8,)) is False
     out = capsys.readouterr().out

@@ -14,7 +14,11 @@ from safetensors.torch import save_file
 from skytutor import checkpoint
 from skytutor.files import CheckpointError
 
-TENSORS = {"a.weight": torch.arange(6.0).view(2, 3), "n": torch.tensor(7), "half": torch.ones(3, dtype=torch.float16)}
+TENSORS = {
+    "a.weight": torch.arange(6.0).view(2, 3),
+    "n": torch.tensor(7),
+    "half": torch.ones(3, dtype=torch.float16),
+}
 
 
 def saved(folder, **card):
@@ -36,10 +40,14 @@ def leftovers(folder):
 
 
 def test_what_is_saved_comes_back(tmp_path):
-    tensors, card = checkpoint.load_tensors(saved(tmp_path, history=[{"loss": 0.1 + 0.2}]), recipe="mine")
+    tensors, card = checkpoint.load_tensors(
+        saved(tmp_path, history=[{"loss": 0.1 + 0.2}]), recipe="mine"
+    )
     assert card == {"recipe": "mine", "history": [{"loss": 0.1 + 0.2}]}  # floats to the last bit
     assert set(tensors) == set(TENSORS)
-    assert all(torch.equal(tensors[k], t) and tensors[k].dtype == t.dtype for k, t in TENSORS.items())
+    assert all(
+        torch.equal(tensors[k], t) and tensors[k].dtype == t.dtype for k, t in TENSORS.items()
+    )
     assert leftovers(tmp_path) == []
 
 
@@ -82,7 +90,11 @@ def test_a_real_write_that_breaks_off(tmp_path):
     before, limit = path.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limit[1]))
-        complaint(lambda: checkpoint.save_tensors(path, {"big": torch.zeros(10_000)}, card={}), path, "cannot write")
+        complaint(
+            lambda: checkpoint.save_tensors(path, {"big": torch.zeros(10_000)}, card={}),
+            path,
+            "cannot write",
+        )
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
     assert path.read_bytes() == before and leftovers(tmp_path) == []
@@ -109,10 +121,15 @@ def test_a_truncated_file(tmp_path, share):
     complaint(lambda: checkpoint.load_tensors(path), path, "truncated", "bytes")
 
 
-@pytest.mark.parametrize("content", [b"not a checkpoint at all, only words\n" * 9, struct.pack("<Q", 2**62) + b"{}", b"\0" * 64])
+@pytest.mark.parametrize(
+    "content",
+    [b"not a checkpoint at all, only words\n" * 9, struct.pack("<Q", 2**62) + b"{}", b"\0" * 64],
+)
 def test_a_file_of_something_else(tmp_path, content):
     (tmp_path / "w.safetensors").write_bytes(content)
-    complaint(lambda: checkpoint.load_tensors(tmp_path / "w.safetensors"), tmp_path / "w.safetensors")
+    complaint(
+        lambda: checkpoint.load_tensors(tmp_path / "w.safetensors"), tmp_path / "w.safetensors"
+    )
 
 
 class Bomb:
@@ -129,7 +146,9 @@ def test_a_pickle_is_refused_unopened(tmp_path, monkeypatch, protocol):
         path.write_bytes(pickle.dumps(Bomb(), protocol=protocol))
     else:
         torch.save({"a": Bomb()}, path, _use_new_zipfile_serialization=protocol == "torch")
-    words = ["pickle"] if protocol != 0 else []  # protocol 0 is plain text: any clear refusal will do
+    words = (
+        ["pickle"] if protocol != 0 else []
+    )  # protocol 0 is plain text: any clear refusal will do
     complaint(lambda: checkpoint.load_tensors(path), path, *words)
     assert not (tmp_path / "exploded").exists()
 
@@ -139,7 +158,11 @@ def test_another_recipe(tmp_path):
 
 
 def test_a_missing_file_says_how_to_make_one(tmp_path):
-    complaint(lambda: checkpoint.load_tensors(tmp_path / "no.safetensors", recipe="r"), "does not exist", "skytutor train r")
+    complaint(
+        lambda: checkpoint.load_tensors(tmp_path / "no.safetensors", recipe="r"),
+        "does not exist",
+        "skytutor train r",
+    )
 
 
 def test_safetensors_of_someone_else(tmp_path):
@@ -149,18 +172,32 @@ def test_safetensors_of_someone_else(tmp_path):
 
 def test_weights_go_into_a_fitting_network_only():
     net = torch.nn.Linear(2, 3)
-    good = {"weight": torch.ones(3, 2, dtype=torch.float16), "bias": torch.zeros(3, dtype=torch.float16)}
+    good = {
+        "weight": torch.ones(3, 2, dtype=torch.float16),
+        "bias": torch.zeros(3, dtype=torch.float16),
+    }
     checkpoint.load_into(net, good)
     assert net.weight.dtype == torch.float32 and torch.equal(net.weight, torch.ones(3, 2))
     before = [p.clone() for p in net.parameters()]
-    complaint(lambda: checkpoint.load_into(net, {"weight": torch.ones(2, 2), "bias": torch.ones(3)}), "weight", "(2, 2)", "(3, 2)")
+    complaint(
+        lambda: checkpoint.load_into(net, {"weight": torch.ones(2, 2), "bias": torch.ones(3)}),
+        "weight",
+        "(2, 2)",
+        "(3, 2)",
+    )
     complaint(lambda: checkpoint.load_into(net, {"weight": torch.zeros(3, 2)}), "bias", "missing")
-    complaint(lambda: checkpoint.load_into(net, good | {"extra": torch.ones(1)}), "extra", "unexpected")
-    assert all(torch.equal(a, b) for a, b in zip(before, net.parameters(), strict=True)), "half of it was copied"
+    complaint(
+        lambda: checkpoint.load_into(net, good | {"extra": torch.ones(1)}), "extra", "unexpected"
+    )
+    assert all(torch.equal(a, b) for a, b in zip(before, net.parameters(), strict=True)), (
+        "half of it was copied"
+    )
 
 
 def published(folder):
-    card = checkpoint.provenance(device="cpu", seed=4, profile="smoke", command="skytutor train mine")
+    card = checkpoint.provenance(
+        device="cpu", seed=4, profile="smoke", command="skytutor train mine"
+    )
     return checkpoint.publish(folder, "mine", TENSORS, card | {"scores": {"accuracy": 0.5}})
 
 
@@ -168,9 +205,21 @@ def test_a_published_checkpoint_has_a_card(tmp_path):
     path = published(tmp_path)
     tensors, card = checkpoint.read_published(tmp_path, "mine")
     assert torch.equal(tensors["a.weight"], TENSORS["a.weight"])
-    assert card["bytes"] == path.stat().st_size and card["recipe"] == "mine" and card["scores"] == {"accuracy": 0.5}
-    assert card["command"] == "skytutor train mine" and card["seed"] == 4 and card["profile"] == "smoke"
-    assert card["versions"]["torch"] == torch.__version__ and card["device"] and card["date"].startswith("20")
+    assert (
+        card["bytes"] == path.stat().st_size
+        and card["recipe"] == "mine"
+        and card["scores"] == {"accuracy": 0.5}
+    )
+    assert (
+        card["command"] == "skytutor train mine"
+        and card["seed"] == 4
+        and card["profile"] == "smoke"
+    )
+    assert (
+        card["versions"]["torch"] == torch.__version__
+        and card["device"]
+        and card["date"].startswith("20")
+    )
 
 
 def test_a_card_that_belongs_to_other_weights(tmp_path):
@@ -182,5 +231,7 @@ def test_a_card_that_belongs_to_other_weights(tmp_path):
 @pytest.mark.parametrize("damage", ["missing", "not json", "a list"])
 def test_a_damaged_card(tmp_path, damage):
     card = published(tmp_path).with_suffix(".json")
-    card.unlink() if damage == "missing" else card.write_text("{" if damage == "not json" else json.dumps([1]))
+    card.unlink() if damage == "missing" else card.write_text(
+        "{" if damage == "not json" else json.dumps([1])
+    )
     complaint(lambda: checkpoint.read_published(tmp_path, "mine"), card)

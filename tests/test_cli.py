@@ -35,7 +35,9 @@ def refused(capsys, *argv, words=()):
     """Exit status 2 and one line on standard error, nothing on standard output."""
     assert cli.main(argv) == 2
     captured = capsys.readouterr()
-    assert captured.err.startswith("skytutor: error: ") and captured.err.count("\n") == 1, captured.err
+    assert captured.err.startswith("skytutor: error: ") and captured.err.count("\n") == 1, (
+        captured.err
+    )
     for word in words:
         assert str(word) in captured.err, f"{word!r} is not in: {captured.err}"
     return captured
@@ -43,7 +45,14 @@ def refused(capsys, *argv, words=()):
 
 def test_info(capsys, tmp_path):
     out = out_of(capsys, "info")
-    for word in (skytutor.__version__, "torch", "profile smoke", "device cpu", str(tmp_path / "no-data"), "mnist: not here"):
+    for word in (
+        skytutor.__version__,
+        "torch",
+        "profile smoke",
+        "device cpu",
+        str(tmp_path / "no-data"),
+        "mnist: not here",
+    ):
         assert word in out
 
 
@@ -76,7 +85,9 @@ def test_data_fetch_without_a_network(capsys, one_file_registry, monkeypatch):
 def test_recipes(capsys):
     out = out_of(capsys, "recipes")
     for recipe in recipes.RECIPES.values():
-        assert re.search(rf"^{recipe.name} .*chapter {recipe.chapter}.*{re.escape(recipe.summary)}$", out, re.M)
+        assert re.search(
+            rf"^{recipe.name} .*chapter {recipe.chapter}.*{re.escape(recipe.summary)}$", out, re.M
+        )
 
 
 @pytest.mark.parametrize("command", ["train", "evaluate"])
@@ -86,14 +97,33 @@ def test_an_unknown_recipe_lists_the_known(capsys, command):
 
 def test_an_unknown_profile_lists_the_known(capsys, tmp_path, monkeypatch):
     words = ["profile", "'fast'", "'smoke'", "'cpu'", "'gpu'"]
-    refused(capsys, "train", "digits-mended", "--profile", "fast", "--folder", str(tmp_path / "runs"), words=words)
+    refused(
+        capsys,
+        "train",
+        "digits-mended",
+        "--profile",
+        "fast",
+        "--folder",
+        str(tmp_path / "runs"),
+        words=words,
+    )
     monkeypatch.setenv("SKYTUTOR_PROFILE", "fast")
-    refused(capsys, "train", "digits-mended", "--folder", str(tmp_path / "runs"), words=["SKYTUTOR_PROFILE", *words[1:]])
+    refused(
+        capsys,
+        "train",
+        "digits-mended",
+        "--folder",
+        str(tmp_path / "runs"),
+        words=["SKYTUTOR_PROFILE", *words[1:]],
+    )
     refused(capsys, "info", words=["SKYTUTOR_PROFILE", *words[1:]])
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.mark.parametrize("argv", [[], ["tain"], ["train"], ["evaluate", "digits-mended", "--size", "many"], ["data", "get"]])
+@pytest.mark.parametrize(
+    "argv",
+    [[], ["tain"], ["train"], ["evaluate", "digits-mended", "--size", "many"], ["data", "get"]],
+)
 def test_words_it_does_not_know(capsys, argv):
     with pytest.raises(SystemExit) as caught:
         cli.main(argv)
@@ -114,12 +144,28 @@ def test_evaluate_of_a_broken_checkpoint(capsys, tmp_path):
 
 @pytest.mark.parametrize("devices", ["0", "-1"])
 def test_a_wrong_number_of_devices(capsys, tmp_path, devices):
-    refused(capsys, "train", "digits-mended", "--devices", devices, "--folder", str(tmp_path / "runs"), words=["devices", devices])
+    refused(
+        capsys,
+        "train",
+        "digits-mended",
+        "--devices",
+        devices,
+        "--folder",
+        str(tmp_path / "runs"),
+        words=["devices", devices],
+    )
 
 
 def test_a_folder_that_cannot_be_written_is_told_at_once(capsys, tmp_path):
     (tmp_path / "runs").write_text("a file")
-    refused(capsys, "train", "digits-mended", "--folder", str(tmp_path / "runs"), words=["runs", "cannot write"])
+    refused(
+        capsys,
+        "train",
+        "digits-mended",
+        "--folder",
+        str(tmp_path / "runs"),
+        words=["runs", "cannot write"],
+    )
 
 
 def test_train_and_evaluate(capsys, tmp_path, monkeypatch):
@@ -127,24 +173,72 @@ def test_train_and_evaluate(capsys, tmp_path, monkeypatch):
     monkeypatch.setattr(digits, "load", lambda source="auto": real_load("embedded"))
     out = out_of(capsys, "train", "digits-mended", "--folder", str(tmp_path))
     assert "profile smoke" in out and "digits-mended.safetensors" in out and "accuracy" in out
-    out = out_of(capsys, "evaluate", "digits-mended", "--folder", str(tmp_path), "--json", "--seed", "3", "--size", "40")
+    out = out_of(
+        capsys,
+        "evaluate",
+        "digits-mended",
+        "--folder",
+        str(tmp_path),
+        "--json",
+        "--seed",
+        "3",
+        "--size",
+        "40",
+    )
     assert out.count("\n") == 1
     found = json.loads(out)
-    assert {"recipe", "checkpoint", "seed", "size", "scores", "constant", "published", "limit"} <= set(found)
+    assert {
+        "recipe",
+        "checkpoint",
+        "seed",
+        "size",
+        "scores",
+        "constant",
+        "published",
+        "limit",
+    } <= set(found)
     assert (found["recipe"], found["seed"], found["size"]) == ("digits-mended", 3, 40)
     assert 0 <= found["scores"]["accuracy"] <= 1
     plain = out_of(capsys, "evaluate", "digits-mended", "--folder", str(tmp_path))
     assert "accuracy" in plain and "constant" in plain and "published" in plain
-    refused(capsys, "evaluate", "digits-mended", "--folder", str(tmp_path), "--size", "0", words=["size", "0"])
-    refused(capsys, "evaluate", "digits-fixed", "--folder", str(tmp_path), words=["digits-fixed", "does not exist"])
+    refused(
+        capsys,
+        "evaluate",
+        "digits-mended",
+        "--folder",
+        str(tmp_path),
+        "--size",
+        "0",
+        words=["size", "0"],
+    )
+    refused(
+        capsys,
+        "evaluate",
+        "digits-fixed",
+        "--folder",
+        str(tmp_path),
+        words=["digits-fixed", "does not exist"],
+    )
     out_of(capsys, "train", "digits-mended", "--folder", str(tmp_path), "--resume")
-    refused(capsys, "train", "digits-mended", "--folder", str(tmp_path), "--resume", "--seed", "9", words=["another seed"])
+    refused(
+        capsys,
+        "train",
+        "digits-mended",
+        "--folder",
+        str(tmp_path),
+        "--resume",
+        "--seed",
+        "9",
+        words=["another seed"],
+    )
 
 
 def start(*argv):
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "skytutor.cli", *argv]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
 
 
 @pytest.mark.slow

@@ -17,13 +17,23 @@ ROOT = Path(__file__).parents[1]
 
 def skytutor(*argv, data="", stdout=subprocess.PIPE, **more):
     """Run the command in a process of its own; return its status and what it said."""
-    environment = os.environ | {"SKYTUTOR_PROFILE": "smoke", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    environment = os.environ | {
+        "SKYTUTOR_PROFILE": "smoke",
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": str(ROOT),
+    }
     environment |= {"SKYTUTOR_DATA": data or "/nonexistent/data"}
     environment.pop("PYTHONUNBUFFERED", None)
     done = subprocess.run(
         [sys.executable, "-m", "skytutor", *map(str, argv)],
-        stdout=stdout, stderr=subprocess.PIPE, text=True, env=environment, timeout=120, check=False, **more,
-    )  # fmt: skip
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        timeout=120,
+        check=False,
+        **more,
+    )
     return done.returncode, done.stdout, done.stderr
 
 
@@ -43,7 +53,9 @@ def test_a_full_disk_under_standard_output(argv):
 def test_a_full_disk_without_a_buffer(monkeypatch):
     with open("/dev/full", "w") as full:
         command = [sys.executable, "-u", "-m", "skytutor", "data", "list"]
-        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, cwd=ROOT, check=False)
+        done = subprocess.run(
+            command, stdout=full, stderr=subprocess.PIPE, text=True, cwd=ROOT, check=False
+        )
     assert_one_line((done.returncode, "", done.stderr), "standard output: No space left on device")
 
 
@@ -60,13 +72,19 @@ def test_a_reader_that_has_gone(argv):
 
 def test_no_standard_output_at_all():
     code = "import os, sys; os.close(1); sys.stdout = None; from skytutor.cli import main; sys.exit(main(['recipes']))"
-    done = subprocess.run([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, check=False
+    )
     assert done.returncode == 0 and done.stderr == ""
 
 
 def test_an_unknown_user_in_a_path():
     for argv in (["data", "list"], ["info"], ["data", "fetch"]):
-        assert_one_line(skytutor(*argv, data="~nobody-of-that-name/data"), "SKYTUTOR_DATA", "~nobody-of-that-name/data")
+        assert_one_line(
+            skytutor(*argv, data="~nobody-of-that-name/data"),
+            "SKYTUTOR_DATA",
+            "~nobody-of-that-name/data",
+        )
 
 
 def test_a_folder_name_that_is_too_long():
@@ -100,14 +118,18 @@ def copied(trained, tmp_path, monkeypatch):
     """A copy of its checkpoint to be spoiled, on a machine without data."""
     monkeypatch.setenv("SKYTUTOR_DATA", str(tmp_path / "none"))
     for suffix in (".safetensors", ".json"):
-        (tmp_path / f"digits-mended{suffix}").write_bytes((trained / f"digits-mended{suffix}").read_bytes())
+        (tmp_path / f"digits-mended{suffix}").write_bytes(
+            (trained / f"digits-mended{suffix}").read_bytes()
+        )
     return tmp_path
 
 
 def test_a_checkpoint_is_scored_on_the_data_its_card_names(copied, capsys, monkeypatch):
     """Trained on the embedded digits, scored on them: without MNIST, and with it."""
     asked, load = [], digits.load
-    monkeypatch.setattr(digits, "load", lambda source="auto": (asked.append(source), load("embedded"))[1])
+    monkeypatch.setattr(
+        digits, "load", lambda source="auto": (asked.append(source), load("embedded"))[1]
+    )
     assert cli.main(["evaluate", "digits-mended", "--folder", str(copied), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     card = checkpoint.read_card(copied / "digits-mended.json")
@@ -131,8 +153,14 @@ def test_an_unreadable_file(copied, capsys, monkeypatch, name):
         return real(path, *args, **kwargs)
 
     monkeypatch.setattr("builtins.open", deny)
-    monkeypatch.setattr(Path, "read_text", lambda self, **k: deny(self) if self.name == name else path_read(self, **k))
-    refused(capsys, "evaluate", "digits-mended", "--folder", copied, words=["Permission denied", name])
+    monkeypatch.setattr(
+        Path,
+        "read_text",
+        lambda self, **k: deny(self) if self.name == name else path_read(self, **k),
+    )
+    refused(
+        capsys, "evaluate", "digits-mended", "--folder", copied, words=["Permission denied", name]
+    )
 
 
 def test_a_card_nested_a_hundred_thousand_deep(copied, capsys):
@@ -157,7 +185,15 @@ def test_json_is_strict_or_refused(copied, capsys, monkeypatch):
     scored = {"size": 1, "data": "none", "scores": {"frechet": [1.0, float("nan")]}, "constant": {}}
     spoiled = dict(vars(recipe), score=lambda *args: dict(scored))
     monkeypatch.setitem(recipes.RECIPES, "digits-mended", type(recipe)(**spoiled))
-    refused(capsys, "evaluate", "digits-mended", "--folder", copied, "--json", words=["scores.frechet.1", "nan"])
+    refused(
+        capsys,
+        "evaluate",
+        "digits-mended",
+        "--folder",
+        copied,
+        "--json",
+        words=["scores.frechet.1", "nan"],
+    )
 
 
 def test_a_finished_training_is_not_replaced_unasked(copied, capsys, monkeypatch):
@@ -165,10 +201,32 @@ def test_a_finished_training_is_not_replaced_unasked(copied, capsys, monkeypatch
     monkeypatch.setenv("SKYTUTOR_PROFILE", "smoke")
     before = (copied / "digits-mended.safetensors").read_bytes()
     for more in ([], ["--resume"]):
-        refused(capsys, "train", "digits-mended", "--folder", copied, "--seed", "5", *more, words=["--overwrite"])
+        refused(
+            capsys,
+            "train",
+            "digits-mended",
+            "--folder",
+            copied,
+            "--seed",
+            "5",
+            *more,
+            words=["--overwrite"],
+        )
     assert (copied / "digits-mended.safetensors").read_bytes() == before
-    refused(capsys, "train", "digits-mended", "--folder", copied, "--resume", "--overwrite", words=["exclude each other"])
-    assert cli.main(["train", "digits-mended", "--folder", str(copied), "--seed", "5", "--overwrite"]) == 0
+    refused(
+        capsys,
+        "train",
+        "digits-mended",
+        "--folder",
+        copied,
+        "--resume",
+        "--overwrite",
+        words=["exclude each other"],
+    )
+    assert (
+        cli.main(["train", "digits-mended", "--folder", str(copied), "--seed", "5", "--overwrite"])
+        == 0
+    )
     assert checkpoint.read_card(copied / "digits-mended.json")["seed"] == 5
 
 
@@ -194,18 +252,30 @@ def test_data_that_appear_in_mid_training_are_not_mixed_in(tmp_path, capsys, mon
 def test_data_list_says_damaged(capsys, one_file_registry):
     path = one_file_registry(b"digits")
     path.parent.mkdir(parents=True)
-    for content, words in ((b"digit", "damaged (is cut short: 5 of 6 bytes)"), (b"stigid", "damaged (is altered")):
+    for content, words in (
+        (b"digit", "damaged (is cut short: 5 of 6 bytes)"),
+        (b"stigid", "damaged (is altered"),
+    ):
         path.write_bytes(content)
         assert cli.main(["data", "list"]) == 0
         assert words in capsys.readouterr().out
     refused(capsys, "data", "fetch", words=["--overwrite", str(path)])
-    assert path.read_bytes() == b"stigid" and registry.state(registry.groups()["digits"][0].name).startswith("damaged")
+    assert path.read_bytes() == b"stigid" and registry.state(
+        registry.groups()["digits"][0].name
+    ).startswith("damaged")
 
 
 @pytest.mark.parametrize("command", ["train", "evaluate"])
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("--seed", "-1"), ("--seed", "9" * 30), ("--seed", "1.5"), ("--seed", "²"), ("--folder", ""), ("--folder", " ")],
+    [
+        ("--seed", "-1"),
+        ("--seed", "9" * 30),
+        ("--seed", "1.5"),
+        ("--seed", "²"),
+        ("--folder", ""),
+        ("--folder", " "),
+    ],
 )
 def test_options_that_would_be_taken_for_something_else(capsys, command, option, value):
     with pytest.raises(SystemExit) as caught:

@@ -80,11 +80,17 @@ def test_the_emulator_goes_through_its_nodes_and_between_them():
             torch.testing.assert_close(found[field][0, 2:], wanted[field][2:], rtol=1e-4, atol=0)
 
 
-@pytest.mark.parametrize(("how", "says"), [
-    ({"study": "T5"}, "study.*T1, T2, T3, T4.*'T5'"), ({"study": "T1", "nside": 12}, "nside"),
-    ({"study": "T1", "noise": -1.0}, "noise"), ({"study": "T1", "noise": math.nan}, "noise"),
-    ({"study": "T2", "f_sky": 0.0}, "f_sky"), ({"study": "T2", "f_sky": 1.5}, "f_sky"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("how", "says"),
+    [
+        ({"study": "T5"}, "study.*T1, T2, T3, T4.*'T5'"),
+        ({"study": "T1", "nside": 12}, "nside"),
+        ({"study": "T1", "noise": -1.0}, "noise"),
+        ({"study": "T1", "noise": math.nan}, "noise"),
+        ({"study": "T2", "f_sky": 0.0}, "f_sky"),
+        ({"study": "T2", "f_sky": 1.5}, "f_sky"),
+    ],
+)
 def test_bad_studies(how, says):
     with pytest.raises(ValueError, match=says):
         Skies(**how)
@@ -92,8 +98,11 @@ def test_bad_studies(how, says):
 
 def test_bad_parameters():
     sky = Skies("T2", nside=4)
-    for bad, says in ((torch.ones(3, 1), "l_Ep, l_Bp"), (torch.full((1, 2), 3.0), "l_Ep.*5.0..20.0"),
-                      (torch.full((1, 2), math.nan), "l_Ep")):  # fmt: skip
+    for bad, says in (
+        (torch.ones(3, 1), "l_Ep, l_Bp"),
+        (torch.full((1, 2), 3.0), "l_Ep.*5.0..20.0"),
+        (torch.full((1, 2), math.nan), "l_Ep"),
+    ):
         with pytest.raises(ValueError, match=says):
             sky.spectra(bad)
     with pytest.raises(ValueError, match="n must be positive"):

@@ -9,7 +9,14 @@ from skytutor.data.cmb import Skies, cap_mask, peaked_spectrum
 from skytutor.healpix import UNSEEN
 from skytutor.models.cmb import BandPowers, Estimator
 from skytutor.models.cmb_published import PublishedPixelNet, PublishedSpectralCNN
-from skytutor.recipes.cmb import TRAIN_SEED, VALIDATION_SEED, CmbTask, estimate, readings, score_errors
+from skytutor.recipes.cmb import (
+    TRAIN_SEED,
+    VALIDATION_SEED,
+    CmbTask,
+    estimate,
+    readings,
+    score_errors,
+)
 
 SEEN = torch.arange(48) < 24
 SKY = PixelCovariance(2, 5, spin=2, mask=SEEN, variance=0.1)
@@ -25,38 +32,100 @@ def holed(value):
 
 
 BAD = {
-    "UNSEEN in a seen pixel": (lambda: SKY.log_likelihood(holed(UNSEEN), FLAT), "maps hold NaN, infinite or UNSEEN"),
+    "UNSEEN in a seen pixel": (
+        lambda: SKY.log_likelihood(holed(UNSEEN), FLAT),
+        "maps hold NaN, infinite or UNSEEN",
+    ),
     "NaN in a seen pixel": (lambda: SKY.log_likelihood(holed(torch.nan), FLAT), "maps hold NaN"),
     "one map": (lambda: SKY.split(MAPS[0]), r"maps must be \(N, 2, P\)"),
-    "temperature too": (lambda: SKY.split(torch.zeros(3, 3, 48)), r"maps must be \(N, 2, P\).*\(3, 3, 48\)"),
+    "temperature too": (
+        lambda: SKY.split(torch.zeros(3, 3, 48)),
+        r"maps must be \(N, 2, P\).*\(3, 3, 48\)",
+    ),
     "wrong pixel count": (lambda: SKY.split(torch.zeros(3, 2, 192)), "order 'ring'"),
-    "bare spectra": (lambda: SKY.log_likelihood(MAPS, [torch.ones(6)] * 2), "spectra must be a dict of EE, BB.*list"),
-    "slopes of another lmax": (lambda: SKY.fisher(FLAT, torch.ones(1, 2, 9)), r"slopes must be \(n, 2, 6\)"),
-    "variance map": (lambda: PixelCovariance(2, 5, mask=SEEN, variance=torch.ones(48)), "variance must be one number"),
-    "lmax below spin": (lambda: PixelCovariance(2, 1, spin=2, mask=SEEN), "lmax must be at least 2"),
+    "bare spectra": (
+        lambda: SKY.log_likelihood(MAPS, [torch.ones(6)] * 2),
+        "spectra must be a dict of EE, BB.*list",
+    ),
+    "slopes of another lmax": (
+        lambda: SKY.fisher(FLAT, torch.ones(1, 2, 9)),
+        r"slopes must be \(n, 2, 6\)",
+    ),
+    "variance map": (
+        lambda: PixelCovariance(2, 5, mask=SEEN, variance=torch.ones(48)),
+        "variance must be one number",
+    ),
+    "lmax below spin": (
+        lambda: PixelCovariance(2, 1, spin=2, mask=SEEN),
+        "lmax must be at least 2",
+    ),
     "cap without a pixel": (lambda: cap_mask(16, 1e-5), "f_sky is too small for nside 16"),
-    "cut that shows nothing": (lambda: Skies("T1", nside=1, cut=bytes(12)), "cut must be a mask of 12 pixels"),
-    "cut of another size": (lambda: Skies("T1", nside=2, f_sky=0.5, cut=bytes([1, 0] * 6)), "cut must be a mask of 48"),
+    "cut that shows nothing": (
+        lambda: Skies("T1", nside=1, cut=bytes(12)),
+        "cut must be a mask of 12 pixels",
+    ),
+    "cut of another size": (
+        lambda: Skies("T1", nside=2, f_sky=0.5, cut=bytes([1, 0] * 6)),
+        "cut must be a mask of 48",
+    ),
     "noise in words": (lambda: Skies("T1", noise="5"), "noise must be a finite number.*'5'"),
     "f_sky in words": (lambda: Skies("T1", f_sky="0.5"), "f_sky must lie in"),
-    "beyond the prior's unit": (lambda: SMALL.from_unit(torch.tensor([[2.0, 0.5]])), r"unit must lie in 0\.\.1"),
-    "T's numbers for Q and U": (lambda: SMALL.maps(torch.full((1, 2), 9.0), [torch.randn(1, 36)]), "white must be what draw_noise"),
-    "no numbers for the noise": (lambda: Skies("T1", nside=2, noise=1.0).maps(torch.full((1, 1), 9.0), [torch.randn(1, 36)]), "white"),
+    "beyond the prior's unit": (
+        lambda: SMALL.from_unit(torch.tensor([[2.0, 0.5]])),
+        r"unit must lie in 0\.\.1",
+    ),
+    "T's numbers for Q and U": (
+        lambda: SMALL.maps(torch.full((1, 2), 9.0), [torch.randn(1, 36)]),
+        "white must be what draw_noise",
+    ),
+    "no numbers for the noise": (
+        lambda: Skies("T1", nside=2, noise=1.0).maps(torch.full((1, 1), 9.0), [torch.randn(1, 36)]),
+        "white",
+    ),
     "no skies": (lambda: SMALL.sample(0, seed=1), "n must be positive, got 0"),
     "nothing to estimate": (lambda: estimate(SMALL, None, 0, seed=1), "size must be positive"),
     "nothing held back": (lambda: CmbTask([SMALL], size=10, held=0), "size must be positive"),
-    "limit of a cut sky": (lambda: limits.full_sky_errors(Skies("T2", f_sky=0.05), size=2, seed=1), "skies must be a full sky"),
-    "Bayes of T4": (lambda: limits.full_sky_errors(Skies("T4"), size=2, seed=1), "full sky of T1, T2, T3, got T4"),
-    "Fisher at the prior's end": (lambda: limits.fisher_full_sky(Skies("T1"), torch.tensor([5.0])), "parameters must lie inside the prior"),
-    "relative to zero": (lambda: limits.relative_median(torch.arange(3.0), torch.zeros(1, 3)), "values must be positive"),
+    "limit of a cut sky": (
+        lambda: limits.full_sky_errors(Skies("T2", f_sky=0.05), size=2, seed=1),
+        "skies must be a full sky",
+    ),
+    "Bayes of T4": (
+        lambda: limits.full_sky_errors(Skies("T4"), size=2, seed=1),
+        "full sky of T1, T2, T3, got T4",
+    ),
+    "Fisher at the prior's end": (
+        lambda: limits.fisher_full_sky(Skies("T1"), torch.tensor([5.0])),
+        "parameters must lie inside the prior",
+    ),
+    "relative to zero": (
+        lambda: limits.relative_median(torch.arange(3.0), torch.zeros(1, 3)),
+        "values must be positive",
+    ),
     "five fields": (lambda: BandPowers(2, 5, spin=2, fields=5), "fields must be 1 or 2"),
     "no front": (lambda: Estimator(4, outputs=1)(torch.zeros(2, 48)), "made without a front"),
-    "pixel network, larger map": (lambda: PublishedPixelNet(2, channels=1, outputs=1)(torch.zeros(1, 1, 192)), "nside 2"),
-    "pixel network, NaN": (lambda: PublishedPixelNet(2, channels=1, outputs=1)(torch.full((1, 1, 48), torch.nan)), "NaN"),
-    "spectral network, UNSEEN": (lambda: PublishedSpectralCNN(2, channels=1, outputs=1, width=2)(torch.full((1, 1, 48), UNSEEN)), "UNSEEN"),
-    "spectral network, channels": (lambda: PublishedSpectralCNN(2, channels=1, outputs=1, width=2)(torch.zeros(1, 2, 48)), r"\(B, 1, P\)"),
-    "a seed of the training": (lambda: score_errors("x", SMALL, None, TRAIN_SEED, 20), "seed must lie in 0..999999"),
-}  # fmt: skip
+    "pixel network, larger map": (
+        lambda: PublishedPixelNet(2, channels=1, outputs=1)(torch.zeros(1, 1, 192)),
+        "nside 2",
+    ),
+    "pixel network, NaN": (
+        lambda: PublishedPixelNet(2, channels=1, outputs=1)(torch.full((1, 1, 48), torch.nan)),
+        "NaN",
+    ),
+    "spectral network, UNSEEN": (
+        lambda: PublishedSpectralCNN(2, channels=1, outputs=1, width=2)(
+            torch.full((1, 1, 48), UNSEEN)
+        ),
+        "UNSEEN",
+    ),
+    "spectral network, channels": (
+        lambda: PublishedSpectralCNN(2, channels=1, outputs=1, width=2)(torch.zeros(1, 2, 48)),
+        r"\(B, 1, P\)",
+    ),
+    "a seed of the training": (
+        lambda: score_errors("x", SMALL, None, TRAIN_SEED, 20),
+        "seed must lie in 0..999999",
+    ),
+}
 
 
 @pytest.mark.parametrize("call, message", BAD.values(), ids=BAD.keys())

@@ -19,9 +19,12 @@ from skytutor.train import train
 
 CMB = [recipe.name for recipe in cmb.CMB]
 KINDS = {
-    "cmb-t1-noise0": [Skies("T1")], "cmb-t2-sky100": [Skies("T2")], "cmb-t2-sky5": [Skies("T2", f_sky=0.05)], "cmb-t3": [Skies("T3")],
+    "cmb-t1-noise0": [Skies("T1")],
+    "cmb-t2-sky100": [Skies("T2")],
+    "cmb-t2-sky5": [Skies("T2", f_sky=0.05)],
+    "cmb-t3": [Skies("T3")],
     "cmb-t4-nside16": [Skies("T4"), Skies("T4", noise=limits.noise_per_pixel(6.0, 16))],
-}  # fmt: skip
+}
 
 
 def test_the_published_networks_have_their_sizes():
@@ -29,11 +32,16 @@ def test_the_published_networks_have_their_sizes():
     assert sum(p.numel() for p in spectral.parameters()) == 6_454_529
     assert len(spectral.nearest.unique()) == 1736, "of 3,072 pixels"
     pixel = PublishedPixelNet(16, channels=3, outputs=2)
-    assert [conv.nside for conv in pixel.convs] == [16, 8, 4, 2] and pixel(torch.randn(2, 3, 3072)).shape == (2, 2)
+    assert [conv.nside for conv in pixel.convs] == [16, 8, 4, 2] and pixel(
+        torch.randn(2, 3, 3072)
+    ).shape == (2, 2)
 
 
 def test_the_batched_product_is_the_published_sum():
-    alms, weights = torch.randn(3, 4, 5, 6, dtype=torch.complex64), torch.randn(7, 4, 5, 6, dtype=torch.complex64)
+    alms, weights = (
+        torch.randn(3, 4, 5, 6, dtype=torch.complex64),
+        torch.randn(7, 4, 5, 6, dtype=torch.complex64),
+    )
     wanted = torch.einsum("bilm,oilm->bolm", alms, weights)
     torch.testing.assert_close(_product(alms, weights), wanted)
 
@@ -108,9 +116,13 @@ def test_task_and_network_fit(name):
     recipe = recipes.get(name)
     kinds = KINDS[name]
     task, model = cmb.CmbTask(kinds, size=40, held=20), recipes.network(recipe)
-    loss = task.loss(model.train(), task.batch(torch.arange(20), task.draw(20, generator=torch.Generator())))
+    loss = task.loss(
+        model.train(), task.batch(torch.arange(20), task.draw(20, generator=torch.Generator()))
+    )
     loss.backward()
-    assert math.isfinite(loss.detach()) and all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+    assert math.isfinite(loss.detach()) and all(
+        p.grad is not None and p.grad.isfinite().all() for p in model.parameters()
+    )
     maps = kinds[0].sample(3, seed=1)[1]
     model.eval()
     torch.testing.assert_close(model(maps), model(cmb.front(kinds[0])(maps), ready=True))
@@ -122,7 +134,10 @@ def test_fresh_skies_give_the_same_kind_of_batches():
     draws = task.draw(8, generator=torch.Generator().manual_seed(0))
     read, target = task.batch(torch.arange(8), draws)
     assert read.shape == (8, 12) and target.shape == (8, 1) and float(target.abs().max()) <= 1
-    assert not torch.equal(read, task.batch(torch.arange(8), task.draw(8, generator=torch.Generator().manual_seed(1)))[0])
+    assert not torch.equal(
+        read,
+        task.batch(torch.arange(8), task.draw(8, generator=torch.Generator().manual_seed(1)))[0],
+    )
 
 
 @pytest.mark.parametrize("name", CMB)
@@ -133,10 +148,23 @@ def test_what_is_shipped_meets_the_bar(name):
     assert 0.65 <= scores["coverage68"] <= 0.71
     if "t4" in name:
         assert abs(scores["slope_r"] - 1) <= 0.1
-        assert 0.9 < scores["rmse_over_fisher_r"] <= 1.3 and 0.9 < scores["rmse_over_fisher_tau"] <= 1.3
+        assert (
+            0.9 < scores["rmse_over_fisher_r"] <= 1.3
+            and 0.9 < scores["rmse_over_fisher_tau"] <= 1.3
+        )
         return
-    bars = {"cmb-t1-noise0": 0.60, "cmb-t1-noise5": 2.55, "cmb-t1-noise10": 4.6, "cmb-t1-noise15": 7.4, "cmb-t2-sky100": 0.60,
-            "cmb-t2-sky50": 0.95, "cmb-t2-sky20": 1.5, "cmb-t2-sky10": 2.1, "cmb-t2-sky5": 2.9, "cmb-t3": 3.45}  # fmt: skip
+    bars = {
+        "cmb-t1-noise0": 0.60,
+        "cmb-t1-noise5": 2.55,
+        "cmb-t1-noise10": 4.6,
+        "cmb-t1-noise15": 7.4,
+        "cmb-t2-sky100": 0.60,
+        "cmb-t2-sky50": 0.95,
+        "cmb-t2-sky20": 1.5,
+        "cmb-t2-sky10": 2.1,
+        "cmb-t2-sky5": 2.9,
+        "cmb-t3": 3.45,
+    }
     known = limits.known()[name]
     for k, key in enumerate(card["test"]["limit"]):
         assert scores[key] <= bars[name]
@@ -146,7 +174,10 @@ def test_what_is_shipped_meets_the_bar(name):
 
 def test_evaluating_again_gives_the_card_within_errors():
     recipe = recipes.get("cmb-t3")
-    scores, told = recipes.evaluate(recipe, seed=21, size=400)["scores"], recipes.card(recipe)["test"]["scores"]
+    scores, told = (
+        recipes.evaluate(recipe, seed=21, size=400)["scores"],
+        recipes.card(recipe)["test"]["scores"],
+    )
     error = math.hypot(scores["standard_error"][0], told["standard_error"][0])
     assert abs(scores["error_percent"] - told["error_percent"]) < 4 * error
 

@@ -13,7 +13,10 @@ from skytutor.spectra import gaussian_maps
 
 each_spin = pytest.mark.parametrize("spin", [0, 2])
 NSIDE, LMAX, VARIANCE = 4, 11, 0.03
-CAP, RAGGED = torch.arange(192) < 72, torch.arange(192) < 80  # the second is not the same after a quarter turn
+CAP, RAGGED = (
+    torch.arange(192) < 72,
+    torch.arange(192) < 80,
+)  # the second is not the same after a quarter turn
 
 
 def model(spin):
@@ -23,7 +26,10 @@ def model(spin):
 
 def dense(spin, mask):
     """Rows of every coefficient on the seen pixels, and their powers."""
-    sky, eye = RealHarmonics(NSIDE, LMAX, spin=spin, dtype=torch.float64, room=2**30), torch.eye((LMAX + 1) ** 2).double()
+    sky, eye = (
+        RealHarmonics(NSIDE, LMAX, spin=spin, dtype=torch.float64, room=2**30),
+        torch.eye((LMAX + 1) ** 2).double(),
+    )
     l = real_degrees(LMAX)[0]
     if not spin:
         return sky.synthesis(eye)[..., mask], model(0)["TT"][l]
@@ -34,7 +40,9 @@ def dense(spin, mask):
 
 
 @each_spin
-@pytest.mark.parametrize(("mask", "many"), [(CAP, 3), (RAGGED, 1)], ids=["quarter turns", "no symmetry"])
+@pytest.mark.parametrize(
+    ("mask", "many"), [(CAP, 3), (RAGGED, 1)], ids=["quarter turns", "no symmetry"]
+)
 def test_likelihood_filter_and_fisher_are_those_of_the_dense_matrix(spin, mask, many):
     sky = PixelCovariance(NSIDE, LMAX, spin=spin, mask=mask, variance=VARIANCE)
     assert len(sky.blocks) == many
@@ -65,7 +73,9 @@ def test_chi_square_of_drawn_maps_is_the_number_of_pixels():
     mask = cap_mask(8, 0.3)
     l = torch.arange(24).double()
     spectra = {"EE": 1 / (l + 1) ** 2, "BB": 0.2 / (l + 1)}
-    maps = gaussian_maps(spectra, nside=8, lmax=23, size=(400,), generator=torch.Generator().manual_seed(0))["QU"]
+    maps = gaussian_maps(
+        spectra, nside=8, lmax=23, size=(400,), generator=torch.Generator().manual_seed(0)
+    )["QU"]
     sky = PixelCovariance(8, 23, spin=2, mask=mask)
     factors = sky.factors(sky.powers(spectra))
     zero = sky.likelihood_of([0 * p for p in sky.split(maps)], factors)
@@ -76,15 +86,23 @@ def test_chi_square_of_drawn_maps_is_the_number_of_pixels():
 
 
 def test_pixels_behind_the_mask_do_not_count():
-    sky, maps = PixelCovariance(NSIDE, LMAX, mask=CAP, variance=1.0), torch.randn(2, 192, dtype=torch.float64)
+    sky, maps = (
+        PixelCovariance(NSIDE, LMAX, mask=CAP, variance=1.0),
+        torch.randn(2, 192, dtype=torch.float64),
+    )
     other = torch.where(CAP, maps, torch.nan)
     assert torch.equal(sky.log_likelihood(maps, model(0)), sky.log_likelihood(other, model(0)))
 
 
 def test_bad_input():
     good = {"spin": 2, "mask": CAP, "variance": 0.1}
-    for change, says in (({"variance": -1.0}, "variance"), ({"variance": math.nan}, "variance"), ({"spin": 1}, "spin"),
-                         ({"mask": ~CAP & CAP}, "mask"), ({"mask": CAP[:10]}, "mask")):  # fmt: skip
+    for change, says in (
+        ({"variance": -1.0}, "variance"),
+        ({"variance": math.nan}, "variance"),
+        ({"spin": 1}, "spin"),
+        ({"mask": ~CAP & CAP}, "mask"),
+        ({"mask": CAP[:10]}, "mask"),
+    ):
         with pytest.raises(ValueError, match=says):
             PixelCovariance(NSIDE, LMAX, **{**good, **change})
     sky = PixelCovariance(NSIDE, LMAX, **good)

@@ -40,7 +40,9 @@ def by_hand(image, vectors, size_deg, centre_deg=(0.0, 0.0)):
     column, row = image_plane(vectors, size_deg, centre_deg)
     h = image.shape[-1]
     at = [(row + 1) * h / 2 - 0.5, (column + 1) * h / 2 - 0.5]
-    return ndimage.map_coordinates(np.asarray(image, float), at, order=1, mode="grid-constant", cval=0.0)
+    return ndimage.map_coordinates(
+        np.asarray(image, float), at, order=1, mode="grid-constant", cval=0.0
+    )
 
 
 @pytest.fixture(scope="module")
@@ -105,13 +107,17 @@ def test_rotating_the_digit_is_rotating_the_positions(some):
     got = digits.project(some, nside=16, size_deg=100, centre_deg=(20.0, 30.0), rotations=rotations)
     for image, rotation, sky in zip(some, rotations.numpy(), got[:, 0].numpy(), strict=True):
         before = directions(16) @ rotation  # rows p R = (R^T p)^T
-        np.testing.assert_allclose(sky, by_hand(image, before, 100, (20.0, 30.0)), rtol=0, atol=2e-4)
+        np.testing.assert_allclose(
+            sky, by_hand(image, before, 100, (20.0, 30.0)), rtol=0, atol=2e-4
+        )
 
 
 def test_a_quarter_turn_about_the_poles_permutes_the_map(some):
     turn = torch.tensor([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]], dtype=torch.float64)
     plain = digits.project(some, nside=16, size_deg=100, order="ring")
-    turned = digits.project(some, nside=16, size_deg=100, order="ring", rotations=turn.expand(6, 3, 3))
+    turned = digits.project(
+        some, nside=16, size_deg=100, order="ring", rotations=turn.expand(6, 3, 3)
+    )
     theta, phi = hp.pix2ang(16, np.arange(3072))
     moved = plain[..., hp.ang2pix(16, theta, phi - np.pi / 2)]
     torch.testing.assert_close(turned, moved, rtol=0, atol=2e-4)
@@ -128,10 +134,14 @@ def test_a_batch_is_its_images_one_by_one(some):
 
 
 def test_centre_of_mass_equals_scipys(some):
-    expected = [ndimage.center_of_mass(image.numpy()) for image in some]  # row, column, counted from the first pixel
+    expected = [
+        ndimage.center_of_mass(image.numpy()) for image in some
+    ]  # row, column, counted from the first pixel
     got = digits.centre_of_mass(some).flip(1) * 6 + 5.5
     np.testing.assert_allclose(got.numpy(), expected, rtol=0, atol=1e-4)
-    assert torch.equal(digits.centre_of_mass(torch.zeros(1, 4, 4)), torch.zeros(1, 2)), "no ink: the middle"
+    assert torch.equal(digits.centre_of_mass(torch.zeros(1, 4, 4)), torch.zeros(1, 2)), (
+        "no ink: the middle"
+    )
 
 
 def test_mnist_is_centred_half_a_pixel_off(mnist):
@@ -146,7 +156,9 @@ def test_warp(some):
     same = torch.eye(2, 3).expand(6, 2, 3)
     torch.testing.assert_close(paint(some, warp=same), paint(some), rtol=0, atol=1e-5)
     shift = same.clone()
-    shift[:, 0, 2] = 2 * 2 / 12  # two columns of twelve: the map at x shows the image at x + 2 columns
+    shift[:, 0, 2] = (
+        2 * 2 / 12
+    )  # two columns of twelve: the map at x shows the image at x + 2 columns
     moved = torch.nn.functional.pad(some, (0, 2))[..., 2:]
     torch.testing.assert_close(paint(some, warp=shift), paint(moved), rtol=0, atol=1e-4)
 
@@ -175,20 +187,30 @@ def test_the_published_projection_and_its_holes():
     image = torch.arange(1.0, 785.0).view(1, 28, 28) / 784
     canvas = np.zeros((28, 56))
     canvas[:, 14:42] = image[0].flip(1)
-    theta, phi = np.meshgrid(np.linspace(0, np.pi, 28), np.linspace(-np.pi, np.pi, 56), indexing="ij")
+    theta, phi = np.meshgrid(
+        np.linspace(0, np.pi, 28), np.linspace(-np.pi, np.pi, 56), indexing="ij"
+    )
     for nside, holes in ((8, 34), (16, 1808)):
         expected, met = np.zeros(12 * nside**2, np.float32), np.zeros(12 * nside**2, bool)
-        for pixel, value in zip(hp.ang2pix(nside, theta, phi, nest=True).ravel(), canvas.ravel(), strict=True):
+        for pixel, value in zip(
+            hp.ang2pix(nside, theta, phi, nest=True).ravel(), canvas.ravel(), strict=True
+        ):
             expected[pixel], met[pixel] = value, True
-        np.testing.assert_array_equal(digits.project_scatter(image, nside=nside)[0, 0].numpy(), expected)
+        np.testing.assert_array_equal(
+            digits.project_scatter(image, nside=nside)[0, 0].numpy(), expected
+        )
         assert (~met).sum() == holes
 
 
 def test_rotations_are_rotations():
     r = digits.random_rotations(2000, generator=torch.Generator().manual_seed(0))
     assert r.shape == (2000, 3, 3) and r.dtype == torch.float64
-    torch.testing.assert_close(r @ r.mT, torch.eye(3, dtype=torch.float64).expand_as(r), rtol=0, atol=1e-13)
-    torch.testing.assert_close(torch.linalg.det(r), torch.ones(2000, dtype=torch.float64), rtol=0, atol=1e-13)
+    torch.testing.assert_close(
+        r @ r.mT, torch.eye(3, dtype=torch.float64).expand_as(r), rtol=0, atol=1e-13
+    )
+    torch.testing.assert_close(
+        torch.linalg.det(r), torch.ones(2000, dtype=torch.float64), rtol=0, atol=1e-13
+    )
 
 
 def test_rotations_follow_haar_measure():
@@ -202,23 +224,33 @@ def test_rotations_follow_haar_measure():
     longitude = np.arctan2(r[:, 1, 2], r[:, 0, 2])
     assert stats.kstest(longitude, stats.uniform(-np.pi, 2 * np.pi).cdf).pvalue > 0.01
     products = np.einsum("nij,nkl->ijkl", r, r) / len(r)  # E[R_ij R_kl] = delta_ik delta_jl / 3
-    np.testing.assert_allclose(products, np.einsum("ik,jl->ijkl", np.eye(3), np.eye(3)) / 3, atol=0.015)
+    np.testing.assert_allclose(
+        products, np.einsum("ik,jl->ijkl", np.eye(3), np.eye(3)) / 3, atol=0.015
+    )
     fixed = digits.random_rotations(1, generator=torch.Generator().manual_seed(2))[0].numpy()
-    angle = np.arccos(np.clip((np.einsum("ij,nji->n", fixed, r) - 1) / 2, -1, 1))  # invariant: fixed R is Haar too
+    angle = np.arccos(
+        np.clip((np.einsum("ij,nji->n", fixed, r) - 1) / 2, -1, 1)
+    )  # invariant: fixed R is Haar too
     assert stats.kstest(angle, lambda a: (a - np.sin(a)) / np.pi).pvalue > 0.01
 
 
 def test_rotations_follow_their_generator():
-    one, two = (digits.random_rotations(4, generator=torch.Generator().manual_seed(s)) for s in (7, 7))
+    one, two = (
+        digits.random_rotations(4, generator=torch.Generator().manual_seed(s)) for s in (7, 7)
+    )
     assert torch.equal(one, two)
-    assert not torch.equal(one, digits.random_rotations(4, generator=torch.Generator().manual_seed(8)))
+    assert not torch.equal(
+        one, digits.random_rotations(4, generator=torch.Generator().manual_seed(8))
+    )
 
 
 def test_embedded_digits_are_scikit_learns():
     data, raw = digits.load("embedded"), load_digits()
     assert data.source == "embedded" and data.credit
     assert data.images.dtype == torch.uint8 and len(data.images) == 1797
-    np.testing.assert_array_equal(data.images[:, 2:10, 2:10].numpy(), np.round(raw.images * 255 / 16))
+    np.testing.assert_array_equal(
+        data.images[:, 2:10, 2:10].numpy(), np.round(raw.images * 255 / 16)
+    )
     assert data.images.sum() == data.images[:, 2:10, 2:10].long().sum()  # the margin is black
     np.testing.assert_array_equal(data.labels.numpy(), raw.target)
 
@@ -230,7 +262,9 @@ def check_split(data):
     assert sorted(together) == list(range(len(data.labels))), "every image in exactly one part"
     for name in data.split:
         images, labels = data.part(name)
-        assert torch.equal(images, data.images[data.split[name]]) and torch.equal(labels, data.labels[data.split[name]])
+        assert torch.equal(images, data.images[data.split[name]]) and torch.equal(
+            labels, data.labels[data.split[name]]
+        )
         assert len(labels.unique()) == 10
         assert labels.bincount().min() >= 0.05 * len(labels), "a class is all but absent"
 
@@ -242,7 +276,9 @@ def test_the_split_is_a_split_and_always_the_same():
     torch.rand(7)
     again = digits.load("embedded")
     assert all(torch.equal(again.split[k], data.split[k]) for k in data.split)
-    assert sorted(data.split["test"].tolist()) != list(range(1397, 1797)), "not the tail: its writers come in blocks"
+    assert sorted(data.split["test"].tolist()) != list(range(1397, 1797)), (
+        "not the tail: its writers come in blocks"
+    )
 
 
 def test_mnist_files_are_read_as_they_are(monkeypatch, tmp_path):
@@ -250,7 +286,10 @@ def test_mnist_files_are_read_as_they_are(monkeypatch, tmp_path):
     for part, count in (("train", 60_000), ("t10k", 10_000)):
         images = np.zeros((count, 784), np.uint8)
         images[:, :3] = np.arange(count)[:, None] // [65536, 256, 1] % 256
-        for kind, header, body in (("images-idx3", 16, images), ("labels-idx1", 8, np.arange(count) % 10)):
+        for kind, header, body in (
+            ("images-idx3", 16, images),
+            ("labels-idx1", 8, np.arange(count) % 10),
+        ):
             place = tmp_path / f"{part}-{kind}-ubyte.gz"
             place.write_bytes(gzip.compress(b"\7" * header + body.astype(np.uint8).tobytes(), 1))
     monkeypatch.setattr(registry, "path", lambda name: tmp_path / name.split("/")[1])
@@ -259,7 +298,9 @@ def test_mnist_files_are_read_as_they_are(monkeypatch, tmp_path):
     assert torch.equal(number, torch.cat([torch.arange(60_000), torch.arange(10_000)]))
     assert torch.equal(data.labels, number % 10) and data.images.shape == (70_000, 28, 28)
     check_split(data)
-    assert data.split["test"].min() == 60_000 and len(data.split["test"]) == 10_000  # the published test set, untouched
+    assert (
+        data.split["test"].min() == 60_000 and len(data.split["test"]) == 10_000
+    )  # the published test set, untouched
 
 
 @pytest.mark.parametrize(("there", "expected"), [(True, "mnist"), (False, "embedded")])
@@ -279,31 +320,95 @@ def test_mnist_that_is_not_there_says_what_to_do(monkeypatch, tmp_path):
 
 ONE = torch.ones(1, 12, 12)
 BAD = [
-    (lambda: digits.load("minst"), ValueError, ["source", "'minst'", "'mnist'", "'embedded'", "'auto'"]),
+    (
+        lambda: digits.load("minst"),
+        ValueError,
+        ["source", "'minst'", "'mnist'", "'embedded'", "'auto'"],
+    ),
     (lambda: digits.load("embedded").part("tests"), ValueError, ["'tests'", "'test'", "'train'"]),
-    (lambda: digits.project(torch.ones(1, 12, 10), nside=4, size_deg=90), ValueError, ["images", "square", "12, 10"]),
-    (lambda: digits.project(torch.ones(12, 12), nside=4, size_deg=90), ValueError, ["images", "(12, 12)"]),
-    (lambda: digits.project(torch.ones(0, 12, 12), nside=4, size_deg=90), ValueError, ["images", "empty"]),
-    (lambda: digits.project(ONE.long(), nside=4, size_deg=90), TypeError, ["images", "int64", "uint8"]),
-    (lambda: digits.project(ONE.numpy(), nside=4, size_deg=90), TypeError, ["images", "ndarray", "tensor"]),
-    (lambda: digits.project(ONE * float("nan"), nside=4, size_deg=90), ValueError, ["images", "NaN"]),
-    (lambda: digits.project(ONE * float("inf"), nside=4, size_deg=90), ValueError, ["images", "infinite"]),
+    (
+        lambda: digits.project(torch.ones(1, 12, 10), nside=4, size_deg=90),
+        ValueError,
+        ["images", "square", "12, 10"],
+    ),
+    (
+        lambda: digits.project(torch.ones(12, 12), nside=4, size_deg=90),
+        ValueError,
+        ["images", "(12, 12)"],
+    ),
+    (
+        lambda: digits.project(torch.ones(0, 12, 12), nside=4, size_deg=90),
+        ValueError,
+        ["images", "empty"],
+    ),
+    (
+        lambda: digits.project(ONE.long(), nside=4, size_deg=90),
+        TypeError,
+        ["images", "int64", "uint8"],
+    ),
+    (
+        lambda: digits.project(ONE.numpy(), nside=4, size_deg=90),
+        TypeError,
+        ["images", "ndarray", "tensor"],
+    ),
+    (
+        lambda: digits.project(ONE * float("nan"), nside=4, size_deg=90),
+        ValueError,
+        ["images", "NaN"],
+    ),
+    (
+        lambda: digits.project(ONE * float("inf"), nside=4, size_deg=90),
+        ValueError,
+        ["images", "infinite"],
+    ),
     (lambda: digits.project(ONE, nside=3, size_deg=90), ValueError, ["nside", "3", "power of two"]),
     (lambda: digits.project(ONE, nside=4.0, size_deg=90), TypeError, ["nside", "4.0"]),
-    (lambda: digits.project(ONE, nside=4, size_deg=90, order="nest"), ValueError, ["order", "'nest'", "'nested'"]),
-    (lambda: digits.project(ONE, nside=4, size_deg=90, order="face"), ValueError, ["order", "'face'", "'nested'"]),
-    *[(lambda s=s: digits.project(ONE, nside=4, size_deg=s), ValueError, ["size_deg", str(s), "360"])
-      for s in (0, -10, 360, float("nan"), float("inf"))],
-    (lambda: digits.project(ONE, nside=4, size_deg=90, centre_deg=(0, 91)), ValueError, ["centre_deg", "91", "90"]),
-    (lambda: digits.project(ONE, nside=4, size_deg=90, centre_deg=(float("nan"), 0)), ValueError, ["centre_deg", "nan"]),
-    (lambda: digits.project(ONE, nside=4, size_deg=90, rotations=torch.eye(3)), ValueError, ["rotations", "(1, 3, 3)"]),
+    (
+        lambda: digits.project(ONE, nside=4, size_deg=90, order="nest"),
+        ValueError,
+        ["order", "'nest'", "'nested'"],
+    ),
+    (
+        lambda: digits.project(ONE, nside=4, size_deg=90, order="face"),
+        ValueError,
+        ["order", "'face'", "'nested'"],
+    ),
+    *[
+        (
+            lambda s=s: digits.project(ONE, nside=4, size_deg=s),
+            ValueError,
+            ["size_deg", str(s), "360"],
+        )
+        for s in (0, -10, 360, float("nan"), float("inf"))
+    ],
+    (
+        lambda: digits.project(ONE, nside=4, size_deg=90, centre_deg=(0, 91)),
+        ValueError,
+        ["centre_deg", "91", "90"],
+    ),
+    (
+        lambda: digits.project(ONE, nside=4, size_deg=90, centre_deg=(float("nan"), 0)),
+        ValueError,
+        ["centre_deg", "nan"],
+    ),
+    (
+        lambda: digits.project(ONE, nside=4, size_deg=90, rotations=torch.eye(3)),
+        ValueError,
+        ["rotations", "(1, 3, 3)"],
+    ),
     (lambda: digits.random_rotations(0), ValueError, ["n ", "0", "positive"]),
     (lambda: digits.random_rotations(2.0), TypeError, ["n ", "2.0"]),
-    (lambda: digits.project_scatter(torch.ones(1, 12, 10), nside=4), ValueError, ["images", "square"]),
-]  # fmt: skip
+    (
+        lambda: digits.project_scatter(torch.ones(1, 12, 10), nside=4),
+        ValueError,
+        ["images", "square"],
+    ),
+]
 
 
-@pytest.mark.parametrize(("call", "error", "words"), BAD, ids=[f"{i}-{b[2][0]}" for i, b in enumerate(BAD)])
+@pytest.mark.parametrize(
+    ("call", "error", "words"), BAD, ids=[f"{i}-{b[2][0]}" for i, b in enumerate(BAD)]
+)
 def test_bad_input(call, error, words):
     with pytest.raises(error) as caught:
         call()

@@ -7,7 +7,12 @@ import torch
 
 from skytutor.healpix import nested_to_face, neighbours
 from skytutor.models.game import Game, discriminator_loss, generator_loss, r1_penalty
-from skytutor.models.gan import HaloDiscriminator, HaloGenerator, PlanarDiscriminator, PlanarGenerator
+from skytutor.models.gan import (
+    HaloDiscriminator,
+    HaloGenerator,
+    PlanarDiscriminator,
+    PlanarGenerator,
+)
 from skytutor.models.gan_blocks import to_children, to_parents
 from skytutor.models.gan_published import PublishedDiscriminator, PublishedGenerator
 
@@ -70,16 +75,32 @@ SMALL = {"widths": (8, 8, 4), "latent": 8}
 @pytest.mark.parametrize("place", ["sphere", "plane"])
 def test_each_move_teaches_the_one_who_moves_and_only_that(place, kind, classes):
     if place == "sphere":
-        pair, maps = (HaloGenerator(8, classes=classes, **SMALL), HaloDiscriminator(8, widths=(8, 8), classes=classes, group=4)), torch.rand(8, 1, 768)
+        pair, maps = (
+            (
+                HaloGenerator(8, classes=classes, **SMALL),
+                HaloDiscriminator(8, widths=(8, 8), classes=classes, group=4),
+            ),
+            torch.rand(8, 1, 768),
+        )
     else:
-        pair, maps = (PlanarGenerator(classes=classes, **SMALL), PlanarDiscriminator(side=28, widths=(8, 8), classes=classes)), torch.rand(8, 1, 28, 28)
+        pair, maps = (
+            (
+                PlanarGenerator(classes=classes, **SMALL),
+                PlanarDiscriminator(side=28, widths=(8, 8), classes=classes),
+            ),
+            torch.rand(8, 1, 28, 28),
+        )
     game = Game(*pair, kind=kind, r1=0.1)
     labels = torch.arange(8) % 10 if classes else None
     for turn in ("discriminator", "generator"):
         game.zero_grad()
         game(turn, maps, labels, torch.randn(8, 8), labels).backward()
         for name in ("discriminator", "generator"):
-            taught = [p.grad is not None and bool(p.grad.abs().sum() > 0) for p in getattr(game, name).parameters() if p.dim() > 1]
+            taught = [
+                p.grad is not None and bool(p.grad.abs().sum() > 0)
+                for p in getattr(game, name).parameters()
+                if p.dim() > 1
+            ]
             assert all(taught) if name == turn else not any(taught), (turn, name)
     assert all(p.requires_grad for p in game.parameters())
 
@@ -97,10 +118,15 @@ def test_the_plane_is_a_twin():
 def test_a_pooling_judge_does_not_see_a_quarter_turn():
     judge = HaloDiscriminator(8, widths=(4, 8), head="pool").eval()
     maps = torch.rand(2, 1, 768)
-    turned = maps.unflatten(2, (3, 4, 64)).roll(1, 3).flatten(2)  # each face takes its western neighbour's place
+    turned = (
+        maps.unflatten(2, (3, 4, 64)).roll(1, 3).flatten(2)
+    )  # each face takes its western neighbour's place
     with torch.no_grad():
         torch.testing.assert_close(judge(maps), judge(turned), atol=1e-5, rtol=1e-5)
-        for other in (HaloDiscriminator(8, widths=(4, 8)).eval(), PublishedDiscriminator(nside=8).eval()):
+        for other in (
+            HaloDiscriminator(8, widths=(4, 8)).eval(),
+            PublishedDiscriminator(nside=8).eval(),
+        ):
             assert (other(maps) - other(turned)).abs().min() > 1e-5
 
 
@@ -110,7 +136,9 @@ def test_the_judges_slope_is_bounded():
     for _ in range(30):
         judge(torch.rand(2, 1, 768))
     for layer in [*judge.steps[0], judge.judge]:
-        assert float(torch.linalg.matrix_norm(layer.weight.detach().flatten(1), 2)) == pytest.approx(1, abs=0.05)
+        assert float(
+            torch.linalg.matrix_norm(layer.weight.detach().flatten(1), 2)
+        ) == pytest.approx(1, abs=0.05)
 
 
 def test_a_judge_of_groups_notices_copies():
@@ -144,7 +172,11 @@ def test_a_judge_with_batch_normalisation_never_sees_a_mixed_batch():
     game("discriminator", real, None, z, None)
     game("generator", real, None, z, None)
     assert [len(maps) for maps in seen] == [4, 4, 4]
-    assert torch.equal(seen[0], real) and not torch.equal(seen[1], real) and torch.equal(seen[1], seen[2])
+    assert (
+        torch.equal(seen[0], real)
+        and not torch.equal(seen[1], real)
+        and torch.equal(seen[1], seen[2])
+    )
     assert not Game(HaloGenerator(8, **SMALL), HaloDiscriminator(8, widths=(4, 8))).apart
 
 
@@ -153,9 +185,14 @@ def test_losses_in_closed_form():
     assert float(discriminator_loss(real, fake)) == pytest.approx((0 + 1) / 2 + (0 + 2) / 2)
     assert float(generator_loss(fake)) == pytest.approx(1.0)
     sigmoid = lambda x: 1 / (1 + math.exp(-x))  # noqa: E731
-    want = -(math.log(sigmoid(2)) + math.log(sigmoid(0))) / 2 - (math.log(1 - sigmoid(-3)) + math.log(1 - sigmoid(1))) / 2
+    want = (
+        -(math.log(sigmoid(2)) + math.log(sigmoid(0))) / 2
+        - (math.log(1 - sigmoid(-3)) + math.log(1 - sigmoid(1))) / 2
+    )
     assert float(discriminator_loss(real, fake, kind="logistic")) == pytest.approx(want, rel=1e-6)
-    assert float(generator_loss(fake, kind="logistic")) == pytest.approx(-(math.log(sigmoid(-3)) + math.log(sigmoid(1))) / 2, rel=1e-6)
+    assert float(generator_loss(fake, kind="logistic")) == pytest.approx(
+        -(math.log(sigmoid(-3)) + math.log(sigmoid(1))) / 2, rel=1e-6
+    )
 
 
 def test_r1_is_the_slope():
@@ -170,32 +207,97 @@ def test_r1_is_the_slope():
 
 
 BAD = {
-    "latent": (lambda: PublishedGenerator(latent=4, width=16)(torch.zeros(2, 5)), r"z must be .*\(B, 4\).*\(2, 5\)"),
-    "latent of integers": (lambda: HaloGenerator(8, **SMALL)(torch.zeros(2, 8, dtype=torch.long)), "z must be a floating-point"),
+    "latent": (
+        lambda: PublishedGenerator(latent=4, width=16)(torch.zeros(2, 5)),
+        r"z must be .*\(B, 4\).*\(2, 5\)",
+    ),
+    "latent of integers": (
+        lambda: HaloGenerator(8, **SMALL)(torch.zeros(2, 8, dtype=torch.long)),
+        "z must be a floating-point",
+    ),
     "small nside": (lambda: HaloGenerator(2), "nside must be at least 4, got 2"),
     "nside": (lambda: HaloDiscriminator(12), "nside must be a power of two"),
-    "generator's widths": (lambda: HaloGenerator(8, widths=(4, 4)), r"widths must be 3 for nside 8, got \(4, 4\)"),
-    "width of nothing": (lambda: HaloGenerator(8, widths=(4, 0, 4)), r"widths\[1\] must be a positive integer, got 0"),
-    "judge's widths": (lambda: HaloDiscriminator(8, widths=(4, 4, 4)), "widths must be two for each of 1 to 2 levels at nside 8"),
-    "head": (lambda: HaloDiscriminator(8, widths=(4, 8), head="mean"), "head must be one of 'flat', 'pool', got 'mean'"),
+    "generator's widths": (
+        lambda: HaloGenerator(8, widths=(4, 4)),
+        r"widths must be 3 for nside 8, got \(4, 4\)",
+    ),
+    "width of nothing": (
+        lambda: HaloGenerator(8, widths=(4, 0, 4)),
+        r"widths\[1\] must be a positive integer, got 0",
+    ),
+    "judge's widths": (
+        lambda: HaloDiscriminator(8, widths=(4, 4, 4)),
+        "widths must be two for each of 1 to 2 levels at nside 8",
+    ),
+    "head": (
+        lambda: HaloDiscriminator(8, widths=(4, 8), head="mean"),
+        "head must be one of 'flat', 'pool', got 'mean'",
+    ),
     "published nside": (lambda: PublishedDiscriminator(nside=4), "nside must be at least 8"),
-    "labels missing": (lambda: HaloGenerator(8, classes=3, **SMALL)(torch.zeros(1, 8)), "labels must be given"),
-    "labels too many": (lambda: HaloDiscriminator(8, widths=(4, 8))(torch.zeros(1, 1, 768), torch.zeros(1).long()), "labels must not be given"),
-    "labels of nobody": (lambda: HaloGenerator(8, classes=3, **SMALL)(torch.zeros(1, 8), torch.tensor([3])), r"labels must be integers .* in 0..2, got .*\[3\]"),
-    "labels in floats": (lambda: HaloDiscriminator(8, widths=(4, 8), classes=3)(torch.zeros(1, 1, 768), torch.zeros(1)), "labels must be integers"),
-    "latent of NaN": (lambda: HaloGenerator(8, **SMALL)(torch.full((1, 8), torch.nan)), "z must be finite, got 8 NaN"),
-    "no latent": (lambda: HaloGenerator(8, widths=(4, 4, 4), latent=0), "latent must be a positive integer, got 0"),
-    "group": (lambda: HaloDiscriminator(8, widths=(4, 8), group=-1), "group must be 0 or a number of maps, got -1"),
-    "side": (lambda: PlanarDiscriminator(side=50, widths=(8, 8)), "side must be divisible by 4 for 2 widths, got 50"),
-    "published width": (lambda: PublishedGenerator(width=12), "width must be divisible by 8, got 12"),
+    "labels missing": (
+        lambda: HaloGenerator(8, classes=3, **SMALL)(torch.zeros(1, 8)),
+        "labels must be given",
+    ),
+    "labels too many": (
+        lambda: HaloDiscriminator(8, widths=(4, 8))(torch.zeros(1, 1, 768), torch.zeros(1).long()),
+        "labels must not be given",
+    ),
+    "labels of nobody": (
+        lambda: HaloGenerator(8, classes=3, **SMALL)(torch.zeros(1, 8), torch.tensor([3])),
+        r"labels must be integers .* in 0..2, got .*\[3\]",
+    ),
+    "labels in floats": (
+        lambda: HaloDiscriminator(8, widths=(4, 8), classes=3)(
+            torch.zeros(1, 1, 768), torch.zeros(1)
+        ),
+        "labels must be integers",
+    ),
+    "latent of NaN": (
+        lambda: HaloGenerator(8, **SMALL)(torch.full((1, 8), torch.nan)),
+        "z must be finite, got 8 NaN",
+    ),
+    "no latent": (
+        lambda: HaloGenerator(8, widths=(4, 4, 4), latent=0),
+        "latent must be a positive integer, got 0",
+    ),
+    "group": (
+        lambda: HaloDiscriminator(8, widths=(4, 8), group=-1),
+        "group must be 0 or a number of maps, got -1",
+    ),
+    "side": (
+        lambda: PlanarDiscriminator(side=50, widths=(8, 8)),
+        "side must be divisible by 4 for 2 widths, got 50",
+    ),
+    "published width": (
+        lambda: PublishedGenerator(width=12),
+        "width must be divisible by 8, got 12",
+    ),
     "pixels": (lambda: HaloDiscriminator(8, widths=(4, 8))(torch.zeros(1, 1, 192)), "nside 8"),
     "NaN": (lambda: HaloDiscriminator(8, widths=(4, 8))(torch.full((1, 1, 768), torch.nan)), "NaN"),
-    "channels": (lambda: to_children(torch.zeros(1, 3, 12, 2, 2)), r"x must be \(B, 4 C, F, n, n\)"),
-    "loss": (lambda: discriminator_loss(torch.zeros(1), torch.zeros(1), kind="mse"), "kind must be one of 'hinge', 'logistic', got 'mse'"),
-    "game": (lambda: Game(torch.nn.Identity(), torch.nn.Identity(), kind="chess"), "kind must be one of 'hinge', 'logistic', got 'chess'"),
-    "penalty": (lambda: Game(torch.nn.Identity(), torch.nn.Identity(), r1=-1), "r1 must be a finite number from 0 on, got -1"),
-    "turn": (lambda: Game(torch.nn.Identity(), torch.nn.Identity())("judge", *[None] * 4), "turn must be one of 'discriminator', 'generator', got 'judge'"),
-    "gradient": (lambda: r1_penalty(torch.zeros(1), torch.zeros(1)), "maps must ask for a gradient"),
+    "channels": (
+        lambda: to_children(torch.zeros(1, 3, 12, 2, 2)),
+        r"x must be \(B, 4 C, F, n, n\)",
+    ),
+    "loss": (
+        lambda: discriminator_loss(torch.zeros(1), torch.zeros(1), kind="mse"),
+        "kind must be one of 'hinge', 'logistic', got 'mse'",
+    ),
+    "game": (
+        lambda: Game(torch.nn.Identity(), torch.nn.Identity(), kind="chess"),
+        "kind must be one of 'hinge', 'logistic', got 'chess'",
+    ),
+    "penalty": (
+        lambda: Game(torch.nn.Identity(), torch.nn.Identity(), r1=-1),
+        "r1 must be a finite number from 0 on, got -1",
+    ),
+    "turn": (
+        lambda: Game(torch.nn.Identity(), torch.nn.Identity())("judge", *[None] * 4),
+        "turn must be one of 'discriminator', 'generator', got 'judge'",
+    ),
+    "gradient": (
+        lambda: r1_penalty(torch.zeros(1), torch.zeros(1)),
+        "maps must ask for a gradient",
+    ),
 }
 
 

@@ -41,7 +41,9 @@ class Told(nn.Sequential):
 
 
 def mlp(inside, outside):
-    return Told(nn.Linear(inside, 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, outside))
+    return Told(
+        nn.Linear(inside, 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, outside)
+    )
 
 
 class Ring:
@@ -55,7 +57,10 @@ class Ring:
         self.places = torch.stack([angle.cos(), angle.sin()], 1)
 
     def draw(self, n, *, generator):
-        return [0.05 * torch.randn(n, 2, generator=generator), torch.randn(n, 4, generator=generator)]
+        return [
+            0.05 * torch.randn(n, 2, generator=generator),
+            torch.randn(n, 4, generator=generator),
+        ]
 
     def batch(self, indices, draws):
         self.calls += 1
@@ -68,12 +73,24 @@ class Ring:
 
     def validate(self, model):
         with torch.no_grad():
-            drawn = model.generator(torch.randn(1000, 4, generator=torch.Generator().manual_seed(1)))
+            drawn = model.generator(
+                torch.randn(1000, 4, generator=torch.Generator().manual_seed(1))
+            )
         near = torch.cdist(drawn, self.places).min(1)
         return {"hit": float((near.indices[near.values < 0.25].bincount(minlength=8) > 10).sum())}
 
 
-PLAN = Schedule(epochs=4, batch_size=64, lr=2e-3, optimizer="adam", beta1=0.0, beta2=0.99, rate="constant", average=0.9, save_every_s=0.0)
+PLAN = Schedule(
+    epochs=4,
+    batch_size=64,
+    lr=2e-3,
+    optimizer="adam",
+    beta1=0.0,
+    beta2=0.99,
+    rate="constant",
+    average=0.9,
+    save_every_s=0.0,
+)
 
 
 def ring_game():
@@ -83,7 +100,16 @@ def ring_game():
 
 def play(folder, task, *, resume=False, plan=PLAN):
     game = ring_game()
-    return game, train(game, task, schedule=plan, folder=folder, seed=5, recipe="ring", resume=resume, progress=False)
+    return game, train(
+        game,
+        task,
+        schedule=plan,
+        folder=folder,
+        seed=5,
+        recipe="ring",
+        resume=resume,
+        progress=False,
+    )
 
 
 def test_the_game_finds_all_eight_spots(tmp_path):
@@ -98,9 +124,13 @@ def test_a_killed_game_ends_where_it_would_have_ended(tmp_path, stop_at):
     with pytest.raises(KeyError, match="killed"):
         play(tmp_path / "cut", Ring(stop_at=stop_at))
     play(tmp_path / "cut", Ring(), resume=True)
-    (one, card), (two, other) = (load_tensors(tmp_path / name / "state.safetensors") for name in ("whole", "cut"))
+    (one, card), (two, other) = (
+        load_tensors(tmp_path / name / "state.safetensors") for name in ("whole", "cut")
+    )
     assert one.keys() == two.keys() and all(torch.equal(one[k], two[k]) for k in one)
-    assert [row["hit"] for row in card["history"]] == [row["hit"] for row in other["history"]] and card["step"] == other["step"]
+    assert [row["hit"] for row in card["history"]] == [
+        row["hit"] for row in other["history"]
+    ] and card["step"] == other["step"]
     assert {name.split(".")[1] for name in one if name.startswith("optimizer.")} == {"0", "1"}
 
 
@@ -114,7 +144,9 @@ def test_paces_are_the_players_own(tmp_path, paces, still):
 
 def test_several_processes_are_refused(tmp_path):
     fabric = SimpleNamespace(world_size=2, global_rank=0)
-    with pytest.raises(ValueError, match="devices must be 1: networks that are trained against each other .* got 2"):
+    with pytest.raises(
+        ValueError, match="devices must be 1: networks that are trained against each other .* got 2"
+    ):
         train(ring_game(), Ring(), schedule=PLAN, folder=tmp_path, fabric=fabric)
 
 
@@ -127,7 +159,9 @@ def test_a_beta_of_one_is_refused(name):
 # --- the recipes ----------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["sphere-gan-published", "sphere-gan-planar", "sphere-gan", "sphere-gan-nside32"])
+@pytest.mark.parametrize(
+    "name", ["sphere-gan-published", "sphere-gan-planar", "sphere-gan", "sphere-gan-nside32"]
+)
 def test_a_digit_game_deals_what_its_networks_take(name):
     recipe = recipes.get(name)
     task = recipe.task(SMOKE)
@@ -135,9 +169,15 @@ def test_a_digit_game_deals_what_its_networks_take(name):
     batch = task.batch(torch.arange(8), draws)
     maps, z, *told = batch
     pixels = 12288 if "32" in name else 3072
-    assert maps.shape[2:] == ((56, 56) if "planar" in name else (pixels,)) and 0 <= float(maps.min()) and float(maps.max()) <= 1
+    assert (
+        maps.shape[2:] == ((56, 56) if "planar" in name else (pixels,))
+        and 0 <= float(maps.min())
+        and float(maps.max()) <= 1
+    )
     assert z.shape == (8, 64) and len(told) == (2 if task.classes else 0)
-    assert not told or (torch.equal(told[0], task.labels[:8]) and set(told[1].tolist()) <= set(range(10)))
+    assert not told or (
+        torch.equal(told[0], task.labels[:8]) and set(told[1].tolist()) <= set(range(10))
+    )
     game = recipes.network(recipe)
     losses = [task.loss(game, batch, turn) for turn in task.turns]
     assert all(bool(loss.isfinite()) for loss in losses)
@@ -170,8 +210,13 @@ def test_a_validated_sky_game_has_measured_itself():
         z = torch.randn(100, game.generator.latent)
         judged, own = game.generator(z).std(), game.generator.train()(z).std()
     assert float(judged / own) == pytest.approx(1, abs=0.05)
-    for layer in [*(part for step in game.discriminator.steps for part in step), game.discriminator.judge]:
-        assert float(torch.linalg.matrix_norm(layer.weight.detach().flatten(1), 2)) == pytest.approx(1, abs=0.05)
+    for layer in [
+        *(part for step in game.discriminator.steps for part in step),
+        game.discriminator.judge,
+    ]:
+        assert float(
+            torch.linalg.matrix_norm(layer.weight.detach().flatten(1), 2)
+        ) == pytest.approx(1, abs=0.05)
     assert not game.discriminator.training
 
 
@@ -196,11 +241,15 @@ def score(maps, size=200):
 def test_scores_of_forgers_whose_skill_is_known():
     """Unseen real digits, training digits given out as drawings, one of them again and again, and noise."""
     data = digits.load("embedded")
-    own, unseen = (gan_scores.digit_maps(part) for part in (data.part("train")[0], data.part("test")[0][200:]))
+    own, unseen = (
+        gan_scores.digit_maps(part) for part in (data.part("train")[0], data.part("test")[0][200:])
+    )
     honest, thief, parrot = score(unseen), score(own[:200]), score(own[:1].expand(200, -1, -1))
     noise = score(torch.rand(200, 1, 3072, generator=torch.Generator().manual_seed(0)))
     assert honest["copy_share"] < 0.1 < 0.9 < thief["copy_share"]
-    assert honest["frechet"] < 0.2 * parrot["frechet"] and honest["frechet"] < 0.1 * noise["frechet"]
+    assert (
+        honest["frechet"] < 0.2 * parrot["frechet"] and honest["frechet"] < 0.1 * noise["frechet"]
+    )
     assert honest["recall"] > 0.7 and parrot["recall"] < 0.1 and noise["recall"] < 0.1
     assert honest["smallest_class_share"] > 0.05 and parrot["smallest_class_share"] == 0
     assert 0.9 < honest["seam_ratio"] < 1.1 and abs(noise["seam_ratio"] - 1) > 0.05
@@ -219,8 +268,13 @@ def test_the_temperature_makes_the_judge_as_sure_as_it_is_right():
 def test_kolmogorov_smirnov_against_scipy():
     from scipy.stats import ks_2samp
 
-    a, b = torch.randn(500, generator=torch.Generator().manual_seed(1)), torch.randn(300, generator=torch.Generator().manual_seed(2)) + 0.2
-    assert gan_skies.ks_distance(a, b) == pytest.approx(ks_2samp(a.numpy(), b.numpy()).statistic, abs=1e-12)
+    a, b = (
+        torch.randn(500, generator=torch.Generator().manual_seed(1)),
+        torch.randn(300, generator=torch.Generator().manual_seed(2)) + 0.2,
+    )
+    assert gan_skies.ks_distance(a, b) == pytest.approx(
+        ks_2samp(a.numpy(), b.numpy()).statistic, abs=1e-12
+    )
 
 
 def test_bands_of_five_and_what_is_left_over():
@@ -228,7 +282,10 @@ def test_bands_of_five_and_what_is_left_over():
     assert gan_skies.band_ratios(1.1 * flat, flat).tolist() == pytest.approx([1.1] * 6)
     last = flat.clone()
     last[0, 32] = 2
-    assert gan_skies.band_ratios(last, flat)[-1] > 1.1 and gan_skies.band_ratios(last, flat)[:-1].tolist() == [1] * 5
+    assert (
+        gan_skies.band_ratios(last, flat)[-1] > 1.1
+        and gan_skies.band_ratios(last, flat)[:-1].tolist() == [1] * 5
+    )
 
 
 @pytest.mark.parametrize("size", [1, 401])
@@ -238,13 +295,31 @@ def test_a_size_outside_the_test_split_is_refused(size):
 
 
 BAD = {
-    "nothing to compare": (lambda: gan_skies.ks_distance(torch.tensor([]), torch.ones(1)), r"a must hold finite numbers, .*\(0,\)"),
-    "NaN to compare": (lambda: gan_skies.ks_distance(torch.ones(1), torch.tensor([torch.nan])), "b must hold finite numbers"),
-    "few multipoles": (lambda: gan_skies.band_ratios(torch.ones(1, 4), torch.ones(1, 4)), "lmax of 6 or more, got 3 and 3"),
+    "nothing to compare": (
+        lambda: gan_skies.ks_distance(torch.tensor([]), torch.ones(1)),
+        r"a must hold finite numbers, .*\(0,\)",
+    ),
+    "NaN to compare": (
+        lambda: gan_skies.ks_distance(torch.ones(1), torch.tensor([torch.nan])),
+        "b must hold finite numbers",
+    ),
+    "few multipoles": (
+        lambda: gan_skies.band_ratios(torch.ones(1, 4), torch.ones(1, 4)),
+        "lmax of 6 or more, got 3 and 3",
+    ),
     "pixels": (lambda: gan_scores.coarse(torch.rand(2, 1, 100)), "npix must be"),
-    "too coarse": (lambda: gan_scores.coarse(torch.rand(2, 1, 48)), "maps must have nside 8 or more, got 2"),
-    "white numbers": (lambda: gan_skies.sky_maps(torch.zeros(2, 100)), r"white must be \(N, 2304\) .*got shape \(2, 100\)"),
-    "no skies": (lambda: gan_skies.true_skies(0, generator=torch.Generator()), "size must be a positive integer, got 0"),
+    "too coarse": (
+        lambda: gan_scores.coarse(torch.rand(2, 1, 48)),
+        "maps must have nside 8 or more, got 2",
+    ),
+    "white numbers": (
+        lambda: gan_skies.sky_maps(torch.zeros(2, 100)),
+        r"white must be \(N, 2304\) .*got shape \(2, 100\)",
+    ),
+    "no skies": (
+        lambda: gan_skies.true_skies(0, generator=torch.Generator()),
+        "size must be a positive integer, got 0",
+    ),
 }
 
 
@@ -265,7 +340,10 @@ def test_each_suspect_is_one_change(tmp_path):
     both, wild = rest[2:4]
     assert replace(both, words=wild.words, cured=False) == wild
     rest.remove(wild)
-    assert replace(first, words="", paint=second.paint) == replace(second, words="") and first.paint is not second.paint
+    assert (
+        replace(first, words="", paint=second.paint) == replace(second, words="")
+        and first.paint is not second.paint
+    )
     assert replace(second, words="", cured=True) == replace(calm, words="")
     assert all(s.cured and s.paint is calm.paint for s in rest)
     row = gan_suspects.run(calm, SMOKE, folder=tmp_path, steps=2, size=100, progress=False)
@@ -281,8 +359,15 @@ def test_the_shipped_digits_are_as_good_as_the_card_must_say():
     card = recipes.card(recipes.get("sphere-gan"))
     row = card["test"]["scores"]
     assert card["test"]["size"] == 10_000 and card["test"]["data"] == "mnist test"
-    assert row["frechet_real"] < row["frechet"] <= row["frechet_published"] / 5 and row["frechet"] <= 2 * row["frechet_planar"]
-    assert row["confident_share"] >= 0.95 and row["smallest_class_share"] >= 0.05 and row["recall"] >= 0.6
+    assert (
+        row["frechet_real"] < row["frechet"] <= row["frechet_published"] / 5
+        and row["frechet"] <= 2 * row["frechet_planar"]
+    )
+    assert (
+        row["confident_share"] >= 0.95
+        and row["smallest_class_share"] >= 0.05
+        and row["recall"] >= 0.6
+    )
     assert 0.95 <= row["seam_ratio"] <= 1.05 and row["copy_share"] <= 0.01
     assert row["recall"] <= row["recall_real"] + 0.02, "better than real digits: hunt it"
 
@@ -301,9 +386,14 @@ def test_the_shipped_skies_drawn_anew():
     game = recipes.shipped(recipe)
     found = gan_skies.compare_skies(game, 400, seed=123)
     told = recipes.card(recipe)["test"]["scores"]["cl_ratios"]
-    assert max(abs(a - b) for a, b in zip(found["cl_ratios"], told, strict=True)) < 0.05 and found["ks_distance"] < 0.03
+    assert (
+        max(abs(a - b) for a, b in zip(found["cl_ratios"], told, strict=True)) < 0.05
+        and found["ks_distance"] < 0.03
+    )
     with torch.no_grad():
-        judged = game.discriminator(gan_skies.true_skies(32, generator=torch.Generator().manual_seed(5)))
+        judged = game.discriminator(
+            gan_skies.true_skies(32, generator=torch.Generator().manual_seed(5))
+        )
     assert float(judged.abs().max()) < 5, "a hinge judge speaks in numbers about one"
 
 
@@ -311,11 +401,19 @@ def test_the_suspects_were_heard():
     """The shipped table has every suspect, and the game is what matters most."""
     rows = {row["words"]: row["frechet"] for row in gan_suspects.known()["rows"]}
     assert list(rows) == [suspect.words for suspect in gan_suspects.SUSPECTS]
-    assert min(rows["as published, holes and all"], rows["no holes"]) > 10 * rows["both, calm game, classes: ours"]
+    assert (
+        min(rows["as published, holes and all"], rows["no holes"])
+        > 10 * rows["both, calm game, classes: ours"]
+    )
 
 
 @pytest.mark.slow
 def test_the_shipped_digits_score_what_they_should(mnist):
     found = recipes.evaluate(recipes.get("sphere-gan"), seed=11, size=1000)["scores"]
-    assert found["confident_share"] > 0.95 and found["recall"] > 0.7 and 0.93 < found["seam_ratio"] < 1.05 and found["copy_share"] < 0.01
+    assert (
+        found["confident_share"] > 0.95
+        and found["recall"] > 0.7
+        and 0.93 < found["seam_ratio"] < 1.05
+        and found["copy_share"] < 0.01
+    )
     assert found["frechet"] < 0.2 * found["frechet_published"]

@@ -27,7 +27,9 @@ def pixels(draw, max_size=40):
     """An nside and some of its pixels, the first and the last one among them now and then."""
     nside = draw(st.sampled_from(NSIDES))
     last = 12 * nside**2 - 1
-    pix = draw(st.lists(st.integers(0, last) | st.sampled_from([0, last]), min_size=1, max_size=max_size))
+    pix = draw(
+        st.lists(st.integers(0, last) | st.sampled_from([0, last]), min_size=1, max_size=max_size)
+    )
     return nside, torch.tensor(pix)
 
 
@@ -108,7 +110,10 @@ def test_whole_sphere_equals_healpy(nside):
 def test_numberings_are_permutations(nside):
     """No pixel lost, none twice, and there and back again is the identity."""
     pix = every(nside)
-    nested, coordinates = healpix.ring_to_nested(pix, nside=nside), healpix.nested_to_face(pix, nside=nside)
+    nested, coordinates = (
+        healpix.ring_to_nested(pix, nside=nside),
+        healpix.nested_to_face(pix, nside=nside),
+    )
     assert nested.bincount(minlength=len(pix)).eq(1).all()
     same(healpix.nested_to_ring(nested, nside=nside), pix)
     same(healpix.face_to_nested(*coordinates, nside=nside), pix)
@@ -140,7 +145,9 @@ def test_any_shape_goes_in_and_comes_out():
 def test_any_place_finds_healpys_pixel(nside, order):
     """40,000 directions spread evenly over the sphere, plus a crowd around the poles and the equator."""
     rng = np.random.default_rng(nside)
-    z = np.concatenate([rng.uniform(-1, 1, 40_000), 1 - 10 ** rng.uniform(-15, 0, 4000), rng.normal(0, 1e-3, 4000)])
+    z = np.concatenate(
+        [rng.uniform(-1, 1, 40_000), 1 - 10 ** rng.uniform(-15, 0, 4000), rng.normal(0, 1e-3, 4000)]
+    )
     z = np.clip(np.where(rng.random(z.size) < 0.5, z, -z), -1, 1)
     theta, phi = np.arccos(z), rng.uniform(0, 2 * np.pi, z.size)
     got = healpix.angle_to_pixel(torch.tensor(theta), torch.tensor(phi), nside=nside, order=order)
@@ -177,16 +184,26 @@ def test_poles_seam_and_equator(nside, theta, phi, order):
 def test_exact_poles_and_full_turns(nside, order):
     nest, quarter = order == "nested", torch.arange(4, dtype=torch.float64) * math.pi / 2 + 0.1
     for theta in (0.0, math.pi):
-        got = healpix.angle_to_pixel(torch.full((4,), theta, dtype=torch.float64), quarter, nside=nside, order=order)
+        got = healpix.angle_to_pixel(
+            torch.full((4,), theta, dtype=torch.float64), quarter, nside=nside, order=order
+        )
         same(got, hp.ang2pix(nside, np.full(4, theta), quarter.numpy(), nest=nest))
         axis = torch.tensor([[0.0, 0.0, 1.0 if theta == 0 else -1.0]], dtype=torch.float64)
-        same(healpix.vector_to_pixel(axis, nside=nside, order=order), hp.vec2pix(nside, *axis.numpy().T, nest=nest))
+        same(
+            healpix.vector_to_pixel(axis, nside=nside, order=order),
+            hp.vec2pix(nside, *axis.numpy().T, nest=nest),
+        )
     theta = torch.linspace(0.01, 3.13, 200, dtype=torch.float64)
-    at = {p: healpix.angle_to_pixel(theta, torch.full_like(theta, p), nside=nside, order=order) for p in (0.0, 2 * math.pi)}
+    at = {
+        p: healpix.angle_to_pixel(theta, torch.full_like(theta, p), nside=nside, order=order)
+        for p in (0.0, 2 * math.pi)
+    }
     same(at[2 * math.pi], at[0.0])  # the seam: 2 pi is 0
     same(at[0.0], hp.ang2pix(nside, theta.numpy(), 0.0, nest=nest))
     for turn in (-2 * math.pi, 2 * math.pi):  # longitude may be given on any turn
-        got = healpix.angle_to_pixel(theta, torch.full_like(theta, 1.234 + turn), nside=nside, order=order)
+        got = healpix.angle_to_pixel(
+            theta, torch.full_like(theta, 1.234 + turn), nside=nside, order=order
+        )
         same(got, hp.ang2pix(nside, theta.numpy(), 1.234, nest=nest))
 
 
@@ -224,7 +241,10 @@ def test_halo_lacks_exactly_24_corners(nside):
     missing = (halo == -1).nonzero()
     assert len(missing) == 24
     assert halo.min() == -1 and halo.max() == 12 * nside**2 - 1
-    assert set(missing[:, 1:].flatten().tolist()) <= {0, nside + 1}  # corners of the padded square only
+    assert set(missing[:, 1:].flatten().tolist()) <= {
+        0,
+        nside + 1,
+    }  # corners of the padded square only
     for face in range(12):
         corners = {tuple(row) for row in (missing[missing[:, 0] == face][:, 1:] > 0).int().tolist()}
         # (y, x): polar faces lack their west and east corner, the equatorial ones north and south
@@ -234,7 +254,9 @@ def test_halo_lacks_exactly_24_corners(nside):
 @settings(quick, max_examples=40)
 @given(st.sampled_from(WHOLE), st.integers(1, 3), st.integers(0, 2**31))
 def test_reorder_equals_healpy(nside, batch, seed):
-    maps = torch.randn(batch, 2, 12 * nside**2, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    maps = torch.randn(
+        batch, 2, 12 * nside**2, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    )
     nested = healpix.reorder(maps, source="ring", target="nested")
     expected = [[hp.reorder(m, r2n=True) for m in row] for row in maps.numpy()]
     np.testing.assert_array_equal(nested.numpy(), expected)

@@ -37,8 +37,12 @@ TAKES_NSIDE = {
     "face_to_ring": lambda n: healpix.face_to_ring(PIX, PIX, PIX, nside=n),
     "pixel_to_angle": lambda n: healpix.pixel_to_angle(PIX, nside=n, order="ring"),
     "pixel_to_vector": lambda n: healpix.pixel_to_vector(PIX, nside=n, order="ring"),
-    "angle_to_pixel": lambda n: healpix.angle_to_pixel(PIX.double(), PIX.double(), nside=n, order="ring"),
-    "vector_to_pixel": lambda n: healpix.vector_to_pixel(torch.eye(3).double(), nside=n, order="ring"),
+    "angle_to_pixel": lambda n: healpix.angle_to_pixel(
+        PIX.double(), PIX.double(), nside=n, order="ring"
+    ),
+    "vector_to_pixel": lambda n: healpix.vector_to_pixel(
+        torch.eye(3).double(), nside=n, order="ring"
+    ),
     "neighbours": lambda n: healpix.neighbours(PIX, nside=n, order="ring"),
     "pixel_area": lambda n: healpix.pixel_area(n),
     "resolution": lambda n: healpix.resolution(n),
@@ -59,13 +63,17 @@ def test_nside_of_the_wrong_type(name, nside):
     complaint(TypeError, lambda: TAKES_NSIDE[name](nside), "nside", "int")
 
 
-@pytest.mark.parametrize("nside", [torch.tensor([4.0]), torch.tensor([4, 8]), np.array([4, 8])], ids=repr)
+@pytest.mark.parametrize(
+    "nside", [torch.tensor([4.0]), torch.tensor([4, 8]), np.array([4, 8])], ids=repr
+)
 def test_nside_that_is_an_array(nside):
     """They own an __index__ that fails with a message of its own."""
     complaint(TypeError, lambda: healpix.check_nside(nside), "nside", "int")
 
 
-@pytest.mark.parametrize("nside", [np.int32(4), np.int64(4), np.uint8(4)], ids=lambda n: n.dtype.name)
+@pytest.mark.parametrize(
+    "nside", [np.int32(4), np.int64(4), np.uint8(4)], ids=lambda n: n.dtype.name
+)
 def test_numpy_integers_are_welcome(nside):
     assert healpix.check_nside(nside) == 4 and type(healpix.check_nside(nside)) is int
     assert healpix.nside_to_npix(nside) == 192
@@ -77,7 +85,9 @@ TAKES_ORDER = {
     "check_order": lambda o: healpix.check_order(o),
     "pixel_to_angle": lambda o: healpix.pixel_to_angle(PIX, nside=2, order=o),
     "pixel_to_vector": lambda o: healpix.pixel_to_vector(PIX, nside=2, order=o),
-    "angle_to_pixel": lambda o: healpix.angle_to_pixel(PIX.double(), PIX.double(), nside=2, order=o),
+    "angle_to_pixel": lambda o: healpix.angle_to_pixel(
+        PIX.double(), PIX.double(), nside=2, order=o
+    ),
     "vector_to_pixel": lambda o: healpix.vector_to_pixel(torch.eye(3).double(), nside=2, order=o),
     "neighbours": lambda o: healpix.neighbours(PIX, nside=2, order=o),
     "check_maps": lambda o: healpix.check_maps(torch.zeros(1, 1, 48), nside=2, order=o),
@@ -99,7 +109,14 @@ def test_order_that_is_no_text(order):
 @pytest.mark.parametrize("side", ["source", "target"])
 def test_reorder_names_the_side_that_is_wrong(side):
     orders = {"source": "ring", "target": "nested"} | {side: "nest"}
-    complaint(ValueError, lambda: healpix.reorder(torch.zeros(1, 48), **orders), side, "'nest'", "ring", "nested")
+    complaint(
+        ValueError,
+        lambda: healpix.reorder(torch.zeros(1, 48), **orders),
+        side,
+        "'nest'",
+        "ring",
+        "nested",
+    )
 
 
 TAKES_PIXELS = {
@@ -134,7 +151,9 @@ def test_no_pixels_at_all(name):
 
 
 @pytest.mark.parametrize("call", [healpix.face_to_nested, healpix.face_to_ring])
-@pytest.mark.parametrize(("f", "y", "x"), [(12, 0, 0), (-1, 0, 0), (0, 2, 0), (0, -1, 0), (0, 0, 2), (0, 0, -1)])
+@pytest.mark.parametrize(
+    ("f", "y", "x"), [(12, 0, 0), (-1, 0, 0), (0, 2, 0), (0, -1, 0), (0, 0, 2), (0, 0, -1)]
+)
 def test_face_coordinates_out_of_range(call, f, y, x):
     with pytest.raises(ValueError, match=r"\b[fyx]\b") as caught:
         call(torch.tensor([f]), torch.tensor([y]), torch.tensor([x]), nside=2)
@@ -145,7 +164,11 @@ def test_face_coordinates_out_of_range(call, f, y, x):
 @pytest.mark.parametrize("bad", [NAN, INF, -0.1, 3.2])
 def test_colatitude_outside_0_to_pi(bad):
     theta = torch.tensor([1.0, bad], dtype=torch.float64)
-    complaint(ValueError, lambda: healpix.angle_to_pixel(theta, torch.ones(2), nside=4, order="ring"), "theta")
+    complaint(
+        ValueError,
+        lambda: healpix.angle_to_pixel(theta, torch.ones(2), nside=4, order="ring"),
+        "theta",
+    )
 
 
 @pytest.mark.parametrize("south", [math.pi, torch.tensor(math.pi)], ids=["python", "float32"])
@@ -158,7 +181,11 @@ def test_the_south_pole_in_any_precision(south):
 @pytest.mark.parametrize("bad", [NAN, INF, -INF])
 def test_longitude_that_is_no_number(bad):
     phi = torch.tensor([1.0, bad], dtype=torch.float64)
-    complaint(ValueError, lambda: healpix.angle_to_pixel(torch.ones_like(phi), phi, nside=4, order="ring"), "phi")
+    complaint(
+        ValueError,
+        lambda: healpix.angle_to_pixel(torch.ones_like(phi), phi, nside=4, order="ring"),
+        "phi",
+    )
 
 
 @pytest.mark.parametrize("bad", [[0.0, 0.0, 0.0], [NAN, 0.0, 1.0], [INF, 0.0, 0.0]])
@@ -168,7 +195,13 @@ def test_vector_without_a_direction(bad):
 
 
 def test_vector_without_three_components():
-    complaint(ValueError, lambda: healpix.vector_to_pixel(torch.ones(5, 2), nside=4, order="ring"), "vec", "3", "2")
+    complaint(
+        ValueError,
+        lambda: healpix.vector_to_pixel(torch.ones(5, 2), nside=4, order="ring"),
+        "vec",
+        "3",
+        "2",
+    )
 
 
 @pytest.mark.parametrize("npix", [0, -12, 13, 24, 108, 47])
@@ -186,34 +219,63 @@ def test_maps_with_missing_pixels(bad, dtype):
     maps = torch.zeros(2, 1, 48, dtype=dtype)
     maps[1, 0, 7] = bad  # bfloat16 keeps three digits of UNSEEN: -1.634e30
     word = "UNSEEN" if bad == healpix.UNSEEN else str(bad).strip("-")[:3]
-    message = complaint(ValueError, lambda: healpix.check_maps(maps, nside=2, name="sky"), "sky", word)
+    message = complaint(
+        ValueError, lambda: healpix.check_maps(maps, nside=2, name="sky"), "sky", word
+    )
     assert "1" in message, "how many pixels are bad, or which"
 
 
 @pytest.mark.parametrize("shape", [(2, 1, 47), (2, 1, 192), (2, 1, 0)])
 def test_maps_with_the_wrong_pixel_count(shape):
-    complaint(ValueError, lambda: healpix.check_maps(torch.zeros(shape), nside=2, name="sky"), "sky", shape[-1], 48)
+    complaint(
+        ValueError,
+        lambda: healpix.check_maps(torch.zeros(shape), nside=2, name="sky"),
+        "sky",
+        shape[-1],
+        48,
+    )
 
 
 @pytest.mark.parametrize("dtype", [torch.int64, torch.uint8, torch.bool, torch.complex64], ids=str)
 def test_maps_that_are_not_real_floats(dtype):
     maps = torch.zeros(1, 1, 48, dtype=dtype)
-    complaint(TypeError, lambda: healpix.check_maps(maps, nside=2), "maps", str(dtype).split(".")[1], "float")
+    complaint(
+        TypeError,
+        lambda: healpix.check_maps(maps, nside=2),
+        "maps",
+        str(dtype).split(".")[1],
+        "float",
+    )
 
 
 def test_maps_that_are_no_tensor():
-    complaint(TypeError, lambda: healpix.check_maps(np.zeros((1, 1, 48)), nside=2), "maps", "ndarray", "tensor")
+    complaint(
+        TypeError,
+        lambda: healpix.check_maps(np.zeros((1, 1, 48)), nside=2),
+        "maps",
+        "ndarray",
+        "tensor",
+    )
 
 
 def test_an_empty_batch():
-    complaint(ValueError, lambda: healpix.check_maps(torch.zeros(0, 1, 48), nside=2), "maps", "empty")
+    complaint(
+        ValueError, lambda: healpix.check_maps(torch.zeros(0, 1, 48), nside=2), "maps", "empty"
+    )
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize(
+    "dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64], ids=str
+)
 def test_good_maps_come_back_untouched(dtype):
     maps = torch.randn(2, 3, 48).to(dtype)
     assert healpix.check_maps(maps, nside=2) is maps
 
 
 def test_reorder_refuses_a_wrong_pixel_count():
-    complaint(ValueError, lambda: healpix.reorder(torch.zeros(2, 50), source="ring", target="nested"), "maps", "50")
+    complaint(
+        ValueError,
+        lambda: healpix.reorder(torch.zeros(2, 50), source="ring", target="nested"),
+        "maps",
+        "50",
+    )

@@ -17,18 +17,37 @@ ROOT = Path(__file__).parents[1]
 
 
 def start(folder, *argv, **environment):
-    environment = os.environ | {
-        "SKYTUTOR_PROFILE": "cpu",
-        "SKYTUTOR_DATA": str(folder / "none"),
-        "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": str(ROOT),
-    } | environment  # fmt: skip
-    command = [sys.executable, "-m", "skytutor", "train", "digits-fixed", "--folder", str(folder), *argv]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    environment = (
+        os.environ
+        | {
+            "SKYTUTOR_PROFILE": "cpu",
+            "SKYTUTOR_DATA": str(folder / "none"),
+            "OMP_NUM_THREADS": "1",
+            "PYTHONPATH": str(ROOT),
+        }
+        | environment
+    )
+    command = [
+        sys.executable,
+        "-m",
+        "skytutor",
+        "train",
+        "digits-fixed",
+        "--folder",
+        str(folder),
+        *argv,
+    ]
+    return subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
 
 
 def listening(process):
-    return [c.laddr.ip for c in psutil.Process(process.pid).net_connections() if c.status == psutil.CONN_LISTEN]
+    return [
+        c.laddr.ip
+        for c in psutil.Process(process.pid).net_connections()
+        if c.status == psutil.CONN_LISTEN
+    ]
 
 
 def workers_at_work(process, folder):
@@ -49,26 +68,34 @@ def workers_at_work(process, folder):
 def test_nobody_else_can_listen_and_a_lost_worker_is_said_in_a_sentence(tmp_path):
     process = start(tmp_path, "--devices", "2")
     workers = workers_at_work(process, tmp_path)
-    assert {ip for worker in workers for ip in listening(worker)} == {"127.0.0.1"} and listening(process) == []
+    assert {ip for worker in workers for ip in listening(worker)} == {"127.0.0.1"} and listening(
+        process
+    ) == []
     workers[1].send_signal(signal.SIGKILL)
     _, error = process.communicate(timeout=60)
     last = error.strip().splitlines()[-1]
     assert process.returncode == 1 and "Traceback" not in error, error
-    assert re.search(r"skytutor: error: process 1 of 2 was killed by SIGKILL.*--resume goes on", last), error
+    assert re.search(
+        r"skytutor: error: process 1 of 2 was killed by SIGKILL.*--resume goes on", last
+    ), error
     assert psutil.wait_procs(workers, timeout=20)[1] == []
 
     process = start(tmp_path, "--devices", "2", "--resume")
     workers = workers_at_work(process, tmp_path)
     process.send_signal(signal.SIGTERM)
     _, error = process.communicate(timeout=60)
-    assert process.returncode == 143 and error.strip().splitlines()[-1].startswith("skytutor: stopped"), error
+    assert process.returncode == 143 and error.strip().splitlines()[-1].startswith(
+        "skytutor: stopped"
+    ), error
     assert error.count("stopped") == 1, "one of the two says it"
 
     process = start(tmp_path, "--devices", "2", "--resume")
     workers = workers_at_work(process, tmp_path)
     process.kill()
     process.communicate(timeout=60)  # the workers hold its pipes until they end
-    assert psutil.wait_procs(workers, timeout=30)[1] == [], "workers whose supervisor is gone stop by themselves"
+    assert psutil.wait_procs(workers, timeout=30)[1] == [], (
+        "workers whose supervisor is gone stop by themselves"
+    )
 
 
 def test_what_cannot_be_shared_is_refused_before_anything_starts(capsys, tmp_path, monkeypatch):
@@ -82,13 +109,18 @@ def test_what_cannot_be_shared_is_refused_before_anything_starts(capsys, tmp_pat
         ("sphere-gan", "2", "devices must be 1"),
         ("sphere-gan-cmb", "2", "devices must be 1"),
     ):
-        assert cli.main(["train", recipe, "--devices", devices, "--folder", str(tmp_path / "runs")]) == 2
+        assert (
+            cli.main(["train", recipe, "--devices", devices, "--folder", str(tmp_path / "runs")])
+            == 2
+        )
         assert words in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.slow
 def test_a_plain_run_does_not_ask_slurm(tmp_path):
-    process = start(tmp_path, SKYTUTOR_PROFILE="smoke", SLURM_NTASKS="7", SLURM_JOB_NAME="sky", SLURM_PROCID="3")
+    process = start(
+        tmp_path, SKYTUTOR_PROFILE="smoke", SLURM_NTASKS="7", SLURM_JOB_NAME="sky", SLURM_PROCID="3"
+    )
     out, error = process.communicate(timeout=240)
     assert process.returncode == 0 and "best epoch" in out, error

@@ -34,7 +34,15 @@ FLOORS = [
     ["covariance"],
     ["plot", "train", "layers.faces"],
     ["layers.hierarchy", "layers.rotate"],
-    ["layers.pixel", "layers.polar", "layers.spectral", "layers.gates", "layers.wiener", "layers.deconvolution", "layers.partial"],
+    [
+        "layers.pixel",
+        "layers.polar",
+        "layers.spectral",
+        "layers.gates",
+        "layers.wiener",
+        "layers.deconvolution",
+        "layers.partial",
+    ],
     ["widgets.codec", "widgets.page", "data.download"],
     ["data.registry"],
     ["widgets.skies"],
@@ -68,7 +76,11 @@ def name_of(path):
 
 def is_empty_shelf(path):
     """A folder's __init__ with nothing but a docstring belongs to no floor."""
-    return path.name == "__init__.py" and path.parent != PACKAGE and len(ast.parse(path.read_text()).body) <= 1
+    return (
+        path.name == "__init__.py"
+        and path.parent != PACKAGE
+        and len(ast.parse(path.read_text()).body) <= 1
+    )
 
 
 HOUSED = [path for path in FILES if not is_empty_shelf(path)]
@@ -119,7 +131,11 @@ def code_lines(function):
 
 @by_name
 def test_functions_are_short(path):
-    functions = [n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
+    functions = [
+        n
+        for n in ast.walk(ast.parse(path.read_text()))
+        if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
     long = {f.name: code_lines(f) for f in functions if code_lines(f) > LONGEST_FUNCTION}
     assert not long, f"longer than {LONGEST_FUNCTION} lines: {long}"
 
@@ -133,7 +149,11 @@ def test_public_things_are_described_and_annotated(path):
             if isinstance(node, ast.ClassDef):
                 assert ast.get_docstring(node), f"{node.name} says nothing of itself"
                 continue
-            arguments = [a for a in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs) if a.annotation is None]
+            arguments = [
+                a
+                for a in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)
+                if a.annotation is None
+            ]
             assert not arguments, f"{node.name}: {[a.arg for a in arguments]} without annotation"
             assert node.returns is not None, f"{node.name}: what does it return?"
 
@@ -141,7 +161,11 @@ def test_public_things_are_described_and_annotated(path):
 @by_name
 def test_keyword_only_after_the_second_argument(path):
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_") and "healpix" in path.parts:
+        if (
+            isinstance(node, ast.FunctionDef)
+            and not node.name.startswith("_")
+            and "healpix" in path.parts
+        ):
             coordinates = [a.arg for a in node.args.args] == ["f", "y", "x"]
             assert len(node.args.args) <= 2 or coordinates, f"{node.name}: the rest keyword-only"
 
@@ -149,28 +173,58 @@ def test_keyword_only_after_the_second_argument(path):
 @pytest.mark.parametrize("path", FILES, ids=name_of)
 def test_no_host_of_a_registry_and_no_path_of_this_machine(path):
     text = path.read_text()
-    for word in ("pypi", "pythonhosted", "download.pytorch", "npmjs", "/work/", "../shared", "/opt/", "/root/", "/home/"):
+    for word in (
+        "pypi",
+        "pythonhosted",
+        "download.pytorch",
+        "npmjs",
+        "/work/",
+        "../shared",
+        "/opt/",
+        "/root/",
+        "/home/",
+    ):
         assert word not in text, f"{path.name} names {word}"
 
 
-HEAVY = ("torch", "numpy", "matplotlib", "sklearn", "scipy", "pooch", "requests", "lightning_fabric", "healpy", "astropy", "tqdm")
+HEAVY = (
+    "torch",
+    "numpy",
+    "matplotlib",
+    "sklearn",
+    "scipy",
+    "pooch",
+    "requests",
+    "lightning_fabric",
+    "healpy",
+    "astropy",
+    "tqdm",
+)
 
 
 def in_a_fresh_process(code):
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("COV")} | {"PYTHONPATH": str(PACKAGE.parent)}
-    out = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, env=environment)
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("COV")} | {
+        "PYTHONPATH": str(PACKAGE.parent)
+    }
+    out = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, env=environment
+    )
     assert out.returncode == 0, out.stderr
     return out.stdout
 
 
 def test_importing_the_package_loads_nothing_heavy():
-    out = in_a_fresh_process(f"import sys, skytutor; print([m for m in {HEAVY} if m in sys.modules], skytutor.__version__)")
+    out = in_a_fresh_process(
+        f"import sys, skytutor; print([m for m in {HEAVY} if m in sys.modules], skytutor.__version__)"
+    )
     assert re.fullmatch(r"\[\] \d+\.\d+\.\d+\n", out), out
 
 
 def test_imports_touch_no_network_and_leave_no_data(tmp_path):
     """Every file of the package is imported with the sockets taken away; it also catches circles."""
-    names = [f"skytutor.{name_of(p)}" for p in FILES if p.stem != "__main__" and name_of(p) != "__init__"]
+    names = [
+        f"skytutor.{name_of(p)}" for p in FILES if p.stem != "__main__" and name_of(p) != "__init__"
+    ]
     in_a_fresh_process(f"""
 import importlib, os, socket
 os.environ["SKYTUTOR_DATA"] = {str(tmp_path / "data")!r}
@@ -185,7 +239,17 @@ assert not os.path.exists(os.environ["SKYTUTOR_DATA"])
 
 def test_the_core_needs_neither_healpy_nor_ducc():
     """healpy and ducc0 are GPL: an oracle and an option, never a part of the core."""
-    core = [f"skytutor.{n}" for n in ("healpix", "layers.pixel", "layers.hierarchy", "layers.faces", "models.digits", "checkpoint")]
+    core = [
+        f"skytutor.{n}"
+        for n in (
+            "healpix",
+            "layers.pixel",
+            "layers.hierarchy",
+            "layers.faces",
+            "models.digits",
+            "checkpoint",
+        )
+    ]
     loaded = in_a_fresh_process(f"""
 import importlib, sys
 for name in ("healpy", "ducc0", "astropy", "matplotlib", "sklearn", "lightning_fabric", "pooch"):

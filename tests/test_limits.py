@@ -13,7 +13,9 @@ from skytutor.covariance import PixelCovariance
 def test_the_relative_median_is_the_best_answer():
     """On a lumpy posterior, no other value has a smaller expected relative error."""
     values = torch.linspace(1, 3, 4001, dtype=torch.float64)
-    log = torch.log(torch.exp(-((values - 1.4) ** 2) / 0.02) + 0.6 * torch.exp(-((values - 2.5) ** 2) / 0.1))
+    log = torch.log(
+        torch.exp(-((values - 1.4) ** 2) / 0.02) + 0.6 * torch.exp(-((values - 2.5) ** 2) / 0.1)
+    )
     found = limits.relative_median(values, log[None])[0]
     mass = torch.softmax(log, 0)
     cost = [(mass * (v - values).abs() / values).sum() for v in values]
@@ -66,8 +68,10 @@ def test_fisher_of_a_cap_is_below_that_of_the_sky():
     peak = peaked_spectrum(torch.tensor(10.0), lmax=23)
     slope = torch.stack([torch.stack([peak * (l - 10) / 25, 0 * l])])
     spectra = {"EE": peak, "BB": peak}
-    whole, half = (PixelCovariance(8, 23, spin=2, mask=mask, variance=1e-6).fisher(spectra, slope).item()
-                   for mask in (torch.ones(768), torch.arange(768) < 384))  # fmt: skip
+    whole, half = (
+        PixelCovariance(8, 23, spin=2, mask=mask, variance=1e-6).fisher(spectra, slope).item()
+        for mask in (torch.ones(768), torch.arange(768) < 384)
+    )
     assert 0.3 * whole < half < 0.7 * whole
 
 

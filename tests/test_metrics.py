@@ -17,14 +17,21 @@ pairs = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, ma
 @given(pairs)
 def test_accuracy_and_confusion(drawn):
     predicted, labels = (torch.tensor(v) for v in zip(*drawn, strict=True))
-    assert metrics.accuracy(predicted, labels) == pytest.approx(accuracy_score(labels, predicted), abs=1e-15)
+    assert metrics.accuracy(predicted, labels) == pytest.approx(
+        accuracy_score(labels, predicted), abs=1e-15
+    )
     counts = metrics.confusion_matrix(predicted, labels, classes=5)
-    np.testing.assert_array_equal(counts.numpy(), by_scikit_learn(labels, predicted, labels=range(5)))
+    np.testing.assert_array_equal(
+        counts.numpy(), by_scikit_learn(labels, predicted, labels=range(5))
+    )
     most = max((labels == c).sum().item() for c in range(5))
     assert metrics.constant_accuracy(labels) == pytest.approx(most / len(labels))
 
 
-@given(st.integers(1, 20_000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))), st.sampled_from([0.6827, 0.95, 0.99]))
+@given(
+    st.integers(1, 20_000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))),
+    st.sampled_from([0.6827, 0.95, 0.99]),
+)
 def test_wilson_interval_equals_scipys(drawn, level):
     hits, n = drawn
     from scipy.stats import norm
@@ -43,9 +50,18 @@ def test_wilson_interval_equals_scipys(drawn, level):
         (lambda: metrics.wilson_interval(1.2, 10), "1.2"),
         (lambda: metrics.wilson_interval(0.5, 0), "0"),
         (lambda: metrics.wilson_interval(float("nan"), 9), "nan"),
-        (lambda: metrics.confusion_matrix(torch.tensor([5]), torch.tensor([0]), classes=5), "predicted must lie in 0..4"),
-        (lambda: metrics.confusion_matrix(torch.tensor([0]), torch.tensor([-1]), classes=5), "labels must lie in 0..4"),
-        (lambda: metrics.confusion_matrix(torch.tensor([0, 1]), torch.tensor([1]), classes=5), "shape"),
+        (
+            lambda: metrics.confusion_matrix(torch.tensor([5]), torch.tensor([0]), classes=5),
+            "predicted must lie in 0..4",
+        ),
+        (
+            lambda: metrics.confusion_matrix(torch.tensor([0]), torch.tensor([-1]), classes=5),
+            "labels must lie in 0..4",
+        ),
+        (
+            lambda: metrics.confusion_matrix(torch.tensor([0, 1]), torch.tensor([1]), classes=5),
+            "shape",
+        ),
         (lambda: metrics.constant_accuracy(torch.zeros(0, dtype=torch.int64)), "empty"),
     ],
 )

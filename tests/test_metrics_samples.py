@@ -20,7 +20,9 @@ def test_frechet_is_that_of_two_gaussians():
     root = torch.randn(6, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     a, b = draw(300, 6, 2), draw(400, 6, 3, mean=0.5, root=root)
     ca, cb = np.cov(a.numpy().T), np.cov(b.numpy().T)
-    want = float((a.mean(0) - b.mean(0)).square().sum()) + np.trace(ca + cb - 2 * sqrtm(ca @ cb).real)
+    want = float((a.mean(0) - b.mean(0)).square().sum()) + np.trace(
+        ca + cb - 2 * sqrtm(ca @ cb).real
+    )
     assert frechet_distance(a, b) == pytest.approx(want, rel=1e-9)
     assert frechet_distance(b, a) == pytest.approx(want, rel=1e-9)
 
@@ -63,8 +65,13 @@ def test_digits_against_themselves_noise_and_blur():
     axes = torch.pca_lowrank(first, q=12, niter=4)[2].double()
     one, two, three = (frechet_distance(first @ axes, x @ axes) for x in (second, blur, noise))
     assert one < 0.1 * two and two < three
-    scores = {name: manifold_scores(first @ axes, x @ axes) for name, x in (("real", second), ("blur", blur), ("noise", noise))}
-    assert scores["real"]["recall"] > 0.8 > scores["blur"]["recall"] > scores["noise"]["recall"] - 1e-9
+    scores = {
+        name: manifold_scores(first @ axes, x @ axes)
+        for name, x in (("real", second), ("blur", blur), ("noise", noise))
+    }
+    assert (
+        scores["real"]["recall"] > 0.8 > scores["blur"]["recall"] > scores["noise"]["recall"] - 1e-9
+    )
     assert scores["noise"]["coverage"] < 0.05 < 0.8 < scores["real"]["coverage"]
 
 
@@ -85,7 +92,9 @@ def test_seams(nside):
     assert seam_ratio(maps, order="nested") == pytest.approx(1, abs=0.05)
     ring = torch.empty_like(maps)
     ring[:, nested_to_ring(torch.arange(maps.shape[1]), nside=nside)] = maps
-    assert seam_ratio(ring, order="ring") == pytest.approx(seam_ratio(maps, order="nested"), rel=1e-6)
+    assert seam_ratio(ring, order="ring") == pytest.approx(
+        seam_ratio(maps, order="nested"), rel=1e-6
+    )
     steps = torch.arange(12.0).repeat_interleave(nside**2)  # a step at every seam
     assert seam_ratio(0.1 * maps + steps, order="nested") > 5
 
@@ -93,18 +102,38 @@ def test_seams(nside):
 def test_seams_by_hand():
     """At nside 2 each face has four pixels and four inner edges; one bright pixel has two inner edges and two seams."""
     maps = torch.zeros(1, 48)
-    maps[0, 4 * 4] = 1  # the southern pixel of face 4, on the equator: two edges inside, two to other faces
-    inside, across = 12 * 4, 12 * 4  # edges of each kind: every face has four sides of two edges, each shared
+    maps[0, 4 * 4] = (
+        1  # the southern pixel of face 4, on the equator: two edges inside, two to other faces
+    )
+    inside, across = (
+        12 * 4,
+        12 * 4,
+    )  # edges of each kind: every face has four sides of two edges, each shared
     assert seam_ratio(maps, order="nested") == pytest.approx((2 / across) / (2 / inside))
 
 
 BAD = {
-    "one row": (lambda: frechet_distance(torch.zeros(1, 3), torch.zeros(5, 3)), r"a must be \(N, D\) with at least 2 rows"),
-    "columns": (lambda: frechet_distance(torch.zeros(4, 3), torch.zeros(4, 2)), "equally many columns, got 3 and 2"),
-    "NaN": (lambda: manifold_scores(torch.zeros(9, 2), torch.full((9, 2), torch.nan)), "fake holds NaN"),
-    "few rows": (lambda: manifold_scores(torch.zeros(5, 2), torch.zeros(9, 2)), "real must be .* at least 6 rows"),
+    "one row": (
+        lambda: frechet_distance(torch.zeros(1, 3), torch.zeros(5, 3)),
+        r"a must be \(N, D\) with at least 2 rows",
+    ),
+    "columns": (
+        lambda: frechet_distance(torch.zeros(4, 3), torch.zeros(4, 2)),
+        "equally many columns, got 3 and 2",
+    ),
+    "NaN": (
+        lambda: manifold_scores(torch.zeros(9, 2), torch.full((9, 2), torch.nan)),
+        "fake holds NaN",
+    ),
+    "few rows": (
+        lambda: manifold_scores(torch.zeros(5, 2), torch.zeros(9, 2)),
+        "real must be .* at least 6 rows",
+    ),
     "no rows": (lambda: nearest_distances(torch.zeros(0, 2), torch.zeros(9, 2)), "x must be"),
-    "one pixel a face": (lambda: seam_ratio(torch.zeros(3, 12), order="ring"), "nside of at least 2"),
+    "one pixel a face": (
+        lambda: seam_ratio(torch.zeros(3, 12), order="ring"),
+        "nside of at least 2",
+    ),
     "no map": (lambda: seam_ratio(torch.zeros(3, 50), order="ring"), "npix must be"),
     "constant": (lambda: seam_ratio(torch.ones(3, 48), order="ring"), "constant inside"),
     "order": (lambda: seam_ratio(torch.rand(3, 48), order="face"), "'ring', 'nested'"),

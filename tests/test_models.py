@@ -24,7 +24,9 @@ def as_published(net, x):
     """The same network from torch's own layers: conv 1-32-64 of kernel and stride 4, dense 3072-128-10."""
     x = F.relu(F.conv1d(x, net.conv1.weight, net.conv1.bias, stride=4))
     x = F.relu(F.conv1d(x, net.conv2.weight, net.conv2.bias, stride=4))
-    return F.linear(F.relu(F.linear(x.flatten(1), net.fc1.weight, net.fc1.bias)), net.fc2.weight, net.fc2.bias)
+    return F.linear(
+        F.relu(F.linear(x.flatten(1), net.fc1.weight, net.fc1.bias)), net.fc2.weight, net.fc2.bias
+    )
 
 
 def test_the_published_network():
@@ -49,7 +51,9 @@ def test_the_published_fault_bounds_the_loss():
 
 def net_of(head, nside=8, **changes):
     torch.manual_seed(1)
-    return HaloNet(nside, **{"stem": 6, "widths": (6, 8), "depths": (1, 2), "head": head} | changes).eval()
+    return HaloNet(
+        nside, **{"stem": 6, "widths": (6, 8), "depths": (1, 2), "head": head} | changes
+    ).eval()
 
 
 def test_pool_head_does_not_see_a_quarter_turn_and_flat_does():
@@ -77,14 +81,21 @@ def test_it_sees_across_the_borders_of_base_pixels():
 def test_the_levels():
     """The stem at nside, each block at half the nside before."""
     net = net_of("flat", nside=16, widths=(6, 8, 10), depths=(1, 2, 1))
-    assert [f.shape[1:] for f in net.features(maps(16))] == [(6, 12, 16, 16), (6, 12, 8, 8), (8, 12, 4, 4), (10, 12, 2, 2)]
+    assert [f.shape[1:] for f in net.features(maps(16))] == [
+        (6, 12, 16, 16),
+        (6, 12, 8, 8),
+        (8, 12, 4, 4),
+        (10, 12, 2, 2),
+    ]
     assert net(maps(16)).shape == (3, 10)
 
 
 def test_every_weight_learns():
     net = net_of("flat").train()
     F.cross_entropy(net(maps()), torch.tensor([1, 2, 3])).backward()
-    silent = [name for name, p in net.named_parameters() if p.grad is None or p.grad.abs().max() == 0]
+    silent = [
+        name for name, p in net.named_parameters() if p.grad is None or p.grad.abs().max() == 0
+    ]
     assert not silent
 
 
@@ -94,7 +105,9 @@ def test_a_digit_in_a_batch_is_judged_as_it_is_alone():
         torch.testing.assert_close(net(maps())[:1], net(maps()[:1]), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("make", [lambda: PublishedConv1d(softmax=False), lambda: net_of("pool"), lambda: net_of("flat")])
+@pytest.mark.parametrize(
+    "make", [lambda: PublishedConv1d(softmax=False), lambda: net_of("pool"), lambda: net_of("flat")]
+)
 def test_compiles_as_one_graph(make):
     net = make().eval()
     compiled = torch.compile(net, fullgraph=True, backend="aot_eager")
@@ -104,10 +117,15 @@ def test_compiles_as_one_graph(make):
 
 @pytest.mark.parametrize(
     ("changes", "words"),
-    [({"head": "max"}, ["head", "'max'", "'flat'", "'pool'"]), ({"widths": (4,) * 4, "depths": (1,) * 4}, ["widths", "3"]),
-     ({"widths": (), "depths": ()}, ["widths"]), ({"depths": (1, 1)}, ["depths", "(1, 1)"]), ({"depths": (0,)}, ["depths", "0"]),
-     ({"nside": 12}, ["nside", "12"])],
-)  # fmt: skip
+    [
+        ({"head": "max"}, ["head", "'max'", "'flat'", "'pool'"]),
+        ({"widths": (4,) * 4, "depths": (1,) * 4}, ["widths", "3"]),
+        ({"widths": (), "depths": ()}, ["widths"]),
+        ({"depths": (1, 1)}, ["depths", "(1, 1)"]),
+        ({"depths": (0,)}, ["depths", "0"]),
+        ({"nside": 12}, ["nside", "12"]),
+    ],
+)
 def test_bad_arguments(changes, words):
     arguments = {"nside": 8, "stem": 4, "widths": (4,), "depths": (1,)} | changes
     with pytest.raises(ValueError) as caught:

@@ -47,7 +47,9 @@ def nine_by_hand(nested, weight, bias, nside):
     """The 9-neighbour sum from healpy's neighbour list; a neighbour that is not there counts as 0."""
     maps, weight, bias = (t.detach().double().numpy() for t in (nested, weight, bias))
     out = np.einsum("bcp,oc->bop", maps, weight[:, :, 1, 1]) + bias[:, None]
-    for (dy, dx), near in zip(STEPS, hp.get_all_neighbours(nside, np.arange(12 * nside**2), nest=True), strict=True):
+    for (dy, dx), near in zip(
+        STEPS, hp.get_all_neighbours(nside, np.arange(12 * nside**2), nest=True), strict=True
+    ):
         seen = np.where(near < 0, 0.0, maps[..., near])
         out += np.einsum("bcp,oc->bop", seen, weight[:, :, dy + 1, dx + 1])
     return torch.from_numpy(out)
@@ -96,7 +98,9 @@ def test_a_smooth_map_stays_smooth_across_borders(nside, component):
     vec = torch.from_numpy(np.array(hp.pix2vec(nside, np.arange(12 * nside**2), nest=True)))
     faces = as_order(vec[component][None, None], "face", nside)
     padded = pixel.pad_halo(faces)
-    padded[:, :, healpix.halo_indices(nside) < 0] = float("nan")  # the 24 empty corners are not asked
+    padded[:, :, healpix.halo_indices(nside) < 0] = float(
+        "nan"
+    )  # the 24 empty corners are not asked
     for axis in (-1, -2):
         inside, all_ = faces.diff(dim=axis).abs().max(), padded.diff(dim=axis).abs()
         assert all_[all_.isfinite()].max() <= 1.25 * inside
@@ -119,9 +123,14 @@ def test_three_ways_to_the_same_convolution(nside, order, dtype):
 
 @some
 @given(
-    st.sampled_from(SIZES[:5]), st.sampled_from(ORDERS), st.integers(1, 4), st.integers(1, 5),
-    st.integers(1, 5), st.booleans(), st.integers(0, 2**31),
-)  # fmt: skip
+    st.sampled_from(SIZES[:5]),
+    st.sampled_from(ORDERS),
+    st.integers(1, 4),
+    st.integers(1, 5),
+    st.integers(1, 5),
+    st.booleans(),
+    st.integers(0, 2**31),
+)
 def test_any_batch_and_channels(nside, order, batch, inward, outward, bias, seed):
     torch.manual_seed(seed)
     halo = pixel.HaloConv(inward, outward, nside=nside, order=order, bias=bias).double()
@@ -151,7 +160,9 @@ def test_gradients_agree(nside, order):
 
 
 @pytest.mark.parametrize("order", ORDERS)
-@pytest.mark.parametrize("kind", ["HaloConv", "GatherConv", "HierarchicalConv", "HierarchicalConvTranspose"])
+@pytest.mark.parametrize(
+    "kind", ["HaloConv", "GatherConv", "HierarchicalConv", "HierarchicalConvTranspose"]
+)
 def test_gradcheck(kind, order):
     nside, where = 2, {"nside": 2} if kind in ("HaloConv", "GatherConv") else {}
     layer = getattr(pixel, kind)(1, 2, order=order, **where).double()
@@ -174,8 +185,12 @@ def test_a_quarter_turn_about_z_only_moves_the_output(kind, quarters, order):
     """
     nside, pix = 8, np.arange(768)
     theta, phi = hp.pix2ang(nside, pix, nest=order == "nested")
-    turned = torch.from_numpy(hp.ang2pix(nside, theta, phi + quarters * np.pi / 2, nest=order == "nested"))
-    assert sorted(turned.tolist()) == list(range(768)) and not torch.equal(turned, torch.arange(768))
+    turned = torch.from_numpy(
+        hp.ang2pix(nside, theta, phi + quarters * np.pi / 2, nest=order == "nested")
+    )
+    assert sorted(turned.tolist()) == list(range(768)) and not torch.equal(
+        turned, torch.arange(768)
+    )
     layer = getattr(pixel, kind)(3, 4, nside=nside, order=order)
     x = random_maps(nside, dtype=torch.float32)
     with torch.no_grad():
@@ -191,7 +206,9 @@ def test_hierarchical_convolution_is_a_sum_over_children(nside, levels, order):
     assert layer.weight.shape == (5, 3, 4**levels)
     out = layer(as_order(nested, order, nside))
     expected = children_by_hand(nested, layer.weight, layer.bias)
-    torch.testing.assert_close(as_nested(out, order, nside >> levels), expected, **CLOSE[torch.float64])
+    torch.testing.assert_close(
+        as_nested(out, order, nside >> levels), expected, **CLOSE[torch.float64]
+    )
 
 
 @pytest.mark.parametrize("order", ORDERS)
@@ -231,7 +248,9 @@ def test_pooling(nside, levels, order):
         np.testing.assert_allclose(got.numpy(), expected, rtol=0, atol=1e-14)
     largest = as_nested(pixel.HierarchicalPool("max", levels=levels, order=order)(x), order, small)
     assert torch.equal(largest, nested.reshape(2, 3, -1, 4**levels).amax(-1))
-    assert torch.equal(pixel.HierarchicalPool(levels=levels, order=order)(x), as_order(largest, order, small))
+    assert torch.equal(
+        pixel.HierarchicalPool(levels=levels, order=order)(x), as_order(largest, order, small)
+    )
 
 
 @pytest.mark.parametrize("order", ORDERS)

@@ -17,7 +17,9 @@ LAYERS = {
     "HaloConv": lambda order: pixel.HaloConv(2, 3, nside=NSIDE, order=order),
     "GatherConv": lambda order: pixel.GatherConv(2, 3, nside=NSIDE, order=order),
     "HierarchicalConv": lambda order: pixel.HierarchicalConv(2, 3, order=order),
-    "HierarchicalConvTranspose": lambda order: pixel.HierarchicalConvTranspose(2, 3, levels=2, order=order),
+    "HierarchicalConvTranspose": lambda order: pixel.HierarchicalConvTranspose(
+        2, 3, levels=2, order=order
+    ),
     "HierarchicalPool": lambda order: pixel.HierarchicalPool("max", order=order),
     "HierarchicalUnpool": lambda order: pixel.HierarchicalUnpool(order=order),
 }
@@ -26,7 +28,9 @@ WEIGHTED = list(LAYERS)[:4]
 
 def maps(order, dtype=torch.float32, batch=2, channels=2, nside=NSIDE):
     shape = (12, nside, nside) if order == "face" else (12 * nside**2,)
-    return torch.randn(batch, channels, *shape, generator=torch.Generator().manual_seed(3)).to(dtype)
+    return torch.randn(batch, channels, *shape, generator=torch.Generator().manual_seed(3)).to(
+        dtype
+    )
 
 
 @pytest.fixture(params=[f"{k}-{o}" for k in LAYERS for o in ORDERS])
@@ -50,7 +54,12 @@ def test_compiles_as_one_graph(layer_and_maps):
         plain, fast = sample.clone().requires_grad_(), sample.clone().requires_grad_()
         expected, got = layer(plain), compiled(fast)
         torch.testing.assert_close(got, expected)
-        torch.testing.assert_close(*(torch.autograd.grad(o.square().sum(), i)[0] for o, i in ((got, fast), (expected, plain))))
+        torch.testing.assert_close(
+            *(
+                torch.autograd.grad(o.square().sum(), i)[0]
+                for o, i in ((got, fast), (expected, plain))
+            )
+        )
 
 
 @pytest.mark.slow
@@ -59,10 +68,14 @@ def test_inductor():
     """The default compiler, on a small network that holds every layer."""
     torch.manual_seed(0)
     net = torch.nn.Sequential(
-        pixel.HaloConv(2, 4, nside=4, order="nested"), torch.nn.ReLU(), pixel.HierarchicalPool("mean"),
-        pixel.HierarchicalConv(4, 4), pixel.HierarchicalConvTranspose(4, 2, levels=2), pixel.GatherConv(2, 2, nside=4, order="nested"),
+        pixel.HaloConv(2, 4, nside=4, order="nested"),
+        torch.nn.ReLU(),
+        pixel.HierarchicalPool("mean"),
+        pixel.HierarchicalConv(4, 4),
+        pixel.HierarchicalConvTranspose(4, 2, levels=2),
+        pixel.GatherConv(2, 2, nside=4, order="nested"),
         pixel.HierarchicalUnpool(),
-    )  # fmt: skip
+    )
     x = maps("nested")
     expected, got = net(x), torch.compile(net, fullgraph=True)(x)
     torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-6)
@@ -79,7 +92,11 @@ def test_autocast_to_bfloat16(layer_and_maps):
     assert (out.float() - exact).abs().max() <= 0.02 * exact.abs().max()
     out.float().square().sum().backward()
     for tensor in (leaf, *layer.parameters()):
-        assert tensor.grad.dtype == torch.float32 and tensor.grad.isfinite().all() and tensor.grad.abs().max() > 0
+        assert (
+            tensor.grad.dtype == torch.float32
+            and tensor.grad.isfinite().all()
+            and tensor.grad.abs().max() > 0
+        )
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16], ids=str)
@@ -96,7 +113,9 @@ def test_moves_to_another_precision_and_back(layer_and_maps, dtype):
 def test_state_survives_safetensors(layer_and_maps, tmp_path):
     layer, x = layer_and_maps
     state = layer.state_dict()
-    assert set(state) == {name for name, _ in layer.named_parameters()}, "tables do not belong into a checkpoint"
+    assert set(state) == {name for name, _ in layer.named_parameters()}, (
+        "tables do not belong into a checkpoint"
+    )
     if not state:
         return
     assert set(state) == {"weight", "bias"}
@@ -108,7 +127,9 @@ def test_state_survives_safetensors(layer_and_maps, tmp_path):
     assert torch.equal(other(x), layer(x))
 
 
-@pytest.mark.parametrize("clone", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))], ids=["deepcopy", "pickle"])
+@pytest.mark.parametrize(
+    "clone", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))], ids=["deepcopy", "pickle"]
+)
 def test_copies(layer_and_maps, clone):
     layer, x = layer_and_maps
     twin, before = clone(layer), layer(x)
@@ -130,8 +151,12 @@ def test_halo_and_gather_exchange_their_weights():
 def test_the_layer_says_what_it_is(kind, order):
     text = repr(LAYERS[kind](order))
     assert text.startswith(kind) and re.search(rf"order=['\"]?{order}", text), text
-    for word in {"HaloConv": ["nside=4", "2", "3"], "GatherConv": ["nside=4"], "HierarchicalPool": ["max", "levels=1"],
-                 "HierarchicalConvTranspose": ["levels=2"]}.get(kind, ["levels=1"]):  # fmt: skip
+    for word in {
+        "HaloConv": ["nside=4", "2", "3"],
+        "GatherConv": ["nside=4"],
+        "HierarchicalPool": ["max", "levels=1"],
+        "HierarchicalConvTranspose": ["levels=2"],
+    }.get(kind, ["levels=1"]):
         assert word in text, text
     if kind in WEIGHTED:
         assert "2, 3" in text, text
@@ -140,7 +165,11 @@ def test_the_layer_says_what_it_is(kind, order):
 def test_first_weights_are_scaled_to_the_inputs():
     """A unit-variance map gives an output of order one: neither silent nor loud."""
     torch.manual_seed(0)
-    for layer in (pixel.HaloConv(16, 16, nside=8), pixel.GatherConv(16, 16, nside=8), pixel.HierarchicalConv(16, 16, order="face")):
+    for layer in (
+        pixel.HaloConv(16, 16, nside=8),
+        pixel.GatherConv(16, 16, nside=8),
+        pixel.HierarchicalConv(16, 16, order="face"),
+    ):
         out = layer(torch.randn(2, 16, 12, 8, 8))
         assert 0.2 < float(out.detach().std()) < 2.0, type(layer)
 
@@ -154,39 +183,70 @@ def complaint(error, call, *words):
 
 
 @pytest.mark.parametrize("kind", ["HaloConv", "GatherConv"])
-@pytest.mark.parametrize(("nside", "error"), [(0, ValueError), (3, ValueError), (-2, ValueError), (4.0, TypeError), (True, TypeError)])
+@pytest.mark.parametrize(
+    ("nside", "error"),
+    [(0, ValueError), (3, ValueError), (-2, ValueError), (4.0, TypeError), (True, TypeError)],
+)
 def test_a_wrong_nside(kind, nside, error):
-    complaint(error, lambda: getattr(pixel, kind)(1, 1, nside=nside), "nside", nside, "power of two")
+    complaint(
+        error, lambda: getattr(pixel, kind)(1, 1, nside=nside), "nside", nside, "power of two"
+    )
 
 
 @pytest.mark.parametrize("kind", LAYERS)
 def test_order_misspelt(kind):
-    complaint(ValueError, lambda: LAYERS[kind]("nest"), "order", "'nest'", "'nested'", "'ring'", "'face'")
+    complaint(
+        ValueError, lambda: LAYERS[kind]("nest"), "order", "'nest'", "'nested'", "'ring'", "'face'"
+    )
 
 
 def test_order_misspelt_in_the_functions():
-    complaint(ValueError, lambda: pixel.to_faces(maps("ring"), nside=4, order="nest"), "order", "'nest'", "'nested'")
-    complaint(ValueError, lambda: pixel.from_faces(maps("face"), order="nest"), "order", "'nest'", "'nested'")
+    complaint(
+        ValueError,
+        lambda: pixel.to_faces(maps("ring"), nside=4, order="nest"),
+        "order",
+        "'nest'",
+        "'nested'",
+    )
+    complaint(
+        ValueError,
+        lambda: pixel.from_faces(maps("face"), order="nest"),
+        "order",
+        "'nest'",
+        "'nested'",
+    )
 
 
 @pytest.mark.parametrize("kind", ["HierarchicalConv", "HierarchicalConvTranspose"])
-@pytest.mark.parametrize(("levels", "error"), [(0, ValueError), (-1, ValueError), (1.0, TypeError), (True, TypeError)])
+@pytest.mark.parametrize(
+    ("levels", "error"), [(0, ValueError), (-1, ValueError), (1.0, TypeError), (True, TypeError)]
+)
 def test_a_wrong_number_of_levels(kind, levels, error):
     complaint(error, lambda: getattr(pixel, kind)(1, 1, levels=levels), "levels", levels)
 
 
 @pytest.mark.parametrize("order", ORDERS)
-@pytest.mark.parametrize("make", [lambda o: pixel.HierarchicalConv(2, 1, levels=3, order=o), lambda o: pixel.HierarchicalPool(levels=3, order=o)])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda o: pixel.HierarchicalConv(2, 1, levels=3, order=o),
+        lambda o: pixel.HierarchicalPool(levels=3, order=o),
+    ],
+)
 def test_more_levels_than_the_map_has(make, order):
     complaint(ValueError, lambda: make(order)(maps(order)), "levels", 3, "nside", 4)
 
 
 def test_an_unknown_mode():
-    complaint(ValueError, lambda: pixel.HierarchicalPool("median"), "mode", "'median'", "'max'", "'mean'")
+    complaint(
+        ValueError, lambda: pixel.HierarchicalPool("median"), "mode", "'median'", "'max'", "'mean'"
+    )
 
 
 @pytest.mark.parametrize("kind", WEIGHTED)
-@pytest.mark.parametrize(("channels", "error"), [(0, ValueError), (-1, ValueError), (2.0, TypeError)])
+@pytest.mark.parametrize(
+    ("channels", "error"), [(0, ValueError), (-1, ValueError), (2.0, TypeError)]
+)
 def test_a_wrong_number_of_channels(kind, channels, error):
     where = {"nside": 4} if kind in ("HaloConv", "GatherConv") else {}
     complaint(error, lambda: getattr(pixel, kind)(channels, 1, **where), "in_channels", channels)
@@ -204,14 +264,18 @@ class TestMapsThatDoNotFit:
         complaint(ValueError, lambda: LAYERS[kind](order)(maps(order)[0]), "maps", "shape")
 
     def test_integers(self, kind, order):
-        complaint(TypeError, lambda: LAYERS[kind](order)(maps(order).long()), "maps", "int64", "float")
+        complaint(
+            TypeError, lambda: LAYERS[kind](order)(maps(order).long()), "maps", "int64", "float"
+        )
 
     def test_empty_batch(self, kind, order):
         complaint(ValueError, lambda: LAYERS[kind](order)(maps(order)[:0]), "maps", "empty")
 
     def test_channels(self, kind, order):
         if kind in WEIGHTED:
-            complaint(ValueError, lambda: LAYERS[kind](order)(maps(order, channels=5)), "channels", 5, 2)
+            complaint(
+                ValueError, lambda: LAYERS[kind](order)(maps(order, channels=5)), "channels", 5, 2
+            )
 
     @pytest.mark.parametrize("bad", [float("nan"), float("inf"), healpix.UNSEEN])
     def test_missing_pixels(self, kind, order, bad):
@@ -220,7 +284,12 @@ class TestMapsThatDoNotFit:
         x.view(-1)[5] = bad
         if order == "face":
             return complaint(ValueError, lambda: pixel.to_faces(x.flatten(2), nside=NSIDE), "maps")
-        complaint(ValueError, lambda: LAYERS[kind](order)(x), "maps", "UNSEEN" if bad == healpix.UNSEEN else "NaN")
+        complaint(
+            ValueError,
+            lambda: LAYERS[kind](order)(x),
+            "maps",
+            "UNSEEN" if bad == healpix.UNSEEN else "NaN",
+        )
 
 
 def test_another_nside_than_the_layers():

@@ -34,7 +34,9 @@ def test_a_turn_about_the_centre_shifts_the_columns(steps):
     v = healpix.pixel_to_vector(torch.arange(12 * 32**2), nside=32, order="nested")
     maps = (v @ torch.tensor([0.3, -0.5, 0.8]).double()).square().view(1, 1, -1).float()
     look = Sample(ring_directions(12, 32, reach_deg=90), nside=32)
-    still, turned = (look(maps, about_x(-a).unsqueeze(0)).view(12, 32) for a in (0, 360 / 32 * steps))
+    still, turned = (
+        look(maps, about_x(-a).unsqueeze(0)).view(12, 32) for a in (0, 360 / 32 * steps)
+    )
     # About x from y to z is from east to north: columns count the other way.
     torch.testing.assert_close(turned.roll(-steps, 1), still, rtol=0, atol=0.01)
     assert float((turned - still).abs().max()) > 0.05, "the map itself is not symmetric"
@@ -44,15 +46,22 @@ def test_the_wrapped_convolution_commutes_with_shifts_and_is_conv2d_inside():
     conv, pictures = WrapConv(3, 5), torch.randn(2, 3, 6, 10)
     out = conv(pictures)
     for shift in (1, 4, 9):
-        torch.testing.assert_close(conv(pictures.roll(shift, 3)), out.roll(shift, 3), rtol=0, atol=1e-5)
+        torch.testing.assert_close(
+            conv(pictures.roll(shift, 3)), out.roll(shift, 3), rtol=0, atol=1e-5
+        )
     plain = F.conv2d(pictures, conv.conv.weight)
     torch.testing.assert_close(out[:, :, 1:-1, 1:-1], plain, rtol=0, atol=1e-5)
 
 
 def test_the_wrapped_convolution_has_the_gradient_of_a_padded_one():
-    conv, pictures = WrapConv(2, 3).double(), torch.randn(2, 2, 4, 6, dtype=torch.float64, requires_grad=True)
+    conv, pictures = (
+        WrapConv(2, 3).double(),
+        torch.randn(2, 2, 4, 6, dtype=torch.float64, requires_grad=True),
+    )
     assert torch.autograd.gradcheck(conv, pictures)
-    plain = F.conv2d(F.pad(pictures, (1, 1, 0, 0), mode="circular"), conv.conv.weight, padding=(1, 0))
+    plain = F.conv2d(
+        F.pad(pictures, (1, 1, 0, 0), mode="circular"), conv.conv.weight, padding=(1, 0)
+    )
     torch.testing.assert_close(conv(pictures), plain)
     seed = torch.randn_like(plain)
     ours, theirs = (torch.autograd.grad(out, pictures, seed)[0] for out in (conv(pictures), plain))
@@ -64,10 +73,19 @@ def test_pictures_of_a_turned_sky_agree_up_to_the_half_turn():
     generator = torch.Generator().manual_seed(3)
     look = OwnRings(32, rings=12, columns=32)
     one, two = (
-        look(digits.project(images, nside=32, size_deg=150, rotations=digits.random_rotations(20, generator=generator)))
+        look(
+            digits.project(
+                images,
+                nside=32,
+                size_deg=150,
+                rotations=digits.random_rotations(20, generator=generator),
+            )
+        )
         for _ in range(2)
     )
-    apart = torch.minimum(*((one - other).square().mean((1, 2, 3)).sqrt() for other in (two, two.roll(16, 3))))
+    apart = torch.minimum(
+        *((one - other).square().mean((1, 2, 3)).sqrt() for other in (two, two.roll(16, 3)))
+    )
     unlike = (one - two.roll(1, 0)).square().mean((1, 2, 3)).sqrt()
     assert float(apart.median()) < 0.02 and float(apart.median()) < 0.1 * float(unlike.median())
 
@@ -83,25 +101,44 @@ def test_the_network_is_exactly_invariant_under_its_own_shifts(net, shift):
     """Two levels: multiples of four columns; the frame's half turn, 16, is one of them."""
     pictures = torch.rand(5, 1, 8, 32)
     with torch.no_grad():
-        torch.testing.assert_close(net.read_rings(pictures.roll(shift, 3)), net.read_rings(pictures), rtol=0, atol=1e-5)
-        assert float((net.read_rings(pictures.roll(3, 2)) - net.read_rings(pictures)).abs().max()) > 1e-3
+        torch.testing.assert_close(
+            net.read_rings(pictures.roll(shift, 3)), net.read_rings(pictures), rtol=0, atol=1e-5
+        )
+        assert (
+            float((net.read_rings(pictures.roll(3, 2)) - net.read_rings(pictures)).abs().max())
+            > 1e-3
+        )
 
 
 def test_the_network_gives_one_answer_at_every_rotation(net):
     images = digits.load("embedded").images[:20]
     generator = torch.Generator().manual_seed(4)
     with torch.no_grad():
-        answers = torch.stack([
-            net(digits.project(images, nside=16, size_deg=180, rotations=digits.random_rotations(20, generator=generator)))
-            for _ in range(3)
-        ])  # fmt: skip
-    assert answers.std(0).mean() < 0.25 * answers.mean(0).std(0).mean(), "the rotation matters almost as much as the digit"
+        answers = torch.stack(
+            [
+                net(
+                    digits.project(
+                        images,
+                        nside=16,
+                        size_deg=180,
+                        rotations=digits.random_rotations(20, generator=generator),
+                    )
+                )
+                for _ in range(3)
+            ]
+        )
+    assert answers.std(0).mean() < 0.25 * answers.mean(0).std(0).mean(), (
+        "the rotation matters almost as much as the digit"
+    )
 
 
 def test_every_weight_gets_a_gradient():
     net = RingNet(8, rings=8, columns=16, widths=(4, 8), depths=(1, 1), last=8)
     net(torch.rand(4, 1, 768)).square().sum().backward()
-    assert all(p.grad is not None and p.grad.isfinite().all() and p.grad.abs().sum() > 0 for p in net.parameters())
+    assert all(
+        p.grad is not None and p.grad.isfinite().all() and p.grad.abs().sum() > 0
+        for p in net.parameters()
+    )
 
 
 def test_bad_input_is_named():
@@ -111,10 +148,14 @@ def test_bad_input_is_named():
         ring_directions(0, 8, reach_deg=90)
     with pytest.raises(ValueError, match="columns of 8, got 8 and 20"):
         RingNet(16, rings=8, columns=20, widths=(4, 8, 16), depths=(1, 1, 1), last=16)
-    with pytest.raises(ValueError, match=r"widths and depths must be as many.*got \(4, 8\), \(1,\)"):
+    with pytest.raises(
+        ValueError, match=r"widths and depths must be as many.*got \(4, 8\), \(1,\)"
+    ):
         RingNet(16, rings=8, columns=16, widths=(4, 8), depths=(1,), last=16)
     with pytest.raises(ValueError, match=r"pictures must be \(B, 1, 8, 16\), got \(2, 1, 6, 16\)"):
-        RingNet(8, rings=8, columns=16, widths=(4, 8), depths=(1, 1), last=8).read_rings(torch.rand(2, 1, 6, 16))
+        RingNet(8, rings=8, columns=16, widths=(4, 8), depths=(1, 1), last=8).read_rings(
+            torch.rand(2, 1, 6, 16)
+        )
     with pytest.raises(ValueError, match=r"directions must be a tensor \(Q, 3\), got \(4, 2\)"):
         Sample(torch.zeros(4, 2), nside=8)
     with pytest.raises(ValueError, match="NaN or infinite"):

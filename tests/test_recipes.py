@@ -47,12 +47,16 @@ def asked(monkeypatch):
 def test_a_recipe_is_complete(recipe):
     assert recipe.name.replace("-", "").isalnum() and recipe.summary
     if recipe.chapter == 1:
-        assert recipe.published and all(0.5 < v <= 1 for v in recipe.published.values()), "fractions"
+        assert recipe.published and all(0.5 < v <= 1 for v in recipe.published.values()), (
+            "fractions"
+        )
     assert set(recipe.schedules) == {"smoke", "cpu", "gpu"}
     sizes = [recipe.schedules[k].epochs for k in ("smoke", "cpu", "gpu")]
     assert sizes == sorted(sizes)
     one, two, three = (recipes.network(recipe, seed=s).state_dict() for s in (1, 1, 2))
-    assert all(torch.equal(one[k], two[k]) for k in one) and any(not torch.equal(one[k], three[k]) for k in one)
+    assert all(torch.equal(one[k], two[k]) for k in one) and any(
+        not torch.equal(one[k], three[k]) for k in one
+    )
     json.dumps(dict(recipe.published) | {"limit": recipe.limit})
 
 
@@ -64,7 +68,9 @@ def test_its_task_and_its_network_fit(recipe, asked):
     batch = task.batch(torch.arange(4), task.draw(4, generator=g))
     loss = task.loss(model.train(), batch)
     loss.backward()
-    assert math.isfinite(loss.detach()) and all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+    assert math.isfinite(loss.detach()) and all(
+        p.grad is not None and p.grad.isfinite().all() for p in model.parameters()
+    )
     assert set(asked) == {"train", "validation"}
 
 
@@ -75,7 +81,11 @@ def trained(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(digits, "load", lambda source="auto": real_load("embedded"))
         made = recipes.run(
-            recipes.get("digits-mended"), profile=SMOKE, folder=folder, command="skytutor train digits-mended", progress=False
+            recipes.get("digits-mended"),
+            profile=SMOKE,
+            folder=folder,
+            command="skytutor train digits-mended",
+            progress=False,
         )
     return folder, *made
 
@@ -86,7 +96,11 @@ def test_training_writes_weights_and_a_card(trained):
     assert path == folder / "digits-mended.safetensors"
     assert written == card | {key: written[key] for key in ("recipe", "bytes", "sha256")}
     assert written["source"] == "embedded"
-    assert card["parameters"] == 403_050 and card["profile"] == "smoke" and card["best_epoch"] == result.best_epoch
+    assert (
+        card["parameters"] == 403_050
+        and card["profile"] == "smoke"
+        and card["best_epoch"] == result.best_epoch
+    )
     weights, _ = checkpoint.read_published(folder, "digits-mended")
     assert all(torch.equal(weights[k], result.best[k].half()) for k in result.best)
     assert path.stat().st_size <= 5e6
@@ -114,7 +128,9 @@ def test_a_wrong_size(trained, asked, size):
 
 def test_a_card_without_its_entries(trained, asked, tmp_path):
     for suffix in (".safetensors", ".json"):
-        (tmp_path / f"digits-mended{suffix}").write_bytes((trained[0] / f"digits-mended{suffix}").read_bytes())
+        (tmp_path / f"digits-mended{suffix}").write_bytes(
+            (trained[0] / f"digits-mended{suffix}").read_bytes()
+        )
     card = tmp_path / "digits-mended.json"
     card.write_text(json.dumps({"sha256": json.loads(card.read_text())["sha256"]}))
     with pytest.raises(CheckpointError, match="card"):
@@ -123,14 +139,18 @@ def test_a_card_without_its_entries(trained, asked, tmp_path):
 
 def test_another_recipes_checkpoint(trained, tmp_path):
     for suffix in (".safetensors", ".json"):
-        (tmp_path / f"digits-fixed{suffix}").write_bytes((trained[0] / f"digits-mended{suffix}").read_bytes())
+        (tmp_path / f"digits-fixed{suffix}").write_bytes(
+            (trained[0] / f"digits-mended{suffix}").read_bytes()
+        )
     with pytest.raises(CheckpointError, match="'digits-mended', not to 'digits-fixed'"):
         recipes.evaluate(recipes.get("digits-fixed"), folder=tmp_path)
 
 
 def test_no_mnist_no_problem(no_mnist, tmp_path):
     """Without the public data a run is trained and scored on the embedded digits, and its card says so."""
-    _, card, _ = recipes.run(recipes.get("digits-mended"), profile=SMOKE, folder=tmp_path, command="", progress=False)
+    _, card, _ = recipes.run(
+        recipes.get("digits-mended"), profile=SMOKE, folder=tmp_path, command="", progress=False
+    )
     assert "embedded" in card["test"]["data"] and card["test"]["size"] == 400
 
 
@@ -156,7 +176,9 @@ def test_the_seed_draws_the_test_rotations(asked):
     assert torch.equal(seen_by_score("digits-fixed", 1), seen_by_score("digits-fixed", 2))
     alone = seen_by_score("digits-rotated", 1, size=5)
     assert not torch.allclose(one[0], one[1], atol=0.1)
-    assert len(one) == 40 and len(alone) == 10, "each digit as it comes and once more by its centre of mass"
+    assert len(one) == 40 and len(alone) == 10, (
+        "each digit as it comes and once more by its centre of mass"
+    )
 
 
 def test_the_second_score_is_on_the_same_digits_at_the_same_poses(asked):
@@ -176,11 +198,15 @@ def test_validation_poses_do_not_move_between_epochs(asked):
 
 
 def test_warps_stay_near_the_identity():
-    warp = Sky(nside=8, bend=0.08, shift=0.04, turn_deg=7).draw_warp(5000, generator=torch.Generator().manual_seed(0))
+    warp = Sky(nside=8, bend=0.08, shift=0.04, turn_deg=7).draw_warp(
+        5000, generator=torch.Generator().manual_seed(0)
+    )
     assert warp.shape == (5000, 2, 3)
     torch.testing.assert_close(warp.mean(0), torch.eye(2, 3), rtol=0, atol=0.02)
     angle = torch.atan2(warp[:, 1, 0] - warp[:, 0, 1], warp[:, 0, 0] + warp[:, 1, 1])
-    assert 5 < float(angle.std().rad2deg()) < 9 and float(warp[:, :, 2].std()) == pytest.approx(0.04, rel=0.2)
+    assert 5 < float(angle.std().rad2deg()) < 9 and float(warp[:, :, 2].std()) == pytest.approx(
+        0.04, rel=0.2
+    )
     still = Sky(nside=8).draw_warp(3, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(still, torch.eye(2, 3).expand(3, 2, 3))
 
@@ -200,7 +226,9 @@ def test_ripples_are_drawn_only_where_a_sky_has_them():
     assert Sky(nside=8).draw_ripple(3, generator=g) == []
     (ripple,) = Sky(nside=8, ripple=0.05).draw_ripple(4000, generator=g)
     assert ripple.shape == (4000, 2, 5, 5) and float(ripple.abs().max()) < 0.1001
-    assert float(ripple.std()) == pytest.approx(0.05, rel=0.15) and abs(float(ripple.mean())) < 0.001
+    assert (
+        float(ripple.std()) == pytest.approx(0.05, rel=0.15) and abs(float(ripple.mean())) < 0.001
+    )
 
 
 def test_a_training_map_is_painted_from_all_that_was_drawn(asked):
@@ -208,7 +236,9 @@ def test_a_training_map_is_painted_from_all_that_was_drawn(asked):
     task, indices = DigitsTask(sky, limit=30), torch.arange(5)
     pose, warp, ripple = task.draw(5, generator=torch.Generator().manual_seed(1))
     maps, _ = task.batch(indices, [pose, warp, ripple])
-    assert torch.equal(maps, sky.projector(task.images[indices], rotations=pose, warp=warp, ripple=ripple))
+    assert torch.equal(
+        maps, sky.projector(task.images[indices], rotations=pose, warp=warp, ripple=ripple)
+    )
     for k, other in enumerate(task.draw(5, generator=torch.Generator().manual_seed(2))):
         draws = [pose, warp, ripple]
         draws[k] = other
@@ -218,7 +248,9 @@ def test_a_training_map_is_painted_from_all_that_was_drawn(asked):
 def test_an_unknown_recipe():
     with pytest.raises(ValueError) as caught:
         recipes.get("digits")
-    assert "'digits'" in str(caught.value) and all(name in str(caught.value) for name in recipes.RECIPES)
+    assert "'digits'" in str(caught.value) and all(
+        name in str(caught.value) for name in recipes.RECIPES
+    )
 
 
 BARS = {"digits-fixed": 0.994, "digits-rotated": 0.99, "digits-invariant": 0.97}
@@ -232,14 +264,26 @@ def test_what_is_shipped(name):
         return
     model = recipes.shipped(recipe)
     card = json.loads(path.with_suffix(".json").read_text())
-    assert path.stat().st_size == card["bytes"] <= 5_000_000 and card["profile"] == "gpu" and not model.training
-    assert {"command", "seed", "device", "date", "versions", "schedule", "history", "test"} <= set(card)
+    assert (
+        path.stat().st_size == card["bytes"] <= 5_000_000
+        and card["profile"] == "gpu"
+        and not model.training
+    )
+    assert {"command", "seed", "device", "date", "versions", "schedule", "history", "test"} <= set(
+        card
+    )
     if recipe.chapter == 1:
-        assert card["test"]["scores"]["accuracy"] >= BARS.get(name, 0.97) and card["test"]["size"] == 10_000
+        assert (
+            card["test"]["scores"]["accuracy"] >= BARS.get(name, 0.97)
+            and card["test"]["size"] == 10_000
+        )
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "bar"), [("digits-fixed", 0.985), ("digits-rotated", 0.98), ("digits-invariant", 0.975)])
+@pytest.mark.parametrize(
+    ("name", "bar"),
+    [("digits-fixed", 0.985), ("digits-rotated", 0.98), ("digits-invariant", 0.975)],
+)
 def test_the_shipped_weights_score_what_they_should(mnist, name, bar):
     """2,000 test digits, drawn anew: within the noise of the card's score."""
     found = recipes.evaluate(recipes.get(name), seed=11, size=2000)
@@ -251,7 +295,10 @@ def test_the_invariant_network_gives_turned_digits_the_answers_it_gives_upright_
     """Trained upright; of 1,000 test digits, the share that are named alike in two random poses and upright."""
     model = recipes.shipped(recipes.get("digits-invariant"))
     images = digits.load("mnist").part("test")[0][:1000]
-    upright, turned, again = (answers(sky, model, images, seed) for sky, seed in ((UPRIGHT, 0), (ROTATED, 1), (ROTATED, 2)))
+    upright, turned, again = (
+        answers(sky, model, images, seed)
+        for sky, seed in ((UPRIGHT, 0), (ROTATED, 1), (ROTATED, 2))
+    )
     same = ((upright == turned) & (turned == again)).float().mean()
     print(f"same answer: {same:.4f}")
     assert same >= 0.98

@@ -46,7 +46,9 @@ def test_entries_are_complete_and_well_formed():
 def test_import_does_no_work():
     code = "import sys, skytutor.data.registry; sys.exit(any(m in sys.modules for m in ('torch', 'requests')))"
     environment = {**os.environ, "SKYTUTOR_DATA": "/nowhere/at/all"}
-    assert subprocess.run([sys.executable, "-c", code], env=environment, check=False).returncode == 0
+    assert (
+        subprocess.run([sys.executable, "-c", code], env=environment, check=False).returncode == 0
+    )
 
 
 def test_real_mnist_is_accepted(mnist):
@@ -91,7 +93,12 @@ def test_wrong_file_is_named(one_file_registry, content, words):
     place = put(one_file_registry(GOOD), content)
     assert not registry.have(NAME)
     text = message(registry.path, NAME)
-    assert words in text and str(place) in text and "skytutor data fetch digits" in text and "SKYTUTOR_DATA" in text
+    assert (
+        words in text
+        and str(place) in text
+        and "skytutor data fetch digits" in text
+        and "SKYTUTOR_DATA" in text
+    )
     assert place.read_bytes() == content, "path must not download"
 
 

@@ -55,7 +55,9 @@ def server():
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
         running.daemon_threads, running.block_on_close = True, False
         running.requests, running.gate, running.sent = [], threading.Event(), 0
-        thread = threading.Thread(target=functools.partial(running.serve_forever, poll_interval=0.02), daemon=True)
+        thread = threading.Thread(
+            target=functools.partial(running.serve_forever, poll_interval=0.02), daemon=True
+        )
         thread.start()
         yield running
         running.gate.set()
@@ -149,14 +151,21 @@ def test_failed_fetch_keeps_the_old_file(serve):
 
 
 def test_no_network(serve, monkeypatch):
-    for name in ("http_proxy", "HTTP_PROXY"):  # conftest's guard for child processes would answer first
+    for name in (
+        "http_proxy",
+        "HTTP_PROXY",
+    ):  # conftest's guard for child processes would answer first
         monkeypatch.delenv(name)
-    place = serve(url="http://192.0.2.1/a.bin")  # a documentation address: pytest-socket blocks it before it is asked
+    place = serve(
+        url="http://192.0.2.1/a.bin"
+    )  # a documentation address: pytest-socket blocks it before it is asked
     with pytest.raises(DataError) as caught:
         registry.fetch("digits", progress=False)
     assert isinstance(caught.value.__cause__, pytest_socket.SocketConnectBlockedError)
     text = str(caught.value)
-    assert "no connection to 192.0.2.1" in text and str(place) in text and "Check the network" in text
+    assert (
+        "no connection to 192.0.2.1" in text and str(place) in text and "Check the network" in text
+    )
     assert left(place) == []
 
 
@@ -181,7 +190,9 @@ def test_full_or_read_only_disk(serve, monkeypatch):
     def refserve(*args, **kwargs):
         raise OSError(30, "Read-only file system")
 
-    monkeypatch.setattr(pooch.utils.tempfile, "NamedTemporaryFile", refserve)  # chmod does not stop root
+    monkeypatch.setattr(
+        pooch.utils.tempfile, "NamedTemporaryFile", refserve
+    )  # chmod does not stop root
     text = failure()
     assert "cannot write there (Read-only file system). Set SKYTUTOR_DATA" in text
 
@@ -196,7 +207,9 @@ def test_killed_download_leaves_no_half_file(serve, server):
     child = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
     try:
         until = time.monotonic() + 20
-        while not any(p.stat().st_size for p in place.parent.glob("*")) and time.monotonic() < until:
+        while (
+            not any(p.stat().st_size for p in place.parent.glob("*")) and time.monotonic() < until
+        ):
             server.gate.wait(0.02)
         assert left(place) and child.poll() is None, "the download is under way"
     finally:
@@ -204,4 +217,6 @@ def test_killed_download_leaves_no_half_file(serve, server):
         child.wait()
     assert not place.exists() and not registry.have(NAME)
     serve()
-    assert registry.fetch("digits", progress=False) == [place], "the next attempt is not disturbed by what is left"
+    assert registry.fetch("digits", progress=False) == [place], (
+        "the next attempt is not disturbed by what is left"
+    )

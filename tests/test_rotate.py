@@ -67,7 +67,9 @@ def test_frames_are_rotations_and_turn_with_the_sky():
     images = digits.load("embedded").images[:20]
     generator = torch.Generator().manual_seed(3)
     first, second = (digits.random_rotations(20, generator=generator) for _ in range(2))
-    one, two = (digits.project(images, nside=32, size_deg=150, rotations=r) for r in (first, second))
+    one, two = (
+        digits.project(images, nside=32, size_deg=150, rotations=r) for r in (first, second)
+    )
     f, g = own_frame(one, nside=32), own_frame(two, nside=32)
     for frame in (f, g):
         assert torch.allclose(frame @ frame.mT, torch.eye(3, dtype=torch.float64), atol=1e-10)
@@ -75,7 +77,9 @@ def test_frames_are_rotations_and_turn_with_the_sky():
     # F(R sky) R = F(sky), up to the half turn that is left open.
     back, forth = f @ first, g @ second
     half = torch.diag(torch.tensor([1.0, -1.0, -1.0])).double()
-    apart = torch.minimum((back - forth).abs().amax((1, 2)), (back - half @ forth).abs().amax((1, 2)))
+    apart = torch.minimum(
+        (back - forth).abs().amax((1, 2)), (back - half @ forth).abs().amax((1, 2))
+    )
     assert float(apart.median()) < 0.01 and float(apart.quantile(0.9)) < 0.1
 
 

@@ -16,7 +16,9 @@ from skytutor.train import train
 def run(folder, **options):
     plan = schedule(epochs=1, save_every_s=1e9)
     task = SmallTask(count=64)
-    return train(small_model(), task, schedule=plan, folder=folder, recipe="small", progress=False, **options)
+    return train(
+        small_model(), task, schedule=plan, folder=folder, recipe="small", progress=False, **options
+    )
 
 
 HOLDER = """
@@ -31,7 +33,9 @@ with hold(sys.argv[1]):
 @pytest.fixture
 def holder(tmp_path):
     """Another process that trains in the folder."""
-    process = subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
     assert process.stdout.readline() == "held\n"
     yield process
     process.kill()
@@ -74,7 +78,12 @@ def test_an_earlier_training_is_not_overwritten_unasked(tmp_path):
 
 
 def test_parts_of_dead_writers_go_and_others_stay(tmp_path):
-    names = [".state.safetensors.123.part", ".state.safetensors.4.part", "state.part", ".other.safetensors.1.part"]
+    names = [
+        ".state.safetensors.123.part",
+        ".state.safetensors.4.part",
+        "state.part",
+        ".other.safetensors.1.part",
+    ]
     for name in names:
         (tmp_path / name).write_text("half")
     run(tmp_path)
@@ -103,7 +112,17 @@ def test_a_folder_whose_name_is_too_long(tmp_path):
 
 def test_two_commands_in_one_folder_cannot_both_succeed(tmp_path):
     """Started together: one trains, the other is refused in one line."""
-    command = [sys.executable, "-m", "skytutor", "train", "digits-mended", "--profile", "smoke", "--folder", str(tmp_path)]
+    command = [
+        sys.executable,
+        "-m",
+        "skytutor",
+        "train",
+        "digits-mended",
+        "--profile",
+        "smoke",
+        "--folder",
+        str(tmp_path),
+    ]
     environment = os.environ | {"SKYTUTOR_DATA": str(tmp_path / "none"), "OMP_NUM_THREADS": "1"}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": environment}
     both = [subprocess.Popen(command, **pipes) for _ in range(2)]

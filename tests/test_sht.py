@@ -44,7 +44,9 @@ def test_the_packing_is_healpys():
     for lmax in (0, 1, 5, 40):
         l, m = degrees(lmax)
         wanted = hp.Alm.getlm(lmax)
-        assert torch.equal(l, torch.from_numpy(wanted[0]).long()) and torch.equal(m, torch.from_numpy(wanted[1]).long())
+        assert torch.equal(l, torch.from_numpy(wanted[0]).long()) and torch.equal(
+            m, torch.from_numpy(wanted[1]).long()
+        )
         assert count(lmax) == hp.Alm.getsize(lmax)
         assert torch.equal(pack.position(l, m, lmax=lmax), torch.arange(count(lmax)))
 
@@ -53,7 +55,9 @@ def test_the_packing_is_healpys():
 def test_every_harmonic_is_scipys(backend):
     nside, lmax = 4, 11
     theta, phi = (t.numpy() for t in pixel_to_angle(torch.arange(192), nside=nside, order="ring"))
-    maps = alm2map(torch.eye(count(lmax), dtype=torch.complex128), nside=nside, lmax=lmax, backend=backend)
+    maps = alm2map(
+        torch.eye(count(lmax), dtype=torch.complex128), nside=nside, lmax=lmax, backend=backend
+    )
     for k, (l, m) in enumerate(zip(*degrees(lmax), strict=True)):
         wanted = sph_harm_y(int(l), int(m), theta, phi).real * (1 if m == 0 else 2)
         np.testing.assert_allclose(maps[k].numpy(), wanted, rtol=0, atol=1e-13)
@@ -68,16 +72,31 @@ def test_both_ways_equal_healpys(nside, spin, backend):
         wanted = np.array([healpy_synthesis(x, nside, lmax) for x in real_m0(a, lmax).numpy()])
         found = alm2map(a, nside=nside, lmax=lmax, spin=spin, backend=backend)
         assert rms(found, wanted) <= 1e-12
-        back = map2alm(torch.from_numpy(wanted), nside=nside, lmax=lmax, spin=spin, weights=None, backend=backend)
+        back = map2alm(
+            torch.from_numpy(wanted),
+            nside=nside,
+            lmax=lmax,
+            spin=spin,
+            weights=None,
+            backend=backend,
+        )
         assert rms(back, np.array([healpy_analysis(x, lmax) for x in wanted])) <= 1e-12
 
 
 def healpy_synthesis(alms, nside, lmax):
-    return hp.alm2map_spin(list(alms), nside, 2, lmax) if alms.ndim == 2 else hp.alm2map(alms, nside, lmax=lmax)
+    return (
+        hp.alm2map_spin(list(alms), nside, 2, lmax)
+        if alms.ndim == 2
+        else hp.alm2map(alms, nside, lmax=lmax)
+    )
 
 
 def healpy_analysis(maps, lmax):
-    return hp.map2alm_spin(list(maps), 2, lmax) if maps.ndim == 2 else hp.map2alm(maps, lmax=lmax, iter=0)
+    return (
+        hp.map2alm_spin(list(maps), 2, lmax)
+        if maps.ndim == 2
+        else hp.map2alm(maps, lmax=lmax, iter=0)
+    )
 
 
 @pytest.mark.slow
@@ -119,13 +138,20 @@ def test_far_orders_do_not_underflow(spin):
 
         theta = colatitudes(nside)[: 2 * nside].numpy()
         how = {"lmax": lmax, "nthreads": 1, "theta": theta, "phi0": np.zeros(len(theta))}
-        how |= {"nphi": np.ones(len(theta), "uint64"), "ringstart": np.arange(len(theta), dtype="uint64")}
+        how |= {
+            "nphi": np.ones(len(theta), "uint64"),
+            "ringstart": np.arange(len(theta), dtype="uint64"),
+        }
         if spin:
-            both = tables(nside, lmax, first=m, last=m + 1, spin=-spin)[(l - m) % 2][0, (l - m) // 2]
+            both = tables(nside, lmax, first=m, last=m + 1, spin=-spin)[(l - m) % 2][
+                0, (l - m) // 2
+            ]
             alm = np.concatenate([alm, 0 * alm])  # E alone: Q is its even part
             table = -(table + both) / 2
         wanted = sht.synthesis(alm=alm, spin=spin, **how)[0] / (1 if m == 0 else 2)
-        assert rms(table, wanted) <= 3e-12, "one function at 1,024 rings; each code is off by 1e-12 from long doubles"
+        assert rms(table, wanted) <= 3e-12, (
+            "one function at 1,024 rings; each code is off by 1e-12 from long doubles"
+        )
 
 
 @each_backend
@@ -137,7 +163,9 @@ def test_adjoints(spin, backend):
     a, f = draw(lmax, 3, spin=spin), sky.alm2map(draw(lmax, 3, spin=spin, seed=1)) + 1
     sums = sky.map2alm(f, weights=None) * 768 / (4 * math.pi)
     left = (sky.alm2map(a) * f).sum()
-    right = (torch.view_as_real(real_m0(a, lmax)) * torch.view_as_real(sums) * sky.twice[:, None]).sum()
+    right = (
+        torch.view_as_real(real_m0(a, lmax)) * torch.view_as_real(sums) * sky.twice[:, None]
+    ).sum()
     assert float((left - right).abs()) <= 1e-12 * float(left.abs())
 
 
@@ -158,13 +186,21 @@ def test_orders_axes_and_tables_made_anew(backend):
     a = draw(lmax, 2, 3)
     ring = alm2map(a, nside=nside, lmax=lmax, backend=backend)
     nested = alm2map(a, nside=nside, lmax=lmax, order="nested", backend=backend)
-    assert ring.shape == (2, 3, 768) and torch.equal(reorder(nested, source="nested", target="ring"), ring)
+    assert ring.shape == (2, 3, 768) and torch.equal(
+        reorder(nested, source="nested", target="ring"), ring
+    )
     for kind, maps in (("ring", ring), ("nested", nested)):
         back = map2alm(maps, nside=nside, lmax=lmax, order=kind, backend=backend)
-        assert torch.equal(back, map2alm(ring, nside=nside, lmax=lmax, backend=backend)) and back.shape == a.shape
+        assert (
+            torch.equal(back, map2alm(ring, nside=nside, lmax=lmax, backend=backend))
+            and back.shape == a.shape
+        )
     assert rms(alm2map(a[1, 2], nside=nside, lmax=lmax, backend=backend), ring[1, 2]) < 1e-14
     small = Harmonics(nside, lmax, dtype=torch.float64, backend=backend, room=10_000)
-    assert rms(small.alm2map(a), ring) < 1e-14 and rms(small.map2alm(ring), map2alm(ring, nside=nside, lmax=lmax)) < 1e-13
+    assert (
+        rms(small.alm2map(a), ring) < 1e-14
+        and rms(small.map2alm(ring), map2alm(ring, nside=nside, lmax=lmax)) < 1e-13
+    )
     assert not small.state_dict(), "tables are made, not saved"
 
 
@@ -188,7 +224,9 @@ def test_iterations_and_ring_weights_equal_healpys(backend):
     found = map2alm(maps, nside=nside, lmax=lmax, backend=backend)
     assert rms(found, hp.map2alm(maps.numpy(), lmax=lmax, iter=0, use_weights=True)) < 1e-12
     pair = torch.randn(2, 3072, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    mine = map2alm(pair, nside=nside, lmax=lmax, spin=2, iterations=3, weights=None, backend=backend)
+    mine = map2alm(
+        pair, nside=nside, lmax=lmax, spin=2, iterations=3, weights=None, backend=backend
+    )
     _, e, b = hp.map2alm([pair[0].numpy() * 0, *pair.numpy()], lmax=lmax, iter=3, pol=True)
     assert rms(mine, np.array([e, b])) < 1e-12
 
@@ -217,7 +255,9 @@ def hp_rings(nside):
 
 def test_without_ducc0_torch_does_it(monkeypatch):
     find = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name == "ducc0" else find(name, *a))
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *a: None if name == "ducc0" else find(name, *a)
+    )
     sky = Harmonics(2, 4)
     assert sky.ducc is None and sky.alm2map(draw(4, dtype=torch.complex64)).shape == (48,)
     with pytest.raises(ImportError, match=r"skytutor\[fast\]"):
@@ -230,38 +270,48 @@ UNSEEN = torch.where(torch.arange(48) == 3, -1.6375e30, 0.0)
 NAN = torch.where(torch.arange(48) == 3, torch.nan, 0.0)
 
 
-@pytest.mark.parametrize(("change", "error", "says"), [
-    ({"lmax": -1}, ValueError, r"lmax.*0\.\.5.*-1"),
-    ({"lmax": 6}, ValueError, r"lmax.*0\.\.5.*6"),
-    ({"lmax": 3.0}, TypeError, "lmax.*integer.*3.0"),
-    ({"lmax": 5}, ValueError, r"alms.*\(21,\).*\(15,\)"),
-    ({"nside": 3}, ValueError, "nside.*power of two.*3"),
-    ({"spin": 1}, ValueError, "spin.*0 or 2.*1"),
-    ({"spin": 2}, ValueError, r"alms.*E and B.*\(15,\)"),
-    ({"order": "nest"}, ValueError, "order.*'nest'"),
-    ({"backend": "healpy"}, ValueError, "backend.*'healpy'"),
-    ({"alms": torch.zeros(15)}, TypeError, "alms.*complex.*float32"),
-    ({"alms": torch.zeros(0, 15, dtype=torch.complex64)}, ValueError, "alms is empty"),
-    ({"alms": ALMS * torch.nan}, ValueError, "alms.*NaN"),
-    ({"spin": 2, "alms": torch.zeros(3, 15, dtype=torch.complex64)}, ValueError, r"alms.*E and B.*\(3, 15\)"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("change", "error", "says"),
+    [
+        ({"lmax": -1}, ValueError, r"lmax.*0\.\.5.*-1"),
+        ({"lmax": 6}, ValueError, r"lmax.*0\.\.5.*6"),
+        ({"lmax": 3.0}, TypeError, "lmax.*integer.*3.0"),
+        ({"lmax": 5}, ValueError, r"alms.*\(21,\).*\(15,\)"),
+        ({"nside": 3}, ValueError, "nside.*power of two.*3"),
+        ({"spin": 1}, ValueError, "spin.*0 or 2.*1"),
+        ({"spin": 2}, ValueError, r"alms.*E and B.*\(15,\)"),
+        ({"order": "nest"}, ValueError, "order.*'nest'"),
+        ({"backend": "healpy"}, ValueError, "backend.*'healpy'"),
+        ({"alms": torch.zeros(15)}, TypeError, "alms.*complex.*float32"),
+        ({"alms": torch.zeros(0, 15, dtype=torch.complex64)}, ValueError, "alms is empty"),
+        ({"alms": ALMS * torch.nan}, ValueError, "alms.*NaN"),
+        (
+            {"spin": 2, "alms": torch.zeros(3, 15, dtype=torch.complex64)},
+            ValueError,
+            r"alms.*E and B.*\(3, 15\)",
+        ),
+    ],
+)
 def test_bad_coefficients(change, error, says):
     with pytest.raises(error, match=says):
         alm2map(**{"alms": ALMS, **GOOD, **change})
 
 
-@pytest.mark.parametrize(("change", "error", "says"), [
-    ({"maps": torch.zeros(47)}, ValueError, r"maps.*\(48,\).*\(47,\)"),
-    ({"maps": torch.zeros(48).long()}, TypeError, "maps.*floating.*int64"),
-    ({"maps": torch.zeros(48).half()}, TypeError, "dtype.*float32 or torch.float64.*float16"),
-    ({"maps": UNSEEN}, ValueError, "1 UNSEEN"),
-    ({"maps": NAN}, ValueError, "1 NaN"),
-    ({"spin": 2}, ValueError, r"maps.*2, P.*\(48,\)"),
-    ({"spin": 2, "maps": torch.zeros(3, 48)}, ValueError, r"maps.*2, P.*\(3, 48\)"),
-    ({"iterations": -1}, ValueError, "iterations.*-1"),
-    ({"iterations": 1.5}, TypeError, "iterations.*1.5"),
-    ({"weights": "pixel"}, ValueError, "weights.*'pixel'"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("change", "error", "says"),
+    [
+        ({"maps": torch.zeros(47)}, ValueError, r"maps.*\(48,\).*\(47,\)"),
+        ({"maps": torch.zeros(48).long()}, TypeError, "maps.*floating.*int64"),
+        ({"maps": torch.zeros(48).half()}, TypeError, "dtype.*float32 or torch.float64.*float16"),
+        ({"maps": UNSEEN}, ValueError, "1 UNSEEN"),
+        ({"maps": NAN}, ValueError, "1 NaN"),
+        ({"spin": 2}, ValueError, r"maps.*2, P.*\(48,\)"),
+        ({"spin": 2, "maps": torch.zeros(3, 48)}, ValueError, r"maps.*2, P.*\(3, 48\)"),
+        ({"iterations": -1}, ValueError, "iterations.*-1"),
+        ({"iterations": 1.5}, TypeError, "iterations.*1.5"),
+        ({"weights": "pixel"}, ValueError, "weights.*'pixel'"),
+    ],
+)
 def test_bad_maps(change, error, says):
     with pytest.raises(error, match=says):
         map2alm(**{"maps": MAPS, **GOOD, **change})
@@ -303,11 +353,40 @@ def test_what_a_gpu_does_takes_few_operations(spin):
     made = [Dense(nside, lmax, spin=spin, dtype=torch.float64, chunks=chunks) for chunks in (1, 8)]
     made[0].fourier = RingFourier(nside, lmax + 1, loop=False)
     alms = draw(lmax, 4, spin=2 if spin else 0).reshape(4, parts, -1)
-    (one, all_), maps = (d.synthesis(alms) for d in made), torch.randn(4, parts, 12 * nside**2, dtype=torch.float64)
+    (one, all_), maps = (
+        (d.synthesis(alms) for d in made),
+        torch.randn(4, parts, 12 * nside**2, dtype=torch.float64),
+    )
     assert rms(one, all_) <= 1e-13 and rms(made[0].analysis(maps), made[1].analysis(maps)) <= 1e-13
-    work = {"bmm", "mm", "add", "sub", "mul", "div", "neg", "cat", "copy_", "flip", "index", "index_select", "index_copy_",
-            "fill_", "zero_", "_fft_c2c", "_fft_r2c", "_fft_c2r", "conj_physical", "sort", "constant_pad_nd", "add_", "mul_"}  # fmt: skip
-    for name, run in (("synthesis", lambda: made[0].synthesis(alms)), ("analysis", lambda: made[0].analysis(maps))):
+    work = {
+        "bmm",
+        "mm",
+        "add",
+        "sub",
+        "mul",
+        "div",
+        "neg",
+        "cat",
+        "copy_",
+        "flip",
+        "index",
+        "index_select",
+        "index_copy_",
+        "fill_",
+        "zero_",
+        "_fft_c2c",
+        "_fft_r2c",
+        "_fft_c2r",
+        "conj_physical",
+        "sort",
+        "constant_pad_nd",
+        "add_",
+        "mul_",
+    }
+    for name, run in (
+        ("synthesis", lambda: made[0].synthesis(alms)),
+        ("analysis", lambda: made[0].analysis(maps)),
+    ):
         with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as seen:
             run()
         launched = sum(e.count for e in seen.key_averages() if e.key.removeprefix("aten::") in work)

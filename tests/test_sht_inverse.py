@@ -7,8 +7,16 @@ import pytest
 import torch
 
 from skytutor.sht import (
-    Harmonics, RealHarmonics, count, degrees, least_squares, map2alm, real_degrees, to_complex, to_real,
-)  # fmt: skip
+    Harmonics,
+    RealHarmonics,
+    count,
+    degrees,
+    least_squares,
+    map2alm,
+    real_degrees,
+    to_complex,
+    to_real,
+)
 from skytutor.sht.symmetry import SymmetryBlocks, block_bytes
 
 each_spin = pytest.mark.parametrize("spin", [0, 2])
@@ -24,14 +32,18 @@ def draw(lmax, *lead, spin=0, seed=0):
 
 
 def rms(found, wanted):
-    return float((found - wanted).abs().square().mean().sqrt() / wanted.abs().square().mean().sqrt())
+    return float(
+        (found - wanted).abs().square().mean().sqrt() / wanted.abs().square().mean().sqrt()
+    )
 
 
 def test_the_real_packing_keeps_scalar_products_and_comes_back():
     a, b = draw(7, 3, seed=1), draw(7, 3, seed=2)
     twice = 2.0 - (degrees(7)[1] == 0).double()
     product = ((a.real * b.real + a.imag * b.imag) * twice).sum(-1)
-    torch.testing.assert_close((to_real(a, lmax=7) * to_real(b, lmax=7)).sum(-1), product, rtol=1e-14, atol=1e-13)
+    torch.testing.assert_close(
+        (to_real(a, lmax=7) * to_real(b, lmax=7)).sum(-1), product, rtol=1e-14, atol=1e-13
+    )
     torch.testing.assert_close(to_complex(to_real(a, lmax=7)), a, rtol=0, atol=1e-15)
     l, m = real_degrees(7)
     assert torch.equal(l * (l + 1) + m, torch.arange(64)) and int(m.abs().max()) == 7
@@ -41,13 +53,17 @@ def test_the_real_packing_keeps_scalar_products_and_comes_back():
 @pytest.mark.parametrize("order", ["ring", "nested"])
 @pytest.mark.parametrize("room", [0, 2**24])
 def test_matrix_and_transform_agree(room, order, spin):
-    sky, oracle = (kind(4, 8, spin=spin, order=order, dtype=torch.float64, **more)
-                   for kind, more in ((RealHarmonics, {"room": room}), (Harmonics, {})))  # fmt: skip
+    sky, oracle = (
+        kind(4, 8, spin=spin, order=order, dtype=torch.float64, **more)
+        for kind, more in ((RealHarmonics, {"room": room}), (Harmonics, {}))
+    )
     assert (sky.sums is None) == bool(room)
     a = draw(8, 2, 3, spin=spin)
     maps = oracle.alm2map(a)
     torch.testing.assert_close(sky.synthesis(to_real(a, lmax=8)), maps, rtol=0, atol=1e-13)
-    torch.testing.assert_close(sky.analysis(maps), to_real(oracle.map2alm(maps), lmax=8), rtol=0, atol=1e-13)
+    torch.testing.assert_close(
+        sky.analysis(maps), to_real(oracle.map2alm(maps), lmax=8), rtol=0, atol=1e-13
+    )
     low = to_real(a, lmax=8)[..., :25]
     padded = torch.nn.functional.pad(low, (0, 56))
     torch.testing.assert_close(sky.synthesis(low), sky.synthesis(padded), rtol=0, atol=1e-13)
@@ -60,7 +76,10 @@ def test_real_harmonics_compile_whole():
         return sky.analysis(sky.synthesis(coefs))
 
     coefs = torch.randn(3, 2, 25)
-    torch.testing.assert_close(torch.compile(there_and_back, fullgraph=True, backend="aot_eager")(coefs), there_and_back(coefs))
+    torch.testing.assert_close(
+        torch.compile(there_and_back, fullgraph=True, backend="aot_eager")(coefs),
+        there_and_back(coefs),
+    )
 
 
 @each_spin
@@ -81,7 +100,10 @@ def test_least_squares_gives_back_what_made_the_map(spin):
 @pytest.mark.parametrize("nside", [2, 8, 16])
 def test_symmetry_blocks_solve_the_normal_equations(nside, spin):
     lmax = 3 * nside - 1
-    sky, blocks = RealHarmonics(nside, lmax, spin=spin, dtype=torch.float64), SymmetryBlocks(nside, lmax, spin=spin)
+    sky, blocks = (
+        RealHarmonics(nside, lmax, spin=spin, dtype=torch.float64),
+        SymmetryBlocks(nside, lmax, spin=spin),
+    )
     coefs = torch.randn(5, *((2,) if spin else ()), (lmax + 1) ** 2, dtype=torch.float64)
     coefs = coefs * (real_degrees(lmax)[0] >= spin)
     found = blocks(sky.adjoint(sky.synthesis(coefs)) * 4 * math.pi / (12 * nside**2))

@@ -14,7 +14,14 @@ from scipy.stats import chi2
 from skytutor import smoothing
 from skytutor.sht import alm2map, count, degrees, map2alm
 from skytutor.smoothing import camb_spectra, gaussian_beam, pixel_window, smooth
-from skytutor.spectra import alm2cl, check_mask, check_spectra, gaussian_alms, gaussian_maps, pseudo_cl
+from skytutor.spectra import (
+    alm2cl,
+    check_mask,
+    check_spectra,
+    gaussian_alms,
+    gaussian_maps,
+    pseudo_cl,
+)
 
 NSIDE, LMAX = 16, 40
 
@@ -29,7 +36,9 @@ def test_spectra_of_coefficients_are_healpys():
     auto, cross = alm2cl(a, lmax=LMAX), alm2cl(a, b, lmax=LMAX)
     assert auto.shape == cross.shape == (2, 3, LMAX + 1)
     np.testing.assert_allclose(auto[1, 2].numpy(), hp.alm2cl(a[1, 2].numpy()), rtol=1e-13)
-    np.testing.assert_allclose(cross[1, 2].numpy(), hp.alm2cl(a[1, 2].numpy(), b[1, 2].numpy()), rtol=1e-11, atol=1e-14)
+    np.testing.assert_allclose(
+        cross[1, 2].numpy(), hp.alm2cl(a[1, 2].numpy(), b[1, 2].numpy()), rtol=1e-11, atol=1e-14
+    )
     torch.testing.assert_close(alm2cl(a, b[0, 0], lmax=LMAX)[0, 0], cross[0, 0])
     single = alm2cl(a.to(torch.complex64), lmax=LMAX)
     assert single.dtype == torch.float32
@@ -41,7 +50,9 @@ def test_spectra_have_gradients():
     assert torch.autograd.gradcheck(lambda x, y: alm2cl(x, y, lmax=4), (a, b))
     maps = torch.randn(2, 48, dtype=torch.float64, requires_grad=True)
     mask = torch.linspace(0, 1, 48, dtype=torch.float64)
-    assert torch.autograd.gradcheck(lambda x: pseudo_cl(x, mask, nside=2, lmax=4, spin=2)["EB"], (maps,))
+    assert torch.autograd.gradcheck(
+        lambda x: pseudo_cl(x, mask, nside=2, lmax=4, spin=2)["EB"], (maps,)
+    )
 
 
 def cap():
@@ -51,8 +62,15 @@ def cap():
 
 
 def test_masked_maps_give_healpys_spectra():
-    mask, maps = cap(), torch.randn(2, 12 * NSIDE**2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    wanted = hp.anafast((maps[0] * mask).numpy(), lmax=LMAX, iter=0, use_weights=True) / float((mask**2).mean())
+    mask, maps = (
+        cap(),
+        torch.randn(
+            2, 12 * NSIDE**2, generator=torch.Generator().manual_seed(0), dtype=torch.float64
+        ),
+    )
+    wanted = hp.anafast((maps[0] * mask).numpy(), lmax=LMAX, iter=0, use_weights=True) / float(
+        (mask**2).mean()
+    )
     found = pseudo_cl(maps, mask, nside=NSIDE, lmax=LMAX)
     assert found.shape == (2, LMAX + 1)
     np.testing.assert_allclose(found[0].numpy(), wanted, rtol=1e-11)
@@ -60,13 +78,22 @@ def test_masked_maps_give_healpys_spectra():
     assert torch.equal(pseudo_cl(hidden, mask, nside=NSIDE, lmax=LMAX), found)
     order = torch.from_numpy(hp.nest2ring(NSIDE, np.arange(12 * NSIDE**2)))
     nested = pseudo_cl(maps[:, order], mask[order], nside=NSIDE, lmax=LMAX, order="nested")
-    torch.testing.assert_close(nested, found, rtol=1e-13, atol=0)  # the mean of mask**2 sums in another order
+    torch.testing.assert_close(
+        nested, found, rtol=1e-13, atol=0
+    )  # the mean of mask**2 sums in another order
 
 
 def test_masked_polarisation_gives_healpys_spectra():
-    mask, maps = cap(), torch.randn(2, 12 * NSIDE**2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    mask, maps = (
+        cap(),
+        torch.randn(
+            2, 12 * NSIDE**2, generator=torch.Generator().manual_seed(1), dtype=torch.float64
+        ),
+    )
     weighed = np.array([np.zeros(12 * NSIDE**2), *(maps * mask).numpy()])
-    wanted = hp.anafast(weighed, lmax=LMAX, iter=0, use_weights=True, pol=True) / float((mask**2).mean())
+    wanted = hp.anafast(weighed, lmax=LMAX, iter=0, use_weights=True, pol=True) / float(
+        (mask**2).mean()
+    )
     found = pseudo_cl(maps, mask, nside=NSIDE, lmax=LMAX, spin=2)
     assert list(found) == ["EE", "BB", "EB"]
     for name, row in (("EE", 1), ("BB", 2), ("EB", 4)):
@@ -76,14 +103,19 @@ def test_masked_polarisation_gives_healpys_spectra():
 def test_a_full_sky_gives_the_plain_spectrum():
     maps = alm2map(draw(3, lmax=16), nside=NSIDE, lmax=16)
     found = pseudo_cl(maps, torch.ones(12 * NSIDE**2, dtype=torch.bool), nside=NSIDE, lmax=16)
-    torch.testing.assert_close(found, alm2cl(map2alm(maps, nside=NSIDE, lmax=16), lmax=16), rtol=1e-14, atol=0)
+    torch.testing.assert_close(
+        found, alm2cl(map2alm(maps, nside=NSIDE, lmax=16), lmax=16), rtol=1e-14, atol=0
+    )
 
 
 def six(lmax):
     """All six, EB and TB too; EE nearly as large as TE allows at some l."""
     l = torch.arange(lmax + 1, dtype=torch.float64)
     tt, ee, bb = 1e3 / (l + 1) ** 2, 1 / (l + 1), 0.3 + 0 * l
-    te, eb, tb = (x * (p * q).sqrt() for x, p, q in ((0.85 * torch.cos(l / 5), tt, ee), (0.2, ee, bb), (-0.3, tt, bb)))
+    te, eb, tb = (
+        x * (p * q).sqrt()
+        for x, p, q in ((0.85 * torch.cos(l / 5), tt, ee), (0.2, ee, bb), (-0.3, tt, bb))
+    )
     return {"TT": tt, "EE": ee, "BB": bb, "TE": te, "EB": eb, "TB": tb}
 
 
@@ -93,16 +125,24 @@ def test_gaussian_fields_have_the_spectra_they_were_drawn_from():
     alms = gaussian_alms(spectra, lmax=lmax, size=(n,), generator=torch.Generator().manual_seed(5))
     assert list(alms) == ["T", "E", "B"] and alms["T"].shape == (n, count(lmax))
     l, m = degrees(lmax)
-    assert not bool(alms["E"][:, l < 2].any() or alms["B"][:, l < 2].any()) and not bool(alms["T"][:, m == 0].imag.any())
+    assert not bool(alms["E"][:, l < 2].any() or alms["B"][:, l < 2].any()) and not bool(
+        alms["T"][:, m == 0].imag.any()
+    )
     spectra = check_spectra(spectra, lmax=lmax)
     for name, wanted in spectra.items():
         first = 0 if name == "TT" else 2
         a, b = name
         found = alm2cl(alms[a], alms[b], lmax=lmax).mean(0)
-        variance = (spectra[2 * a] * spectra[2 * b] + wanted**2) / (2 * torch.arange(lmax + 1) + 1.0).double() / n
+        variance = (
+            (spectra[2 * a] * spectra[2 * b] + wanted**2)
+            / (2 * torch.arange(lmax + 1) + 1.0).double()
+            / n
+        )
         pull = ((found - wanted) / variance.sqrt())[first:]
         p = chi2.sf(float(pull.square().sum()), len(pull))
-        print(f"{name}: largest deviation {float(pull.abs().max()):.2f} sigma, chi-square p = {p:.3f}")
+        print(
+            f"{name}: largest deviation {float(pull.abs().max()):.2f} sigma, chi-square p = {p:.3f}"
+        )
         assert float(pull.abs().max()) < 4 and 0.01 < p < 0.99, name
 
 
@@ -110,16 +150,23 @@ def test_gaussian_maps_hold_the_coefficients():
     spectra = six(LMAX)
     how = {"lmax": LMAX, "size": (2,), "dtype": torch.float32}
     alms = gaussian_alms(spectra, generator=torch.Generator().manual_seed(0), **how)
-    maps = gaussian_maps(spectra, nside=NSIDE, generator=torch.Generator().manual_seed(0), order="nested", **how)
+    maps = gaussian_maps(
+        spectra, nside=NSIDE, generator=torch.Generator().manual_seed(0), order="nested", **how
+    )
     assert maps["T"].dtype == torch.float32 and maps["QU"].shape == (2, 2, 12 * NSIDE**2)
-    wanted = hp.alm2map([alms[x][1].numpy().astype(complex) for x in "TEB"], NSIDE, lmax=LMAX, pol=True)
+    wanted = hp.alm2map(
+        [alms[x][1].numpy().astype(complex) for x in "TEB"], NSIDE, lmax=LMAX, pol=True
+    )
     wanted = hp.reorder(wanted, r2n=True)
     np.testing.assert_allclose(maps["T"][1].numpy(), wanted[0], atol=1e-4)
     np.testing.assert_allclose(maps["QU"][1].numpy(), wanted[1:], atol=1e-4)
     assert list(gaussian_maps({"TT": spectra["TT"]}, nside=NSIDE, lmax=8)) == ["T"]
     only_b = gaussian_maps({"BB": spectra["BB"]}, nside=NSIDE, lmax=8)
     assert list(only_b) == ["QU"]
-    assert float(pseudo_cl(only_b["QU"], torch.ones(3072), nside=NSIDE, lmax=8, spin=2)["EE"].max()) < 1e-4
+    assert (
+        float(pseudo_cl(only_b["QU"], torch.ones(3072), nside=NSIDE, lmax=8, spin=2)["EE"].max())
+        < 1e-4
+    )
 
 
 def test_spectra_on_the_edge_of_what_is_possible():
@@ -144,7 +191,10 @@ def test_beams_are_healpys(degrees_wide):
     wanted = hp.almxfl(a[1].numpy(), hp.gauss_beam(math.radians(degrees_wide), lmax=LMAX))
     found = smooth(a, gaussian_beam(math.radians(degrees_wide), 50), lmax=LMAX)
     np.testing.assert_allclose(found[1].numpy(), wanted, rtol=1e-13)
-    assert smooth(a.to(torch.complex64), torch.ones(41, dtype=torch.float64), lmax=LMAX).dtype == torch.complex64
+    assert (
+        smooth(a.to(torch.complex64), torch.ones(41, dtype=torch.float64), lmax=LMAX).dtype
+        == torch.complex64
+    )
 
 
 def window_by_force(nside, lmax, cuts, sample=1):
@@ -200,9 +250,19 @@ def test_camb_spectra_are_cambs(kept):
 
     found = kept[1]
     setting = camb.set_params(
-        H0=67.4, ombh2=0.0224, omch2=0.120, As=2.1e-9, ns=0.965, tau=0.06, r=0.01, WantTensors=True, lmax=500
+        H0=67.4,
+        ombh2=0.0224,
+        omch2=0.120,
+        As=2.1e-9,
+        ns=0.965,
+        tau=0.06,
+        r=0.01,
+        WantTensors=True,
+        lmax=500,
     )
-    wanted = camb.get_results(setting).get_cmb_power_spectra(setting, CMB_unit="muK", raw_cl=True)["total"]
+    wanted = camb.get_results(setting).get_cmb_power_spectra(setting, CMB_unit="muK", raw_cl=True)[
+        "total"
+    ]
     for k, name in enumerate(("TT", "EE", "BB", "TE")):
         assert found[name].dtype == torch.float64 and found[name].shape == (48,)
         np.testing.assert_allclose(found[name].numpy(), wanted[:48, k], rtol=1e-6)
@@ -229,7 +289,10 @@ def test_kept_spectra_are_read_again(kept, counted):
     again = camb_spectra(lmax=47, tau=0.06, r=0.01, cache=kept[0])
     assert time.perf_counter() - start < 0.5 and not counted
     assert all(torch.equal(again[name], kept[1][name]) for name in kept[1])
-    assert camb_spectra(lmax=100, tau=0.06, r=0.01, cache=kept[0])["TT"].shape == (101,) and not counted
+    assert (
+        camb_spectra(lmax=100, tau=0.06, r=0.01, cache=kept[0])["TT"].shape == (101,)
+        and not counted
+    )
     assert [f.suffix for f in kept[0].iterdir()] == [".npz"], "nothing but the file"
 
 
@@ -291,23 +354,30 @@ BENT = torch.tensor([1.0, 1.0, 1.0, 1.1, 1.2])
 THREE = {"TT": ONE, "EE": ONE, "BB": ONE}
 
 
-@pytest.mark.parametrize(("spectra", "error", "says"), [
-    (torch.ones(4, 5), TypeError, "spectra must be a dict.*got Tensor.*order can be mistaken"),
-    ([ONE, ONE], TypeError, "spectra must be a dict.*got list"),
-    ({}, ValueError, "names out of TT.*none"),
-    ({"TT": ONE, "ET": ONE}, ValueError, "names out of TT.*ET"),
-    ({"TT": -ONE}, ValueError, "TT is negative.*l = 0: -1"),
-    ({"EE": 1.05 - BENT}, ValueError, "EE is negative.*l = 3: -0.05"),
-    ({"TT": ONE, "BB": ONE * torch.nan}, ValueError, "BB is NaN.*l = 0"),
-    ({"TT": ONE / 0}, ValueError, "TT is NaN or infinite.*l = 0: inf"),
-    ({"TT": ONE[:4]}, ValueError, r"TT must be \(L,\).*5 .*\(4,\)"),
-    ({"TT": torch.ones(2, 5)}, ValueError, r"TT must be \(L,\).*\(2, 5\)"),
-    ({"TT": ONE, "TE": ONE}, ValueError, "TE needs.*EE missing"),
-    ({"EB": ONE}, ValueError, "EB needs.*EE and BB missing"),
-    ({"TT": ONE, "EE": ONE, "TE": BENT}, ValueError, "TE is larger.*l = 3"),
-    ({"TT": ONE, "BB": 0 * ONE, "TB": ONE / 9}, ValueError, "TB is larger.*l = 2"),
-    ({**THREE, "TE": 0.9 * ONE, "EB": 0.9 * ONE, "TB": -0.9 * ONE}, ValueError, "TE, EB, TB contradict.*l = 2"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("spectra", "error", "says"),
+    [
+        (torch.ones(4, 5), TypeError, "spectra must be a dict.*got Tensor.*order can be mistaken"),
+        ([ONE, ONE], TypeError, "spectra must be a dict.*got list"),
+        ({}, ValueError, "names out of TT.*none"),
+        ({"TT": ONE, "ET": ONE}, ValueError, "names out of TT.*ET"),
+        ({"TT": -ONE}, ValueError, "TT is negative.*l = 0: -1"),
+        ({"EE": 1.05 - BENT}, ValueError, "EE is negative.*l = 3: -0.05"),
+        ({"TT": ONE, "BB": ONE * torch.nan}, ValueError, "BB is NaN.*l = 0"),
+        ({"TT": ONE / 0}, ValueError, "TT is NaN or infinite.*l = 0: inf"),
+        ({"TT": ONE[:4]}, ValueError, r"TT must be \(L,\).*5 .*\(4,\)"),
+        ({"TT": torch.ones(2, 5)}, ValueError, r"TT must be \(L,\).*\(2, 5\)"),
+        ({"TT": ONE, "TE": ONE}, ValueError, "TE needs.*EE missing"),
+        ({"EB": ONE}, ValueError, "EB needs.*EE and BB missing"),
+        ({"TT": ONE, "EE": ONE, "TE": BENT}, ValueError, "TE is larger.*l = 3"),
+        ({"TT": ONE, "BB": 0 * ONE, "TB": ONE / 9}, ValueError, "TB is larger.*l = 2"),
+        (
+            {**THREE, "TE": 0.9 * ONE, "EB": 0.9 * ONE, "TB": -0.9 * ONE},
+            ValueError,
+            "TE, EB, TB contradict.*l = 2",
+        ),
+    ],
+)
 def test_bad_spectra(spectra, error, says):
     for call in (check_spectra, gaussian_alms):
         with pytest.raises(error, match=says):
@@ -318,43 +388,62 @@ MAPS = torch.zeros(48)
 NAN = torch.where(torch.arange(48) == 3, torch.nan, 1.0)
 
 
-@pytest.mark.parametrize(("call", "error", "says"), [
-    (lambda: alm2cl(ALMS, lmax=-1), ValueError, "lmax.*-1"),
-    (lambda: alm2cl(ALMS, lmax=5), ValueError, r"alms.*\(21,\).*\(15,\)"),
-    (lambda: alm2cl(ALMS, ALMS[:6], lmax=4), ValueError, r"other.*\(15,\).*\(6,\)"),
-    (lambda: alm2cl(ALMS.real, lmax=4), TypeError, "alms.*complex.*float32"),
-    (lambda: check_mask(np.ones(48), nside=2), TypeError, "mask.*ndarray"),
-    (lambda: check_mask(ALMS, nside=2), TypeError, "mask.*complex64"),
-    (lambda: check_mask(torch.ones(47), nside=2), ValueError, r"mask.*\(48,\).*\(47,\)"),
-    (lambda: check_mask(torch.ones(2, 48), nside=2), ValueError, r"mask.*\(48,\).*\(2, 48\)"),
-    (lambda: check_mask(MAPS, nside=2), ValueError, "mask is 0 everywhere"),
-    (lambda: check_mask(NAN, nside=2), ValueError, "mask holds NaN"),
-    (lambda: check_mask(MAPS - 0.5, nside=2), ValueError, r"mask must lie in 0\.\.1.*-0.5"),
-    (lambda: check_mask(MAPS + 2, nside=2), ValueError, r"mask must lie in 0\.\.1.*2.0"),
-    (lambda: pseudo_cl(MAPS, MAPS, nside=2, lmax=4), ValueError, "mask is 0"),
-    (lambda: pseudo_cl(NAN, MAPS + 1, nside=2, lmax=4), ValueError, "maps.*1 NaN"),
-    (lambda: pseudo_cl(MAPS[:9], MAPS + 1, nside=2, lmax=4), ValueError, r"maps.*\(48,\).*\(9,\)"),
-    (lambda: pseudo_cl(MAPS, MAPS + 1, nside=2, lmax=4, spin=1), ValueError, "spin.*1"),
-    (lambda: pseudo_cl(MAPS, MAPS + 1, nside=2, lmax=4, spin=2), ValueError, r"maps.*2, P"),
-    (lambda: pseudo_cl(MAPS, MAPS + 1, nside=2, lmax=6), ValueError, r"lmax.*0\.\.5.*6"),
-    (lambda: pseudo_cl(MAPS, MAPS + 1, nside=2, lmax=4, order="nest"), ValueError, "order.*'nest'"),
-    (lambda: gaussian_alms({"TT": ONE}, lmax=4, size=(0,)), ValueError, r"size.*\(0,\)"),
-    (lambda: gaussian_alms({"TT": ONE}, lmax=4, size=3), ValueError, "size.*3"),
-    (lambda: gaussian_alms({"TT": ONE}, lmax=4, dtype=torch.float16), TypeError, "dtype.*float16"),
-    (lambda: gaussian_maps({"TT": ONE}, nside=1, lmax=4), ValueError, r"lmax.*0\.\.2.*4"),
-    (lambda: gaussian_maps({"TT": ONE}, nside=2, lmax=4, order="face"), ValueError, "order.*'face'"),
-    (lambda: gaussian_beam(10.0, 8), ValueError, "fwhm.*radians.*10.0"),
-    (lambda: gaussian_beam(math.nan, 8), ValueError, "fwhm.*nan"),
-    (lambda: gaussian_beam(0.1, 8, spin=1), ValueError, "spin.*1"),
-    (lambda: gaussian_beam(0.1, 2.5), TypeError, "lmax.*2.5"),
-    (lambda: smooth(ALMS, ONE[:4], lmax=4), ValueError, r"window.*5 .*\(4,\)"),
-    (lambda: smooth(ALMS, [1.0] * 5, lmax=4), TypeError, "window.*list"),
-    (lambda: smooth(ALMS, ONE * torch.nan, lmax=4), ValueError, "window.*NaN"),
-    (lambda: smooth(ALMS, ONE, lmax=3), ValueError, "alms"),
-    (lambda: pixel_window(3, 4), ValueError, "nside.*3"),
-    (lambda: pixel_window(4, 17), ValueError, r"lmax.*0\.\.16.*17"),
-    (lambda: camb_spectra(lmax=-1, tau=0.06), ValueError, "lmax.*-1"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("call", "error", "says"),
+    [
+        (lambda: alm2cl(ALMS, lmax=-1), ValueError, "lmax.*-1"),
+        (lambda: alm2cl(ALMS, lmax=5), ValueError, r"alms.*\(21,\).*\(15,\)"),
+        (lambda: alm2cl(ALMS, ALMS[:6], lmax=4), ValueError, r"other.*\(15,\).*\(6,\)"),
+        (lambda: alm2cl(ALMS.real, lmax=4), TypeError, "alms.*complex.*float32"),
+        (lambda: check_mask(np.ones(48), nside=2), TypeError, "mask.*ndarray"),
+        (lambda: check_mask(ALMS, nside=2), TypeError, "mask.*complex64"),
+        (lambda: check_mask(torch.ones(47), nside=2), ValueError, r"mask.*\(48,\).*\(47,\)"),
+        (lambda: check_mask(torch.ones(2, 48), nside=2), ValueError, r"mask.*\(48,\).*\(2, 48\)"),
+        (lambda: check_mask(MAPS, nside=2), ValueError, "mask is 0 everywhere"),
+        (lambda: check_mask(NAN, nside=2), ValueError, "mask holds NaN"),
+        (lambda: check_mask(MAPS - 0.5, nside=2), ValueError, r"mask must lie in 0\.\.1.*-0.5"),
+        (lambda: check_mask(MAPS + 2, nside=2), ValueError, r"mask must lie in 0\.\.1.*2.0"),
+        (lambda: pseudo_cl(MAPS, MAPS, nside=2, lmax=4), ValueError, "mask is 0"),
+        (lambda: pseudo_cl(NAN, MAPS + 1, nside=2, lmax=4), ValueError, "maps.*1 NaN"),
+        (
+            lambda: pseudo_cl(MAPS[:9], MAPS + 1, nside=2, lmax=4),
+            ValueError,
+            r"maps.*\(48,\).*\(9,\)",
+        ),
+        (lambda: pseudo_cl(MAPS, MAPS + 1, nside=2, lmax=4, spin=1), ValueError, "spin.*1"),
+        (lambda: pseudo_cl(MAPS, MAPS + 1, nside=2, lmax=4, spin=2), ValueError, r"maps.*2, P"),
+        (lambda: pseudo_cl(MAPS, MAPS + 1, nside=2, lmax=6), ValueError, r"lmax.*0\.\.5.*6"),
+        (
+            lambda: pseudo_cl(MAPS, MAPS + 1, nside=2, lmax=4, order="nest"),
+            ValueError,
+            "order.*'nest'",
+        ),
+        (lambda: gaussian_alms({"TT": ONE}, lmax=4, size=(0,)), ValueError, r"size.*\(0,\)"),
+        (lambda: gaussian_alms({"TT": ONE}, lmax=4, size=3), ValueError, "size.*3"),
+        (
+            lambda: gaussian_alms({"TT": ONE}, lmax=4, dtype=torch.float16),
+            TypeError,
+            "dtype.*float16",
+        ),
+        (lambda: gaussian_maps({"TT": ONE}, nside=1, lmax=4), ValueError, r"lmax.*0\.\.2.*4"),
+        (
+            lambda: gaussian_maps({"TT": ONE}, nside=2, lmax=4, order="face"),
+            ValueError,
+            "order.*'face'",
+        ),
+        (lambda: gaussian_beam(10.0, 8), ValueError, "fwhm.*radians.*10.0"),
+        (lambda: gaussian_beam(math.nan, 8), ValueError, "fwhm.*nan"),
+        (lambda: gaussian_beam(0.1, 8, spin=1), ValueError, "spin.*1"),
+        (lambda: gaussian_beam(0.1, 2.5), TypeError, "lmax.*2.5"),
+        (lambda: smooth(ALMS, ONE[:4], lmax=4), ValueError, r"window.*5 .*\(4,\)"),
+        (lambda: smooth(ALMS, [1.0] * 5, lmax=4), TypeError, "window.*list"),
+        (lambda: smooth(ALMS, ONE * torch.nan, lmax=4), ValueError, "window.*NaN"),
+        (lambda: smooth(ALMS, ONE, lmax=3), ValueError, "alms"),
+        (lambda: pixel_window(3, 4), ValueError, "nside.*3"),
+        (lambda: pixel_window(4, 17), ValueError, r"lmax.*0\.\.16.*17"),
+        (lambda: camb_spectra(lmax=-1, tau=0.06), ValueError, "lmax.*-1"),
+    ],
+)
 def test_bad_input(call, error, says):
     with pytest.raises(error, match=says):
         call()

@@ -26,12 +26,16 @@ def rotated(coefs):
 
 
 def draw(*lead, spin=0, seed=0):
-    coefs = torch.randn(*lead, (LMAX + 1) ** 2, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    coefs = torch.randn(
+        *lead, (LMAX + 1) ** 2, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    )
     return coefs * (real_degrees(LMAX)[0] >= spin)
 
 
 def test_the_sky_turns_through_two_zonal_convolutions():
-    net = torch.nn.Sequential(ZonalConv(3, 8, lmax=LMAX), ZonalConv(8, 2, lmax=LMAX, knots=5)).double()
+    net = torch.nn.Sequential(
+        ZonalConv(3, 8, lmax=LMAX), ZonalConv(8, 2, lmax=LMAX, knots=5)
+    ).double()
     x = draw(4, 3)
     off = (net(rotated(x)) - rotated(net(x))).abs().max() / net(x).abs().max()
     print(f"zonal: {off:.1e}")
@@ -40,7 +44,9 @@ def test_the_sky_turns_through_two_zonal_convolutions():
 
 @pytest.mark.parametrize("source", [0, 2])
 def test_the_sky_turns_through_spin_convolutions(source):
-    net = torch.nn.Sequential(SpinConv(3, 4, lmax=LMAX, source=source), SpinConv(4, 2, lmax=LMAX, knots=4)).double()
+    net = torch.nn.Sequential(
+        SpinConv(3, 4, lmax=LMAX, source=source), SpinConv(4, 2, lmax=LMAX, knots=4)
+    ).double()
     x = draw(2, 3, 2, spin=2) if source else draw(2, 3)
     off = (net(rotated(x)) - rotated(net(x))).abs().max() / net(x).abs().max()
     assert off <= 1e-10
@@ -64,15 +70,26 @@ def test_weights_on_l_and_m_are_complex_factors():
     x = draw(1, 1)
     l, m = degrees(LMAX)
     row = l * (l + 1) // 2 + m
-    weight = torch.complex(net.real, torch.where((m == 0).unsqueeze(1), 0, net.imag[row][:, :, 0])[torch.argsort(row)][:, :, None])
-    torch.testing.assert_close(to_complex(net(x))[0, 0], to_complex(x)[0, 0] * weight[row, 0, 0], rtol=0, atol=1e-12)
+    weight = torch.complex(
+        net.real,
+        torch.where((m == 0).unsqueeze(1), 0, net.imag[row][:, :, 0])[torch.argsort(row)][
+            :, :, None
+        ],
+    )
+    torch.testing.assert_close(
+        to_complex(net(x))[0, 0], to_complex(x)[0, 0] * weight[row, 0, 0], rtol=0, atol=1e-12
+    )
 
 
 def test_a_mirror_image_passes_zonal_convolutions_and_not_spin_products():
     """North for south: a_lm gains (-1)**(l + m), and U changes its sign."""
     flip = (-1.0) ** (real_degrees(LMAX)[0] + real_degrees(LMAX)[1]).double()
     sky, field = (RealHarmonics(8, LMAX, spin=s, dtype=torch.float64) for s in (0, 2))
-    x, zonal, spin = draw(1, 2), ZonalConv(2, 3, lmax=LMAX).double(), SpinConv(2, 4, lmax=LMAX, source=0).double()
+    x, zonal, spin = (
+        draw(1, 2),
+        ZonalConv(2, 3, lmax=LMAX).double(),
+        SpinConv(2, 4, lmax=LMAX, source=0).double(),
+    )
 
     def means(coefs):
         u, v = field.synthesis(spin(coefs)).chunk(2, 1)
@@ -93,7 +110,9 @@ def test_spin_fields_are_second_derivatives():
     coefs[0, 0, 6] = 1  # Y_20 = sqrt(5 / 16 pi) (3 cos^2 - 1)
     q, u = RealHarmonics(4, 2, spin=2, dtype=torch.float64).synthesis(conv(coefs))[0, 0]
     theta = torch.from_numpy(hp.pix2ang(4, np.arange(192))[0])
-    second = math.sqrt(5 / (16 * math.pi)) * 6 * theta.sin().square()  # sin d/dtheta (1/sin d/dtheta) of it
+    second = (
+        math.sqrt(5 / (16 * math.pi)) * 6 * theta.sin().square()
+    )  # sin d/dtheta (1/sin d/dtheta) of it
     torch.testing.assert_close(q, -second, rtol=0, atol=1e-13)
     assert u.abs().max() < 1e-13
 
@@ -106,15 +125,26 @@ def gates(q, s):
 def test_gates_commute_with_a_turn_of_the_axes():
     """Turning the axes at every point by some angle turns Q and U by twice that angle; scalars stay."""
     g = torch.Generator().manual_seed(1)
-    q, s = torch.randn(3, 2, 2, 48, generator=g, dtype=torch.float64), torch.randn(3, 2, 48, generator=g, dtype=torch.float64)
+    q, s = (
+        torch.randn(3, 2, 2, 48, generator=g, dtype=torch.float64),
+        torch.randn(3, 2, 48, generator=g, dtype=torch.float64),
+    )
     angle = torch.rand(48, generator=g, dtype=torch.float64) * 6
 
     def turn(f):
-        return torch.stack([f[:, :, 0] * angle.cos() - f[:, :, 1] * angle.sin(), f[:, :, 0] * angle.sin() + f[:, :, 1] * angle.cos()], 2)
+        return torch.stack(
+            [
+                f[:, :, 0] * angle.cos() - f[:, :, 1] * angle.sin(),
+                f[:, :, 0] * angle.sin() + f[:, :, 1] * angle.cos(),
+            ],
+            2,
+        )
 
     for (name, plain), (_, turned) in zip(gates(q, s), gates(turn(q), s), strict=True):
         torch.testing.assert_close(turn(plain), turned, rtol=0, atol=1e-12, msg=name)
-    torch.testing.assert_close(SpinProduct()(q, q.flip(1)), SpinProduct()(turn(q), turn(q.flip(1))), rtol=0, atol=1e-12)
+    torch.testing.assert_close(
+        SpinProduct()(q, q.flip(1)), SpinProduct()(turn(q), turn(q.flip(1))), rtol=0, atol=1e-12
+    )
     torch.testing.assert_close(length(q), length(turn(q)))
     zero = torch.zeros(1, 2, 2, 3, requires_grad=True)
     NormGate(2)(zero).sum().backward()
@@ -126,13 +156,20 @@ def test_band_powers_are_healpys_spectrum_and_do_not_turn():
     power = BandPower([0, 2, 5, LMAX + 1])
     torch.testing.assert_close(power(rotated(x)), power(x), rtol=1e-12, atol=0)
     cl, l = hp.alm2cl(to_complex(x)[0, 0].numpy()), np.arange(LMAX + 1)
-    wanted = [np.average(cl[a:b], weights=(2 * l + 1)[a:b]) for a, b in ((0, 2), (2, 5), (5, LMAX + 1))]
+    wanted = [
+        np.average(cl[a:b], weights=(2 * l + 1)[a:b]) for a, b in ((0, 2), (2, 5), (5, LMAX + 1))
+    ]
     np.testing.assert_allclose(power(x)[0, 0], wanted, rtol=1e-12)
 
 
 def test_gradients_of_the_layers():
     x = draw(1, 2)[..., :16].requires_grad_()
-    for layer in (ZonalConv(2, 2, lmax=3, knots=2), SpinConv(2, 2, lmax=3, source=0), SpectralConv(2, 2, lmax=3), BandPower([0, 4])):
+    for layer in (
+        ZonalConv(2, 2, lmax=3, knots=2),
+        SpinConv(2, 2, lmax=3, source=0),
+        SpectralConv(2, 2, lmax=3),
+        BandPower([0, 4]),
+    ):
         assert torch.autograd.gradcheck(layer.double(), (x,))
 
 
@@ -141,34 +178,41 @@ def test_the_network_hardly_sees_a_rotation_and_compiles_whole():
     net = InvariantNet(16, levels=((8, 16, 8, 2), (8, 16, 8, 2), (4, 8, 16, 4)), last=16).eval()
     images = digits.load("embedded").part("test")[0][:40]
     upright = UPRIGHT.paint(images)
-    turned = ROTATED.paint(images, [digits.random_rotations(40, generator=torch.Generator().manual_seed(0))])
+    turned = ROTATED.paint(
+        images, [digits.random_rotations(40, generator=torch.Generator().manual_seed(0))]
+    )
     with torch.no_grad():
         # The maximum depends on where the pixels lie, the mean hardly.
         answer, again = (net.features(maps)[-1].mean(2) for maps in (upright, turned))
-        change = (answer - again).square().mean().sqrt() / (answer - answer.mean(0)).square().mean().sqrt()
+        change = (answer - again).square().mean().sqrt() / (
+            answer - answer.mean(0)
+        ).square().mean().sqrt()
         print(f"change under rotation over spread of the features: {change:.3f}")
         assert change < 0.1
         whole = torch.compile(net, fullgraph=True, backend="aot_eager")
         torch.testing.assert_close(whole(upright), net(upright), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize(("make", "says"), [
-    (lambda: ZonalConv(0, 1, lmax=3), "in_channels"),
-    (lambda: ZonalConv(1, 1, lmax=-1), "lmax"),
-    (lambda: ZonalConv(1, 1, lmax=3, knots=5), "knots.*2..4"),
-    (lambda: SpinConv(1, 1, lmax=3, source=1), "source.*0 or 2"),
-    (lambda: BandPower([3]), "edges"),
-    (lambda: BandPower([0, 4, 4]), "edges"),
-    (lambda: BandPower([0, 8])(torch.zeros(1, 16)), "l = 7"),
-    (lambda: ZonalConv(2, 1, lmax=3)(torch.zeros(1, 2, 15)), "lmax 3"),
-    (lambda: ZonalConv(2, 1, lmax=3)(torch.zeros(1, 3, 16)), "2 channels"),
-    (lambda: SpinConv(2, 1, lmax=3)(torch.zeros(1, 2, 16)), "spin 2"),
-    (lambda: NormGate(2)(torch.zeros(1, 3, 2, 12)), "field"),
-    (lambda: ScalarGate()(torch.zeros(1, 3, 2, 12), torch.zeros(1, 2, 12)), "gate"),
-    (lambda: SpinProduct()(torch.zeros(1, 3, 2, 12), torch.zeros(1, 2, 2, 12)), "u and v"),
-    (lambda: InvariantNet(4, levels=(), last=4), "levels"),
-    (lambda: InvariantNet(4, levels=((8, 8, 1, 0),), last=4), "finer"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: ZonalConv(0, 1, lmax=3), "in_channels"),
+        (lambda: ZonalConv(1, 1, lmax=-1), "lmax"),
+        (lambda: ZonalConv(1, 1, lmax=3, knots=5), "knots.*2..4"),
+        (lambda: SpinConv(1, 1, lmax=3, source=1), "source.*0 or 2"),
+        (lambda: BandPower([3]), "edges"),
+        (lambda: BandPower([0, 4, 4]), "edges"),
+        (lambda: BandPower([0, 8])(torch.zeros(1, 16)), "l = 7"),
+        (lambda: ZonalConv(2, 1, lmax=3)(torch.zeros(1, 2, 15)), "lmax 3"),
+        (lambda: ZonalConv(2, 1, lmax=3)(torch.zeros(1, 3, 16)), "2 channels"),
+        (lambda: SpinConv(2, 1, lmax=3)(torch.zeros(1, 2, 16)), "spin 2"),
+        (lambda: NormGate(2)(torch.zeros(1, 3, 2, 12)), "field"),
+        (lambda: ScalarGate()(torch.zeros(1, 3, 2, 12), torch.zeros(1, 2, 12)), "gate"),
+        (lambda: SpinProduct()(torch.zeros(1, 3, 2, 12), torch.zeros(1, 2, 2, 12)), "u and v"),
+        (lambda: InvariantNet(4, levels=(), last=4), "levels"),
+        (lambda: InvariantNet(4, levels=((8, 8, 1, 0),), last=4), "finer"),
+    ],
+)
 def test_bad_input(make, says):
     with pytest.raises(ValueError, match=says):
         make()

@@ -11,7 +11,9 @@ from skytutor.widgets import codec, page
 
 def faces(values, nside, order="ring"):
     values = np.asarray(values, float).reshape(-1, 12 * nside**2)
-    return values[:, order_table(nside, source=order, target="face").numpy()].reshape(-1, 12, nside, nside)
+    return values[:, order_table(nside, source=order, target="face").numpy()].reshape(
+        -1, 12, nside, nside
+    )
 
 
 def smooth(nside, frames=1, seed=0):
@@ -47,7 +49,9 @@ def test_any_numbers_keep_the_promise(values):
     array = np.array(values).reshape(1, 12, 1, 1)
     packed = codec.pack(array)
     assert packed.error <= (packed.high - packed.low) / 65535 * (1 + 1e-9)
-    np.testing.assert_allclose(codec.unpack(packed, array.shape), array, atol=packed.error * 1.0001 + 1e-300)
+    np.testing.assert_allclose(
+        codec.unpack(packed, array.shape), array, atol=packed.error * 1.0001 + 1e-300
+    )
 
 
 def test_a_constant_map_comes_back_exactly():
@@ -60,7 +64,9 @@ def test_prediction_saves_what_a_smooth_map_repeats():
     """Bits a pixel: white noise needs nearly all, a map sampled as maps should be far fewer, a second frame that repeats the first next to none."""
     nside = 64
     size = 12 * nside**2
-    white = len(codec.pack(faces(np.random.default_rng(1).normal(size=size), nside)).data) * 8 / size
+    white = (
+        len(codec.pack(faces(np.random.default_rng(1).normal(size=size), nside)).data) * 8 / size
+    )
     one = len(codec.pack(faces(smooth(nside), nside)).data) * 8 / size
     two = len(codec.pack(faces(np.repeat(smooth(nside), 2, 0), nside)).data) * 8 / size
     assert 13 < white < 14.6
@@ -73,7 +79,9 @@ def test_prediction_saves_what_a_smooth_map_repeats():
 def test_text_holds_the_bytes(data):
     text = page.as_text(data)
     letters = [chr(c) for c in range(33, 127) if chr(c) not in "&<>"]
-    values = [letters.index(a) * 91 + letters.index(b) for a, b in zip(text[::2], text[1::2], strict=True)]
+    values = [
+        letters.index(a) * 91 + letters.index(b) for a, b in zip(text[::2], text[1::2], strict=True)
+    ]
     bits = "".join(f"{value:013b}" for value in values)
     assert bytes(int(bits[8 * k : 8 * k + 8], 2) for k in range(len(data))) == data
     assert len(text) <= 1.25 * len(data) + 2

@@ -9,15 +9,40 @@ from skytutor.widgets import model
 
 BIN = "/venv/bin/"
 NBCONVERT = {
-    "script": ["/usr/bin/python3", BIN + "jupyter-nbconvert", "--execute", "--to", "html", "a.ipynb"],
+    "script": [
+        "/usr/bin/python3",
+        BIN + "jupyter-nbconvert",
+        "--execute",
+        "--to",
+        "html",
+        "a.ipynb",
+    ],
     "module": ["python", "-m", "nbconvert", "--execute", "a.ipynb"],
-    "options before": ["/usr/bin/python3.12", "-W", "error", "-Xdev", "-X", "utf8", "-I", "-m", "nbconvert"],
+    "options before": [
+        "/usr/bin/python3.12",
+        "-W",
+        "error",
+        "-Xdev",
+        "-X",
+        "utf8",
+        "-I",
+        "-m",
+        "nbconvert",
+    ],
     "program": ["jupyter-nbconvert", "--execute", "a.ipynb"],
-    "Windows": [r"C:\Program Files\Python\python.exe", r"C:\venv\Scripts\jupyter-nbconvert.exe", "a.ipynb"],
-}  # fmt: skip
+    "Windows": [
+        r"C:\Program Files\Python\python.exe",
+        r"C:\venv\Scripts\jupyter-nbconvert.exe",
+        "a.ipynb",
+    ],
+}
 OTHERS = {
     "JupyterLab": ["python", BIN + "jupyter-lab", "nbconvert"],
-    "JupyterLab in a folder of that name": ["python", BIN + "jupyter-lab", "--notebook-dir=/home/me/jupyter-nbconvert"],
+    "JupyterLab in a folder of that name": [
+        "python",
+        BIN + "jupyter-lab",
+        "--notebook-dir=/home/me/jupyter-nbconvert",
+    ],
     "jupyter": ["python", BIN + "jupyter", "lab", "-m", "nbconvert"],
     "VS Code": ["/usr/share/code/code", "--type=utility", "-m", "nbconvert"],
     "Colab": ["python3", "/usr/local/bin/colab-fileshim.py", "nbconvert"],
@@ -28,7 +53,7 @@ OTHERS = {
     "Python alone": ["python"],
     "code": ["python", "-c", "import nbconvert"],
     "nobody": [],
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("command", NBCONVERT.values(), ids=NBCONVERT.keys())
@@ -58,7 +83,11 @@ def test_a_launcher_between_the_two_is_skipped(monkeypatch):
     import psutil
 
     class Process:
-        commands = [["python", "-m", "ipykernel_launcher"], ["python.exe", "-m", "ipykernel_launcher", "-f", "a"], ["python", "-m", "nbconvert"]]
+        commands = [
+            ["python", "-m", "ipykernel_launcher"],
+            ["python.exe", "-m", "ipykernel_launcher", "-f", "a"],
+            ["python", "-m", "nbconvert"],
+        ]
 
         def __init__(self, k=0):
             self.k = k
@@ -86,7 +115,12 @@ def test_a_parent_that_cannot_be_asked_is_no_nbconvert(monkeypatch):
         monkeypatch.setattr(model, "_parent_command", ask)
         assert not model._run_by_nbconvert.__wrapped__()
 
-    for error in (psutil.AccessDenied(1), psutil.NoSuchProcess(1), psutil.ZombieProcess(1), PermissionError()):
+    for error in (
+        psutil.AccessDenied(1),
+        psutil.NoSuchProcess(1),
+        psutil.ZombieProcess(1),
+        PermissionError(),
+    ):
         refuse(error)
     monkeypatch.undo()
     for odd in ("4194304000", "9" * 40, "-1", "x", "\u00b2", ""):

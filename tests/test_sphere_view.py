@@ -32,9 +32,19 @@ def spec(widget):
 
 @pytest.mark.parametrize(
     "value",
-    [MAP, MAP.double(), MAP.half(), MAP.numpy(), MAP.int().numpy(), np.ma.masked_array(MAP.numpy(), MAP.numpy() < 3), MAP.tolist(),
-     MAP.requires_grad_(True), torch.ones(48, dtype=torch.bool), np.arange(48)[::-1]],
-)  # fmt: skip
+    [
+        MAP,
+        MAP.double(),
+        MAP.half(),
+        MAP.numpy(),
+        MAP.int().numpy(),
+        np.ma.masked_array(MAP.numpy(), MAP.numpy() < 3),
+        MAP.tolist(),
+        MAP.requires_grad_(True),
+        torch.ones(48, dtype=torch.bool),
+        np.arange(48)[::-1],
+    ],
+)
 def test_kinds_of_numbers(value):
     assert as_frames("maps", value, nside=2, order="ring").shape == (1, 12, 2, 2)
 
@@ -49,7 +59,16 @@ def test_unseen_masked_and_nan_have_no_value(kind):
     assert np.isnan(as_frames("maps", masked, nside=2, order="ring")).sum() == 5
 
 
-LOW = [-1.6e30, -1.63e30, -1.6374e30, -1.6376e30, -1.645e30, -1.7e30, -1e31, -1e38]  # like UNSEEN, but values
+LOW = [
+    -1.6e30,
+    -1.63e30,
+    -1.6374e30,
+    -1.6376e30,
+    -1.645e30,
+    -1.7e30,
+    -1e31,
+    -1e38,
+]  # like UNSEEN, but values
 
 
 @pytest.mark.parametrize("kind", [torch.bfloat16, torch.float32, torch.float64])
@@ -58,11 +77,16 @@ def test_a_low_number_is_a_value_unless_it_is_unseen(low, kind):
     values = MAP.detach().clone().to(kind)
     values[3] = low
     if is_unseen(values.double().numpy()).any():
-        assert kind == torch.bfloat16 and abs(low / UNSEEN - 1) < 0.005, "only bfloat16 rounds as coarsely as that"
+        assert kind == torch.bfloat16 and abs(low / UNSEEN - 1) < 0.005, (
+            "only bfloat16 rounds as coarsely as that"
+        )
         return
     globe = view(values, nside=2, order="ring")
     assert globe.low == float(values[3]) and globe.high == 47
-    assert f"from {float(values[3]):.4g} to 47" in globe._spec["summary"] and "no value" not in globe._spec["summary"]
+    assert (
+        f"from {float(values[3]):.4g} to 47" in globe._spec["summary"]
+        and "no value" not in globe._spec["summary"]
+    )
 
 
 @given(st.floats(-LARGEST, LARGEST))
@@ -70,11 +94,15 @@ def test_any_number_of_double_precision_is_shown(low):
     values = np.arange(48.0)
     values[3] = low
     holes = np.isnan(as_frames("maps", values, nside=2, order="ring")).sum()
-    assert holes == (abs(low - UNSEEN) <= 1e-5 * abs(UNSEEN) or low == float(torch.tensor(UNSEEN).bfloat16()))
+    assert holes == (
+        abs(low - UNSEEN) <= 1e-5 * abs(UNSEEN) or low == float(torch.tensor(UNSEEN).bfloat16())
+    )
 
 
 def test_both_orders_are_the_same_sky():
-    ring = as_frames("maps", nested_to_ring(torch.arange(192), nside=4).double(), nside=4, order="nested")
+    ring = as_frames(
+        "maps", nested_to_ring(torch.arange(192), nside=4).double(), nside=4, order="nested"
+    )
     np.testing.assert_array_equal(ring, as_frames("maps", np.arange(192.0), nside=4, order="ring"))
 
 
@@ -82,66 +110,258 @@ GOOD = {"nside": 2, "order": "ring"}
 BAD = {
     "empty": (lambda: view([], **GOOD), ValueError, "maps is empty"),
     "empty dict": (lambda: view({}, **GOOD), ValueError, "maps is empty"),
-    "complex": (lambda: view(MAP.to(torch.complex64), **GOOD), TypeError, "maps must be real, got complex"),
+    "complex": (
+        lambda: view(MAP.to(torch.complex64), **GOOD),
+        TypeError,
+        "maps must be real, got complex",
+    ),
     "words": (lambda: view(np.array(["a"] * 48), **GOOD), TypeError, "maps must hold numbers"),
-    "wrong length": (lambda: view(torch.zeros(50), **GOOD), ValueError, r"maps must be a map \(48,\).*got shape \(50,\)"),
+    "wrong length": (
+        lambda: view(torch.zeros(50), **GOOD),
+        ValueError,
+        r"maps must be a map \(48,\).*got shape \(50,\)",
+    ),
     "three axes": (lambda: view(torch.zeros(2, 2, 48), **GOOD), ValueError, r"frames \(F, 48\)"),
-    "all UNSEEN": (lambda: view(torch.full((48,), UNSEEN), **GOOD), ValueError, "no pixel with a value"),
-    "infinite": (lambda: view(torch.where(MAP > 3, MAP, torch.inf), **GOOD), ValueError, "4 infinite pixels"),
-    "several nsides": (lambda: view({"a": MAP, "b": torch.zeros(192)}, **GOOD), ValueError, r"maps\['b'\] must be a map \(48,\)"),
-    "several frame counts": (lambda: view({"a": MAP, "b": torch.zeros(2, 48)}, **GOOD), ValueError, "equally many frames"),
-    "nside no power of two": (lambda: view(MAP, nside=3, order="ring"), ValueError, "nside must be a power of two"),
-    "nside too large": (lambda: view(MAP, nside=1024, order="ring"), ValueError, "nside must be at most 512"),
-    "order": (lambda: view(MAP, nside=2, order="spiral"), ValueError, "order must be one of 'ring', 'nested'"),
+    "all UNSEEN": (
+        lambda: view(torch.full((48,), UNSEEN), **GOOD),
+        ValueError,
+        "no pixel with a value",
+    ),
+    "infinite": (
+        lambda: view(torch.where(MAP > 3, MAP, torch.inf), **GOOD),
+        ValueError,
+        "4 infinite pixels",
+    ),
+    "several nsides": (
+        lambda: view({"a": MAP, "b": torch.zeros(192)}, **GOOD),
+        ValueError,
+        r"maps\['b'\] must be a map \(48,\)",
+    ),
+    "several frame counts": (
+        lambda: view({"a": MAP, "b": torch.zeros(2, 48)}, **GOOD),
+        ValueError,
+        "equally many frames",
+    ),
+    "nside no power of two": (
+        lambda: view(MAP, nside=3, order="ring"),
+        ValueError,
+        "nside must be a power of two",
+    ),
+    "nside too large": (
+        lambda: view(MAP, nside=1024, order="ring"),
+        ValueError,
+        "nside must be at most 512",
+    ),
+    "order": (
+        lambda: view(MAP, nside=2, order="spiral"),
+        ValueError,
+        "order must be one of 'ring', 'nested'",
+    ),
     "200 frames at nside 256": (
-        lambda: view(np.broadcast_to(np.float32(0), (200, 12 * 256**2)), nside=256, order="ring"), ValueError,
-        "200 at nside 256 would weigh about 300 MiB, more than 32 MiB; show at most 21 frames, or go down to nside 64"),
-    "projection": (lambda: view(MAP, projection="mercator", **GOOD), ValueError, "projection must be one of 'globe'"),
-    "scaling": (lambda: view(MAP, scaling="cubic", **GOOD), ValueError, "scaling must be one of 'linear'"),
-    "cmap": (lambda: view(MAP, cmap="rainbows", **GOOD), ValueError, "cmap must be one of cividis.*'rainbows'"),
+        lambda: view(np.broadcast_to(np.float32(0), (200, 12 * 256**2)), nside=256, order="ring"),
+        ValueError,
+        "200 at nside 256 would weigh about 300 MiB, more than 32 MiB; show at most 21 frames, or go down to nside 64",
+    ),
+    "projection": (
+        lambda: view(MAP, projection="mercator", **GOOD),
+        ValueError,
+        "projection must be one of 'globe'",
+    ),
+    "scaling": (
+        lambda: view(MAP, scaling="cubic", **GOOD),
+        ValueError,
+        "scaling must be one of 'linear'",
+    ),
+    "cmap": (
+        lambda: view(MAP, cmap="rainbows", **GOOD),
+        ValueError,
+        "cmap must be one of cividis.*'rainbows'",
+    ),
     "value_range": (lambda: view(MAP, value_range=(3, 1), **GOOD), ValueError, "the lower first"),
-    "value_range word": (lambda: view(MAP, value_range="all", **GOOD), ValueError, "'symmetric' or"),
-    "value_range too wide": (lambda: view(MAP, value_range=(-1e308, 1e308), **GOOD), ValueError, r"up to 1e\+300 in size"),
-    "value too large": (lambda: view(1e301 * MAP.double(), **GOOD), ValueError, r"maps holds 47 pixels beyond 1e\+300 in size"),
-    "Q too large": (lambda: view(MAP, polarisation=(-1e301 * MAP.double(), MAP), **GOOD), ValueError, "polarisation Q holds 47 pixels beyond"),
-    "value too large in a picture": (lambda: figure(1e301 * MAP.double(), **GOOD), ValueError, r"maps holds 47 pixels beyond 1e\+300"),
-    "low later": (lambda: setattr(view(MAP, **GOOD), "low", -1e308), traitlets.TraitError, r"low must be at most 1e\+300 in size"),
-    "rows of two lengths": (lambda: view([("a", MAP), ("b", MAP)], **GOOD), ValueError, r"maps\[0\] must be numbers, in rows of one length, got a tuple"),
-    "rows of two lengths in a dict": (lambda: view({"a": [[1, 2], [3]]}, **GOOD), ValueError, "maps must be numbers, in rows of one length"),
-    "rows of two lengths in a mask": (lambda: view(MAP, mask=[[1, 2], [3]], **GOOD), ValueError, "mask must be numbers, in rows of one length"),
-    "labels in one text": (lambda: view(torch.zeros(2, 48), frame_labels="ab", **GOOD), ValueError, "frame_labels must be a list of 2 labels, got 'ab'"),
-    "number as labels": (lambda: view(torch.zeros(2, 48), frame_labels=5, **GOOD), ValueError, "frame_labels must be a list of 2 labels, got 5"),
-    "half a pair in a title": (lambda: view(MAP, title="\ud800", **GOOD), ValueError, r"title must be text that UTF-8 can write, got '\\ud800'"),
-    "half a pair in a key": (lambda: view({"\ud800": MAP}, **GOOD), ValueError, "a title of maps must be text that UTF-8"),
-    "half a pair in a unit": (lambda: figure(MAP, unit="\ud800", **GOOD), ValueError, "unit must be text that UTF-8"),
-    "half a pair in a label": (lambda: view(MAP, frame_labels=["\ud800"], **GOOD), ValueError, "a label of frame_labels must be text that UTF-8"),
-    "value_range NaN": (lambda: view(MAP, value_range=(0, np.nan), **GOOD), ValueError, "two finite numbers"),
+    "value_range word": (
+        lambda: view(MAP, value_range="all", **GOOD),
+        ValueError,
+        "'symmetric' or",
+    ),
+    "value_range too wide": (
+        lambda: view(MAP, value_range=(-1e308, 1e308), **GOOD),
+        ValueError,
+        r"up to 1e\+300 in size",
+    ),
+    "value too large": (
+        lambda: view(1e301 * MAP.double(), **GOOD),
+        ValueError,
+        r"maps holds 47 pixels beyond 1e\+300 in size",
+    ),
+    "Q too large": (
+        lambda: view(MAP, polarisation=(-1e301 * MAP.double(), MAP), **GOOD),
+        ValueError,
+        "polarisation Q holds 47 pixels beyond",
+    ),
+    "value too large in a picture": (
+        lambda: figure(1e301 * MAP.double(), **GOOD),
+        ValueError,
+        r"maps holds 47 pixels beyond 1e\+300",
+    ),
+    "low later": (
+        lambda: setattr(view(MAP, **GOOD), "low", -1e308),
+        traitlets.TraitError,
+        r"low must be at most 1e\+300 in size",
+    ),
+    "rows of two lengths": (
+        lambda: view([("a", MAP), ("b", MAP)], **GOOD),
+        ValueError,
+        r"maps\[0\] must be numbers, in rows of one length, got a tuple",
+    ),
+    "rows of two lengths in a dict": (
+        lambda: view({"a": [[1, 2], [3]]}, **GOOD),
+        ValueError,
+        "maps must be numbers, in rows of one length",
+    ),
+    "rows of two lengths in a mask": (
+        lambda: view(MAP, mask=[[1, 2], [3]], **GOOD),
+        ValueError,
+        "mask must be numbers, in rows of one length",
+    ),
+    "labels in one text": (
+        lambda: view(torch.zeros(2, 48), frame_labels="ab", **GOOD),
+        ValueError,
+        "frame_labels must be a list of 2 labels, got 'ab'",
+    ),
+    "number as labels": (
+        lambda: view(torch.zeros(2, 48), frame_labels=5, **GOOD),
+        ValueError,
+        "frame_labels must be a list of 2 labels, got 5",
+    ),
+    "half a pair in a title": (
+        lambda: view(MAP, title="\ud800", **GOOD),
+        ValueError,
+        r"title must be text that UTF-8 can write, got '\\ud800'",
+    ),
+    "half a pair in a key": (
+        lambda: view({"\ud800": MAP}, **GOOD),
+        ValueError,
+        "a title of maps must be text that UTF-8",
+    ),
+    "half a pair in a unit": (
+        lambda: figure(MAP, unit="\ud800", **GOOD),
+        ValueError,
+        "unit must be text that UTF-8",
+    ),
+    "half a pair in a label": (
+        lambda: view(MAP, frame_labels=["\ud800"], **GOOD),
+        ValueError,
+        "a label of frame_labels must be text that UTF-8",
+    ),
+    "value_range NaN": (
+        lambda: view(MAP, value_range=(0, np.nan), **GOOD),
+        ValueError,
+        "two finite numbers",
+    ),
     "zoom": (lambda: view(MAP, zoom=0, **GOOD), ValueError, "zoom must be a number in 0.5..400"),
-    "lat": (lambda: view(MAP, lat_deg=100, **GOOD), ValueError, "lat_deg must be a number in -90..90"),
-    "height": (lambda: view(MAP, height=1, **GOOD), ValueError, "height must be a number in 80..2000"),
-    "labels": (lambda: view(MAP, frame_labels=["a", "b"], **GOOD), ValueError, "frame_labels must name each of the 1 frames, got 2"),
-    "mask of values": (lambda: view(MAP, mask=MAP, **GOOD), ValueError, "mask must be one map of True"),
-    "mask of nothing": (lambda: view(MAP, mask=torch.zeros(48), **GOOD), ValueError, "mask hides every pixel"),
-    "mask of another size": (lambda: view(MAP, mask=torch.ones(12), **GOOD), ValueError, r"mask must be a map \(48,\)"),
+    "lat": (
+        lambda: view(MAP, lat_deg=100, **GOOD),
+        ValueError,
+        "lat_deg must be a number in -90..90",
+    ),
+    "height": (
+        lambda: view(MAP, height=1, **GOOD),
+        ValueError,
+        "height must be a number in 80..2000",
+    ),
+    "labels": (
+        lambda: view(MAP, frame_labels=["a", "b"], **GOOD),
+        ValueError,
+        "frame_labels must name each of the 1 frames, got 2",
+    ),
+    "mask of values": (
+        lambda: view(MAP, mask=MAP, **GOOD),
+        ValueError,
+        "mask must be one map of True",
+    ),
+    "mask of nothing": (
+        lambda: view(MAP, mask=torch.zeros(48), **GOOD),
+        ValueError,
+        "mask hides every pixel",
+    ),
+    "mask of another size": (
+        lambda: view(MAP, mask=torch.ones(12), **GOOD),
+        ValueError,
+        r"mask must be a map \(48,\)",
+    ),
     "polarisation": (lambda: view(MAP, polarisation=(MAP,), **GOOD), ValueError, "the pair"),
-    "polarisation of other frames": (lambda: view(MAP, polarisation=(torch.zeros(2, 48), MAP), **GOOD), ValueError, "polarisation Q must be one map"),
-    "minus infinity": (lambda: view(torch.where(MAP > 3, MAP, -torch.inf), **GOOD), ValueError, "4 infinite pixels"),
+    "polarisation of other frames": (
+        lambda: view(MAP, polarisation=(torch.zeros(2, 48), MAP), **GOOD),
+        ValueError,
+        "polarisation Q must be one map",
+    ),
+    "minus infinity": (
+        lambda: view(torch.where(MAP > 3, MAP, -torch.inf), **GOOD),
+        ValueError,
+        "4 infinite pixels",
+    ),
     "too many maps": (
-        lambda: view([np.broadcast_to(np.float32(0), 12 * 512**2)] * 6, nside=512, order="ring"), ValueError,
-        "maps: 6 at nside 512 would weigh about 36 MiB, more than 32 MiB; show fewer maps, or go down to nside 256"),
-    "cmap later": (lambda: setattr(view(MAP, **GOOD), "cmap", "rubbish"), ValueError, "cmap must be one of.*'rubbish'"),
-    "lon later": (lambda: setattr(view(MAP, **GOOD), "lon", float("nan")), traitlets.TraitError, "lon must be a finite number"),
+        lambda: view([np.broadcast_to(np.float32(0), 12 * 512**2)] * 6, nside=512, order="ring"),
+        ValueError,
+        "maps: 6 at nside 512 would weigh about 36 MiB, more than 32 MiB; show fewer maps, or go down to nside 256",
+    ),
+    "cmap later": (
+        lambda: setattr(view(MAP, **GOOD), "cmap", "rubbish"),
+        ValueError,
+        "cmap must be one of.*'rubbish'",
+    ),
+    "lon later": (
+        lambda: setattr(view(MAP, **GOOD), "lon", float("nan")),
+        traitlets.TraitError,
+        "lon must be a finite number",
+    ),
     "explorer": (lambda: SpectrumExplorer(nside=1), ValueError, "nside must be at least 2"),
-    "convention": (lambda: view(MAP, polarisation=(MAP, MAP), convention="mine", **GOOD), ValueError, "'COSMO', 'IAU'"),
-    "pixel": (lambda: setattr(view(MAP, **GOOD), "pixel", 48), traitlets.TraitError, r"pixel must lie in -1\.\.47"),
-    "frame": (lambda: setattr(view(MAP, **GOOD), "frame", 1), traitlets.TraitError, r"frame must lie in 0\.\.0"),
-    "other maps": (lambda: view(MAP, **GOOD).show([MAP, MAP]), ValueError, "as many as before, 1, got 2"),
-    "other frames": (lambda: view(MAP, **GOOD).show(torch.zeros(2, 48)), ValueError, "1 frames as before, got 2"),
-    "other titles": (lambda: view({"a": MAP, "b": MAP}, **GOOD).show({"b": MAP, "c": MAP}), ValueError, r"titles of the maps shown, \['a', 'b'\], got \['b', 'c'\]"),
-    "no levels": (lambda: LayerInspector(torch.nn.Identity(), MAP.view(1, 1, 48), order="ring"), ValueError, "no module whose output"),
-    "two in a batch": (lambda: LayerInspector(torch.nn.ReLU(), torch.zeros(2, 1, 48), order="ring"), ValueError, "one batch entry"),
-    "figure": (lambda: figure(MAP, projection="gnomonic", **GOOD), ValueError, "projection must be one of 'mollweide', 'globe'"),
-}  # fmt: skip
+    "convention": (
+        lambda: view(MAP, polarisation=(MAP, MAP), convention="mine", **GOOD),
+        ValueError,
+        "'COSMO', 'IAU'",
+    ),
+    "pixel": (
+        lambda: setattr(view(MAP, **GOOD), "pixel", 48),
+        traitlets.TraitError,
+        r"pixel must lie in -1\.\.47",
+    ),
+    "frame": (
+        lambda: setattr(view(MAP, **GOOD), "frame", 1),
+        traitlets.TraitError,
+        r"frame must lie in 0\.\.0",
+    ),
+    "other maps": (
+        lambda: view(MAP, **GOOD).show([MAP, MAP]),
+        ValueError,
+        "as many as before, 1, got 2",
+    ),
+    "other frames": (
+        lambda: view(MAP, **GOOD).show(torch.zeros(2, 48)),
+        ValueError,
+        "1 frames as before, got 2",
+    ),
+    "other titles": (
+        lambda: view({"a": MAP, "b": MAP}, **GOOD).show({"b": MAP, "c": MAP}),
+        ValueError,
+        r"titles of the maps shown, \['a', 'b'\], got \['b', 'c'\]",
+    ),
+    "no levels": (
+        lambda: LayerInspector(torch.nn.Identity(), MAP.view(1, 1, 48), order="ring"),
+        ValueError,
+        "no module whose output",
+    ),
+    "two in a batch": (
+        lambda: LayerInspector(torch.nn.ReLU(), torch.zeros(2, 1, 48), order="ring"),
+        ValueError,
+        "one batch entry",
+    ),
+    "figure": (
+        lambda: figure(MAP, projection="gnomonic", **GOOD),
+        ValueError,
+        "projection must be one of 'mollweide', 'globe'",
+    ),
+}
 
 
 @pytest.mark.parametrize("call, kind, message", BAD.values(), ids=BAD.keys())
@@ -151,13 +371,22 @@ def test_bad_input_is_named(call, kind, message):
 
 
 SAME = {
-    "number and text": (1, "1"), "two kinds of number": (np.int64(2), "2"), "nothing and no text": (None, ""), "blanks at the end": ("a", "a "),
-    "blanks within": ("a  b", "a\nb"), "an accent written twice": ("\u00e9", "e\u0301"), "not a number": (float("nan"), "nan"),
-}  # fmt: skip
+    "number and text": (1, "1"),
+    "two kinds of number": (np.int64(2), "2"),
+    "nothing and no text": (None, ""),
+    "blanks at the end": ("a", "a "),
+    "blanks within": ("a  b", "a\nb"),
+    "an accent written twice": ("\u00e9", "e\u0301"),
+    "not a number": (float("nan"), "nan"),
+}
 
 
 @pytest.mark.parametrize("one, two", SAME.values(), ids=SAME.keys())
-@pytest.mark.parametrize("call", [view, figure, lambda maps, **how: view({"a": MAP, "b": MAP}, **how).show(maps)], ids=["view", "figure", "show"])
+@pytest.mark.parametrize(
+    "call",
+    [view, figure, lambda maps, **how: view({"a": MAP, "b": MAP}, **how).show(maps)],
+    ids=["view", "figure", "show"],
+)
 def test_titles_that_read_the_same_are_refused(call, one, two):
     with pytest.raises(ValueError, match="maps must have titles that read differently") as told:
         call({one: MAP, two: 2 * MAP}, **GOOD)
@@ -167,9 +396,21 @@ def test_titles_that_read_the_same_are_refused(call, one, two):
 def test_no_map_is_lost():
     """As many titles as maps, whatever they are called."""
     maps = {1: MAP, 1.5: MAP, (1,): MAP, "map 1": MAP, "A": MAP, "a": MAP, "Q": MAP, "mask": MAP}
-    assert list(view(maps, **GOOD).skies.shown) == ["1", "1.5", "(1,)", "map 1", "A", "a", "Q", "mask"]
+    assert list(view(maps, **GOOD).skies.shown) == [
+        "1",
+        "1.5",
+        "(1,)",
+        "map 1",
+        "A",
+        "a",
+        "Q",
+        "mask",
+    ]
     assert list(view([MAP, MAP], title="1", **GOOD).skies.shown) == ["1 1", "1 2"]
-    assert list(view(MAP, title=None, unit=None, **GOOD).skies.shown) == [""] and view(MAP, unit=None, **GOOD)._spec["unit"] == ""
+    assert (
+        list(view(MAP, title=None, unit=None, **GOOD).skies.shown) == [""]
+        and view(MAP, unit=None, **GOOD)._spec["unit"] == ""
+    )
 
 
 def test_a_constant_map_is_shown():
@@ -179,8 +420,14 @@ def test_a_constant_map_is_shown():
 
 
 def test_a_large_constant_and_numpys_numbers():
-    about = spec(view(torch.full((48,), 1e20).double(), zoom=np.float32(2), height=np.int64(300), **GOOD))
-    assert about["state"]["low"] < 1e20 < about["state"]["high"] and about["state"]["zoom"] == 2 and about["height"] == 300
+    about = spec(
+        view(torch.full((48,), 1e20).double(), zoom=np.float32(2), height=np.int64(300), **GOOD)
+    )
+    assert (
+        about["state"]["low"] < 1e20 < about["state"]["high"]
+        and about["state"]["zoom"] == 2
+        and about["height"] == 300
+    )
 
 
 def test_the_largest_constant_is_shown():
@@ -191,7 +438,10 @@ def test_the_largest_constant_is_shown():
 def test_signs_of_u_do_not_touch_its_holes():
     holed = MAP.detach().clone()
     holed[3] = UNSEEN
-    cosmo, iau = (view(MAP, polarisation=(MAP, holed), convention=name, **GOOD).skies.entries[-1] for name in ("COSMO", "IAU"))
+    cosmo, iau = (
+        view(MAP, polarisation=(MAP, holed), convention=name, **GOOD).skies.entries[-1]
+        for name in ("COSMO", "IAU")
+    )
     assert (cosmo["low"], cosmo["high"]) == (0, 47) and (iau["low"], iau["high"]) == (-47, 0)
 
 
@@ -237,7 +487,10 @@ def test_the_summary_tells_what_the_eye_would_see():
     holed = MAP.detach().clone()
     holed[:12] = torch.nan
     words = spec(view({"first": holed, "second": MAP}, unit="mK", **GOOD))["summary"]
-    assert "Nside 2, 48 pixels" in words and "first: from 12 to 47 mK, mean 29.5; 25.0 % of the pixels have no value" in words
+    assert (
+        "Nside 2, 48 pixels" in words
+        and "first: from 12 to 47 mK, mean 29.5; 25.0 % of the pixels have no value" in words
+    )
     assert "1/65,536 of the range" in words and "second: from 0 to 47 mK" in words
 
 
@@ -246,14 +499,19 @@ def test_other_maps_in_the_same_view():
     globe.low = 3.0
     globe.show(2 * MAP)
     about = spec(globe)
-    assert about["maps"][0]["high"] == 94 and about["maps"][1]["role"] == "mask" and globe.low == 3.0
+    assert (
+        about["maps"][0]["high"] == 94 and about["maps"][1]["role"] == "mask" and globe.low == 3.0
+    )
     assert json.loads(globe.spec)["maps"][0]["high"] == 94 and len(globe.data) == about["bytes"]
 
 
 def test_maps_go_to_the_place_of_their_title():
     pair = view({"a": MAP, "b": 2 * MAP}, **GOOD)
     pair.show({"b": 6 * MAP, "a": 3 * MAP})
-    assert [(entry["title"], entry["high"]) for entry in pair.skies.entries] == [("a", 141), ("b", 282)]
+    assert [(entry["title"], entry["high"]) for entry in pair.skies.entries] == [
+        ("a", 141),
+        ("b", 282),
+    ]
 
 
 def by_setting(monkeypatch):
@@ -280,7 +538,10 @@ def test_the_page_itself_says_why_there_may_be_no_sphere():
     for controls in (True, False):
         text = html(view(MAP, controls=controls, **GOOD))
         visible = re.sub(r"<(script|style).*?</\1>|<[^>]*>", " ", text, flags=re.DOTALL)
-        assert "drawn by a script inside this page, which has not run" in visible and "security policy" in visible
+        assert (
+            "drawn by a script inside this page, which has not run" in visible
+            and "security policy" in visible
+        )
 
 
 def test_script_sizes():
@@ -299,8 +560,12 @@ def test_page_growth():
         cl = np.where(l > 1, 1 / np.maximum(l * (l + 1.0), 1), 0)
         np.random.seed(nside)
         beam = 3 * (4 * np.pi / 12) ** 0.5 / nside
-        sky = healpy.alm2map(healpy.smoothalm(healpy.synalm(cl, lmax=3 * nside - 1), fwhm=beam), nside)
-        grown = len(html(view(sky, nside=nside, order="ring")).encode()) - len(page.script().encode())
+        sky = healpy.alm2map(
+            healpy.smoothalm(healpy.synalm(cl, lmax=3 * nside - 1), fwhm=beam), nside
+        )
+        grown = len(html(view(sky, nside=nside, order="ring")).encode()) - len(
+            page.script().encode()
+        )
         assert grown <= most, f"nside {nside}: {grown} bytes"
 
 
@@ -308,7 +573,11 @@ def test_the_still_twin_has_words():
     still = figure({"a": MAP, "b": 2 * MAP}, unit="K", projection="globe", borders=True, **GOOD)
     bundle = still._repr_mimebundle_()
     assert still.png[:4] == b"\x89PNG" and "a: from 0 to 47 K" in still.alt
-    assert f'alt="{still.alt}"' in bundle["text/html"] and set(bundle) == {"text/html", "image/png", "text/plain"}
+    assert f'alt="{still.alt}"' in bundle["text/html"] and set(bundle) == {
+        "text/html",
+        "image/png",
+        "text/plain",
+    }
 
 
 @pytest.fixture
@@ -322,7 +591,25 @@ def drawn(monkeypatch):
         plt.close(one)
 
 
-ODD = ["$", "$$", "$x$", "$\\frac$", "\\frac{", "a $ b $ c", "{", "{unit}", "%s %", "a\nb", "\n", "a\tb\0c\r\nd", " ", "^_", "word " * 400, "W" * 900, "line\n" * 99]
+ODD = [
+    "$",
+    "$$",
+    "$x$",
+    "$\\frac$",
+    "\\frac{",
+    "a $ b $ c",
+    "{",
+    "{unit}",
+    "%s %",
+    "a\nb",
+    "\n",
+    "a\tb\0c\r\nd",
+    " ",
+    "^_",
+    "word " * 400,
+    "W" * 900,
+    "line\n" * 99,
+]
 
 
 @pytest.mark.parametrize("text", ODD)
@@ -352,7 +639,14 @@ def test_equations_stay_equations_elsewhere():
     plt.close(canvas)
 
 
-@pytest.mark.parametrize("values", [2.46e6 + 0.001 * np.arange(48), 1e300 * np.linspace(-1, 1, 48), np.where(np.arange(48) > 4, np.arange(48), -3e30)])
+@pytest.mark.parametrize(
+    "values",
+    [
+        2.46e6 + 0.001 * np.arange(48),
+        1e300 * np.linspace(-1, 1, 48),
+        np.where(np.arange(48) > 4, np.arange(48), -3e30),
+    ],
+)
 @pytest.mark.parametrize("projection", ["mollweide", "globe"])
 def test_a_picture_shows_what_single_precision_cannot(drawn, values, projection):
     figure(values, projection=projection, **GOOD)
@@ -379,11 +673,18 @@ def test_the_explorers():
 
     from skytutor.layers.pixel import HaloConv
 
-    net = torch.nn.Sequential(HaloConv(1, 3, nside=8), torch.nn.ReLU(), torch.nn.MaxPool3d((1, 2, 2)), HaloConv(3, 2, nside=4)).train()
+    net = torch.nn.Sequential(
+        HaloConv(1, 3, nside=8),
+        torch.nn.ReLU(),
+        torch.nn.MaxPool3d((1, 2, 2)),
+        HaloConv(3, 2, nside=4),
+    ).train()
     net[1].eval()  # a part that is frozen stays so
     look = LayerInspector(net, torch.randn(1, 1, 12, 8, 8), order="face")
     assert not net[1].training
-    assert look.names[-1] == "3 HaloConv, nside 4" and look.frames().shape == (5, 768) and net.training
+    assert (
+        look.names[-1] == "3 HaloConv, nside 4" and look.frames().shape == (5, 768) and net.training
+    )
     assert float(look.frames().abs().max()) <= 1
     look.channel.value = 2
     four = look.frames()[-1].view(-1, 4)
@@ -400,5 +701,9 @@ def test_a_module_that_is_run_again_is_another_level():
             return self.act(-self.act(x - 1) + 2)
 
     look = LayerInspector(Twice(), MAP.detach().view(1, 1, 48), order="nested")
-    assert look.names == ["input", "act ReLU, nside 2", "act ReLU, nside 2, call 2"] == list(look.levels)
+    assert (
+        look.names
+        == ["input", "act ReLU, nside 2", "act ReLU, nside 2, call 2"]
+        == list(look.levels)
+    )
     assert not torch.equal(look.frames()[1], look.frames()[2])

@@ -31,7 +31,16 @@ class StopsAt(SignalledTask):
 
 
 def run(folder, task, **options):
-    return train(small_model(), task, schedule=PLAN, folder=folder, seed=3, recipe="small", progress=False, **options)
+    return train(
+        small_model(),
+        task,
+        schedule=PLAN,
+        folder=folder,
+        seed=3,
+        recipe="small",
+        progress=False,
+        **options,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -144,13 +153,21 @@ def test_no_single_edit_of_a_state_leads_to_another_result(stopped, tmp_path):
             assert "\n" not in str(error) and str(path) in str(error), words
             continue
         assert same(found, best), f"accepted with another result: {words}"
-    print(f"{EDITS} edits of a state: {refused} refused, {EDITS - refused} without effect, 0 with another result")
+    print(
+        f"{EDITS} edits of a state: {refused} refused, {EDITS - refused} without effect, 0 with another result"
+    )
     assert refused >= 0.9 * EDITS
 
 
 def test_no_single_edit_of_a_checkpoint_leads_to_another_result(tmp_path):
-    told = checkpoint.provenance(device="cpu", seed=4, profile="smoke", command="skytutor train mine")
-    told |= {"source": "embedded", "test": {"size": 400, "scores": {"accuracy": 0.5}}, "history": [{"epoch": 1, "loss": 0.25}]}
+    told = checkpoint.provenance(
+        device="cpu", seed=4, profile="smoke", command="skytutor train mine"
+    )
+    told |= {
+        "source": "embedded",
+        "test": {"size": 400, "scores": {"accuracy": 0.5}},
+        "history": [{"epoch": 1, "loss": 0.25}],
+    }
     weights = {f"{k}.weight": torch.randn(5, 3).half() for k in range(4)}
     rng, refused = random.Random(18), 0
     for k in range(EDITS):
@@ -167,8 +184,12 @@ def test_no_single_edit_of_a_checkpoint_leads_to_another_result(tmp_path):
             refused += 1
             assert "\n" not in str(error) and str(folder) in str(error), words
             continue
-        assert same(tensors, before[0]) and card == before[1], f"accepted with another result: {words}"
-    print(f"{EDITS} edits of a checkpoint: {refused} refused, {EDITS - refused} without effect, 0 with another result")
+        assert same(tensors, before[0]) and card == before[1], (
+            f"accepted with another result: {words}"
+        )
+    print(
+        f"{EDITS} edits of a checkpoint: {refused} refused, {EDITS - refused} without effect, 0 with another result"
+    )
     assert refused >= 0.9 * EDITS
 
 
@@ -254,7 +275,9 @@ def best_taken_out(tensors, card):
         (best_taken_out, "best: "),
     ],
 )
-def test_a_sealed_state_whose_parts_do_not_belong_together_is_refused(stopped, tmp_path, change, words):
+def test_a_sealed_state_whose_parts_do_not_belong_together_is_refused(
+    stopped, tmp_path, change, words
+):
     data, task, _ = stopped
     path = tmp_path / "state.safetensors"
     path.write_bytes(data)
@@ -295,14 +318,26 @@ class Larger(StopsAt):
         (Larger, {}, "another size (128 there, 129 here)"),
         (StopsAt, {"profile": "gpu"}, "another profile ('' there, 'gpu' here)"),
         (StopsAt, {"seed": 4}, "another seed (3 there, 4 here)"),
-        (StopsAt, {"schedule": schedule(epochs=5, save_every_s=1e9)}, "another schedule (epochs is 2 there, 5 here)"),
+        (
+            StopsAt,
+            {"schedule": schedule(epochs=5, save_every_s=1e9)},
+            "another schedule (epochs is 2 there, 5 here)",
+        ),
     ],
 )
 def test_a_state_of_another_run_is_refused_by_name(stopped, tmp_path, task, options, words):
     (tmp_path / "state.safetensors").write_bytes(stopped[0])
     given = {"schedule": PLAN, "seed": 3, **options}
     with pytest.raises(CheckpointError) as caught:
-        train(small_model(), task(), folder=tmp_path, recipe="small", resume=True, progress=False, **given)
+        train(
+            small_model(),
+            task(),
+            folder=tmp_path,
+            recipe="small",
+            resume=True,
+            progress=False,
+            **given,
+        )
     assert words in str(caught.value), str(caught.value)
 
 
@@ -310,7 +345,9 @@ def test_a_state_of_another_run_is_refused_by_name(stopped, tmp_path, task, opti
 def test_a_state_of_another_version_is_refused_by_name(stopped, tmp_path, monkeypatch, package):
     (tmp_path / "state.safetensors").write_bytes(stopped[0])
     monkeypatch.setattr(package + ".__version__", "9.9.9")
-    with pytest.raises(CheckpointError, match=rf"another versions \({package} is .* there, '9.9.9' here\)"):
+    with pytest.raises(
+        CheckpointError, match=rf"another versions \({package} is .* there, '9.9.9' here\)"
+    ):
         run(tmp_path, stopped[1], resume=True)
 
 
@@ -324,8 +361,26 @@ def test_a_card_may_be_laid_out_anew(tmp_path):
 
 @pytest.mark.parametrize(
     "text",
-    ["[" * 100_000, "[" * 100_000 + "]" * 100_000, '{"a":' * 900 + "1" + "}" * 900, '{"a": NaN}', "\udcff", "{}", '"a"', ""],
-    ids=["opened deep", "nested deep", "nested", "NaN", "no UTF-8", "empty object", "a string", "nothing"],
+    [
+        "[" * 100_000,
+        "[" * 100_000 + "]" * 100_000,
+        '{"a":' * 900 + "1" + "}" * 900,
+        '{"a": NaN}',
+        "\udcff",
+        "{}",
+        '"a"',
+        "",
+    ],
+    ids=[
+        "opened deep",
+        "nested deep",
+        "nested",
+        "NaN",
+        "no UTF-8",
+        "empty object",
+        "a string",
+        "nothing",
+    ],
 )
 def test_a_card_of_any_kind_is_refused_in_a_line(tmp_path, text):
     path = tmp_path / "a.json"
@@ -340,7 +395,9 @@ def test_a_card_with_a_number_that_is_none_replaces_nothing(tmp_path):
     path = checkpoint.publish(tmp_path, "mine", weights, {"test": 1.0})
     before = path.read_bytes()
     with pytest.raises(ValueError, match=r"test\.scores\.0 of the card of mine is nan"):
-        checkpoint.publish(tmp_path, "mine", {"a": torch.ones(2)}, {"test": {"scores": [float("nan")]}})
+        checkpoint.publish(
+            tmp_path, "mine", {"a": torch.ones(2)}, {"test": {"scores": [float("nan")]}}
+        )
     assert path.read_bytes() == before
 
 

@@ -8,7 +8,7 @@ import pytest
 from summary import line, main, outcomes
 
 STAGES = ["unit", "build", "browser"]
-OUTCOMES = '''
+OUTCOMES = """
 import pytest
 
 def test_right(): pass
@@ -46,7 +46,7 @@ def test_right_but_untidy(untidy): pass
 
 class TestClass:
     def test_right(self): pass
-'''
+"""
 
 
 @pytest.fixture(scope="module")
@@ -55,8 +55,21 @@ def results(tmp_path_factory):
     folder = tmp_path_factory.mktemp("results")
     tests = folder / "test_outcomes.py"
     tests.write_text(OUTCOMES)
-    command = [sys.executable, "-m", "pytest", "-q", "-c", "/dev/null", "--rootdir", str(folder), "-p", "no:cacheprovider"]
-    done = subprocess.run([*command, f"--junitxml={folder / 'unit.xml'}", str(tests)], capture_output=True, text=True)
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-c",
+        "/dev/null",
+        "--rootdir",
+        str(folder),
+        "-p",
+        "no:cacheprovider",
+    ]
+    done = subprocess.run(
+        [*command, f"--junitxml={folder / 'unit.xml'}", str(tests)], capture_output=True, text=True
+    )
     assert done.returncode == 1, done.stdout + done.stderr
     return folder
 
@@ -81,7 +94,9 @@ def test_line_tells_everything(results):
 
 
 def write(folder: Path, stage: str, *, passed: int = 0, skipped: tuple[str, ...] = ()) -> None:
-    cases = "<testcase/>" * passed + "".join(f'<testcase><skipped type="pytest.skip" message="{why}"/></testcase>' for why in skipped)
+    cases = "<testcase/>" * passed + "".join(
+        f'<testcase><skipped type="pytest.skip" message="{why}"/></testcase>' for why in skipped
+    )
     (folder / f"{stage}.xml").write_text(f"<testsuites><testsuite>{cases}</testsuite></testsuites>")
 
 
@@ -96,7 +111,10 @@ def test_stages_are_added_up(tmp_path):
 
 def test_nothing_skipped_needs_no_reason(tmp_path):
     write(tmp_path, "unit", passed=7)
-    assert line(tmp_path, "all tests", STAGES, STAGES, 0, 60) == "== all tests passed in 60 s: 7 passed, 0 failed, 0 skipped"
+    assert (
+        line(tmp_path, "all tests", STAGES, STAGES, 0, 60)
+        == "== all tests passed in 60 s: 7 passed, 0 failed, 0 skipped"
+    )
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
@@ -104,17 +122,35 @@ def test_stage_that_failed_is_named(tmp_path, count):
     write(tmp_path, "unit", passed=7)
     write(tmp_path, "browser", passed=2)  # of an earlier run, unless this stage was begun
     said = line(tmp_path, "all tests", STAGES, STAGES[:count], 2, 60)
-    assert said.startswith(f"== all tests: stage {count} of 3 ({STAGES[count - 1]}) failed after 60 s: {9 if count == 3 else 7} passed")
+    assert said.startswith(
+        f"== all tests: stage {count} of 3 ({STAGES[count - 1]}) failed after 60 s: {9 if count == 3 else 7} passed"
+    )
 
 
 @pytest.mark.parametrize("text", ["", "<testsuites><testsuite><testcase/>"])
 def test_results_cut_short_are_said(tmp_path, text):
     write(tmp_path, "unit", passed=7)
     (tmp_path / "browser.xml").write_text(text)
-    assert line(tmp_path, "all tests", STAGES, STAGES, 1, 60).endswith("7 passed, 0 failed, 0 skipped; not read: browser.xml")
+    assert line(tmp_path, "all tests", STAGES, STAGES, 1, 60).endswith(
+        "7 passed, 0 failed, 0 skipped; not read: browser.xml"
+    )
 
 
 def test_command_prints_one_line(tmp_path, capsys):
     write(tmp_path, "unit", passed=7)
-    main([str(tmp_path), "--what", "all tests", "--stages", *STAGES, "--ran", *STAGES, "--status", "0", "--seconds", "9"])
+    main(
+        [
+            str(tmp_path),
+            "--what",
+            "all tests",
+            "--stages",
+            *STAGES,
+            "--ran",
+            *STAGES,
+            "--status",
+            "0",
+            "--seconds",
+            "9",
+        ]
+    )
     assert capsys.readouterr().out == "== all tests passed in 9 s: 7 passed, 0 failed, 0 skipped\n"

@@ -27,12 +27,21 @@ SCRIPT = Path(__file__).with_name("small_task.py")
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def run(folder, task=None, model=None, *, resume=False, seed=3, recipe="small", fabric=None, **changes):
+def run(
+    folder, task=None, model=None, *, resume=False, seed=3, recipe="small", fabric=None, **changes
+):
     task, model = task or SmallTask(), model or small_model()
     return train(
-        model, task, schedule=schedule(**changes), folder=folder, seed=seed, recipe=recipe,
-        fabric=fabric, resume=resume, progress=False,
-    )  # fmt: skip
+        model,
+        task,
+        schedule=schedule(**changes),
+        folder=folder,
+        seed=seed,
+        recipe=recipe,
+        fabric=fabric,
+        resume=resume,
+        progress=False,
+    )
 
 
 def state(folder):
@@ -79,7 +88,9 @@ def test_same_seed_same_bits_and_another_seed_others(reference, tmp_path):
     run(tmp_path / "again")
     assert_same(state(tmp_path / "again"), reference[2])
     run(tmp_path / "other", seed=4)
-    assert not torch.equal(state(tmp_path / "other")[0]["model.7.weight"], reference[2][0]["model.7.weight"])
+    assert not torch.equal(
+        state(tmp_path / "other")[0]["model.7.weight"], reference[2][0]["model.7.weight"]
+    )
 
 
 class Scripted(SmallTask):
@@ -95,7 +106,10 @@ class Scripted(SmallTask):
 
 
 @pytest.mark.parametrize("average", [0.0, 0.9])
-@pytest.mark.parametrize(("scores", "best"), [([0.5, 0.9, 0.7], 2), ([0.9, 0.5, 0.7], 1), ([0.1, 0.5, 0.6], 3), ([0.5] * 3, 1)])
+@pytest.mark.parametrize(
+    ("scores", "best"),
+    [([0.5, 0.9, 0.7], 2), ([0.9, 0.5, 0.7], 1), ([0.1, 0.5, 0.6], 3), ([0.5] * 3, 1)],
+)
 def test_the_best_by_validation_is_kept(tmp_path, scores, best, average):
     task = Scripted(scores)
     result = run(tmp_path, task, average=average)
@@ -104,7 +118,9 @@ def test_the_best_by_validation_is_kept(tmp_path, scores, best, average):
     assert result.best.keys() == expected.keys()
     assert all(torch.equal(result.best[k], expected[k]) for k in expected)
     tensors, card = state(tmp_path)
-    assert card["best_epoch"] == best and all(torch.equal(tensors[f"best.{k}"], v) for k, v in expected.items())
+    assert card["best_epoch"] == best and all(
+        torch.equal(tensors[f"best.{k}"], v) for k, v in expected.items()
+    )
     assert any(not torch.equal(task.given[0][k], task.given[-1][k]) for k in expected)
 
 
@@ -158,7 +174,9 @@ def test_autocast_computes_in_bfloat16_keeps_float32_weights_and_resumes(tmp_pat
 def start(folder, *options):
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(SCRIPT.parents[1])}
     command = [sys.executable, "-W", "ignore", str(SCRIPT), str(folder), *options]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
 
 
 def wait_for_step(process, folder, step):
@@ -169,11 +187,15 @@ def wait_for_step(process, folder, step):
         if path.exists() and load_tensors(path)[1]["step"] >= step:
             return
         time.sleep(0.02)
-    pytest.fail(f"never got to step {step}: {process.communicate()[0] if process.poll() is not None else 'too slow'}")
+    pytest.fail(
+        f"never got to step {step}: {process.communicate()[0] if process.poll() is not None else 'too slow'}"
+    )
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda s: s.name)
+@pytest.mark.parametrize(
+    "stop", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda s: s.name
+)
 def test_a_process_that_is_stopped_ends_with_the_same_bits(reference, tmp_path, stop):
     process = start(tmp_path, "--pause", "0.2")
     wait_for_step(process, tmp_path, 10)
@@ -182,7 +204,11 @@ def test_a_process_that_is_stopped_ends_with_the_same_bits(reference, tmp_path, 
     _, card = load_tensors(tmp_path / "state.safetensors")
     assert 10 <= card["step"] < 24, "stopped too late to show anything"
     if stop != signal.SIGKILL:
-        assert process.returncode == 128 + stop and out.startswith("interrupted: ") and "Traceback" not in out, out
+        assert (
+            process.returncode == 128 + stop
+            and out.startswith("interrupted: ")
+            and "Traceback" not in out
+        ), out
     else:
         assert process.returncode == -signal.SIGKILL
     process = start(tmp_path, "--resume")
@@ -219,7 +245,9 @@ def test_no_time_is_lost_from_the_card(tmp_path):
     _, card = load_tensors(tmp_path / "state.safetensors")
     assert 0.5 <= card["seconds"] < 3 and 0.5 <= card["epoch_seconds"] <= card["seconds"]
     result = run(tmp_path, resume=True)
-    assert result.history[0]["seconds"] >= 0.5 and result.seconds >= sum(row["seconds"] for row in result.history)
+    assert result.history[0]["seconds"] >= 0.5 and result.seconds >= sum(
+        row["seconds"] for row in result.history
+    )
 
 
 def test_an_ignored_signal_stays_ignored(tmp_path):
@@ -239,11 +267,16 @@ def test_two_processes_are_one(tmp_path):
         process = start(tmp_path / name, "--devices", devices, "--plain")
         out = process.communicate(timeout=240)[0]
         assert process.returncode == 0, out
-    one, *two = (torch.load(tmp_path / p)["weights"] for p in ("one/rank0.pt", "two/rank0.pt", "two/rank1.pt"))
+    one, *two = (
+        torch.load(tmp_path / p)["weights"]
+        for p in ("one/rank0.pt", "two/rank0.pt", "two/rank1.pt")
+    )
     for key in one:
         assert torch.equal(two[0][key], two[1][key])
         torch.testing.assert_close(two[0][key], one[key], rtol=1e-4, atol=1e-5)
-    histories = [rows(load_tensors(tmp_path / n / "state.safetensors")[1]["history"]) for n in ("one", "two")]
+    histories = [
+        rows(load_tensors(tmp_path / n / "state.safetensors")[1]["history"]) for n in ("one", "two")
+    ]
     for a, b in zip(*histories, strict=True):
         assert b == pytest.approx(a, rel=1e-3), "the loss of both halves, not of rank 0's"
 
@@ -274,7 +307,10 @@ def test_resume_without_a_state_starts(reference, tmp_path):
 def test_resume_of_a_finished_run_does_nothing(reference, tmp_path):
     (tmp_path / "state.safetensors").write_bytes((reference[0] / "state.safetensors").read_bytes())
     result = run(tmp_path, SignalledTask(1), resume=True)
-    assert rows(result.history) == rows(reference[1].history) and result.best_epoch == reference[1].best_epoch
+    assert (
+        rows(result.history) == rows(reference[1].history)
+        and result.best_epoch == reference[1].best_epoch
+    )
 
 
 def resumed(reference, tmp_path, **changes):
@@ -340,7 +376,11 @@ def test_one_cycle_rises_and_falls_to_nothing():
     rate = [plan.rate_at(s, 10) for s in range(100)]
     assert rate[0] == pytest.approx(0.5 / 20) and max(rate) == 0.5
     peak = rate.index(0.5)
-    assert 18 <= peak <= 20 and rate[:peak] == sorted(rate[:peak]) and rate[peak:] == sorted(rate[peak:], reverse=True)
+    assert (
+        18 <= peak <= 20
+        and rate[:peak] == sorted(rate[:peak])
+        and rate[peak:] == sorted(rate[peak:], reverse=True)
+    )
     assert 0 <= rate[-1] < 0.001
     assert rate[60] == pytest.approx(0.25 * (1 + math.cos(math.pi * 40 / 80)))
 
@@ -348,12 +388,16 @@ def test_one_cycle_rises_and_falls_to_nothing():
 def test_other_rates():
     steps = Schedule(epochs=4, batch_size=1, lr=1.0, rate="steps", step_epochs=2, step_factor=0.1)
     assert [steps.rate_at(s, 3) for s in (0, 5, 6, 11)] == pytest.approx([1, 1, 0.1, 0.1])
-    assert {Schedule(epochs=4, batch_size=1, lr=1.0, rate="constant").rate_at(s, 3) for s in range(12)} == {1.0}
+    assert {
+        Schedule(epochs=4, batch_size=1, lr=1.0, rate="constant").rate_at(s, 3) for s in range(12)
+    } == {1.0}
 
 
 def test_every_sample_once_an_epoch_and_rates_as_planned(tmp_path, monkeypatch):
     seen, task = [], SmallTask()
-    monkeypatch.setattr(task, "batch", lambda i, d, real=task.batch: (seen.append(i), real(i, d))[1])
+    monkeypatch.setattr(
+        task, "batch", lambda i, d, real=task.batch: (seen.append(i), real(i, d))[1]
+    )
     run(tmp_path, task, fabric=Fabric(accelerator="cpu", devices=1))
     epochs = torch.cat(seen).view(3, 256)
     assert all(sorted(e.tolist()) == list(range(256)) for e in epochs)

@@ -8,14 +8,17 @@ from pybtex.style.labels import BaseLabelStyle
 
 def names(entry) -> str:
     """Surnames as a citation gives them: one, two, or the first and "et al."."""
-    surnames = [" ".join(Text.from_latex(part).render_as("text") for part in p.prelast_names + p.last_names) for p in entry.persons["author"]]
+    surnames = [
+        " ".join(Text.from_latex(part).render_as("text") for part in p.prelast_names + p.last_names)
+        for p in entry.persons["author"]
+    ]
     if len(surnames) > 2:
         return f"{surnames[0]} et al."
     return " and ".join(surnames)
 
 
 class Labels(BaseLabelStyle):
-    """"Authors year", with a, b, c where two works would share a label."""
+    """ "Authors year", with a, b, c where two works would share a label."""
 
     def format_labels(self, sorted_entries):
         labels = [f"{names(entry)}, {entry.fields['year']}" for entry in sorted_entries]

@@ -34,7 +34,9 @@ class Memory(threading.Thread):
         while not self.stopped.wait(self.every):
             try:
                 family = [self.process, *self.process.children(recursive=True)]
-                self.peak = max(self.peak, sum(p.memory_info().rss for p in family), self.high_water())
+                self.peak = max(
+                    self.peak, sum(p.memory_info().rss for p in family), self.high_water()
+                )
             except psutil.Error:
                 continue
 
@@ -57,7 +59,11 @@ class Memory(threading.Thread):
 def page_of(notebook: Path) -> str:
     """The name under which the book knows a notebook."""
     notebook = notebook.resolve()
-    return notebook.relative_to(BOOK).with_suffix("").as_posix() if notebook.is_relative_to(BOOK) else notebook.stem
+    return (
+        notebook.relative_to(BOOK).with_suffix("").as_posix()
+        if notebook.is_relative_to(BOOK)
+        else notebook.stem
+    )
 
 
 def data_found(python: Path | str, env: dict[str, str] | None = None) -> str:
@@ -66,7 +72,9 @@ def data_found(python: Path | str, env: dict[str, str] | None = None) -> str:
         "from skytutor.data import registry\n"
         "print(', '.join(group for group in registry.groups() if registry.have(group)) or 'embedded')"
     )
-    return subprocess.run([str(python), "-c", code], env=env, check=True, capture_output=True, text=True).stdout.strip()
+    return subprocess.run(
+        [str(python), "-c", code], env=env, check=True, capture_output=True, text=True
+    ).stdout.strip()
 
 
 def allowed_cores() -> int:
@@ -77,9 +85,14 @@ def allowed_cores() -> int:
 def place(*, device: str, cores: int, torch: str, data: str) -> dict:
     """Where, on what data and when the numbers were taken."""
     return {
-        "device": device, "cores": cores, "system": f"{platform.system()} {platform.machine()}", "data": data,
-        "python": platform.python_version(), "torch": torch, "date": datetime.date.today().isoformat(),
-    }  # fmt: skip
+        "device": device,
+        "cores": cores,
+        "system": f"{platform.system()} {platform.machine()}",
+        "data": data,
+        "python": platform.python_version(),
+        "torch": torch,
+        "date": datetime.date.today().isoformat(),
+    }
 
 
 def record(results: Path, page: str, name: str, found: dict) -> None:

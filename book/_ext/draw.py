@@ -19,7 +19,9 @@ LINE = "#16324f"
 
 def position(face: int, x: float, y: float) -> tuple[float, float, float]:
     """Unit vector of the point (x, y) in [0, 1]^2 of base pixel `face`; x grows to the north-east, y to the north-west."""
-    down = (2, 3, 4)[face // 4] - x - y  # 0 at the north pole, 2 on the equator, 4 at the south pole
+    down = (
+        (2, 3, 4)[face // 4] - x - y
+    )  # 0 at the north pole, 2 on the equator, 4 at the south pole
     if 1 <= down <= 3:
         z, width = (2 - down) * 2 / 3, 1.0
     else:
@@ -34,7 +36,9 @@ def position(face: int, x: float, y: float) -> tuple[float, float, float]:
 class Globe:
     """One globe as SVG paths: radius and centre in picture units, seen from longitude `lon`, latitude `lat` (degrees)."""
 
-    def __init__(self, radius: float, centre: tuple[float, float], *, lon: float = 25, lat: float = 28):
+    def __init__(
+        self, radius: float, centre: tuple[float, float], *, lon: float = 25, lat: float = 28
+    ):
         self.radius, self.centre = radius, centre
         self.lon, self.lat = math.radians(lon), math.radians(lat)
 
@@ -64,7 +68,10 @@ class Globe:
 
     def paths(self, nside: int, *, colour, line: float) -> list[str]:
         """All cells of a map of `nside`; `colour(face, x, y)` gives each its fill."""
-        out, steps = [f'<g stroke="{LINE}" stroke-width="{line}" stroke-linejoin="round">'], max(2, 12 // nside)
+        out, steps = (
+            [f'<g stroke="{LINE}" stroke-width="{line}" stroke-linejoin="round">'],
+            max(2, 12 // nside),
+        )
         for face in range(12):
             for y in range(nside):
                 for x in range(nside):
@@ -109,13 +116,21 @@ def hierarchy() -> str:
         def colour(face, x, y, nside=nside):
             if face != 4:
                 return shade(NORTH, 0.55 + 0.2 * ((face + x + y) % 2))
-            return EQUATOR if x < max(1, nside // 2) and y < max(1, nside // 2) else shade(EQUATOR, 0.55)
+            return (
+                EQUATOR
+                if x < max(1, nside // 2) and y < max(1, nside // 2)
+                else shade(EQUATOR, 0.55)
+            )
 
         globe = Globe(104, (120 + 240 * k, 114), lon=8, lat=10)
         body += globe.paths(nside, colour=colour, line=max(0.7, 2.2 - 0.5 * k))
         look = 'text-anchor="middle" font-family="sans-serif" font-size="17" fill="#ffffff"'
-        body.append(f'<rect x="{120 + 240 * k - 84}" y="228" width="168" height="30" rx="15" fill="{LINE}"/>')
-        body.append(f'<text x="{120 + 240 * k}" y="249" {look}>nside {nside}: {12 * nside**2} pixels</text>')
+        body.append(
+            f'<rect x="{120 + 240 * k - 84}" y="228" width="168" height="30" rx="15" fill="{LINE}"/>'
+        )
+        body.append(
+            f'<text x="{120 + 240 * k}" y="249" {look}>nside {nside}: {12 * nside**2} pixels</text>'
+        )
     return svg(960, 264, "The sphere in 12, 48, 192 and 768 pixels of equal area", body)
 
 

@@ -22,9 +22,11 @@ import costs  # noqa: E402
 def run(notebook: Path, profile: str, timeout: int) -> dict:
     """Execute `notebook` in `profile`; return seconds and peak MiB."""
     client = NotebookClient(
-        nbformat.read(notebook, as_version=4), timeout=timeout, kernel_name="python3",
+        nbformat.read(notebook, as_version=4),
+        timeout=timeout,
+        kernel_name="python3",
         resources={"metadata": {"path": str(notebook.parent)}},
-    )  # fmt: skip
+    )
     memory: list[costs.Memory] = []
 
     def watch(**_) -> None:
@@ -33,7 +35,11 @@ def run(notebook: Path, profile: str, timeout: int) -> dict:
             memory[0].start()
 
     def tell(cell, cell_index, **_) -> None:
-        print(f"\r{notebook.stem}, {profile}: cell {cell_index + 1} of {len(client.nb.cells)}", end="", flush=True)
+        print(
+            f"\r{notebook.stem}, {profile}: cell {cell_index + 1} of {len(client.nb.cells)}",
+            end="",
+            flush=True,
+        )
 
     client.on_notebook_start, client.on_cell_start = None, lambda **kw: (watch(), tell(**kw))
     os.environ["SKYTUTOR_PROFILE"] = profile
@@ -64,7 +70,9 @@ def main(argv: list[str] | None = None) -> None:
     page = costs.page_of(notebook)
     found = run(notebook, options.profile, options.timeout) | machine()
     costs.record(options.results, page, options.profile, found)
-    print(f"{page}, {options.profile}: {found['seconds']} s, peak {found['peak_mib']} MiB -> {options.results}")
+    print(
+        f"{page}, {options.profile}: {found['seconds']} s, peak {found['peak_mib']} MiB -> {options.results}"
+    )
 
 
 if __name__ == "__main__":

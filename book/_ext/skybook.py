@@ -41,7 +41,11 @@ def add_vendored(app: Sphinx, config) -> None:
 def add_links(app: Sphinx, config) -> None:
     """Make the substitutions of the pages from the theme's settings, which come from `_config.yml`."""
     options = config.html_theme_options
-    url, branch, docs = options["repository_url"], options["repository_branch"], options["path_to_docs"]
+    url, branch, docs = (
+        options["repository_url"],
+        options["repository_branch"],
+        options["path_to_docs"],
+    )
     name, launch = url.removeprefix("https://github.com/"), options["launch_buttons"]
     import skytutor
 
@@ -58,13 +62,21 @@ def add_links(app: Sphinx, config) -> None:
 def drop_thebe(app: Sphinx, page: str, template: str, context: dict, doctree) -> None:
     """Take Thebe's scripts off the page. Jupyter Book always loads them, twice on a page with widgets, and no page here uses them."""
     scripts = context.get("script_files", [])
-    scripts[:] = [s for s in scripts if "thebe" not in f"{getattr(s, 'filename', '')} {getattr(s, 'attributes', '')}".lower()]
+    scripts[:] = [
+        s
+        for s in scripts
+        if "thebe" not in f"{getattr(s, 'filename', '')} {getattr(s, 'attributes', '')}".lower()
+    ]
 
 
 def one_script(app: Sphinx, page: str, template: str, context: dict, doctree) -> None:
     """Keep one copy of the spheres' script on a page: each sphere carries its own, so that it also works alone."""
     body = context.get("body") or ""
-    found = set(re.findall(r'<script type="module">.*?</script>', body, re.DOTALL)) if "sky-sphere" in body else set()
+    found = (
+        set(re.findall(r'<script type="module">.*?</script>', body, re.DOTALL))
+        if "sky-sphere" in body
+        else set()
+    )
     for script in found:
         first, *rest = body.split(script)
         body = first + script + "".join(rest)
@@ -91,7 +103,9 @@ def name_footnotes(app: Sphinx, what: str, name: str, obj, options, lines: list[
 
     # A name that begins with an initial ("K. M. ...") would be read as item K of a list, hence the backslash.
     text = re.sub(r"^(\s*\.\. )\[(\d+)\] (?=[A-Z]\. )", r"\1[\2] \\", text, flags=re.MULTILINE)
-    text = re.sub(r"^(\s*\.\. )\[(\d+)\]", lambda m: f"{m[1]}[{label(m[2])}]", text, flags=re.MULTILINE)
+    text = re.sub(
+        r"^(\s*\.\. )\[(\d+)\]", lambda m: f"{m[1]}[{label(m[2])}]", text, flags=re.MULTILINE
+    )
     lines[:] = re.sub(r"\[(\d+)\]_(?!\w)", lambda m: f"[{label(m[1])}]_", text).split("\n")
 
 
@@ -117,7 +131,11 @@ class Measured(SphinxDirective):
         ]
         if not rows:
             return [nodes.paragraph("", "Not measured yet: run make measure.")]
-        return [self.table(["Page", "Profile", "Data", "Run time", "Peak memory", "Machine"][one:], rows)]
+        return [
+            self.table(
+                ["Page", "Profile", "Data", "Run time", "Peak memory", "Machine"][one:], rows
+            )
+        ]
 
     @staticmethod
     def row(page: str, profile: str, found: dict) -> list[str]:
@@ -133,7 +151,9 @@ class Measured(SphinxDirective):
         for kind, lines in ((nodes.thead, [head]), (nodes.tbody, rows)):
             part = kind()
             for line in lines:
-                part += nodes.row("", *[nodes.entry("", nodes.paragraph("", cell)) for cell in line])
+                part += nodes.row(
+                    "", *[nodes.entry("", nodes.paragraph("", cell)) for cell in line]
+                )
             group += part
         return nodes.table("", group, classes=["measured"])
 

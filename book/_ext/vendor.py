@@ -62,7 +62,9 @@ def digest(path: Path) -> str:
 def check(path: Path, name: str, integrity: str) -> None:
     """Raise `VendorError` unless the archive at `path` is the pinned one."""
     if digest(path) != integrity:
-        raise VendorError(f"{name}: the archive's SHA-512 differs from the one in {MANIFEST.name}; it is not used")
+        raise VendorError(
+            f"{name}: the archive's SHA-512 differs from the one in {MANIFEST.name}; it is not used"
+        )
 
 
 def fetch(name: str, package: dict, folder: Path) -> Path:
@@ -73,11 +75,16 @@ def fetch(name: str, package: dict, folder: Path) -> Path:
     print(f"fetching {spec}", flush=True)
     done = npm(
         ["pack", spec, "--silent", "--ignore-scripts", "--pack-destination", str(folder)],
-        return_completed_process=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        return_completed_process=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     archives = list(folder.glob("*.tgz"))
     if done.returncode or len(archives) != 1:
-        raise VendorError(f"npm could not fetch {spec}. The first build needs npm's registry; run it again with a network.\n{done.stderr.strip()}")
+        raise VendorError(
+            f"npm could not fetch {spec}. The first build needs npm's registry; run it again with a network.\n{done.stderr.strip()}"
+        )
     check(archives[0], spec, package["integrity"])
     return archives[0]
 
@@ -90,7 +97,9 @@ def unpack(archive: Path, name: str, package: dict, target: Path) -> None:
             inside = member.name.partition("/")[2]
             if inside == "package.json":
                 about = json.loads(tar.extractfile(member).read())
-            pattern = next((p for p in package["take"] if member.isfile() and fnmatch.fnmatch(inside, p)), None)
+            pattern = next(
+                (p for p in package["take"] if member.isfile() and fnmatch.fnmatch(inside, p)), None
+            )
             if pattern is None:
                 continue
             found.add(pattern)
@@ -103,7 +112,9 @@ def unpack(archive: Path, name: str, package: dict, target: Path) -> None:
     if notice := package.get("notice"):
         licence.write_text(licence_notice(name, about, notice), encoding="utf-8")
     if not licence.is_file():
-        raise VendorError(f'{name}: no licence is taken; name its LICENSE in {MANIFEST.name} or say "notice": true')
+        raise VendorError(
+            f'{name}: no licence is taken; name its LICENSE in {MANIFEST.name} or say "notice": true'
+        )
 
 
 def licence_notice(name: str, about: dict, notice: bool | str) -> str:
@@ -122,7 +133,11 @@ def licence_notice(name: str, about: dict, notice: bool | str) -> str:
     ]
     if isinstance(notice, str):
         files = importlib.metadata.files(notice) or []
-        texts = [file.read_text(encoding="utf-8") for file in files if file.name.upper().startswith("LICEN")]
+        texts = [
+            file.read_text(encoding="utf-8")
+            for file in files
+            if file.name.upper().startswith("LICEN")
+        ]
         if not texts:
             raise VendorError(f"{name}: the installed package {notice} holds no licence file")
         lines += [f"The same authors publish the Python package {notice}; its licence:", "", *texts]
@@ -182,7 +197,9 @@ def vendor(folder: Path = FOLDER) -> Path:
             inbox.mkdir()
             unpack(fetch(name, package, inbox), name, package, new)
         (new / "static/vendor/loader.js").write_text(LOADER)
-        (new / STAMP).write_text(json.dumps({"made from": made_from(), "files": sums(new)}, indent=1))
+        (new / STAMP).write_text(
+            json.dumps({"made from": made_from(), "files": sums(new)}, indent=1)
+        )
         if folder.is_symlink() or folder.is_file():
             folder.unlink()
         elif folder.exists():

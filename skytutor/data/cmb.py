@@ -28,7 +28,9 @@ from skytutor.spectra import check_mask
 
 WIDTH, FLOOR = 5.0, 1e-5
 R_OFFSET = 1e-4
-SCALE_OFFSET = 5e-4  # about what cosmic variance and lensing leave of r: below, its logarithm means nothing
+SCALE_OFFSET = (
+    5e-4  # about what cosmic variance and lensing leave of r: below, its logarithm means nothing
+)
 STUDIES = {
     "T1": (("l_p", 5.0, 20.0),),
     "T2": (("l_Ep", 5.0, 20.0), ("l_Bp", 5.0, 20.0)),
@@ -44,7 +46,10 @@ def peaked_spectrum(centre: Tensor, *, lmax: int) -> Tensor:
         >>> peaked_spectrum(torch.tensor(2.0), lmax=2)
         tensor([0.9231, 0.9802, 1.0000], dtype=torch.float64)
     """
-    l, centre = torch.arange(lmax + 1, dtype=torch.float64), torch.as_tensor(centre, dtype=torch.float64)
+    l, centre = (
+        torch.arange(lmax + 1, dtype=torch.float64),
+        torch.as_tensor(centre, dtype=torch.float64),
+    )
     return torch.exp(-((l - centre[..., None]) ** 2) / (2 * WIDTH**2)) + FLOOR
 
 
@@ -63,7 +68,9 @@ def cap_mask(nside: int, f_sky: float) -> Tensor:
     theta, _ = pixel_to_angle(torch.arange(nside_to_npix(nside)), nside=nside, order="ring")
     seen = theta.cos() >= 1 - 2 * f_sky - 1e-12
     if not seen.any():
-        raise ValueError(f"f_sky is too small for nside {nside}: a cap of {f_sky} holds no pixel's centre")
+        raise ValueError(
+            f"f_sky is too small for nside {nside}: a cap of {f_sky} holds no pixel's centre"
+        )
     return seen
 
 
@@ -107,8 +114,13 @@ class Skies:
             raise ValueError(f"noise must be a finite number from 0 on, got {self.noise!r}")
         if isinstance(self.f_sky, str) or not 0 < self.f_sky <= 1:
             raise ValueError(f"f_sky must lie in (0, 1], got {self.f_sky!r}")
-        if self.cut is not None and (len(self.cut) != nside_to_npix(self.nside) or abs(sum(self.cut) / len(self.cut) - self.f_sky) > 1e-9):
-            raise ValueError(f"cut must be a mask of {nside_to_npix(self.nside)} pixels that shows f_sky of the sky; use `through`")
+        if self.cut is not None and (
+            len(self.cut) != nside_to_npix(self.nside)
+            or abs(sum(self.cut) / len(self.cut) - self.f_sky) > 1e-9
+        ):
+            raise ValueError(
+                f"cut must be a mask of {nside_to_npix(self.nside)} pixels that shows f_sky of the sky; use `through`"
+            )
 
     @property
     def lmax(self) -> int:
@@ -144,7 +156,9 @@ class Skies:
         """``(n, parameters)`` float64, from the study's prior."""
         if as_integer("n", n) < 1:
             raise ValueError(f"n must be positive, got {n}")
-        return self.from_unit(torch.rand(n, len(self.names), generator=generator, dtype=torch.float64))
+        return self.from_unit(
+            torch.rand(n, len(self.names), generator=generator, dtype=torch.float64)
+        )
 
     def from_unit(self, unit: Tensor) -> Tensor:
         """Parameters of numbers in 0..1 that are uniform under the prior."""
@@ -169,14 +183,18 @@ class Skies:
 
     @property
     def _offset(self) -> Tensor:
-        return torch.tensor([SCALE_OFFSET if name == "r" else 0.0 for name in self.names], dtype=torch.float64)
+        return torch.tensor(
+            [SCALE_OFFSET if name == "r" else 0.0 for name in self.names], dtype=torch.float64
+        )
 
     def _log(self, parameters: Tensor) -> Tensor:
         return (parameters.double() + self._offset).log()
 
     @cached_property
     def _ends(self) -> Tensor:
-        return self._log(torch.tensor([[low, high] for _, low, high in STUDIES[self.study]]).double().T)
+        return self._log(
+            torch.tensor([[low, high] for _, low, high in STUDIES[self.study]]).double().T
+        )
 
     @property
     def _middle(self) -> Tensor:
@@ -203,7 +221,11 @@ class Skies:
             out = peaked_spectrum(parameters, lmax=self.lmax)
         else:
             tau = parameters[:, -1]
-            found = cmb_spectra(tau, parameters[:, 0] if self.study == "T4" else torch.zeros_like(tau), lmax=self.lmax)
+            found = cmb_spectra(
+                tau,
+                parameters[:, 0] if self.study == "T4" else torch.zeros_like(tau),
+                lmax=self.lmax,
+            )
             out = torch.stack([found["EE"], found["BB"] * (self.study == "T4")], 1)
         if self.spin:
             out[..., :2] = 0
@@ -211,17 +233,29 @@ class Skies:
 
     def _check(self, parameters: Tensor) -> None:
         if parameters.dim() != 2 or parameters.shape[1] != len(self.names):
-            raise ValueError(f"parameters must be (N, {len(self.names)}): {', '.join(self.names)}; got {tuple(parameters.shape)}")
-        for (name, low, high), values in zip(STUDIES[self.study], parameters.unbind(1), strict=True):
+            raise ValueError(
+                f"parameters must be (N, {len(self.names)}): {', '.join(self.names)}; got {tuple(parameters.shape)}"
+            )
+        for (name, low, high), values in zip(
+            STUDIES[self.study], parameters.unbind(1), strict=True
+        ):
             if not bool(((values >= low) & (values <= high)).all()):
-                raise ValueError(f"{name} must lie in {low}..{high}, got {float(values.min())}..{float(values.max())}")
+                raise ValueError(
+                    f"{name} must lie in {low}..{high}, got {float(values.min())}..{float(values.max())}"
+                )
 
     def maps(self, parameters: Tensor, white: Sequence[Tensor]) -> Tensor:
         """Maps of parameters ``(N, n)`` and of what `draw_noise` drew."""
         want = [tuple(one.shape) for one in self.draw_noise(0)]
-        if [tuple(one.shape[1:]) for one in white] != [shape[1:] for shape in want] or {len(one) for one in white} != {len(parameters)}:
-            raise ValueError(f"white must be what draw_noise({len(parameters)}) draws, got shapes {[tuple(one.shape) for one in white]}")
-        roots = self.spectra(parameters).sqrt().float()[..., real_degrees(self.lmax)[0]]  # (N, fields, K)
+        if [tuple(one.shape[1:]) for one in white] != [shape[1:] for shape in want] or {
+            len(one) for one in white
+        } != {len(parameters)}:
+            raise ValueError(
+                f"white must be what draw_noise({len(parameters)}) draws, got shapes {[tuple(one.shape) for one in white]}"
+            )
+        roots = (
+            self.spectra(parameters).sqrt().float()[..., real_degrees(self.lmax)[0]]
+        )  # (N, fields, K)
         maps = self.harmonics.synthesis(white[0] * (roots if self.spin else roots[:, 0]))
         if self.noise:
             maps = maps + self.noise * white[1]

@@ -22,7 +22,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from skytutor.data import registry
-from skytutor.healpix import angle_to_pixel, check_nside, check_order, nside_to_npix, pixel_to_vector
+from skytutor.healpix import (
+    angle_to_pixel,
+    check_nside,
+    check_order,
+    nside_to_npix,
+    pixel_to_vector,
+)
 from skytutor.healpix.checks import as_integer
 
 SOURCES = ("auto", "mnist", "embedded")
@@ -42,7 +48,9 @@ class Digits:
     def part(self, name: str) -> tuple[Tensor, Tensor]:
         """Images and labels of "train", "validation" or "test"."""
         if name not in self.split:
-            raise ValueError(f"name must be one of {', '.join(map(repr, self.split))}, got {name!r}")
+            raise ValueError(
+                f"name must be one of {', '.join(map(repr, self.split))}, got {name!r}"
+            )
         return self.images[self.split[name]], self.labels[self.split[name]]
 
     def __str__(self) -> str:
@@ -87,15 +95,25 @@ def _mnist() -> Digits:
     train, validation = _shuffled(60_000, (55_000, 5_000))
     split = {"train": train, "validation": validation, "test": torch.arange(60_000, 70_000)}
     credit = registry.ENTRIES["mnist/train-images-idx3-ubyte.gz"].credit
-    return Digits(torch.from_numpy(images).view(-1, 28, 28), torch.from_numpy(labels).long(), split, "mnist", credit)
+    return Digits(
+        torch.from_numpy(images).view(-1, 28, 28),
+        torch.from_numpy(labels).long(),
+        split,
+        "mnist",
+        credit,
+    )
 
 
 def _embedded() -> Digits:
-    from sklearn.datasets import load_digits  # half a second of import that MNIST's readers need not wait for
+    from sklearn.datasets import (
+        load_digits,
+    )  # half a second of import that MNIST's readers need not wait for
 
     raw = load_digits()
     images = torch.from_numpy(raw.images).mul(255 / 16).round().to(torch.uint8)
-    images = F.pad(images, (2, 2, 2, 2))  # a margin like MNIST's, where the digit takes 20 of 28 pixels
+    images = F.pad(
+        images, (2, 2, 2, 2)
+    )  # a margin like MNIST's, where the digit takes 20 of 28 pixels
     train, validation, test = _shuffled(len(images), (1197, 200, 400))
     split = {"train": train, "validation": validation, "test": test}
     credit = "E. Alpaydin & C. Kaynak, Optical Recognition of Handwritten Digits (UCI), through scikit-learn"
@@ -108,7 +126,9 @@ def check_images(images: Tensor) -> Tensor:
     Raises:
         TypeError: neither uint8 nor floating. ValueError: empty, not square, or not finite.
     """
-    if not isinstance(images, Tensor) or not (images.dtype == torch.uint8 or images.is_floating_point()):
+    if not isinstance(images, Tensor) or not (
+        images.dtype == torch.uint8 or images.is_floating_point()
+    ):
         kind = images.dtype if isinstance(images, Tensor) else type(images).__name__
         raise TypeError(f"images must be a uint8 or floating torch tensor, got {kind}")
     if images.dim() != 3 or images.shape[1] != images.shape[2]:
@@ -126,7 +146,10 @@ def centre_of_mass(images: Tensor) -> Tensor:
     """Where the ink of images ``(B, H, H)`` lies: ``(B, 2)`` as (column, row), -1..1 from edge to edge, 0 without ink."""
     images = check_images(images).float()
     along = (2 * torch.arange(images.shape[1], device=images.device) + 1) / images.shape[1] - 1
-    return torch.stack([images.sum(1) @ along, images.sum(2) @ along], 1) / images.sum((1, 2)).clamp(min=1e-12)[:, None]
+    return (
+        torch.stack([images.sum(1) @ along, images.sum(2) @ along], 1)
+        / images.sum((1, 2)).clamp(min=1e-12)[:, None]
+    )
 
 
 def _frame(lon: float, lat: float) -> Tensor:
@@ -160,27 +183,45 @@ class Projector:
     """
 
     def __init__(
-        self, nside: int, *, size_deg: float, centre_deg: tuple[float, float] = (0.0, 0.0), order: str = "nested"
+        self,
+        nside: int,
+        *,
+        size_deg: float,
+        centre_deg: tuple[float, float] = (0.0, 0.0),
+        order: str = "nested",
     ):
         self.nside, self.order = check_nside(nside), check_order(order, allowed=("ring", "nested"))
         if not 0 < float(size_deg) < 360:
             raise ValueError(f"size_deg must lie between 0 and 360, got {size_deg}")
         if not -90 <= centre_deg[1] <= 90 or not math.isfinite(centre_deg[0]):
-            raise ValueError(f"centre_deg must be (longitude, latitude) with |latitude| <= 90, got {centre_deg}")
+            raise ValueError(
+                f"centre_deg must be (longitude, latitude) with |latitude| <= 90, got {centre_deg}"
+            )
         self.size_deg, self.half = float(size_deg), 2 * math.sin(math.radians(size_deg) / 4)
         self.frame = _frame(*centre_deg)
-        self.centres = pixel_to_vector(torch.arange(nside_to_npix(nside)), nside=nside, order=order)  # (P, 3)
+        self.centres = pixel_to_vector(
+            torch.arange(nside_to_npix(nside)), nside=nside, order=order
+        )  # (P, 3)
 
     def plane(self, rotations: Tensor | None = None) -> Tensor:
         """Image coordinates of the pixel centres in -1..1, ``(B, P, 2)`` as (column, row); B = 1 without rotations."""
-        frames = self.frame.unsqueeze(0) if rotations is None else self.frame @ rotations.double().mT  # (B, 3, 3)
-        local = self.centres.float() @ frames.mT.float()  # (B, P, 3): along columns, along rows, outward
+        frames = (
+            self.frame.unsqueeze(0) if rotations is None else self.frame @ rotations.double().mT
+        )  # (B, 3, 3)
+        local = (
+            self.centres.float() @ frames.mT.float()
+        )  # (B, P, 3): along columns, along rows, outward
         stretch = (2 / (1 + local[..., 2:]).clamp(min=1e-6)).sqrt()
         # The antipode lies at radius 2 in every direction at once; any of them will do.
         return torch.where(local[..., 2:] < 1e-6 - 1, 2.0, local[..., :2] * stretch) / self.half
 
     def __call__(
-        self, images: Tensor, *, rotations: Tensor | None = None, warp: Tensor | None = None, ripple: Tensor | None = None
+        self,
+        images: Tensor,
+        *,
+        rotations: Tensor | None = None,
+        warp: Tensor | None = None,
+        ripple: Tensor | None = None,
     ) -> Tensor:
         """Project ``(B, H, H)`` images to maps ``(B, 1, P)``, float32, 0..1.
 
@@ -191,22 +232,33 @@ class Projector:
         """
         images = check_images(images).float()
         if rotations is not None and tuple(rotations.shape) != (len(images), 3, 3):
-            raise ValueError(f"rotations must be ({len(images)}, 3, 3), got {tuple(rotations.shape)}")
+            raise ValueError(
+                f"rotations must be ({len(images)}, 3, 3), got {tuple(rotations.shape)}"
+            )
         grid = self.plane(rotations).to(images.device)
         if warp is not None:
             grid = grid @ warp[:, :, :2].mT + warp[:, None, :, 2]  # (B, P, 2)
         grid = grid.expand(len(images), -1, -1).unsqueeze(1)  # (B, 1, P, 2)
         if ripple is not None:
-            grid = grid + F.grid_sample(ripple, grid, padding_mode="border", align_corners=True).movedim(1, 3)
+            grid = grid + F.grid_sample(
+                ripple, grid, padding_mode="border", align_corners=True
+            ).movedim(1, 3)
         return F.grid_sample(images.unsqueeze(1), grid, align_corners=False).squeeze(2)  # (B, 1, P)
 
 
 def project(
-    images: Tensor, *, nside: int, size_deg: float, order: str = "nested",
-    centre_deg: tuple[float, float] = (0.0, 0.0), rotations: Tensor | None = None,
-) -> Tensor:  # fmt: skip
+    images: Tensor,
+    *,
+    nside: int,
+    size_deg: float,
+    order: str = "nested",
+    centre_deg: tuple[float, float] = (0.0, 0.0),
+    rotations: Tensor | None = None,
+) -> Tensor:
     """Put images ``(B, H, H)`` on the sphere: maps ``(B, 1, P)``. One call of `Projector`, which see."""
-    return Projector(nside, size_deg=size_deg, centre_deg=centre_deg, order=order)(images, rotations=rotations)
+    return Projector(nside, size_deg=size_deg, centre_deg=centre_deg, order=order)(
+        images, rotations=rotations
+    )
 
 
 def random_rotations(n: int, *, generator: torch.Generator | None = None) -> Tensor:
@@ -219,9 +271,17 @@ def random_rotations(n: int, *, generator: torch.Generator | None = None) -> Ten
         raise ValueError(f"n must be a positive integer, got {n!r}")
     q = torch.randn(n, 4, generator=generator, dtype=torch.float64)
     w, x, y, z = (q / q.norm(dim=1, keepdim=True)).unbind(1)
-    rows = [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y),
-            2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x),
-            2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)]  # fmt: skip
+    rows = [
+        1 - 2 * (y * y + z * z),
+        2 * (x * y - w * z),
+        2 * (x * z + w * y),
+        2 * (x * y + w * z),
+        1 - 2 * (x * x + z * z),
+        2 * (y * z - w * x),
+        2 * (x * z - w * y),
+        2 * (y * z + w * x),
+        1 - 2 * (x * x + y * y),
+    ]
     return torch.stack(rows, 1).view(n, 3, 3)
 
 
@@ -243,7 +303,9 @@ def project_scatter(images: Tensor, *, nside: int) -> Tensor:
     pixel = angle_to_pixel(theta, phi, nside=nside, order="nested").flatten()
     maps = torch.zeros(n, nside_to_npix(nside))
     # "Last writer wins", made explicit: indexed assignment leaves the winner undefined.
-    last = torch.full((maps.shape[1],), -1).scatter_reduce(0, pixel, torch.arange(len(pixel)), "amax")
+    last = torch.full((maps.shape[1],), -1).scatter_reduce(
+        0, pixel, torch.arange(len(pixel)), "amax"
+    )
     met = last >= 0
     maps[:, met] = canvas.flatten(1)[:, last[met]]
     return maps.unsqueeze(1)

@@ -36,9 +36,7 @@ class _Bounded:
         self.stream.flush()
 
 
-def to_file(
-    place: Path, url: str, *, sha256: str, size: int, retries: int, progress: bool
-) -> None:
+def to_file(place: Path, url: str, *, sha256: str, size: int, retries: int, progress: bool) -> None:
     """Download `url` to a temporary file beside `place`, which it becomes when its SHA-256 is right.
 
     Arguments:
@@ -82,7 +80,9 @@ def _reason(error: Exception, *, host: str) -> str | None:
         return f"{host} answered {answer}. Wait a while"
     if isinstance(error, _TooLong):
         return f"{host} sent more bytes than the published file has, and was cut off. Wait a while"
-    if isinstance(error, requests.RequestException | RuntimeError):  # RequestException is an OSError too
+    if isinstance(
+        error, requests.RequestException | RuntimeError
+    ):  # RequestException is an OSError too
         return f"no connection to {host}, or it broke off. Check the network"
     if isinstance(error, ValueError):
         return f"{host} sent other bytes than the published file (SHA-256 differs). Wait a while"

@@ -25,14 +25,18 @@ FIELDS = ("EE", "BB")
 def nodes() -> Tensor:
     """CAMB's C_l in muK**2 at all nodes: ``(tau, r, field, lmax + 1)`` float64."""
     found = [[camb_spectra(lmax=LMAX, tau=tau, r=r) for r in RS] for tau in TAUS]
-    return torch.stack([torch.stack([torch.stack([s[f] for f in FIELDS]) for s in row]) for row in found])
+    return torch.stack(
+        [torch.stack([torch.stack([s[f] for f in FIELDS]) for s in row]) for row in found]
+    )
 
 
 def make(folder: Path) -> Path:
     """Compute the nodes and write them, with a card, into `folder`."""
     import camb
 
-    told = checkpoint.provenance(device="cpu", seed=0, profile="gpu", command="python -m skytutor.data.emulator")
+    told = checkpoint.provenance(
+        device="cpu", seed=0, profile="gpu", command="python -m skytutor.data.emulator"
+    )
     told["versions"]["camb"] = camb.__version__
     return checkpoint.publish(folder, NAME, {"nodes": nodes()}, told)
 
@@ -72,10 +76,14 @@ def cmb_spectra(tau: Tensor, r: Tensor, *, lmax: int) -> dict[str, Tensor]:
     """
     for name, values, low, high in (("tau", tau, TAUS[0], TAUS[-1]), ("r", r, RS[0], RS[-1])):
         if values.dim() != 1 or not bool(((values >= low) & (values <= high)).all()):
-            raise ValueError(f"{name} must be (N,) in {low}..{high}, got shape {tuple(values.shape)}, values {values[:3].tolist()}")
+            raise ValueError(
+                f"{name} must be (N,) in {low}..{high}, got shape {tuple(values.shape)}, values {values[:3].tolist()}"
+            )
     if not 0 <= lmax <= LMAX:
         raise ValueError(f"lmax must lie in 0..{LMAX}, got {lmax}")
-    base, first, second = torch.from_numpy(_splines()(tau.double().numpy()))[..., : lmax + 1]  # (N, field, l) each
+    base, first, second = torch.from_numpy(_splines()(tau.double().numpy()))[
+        ..., : lmax + 1
+    ]  # (N, field, l) each
     weight = r.double()[:, None, None]
     found = base + weight * (first + weight * second)
     return dict(zip(FIELDS, found.unbind(1), strict=True))
@@ -84,10 +92,14 @@ def cmb_spectra(tau: Tensor, r: Tensor, *, lmax: int) -> dict[str, Tensor]:
 def worst_error(points: int = 6, *, seed: int = 0) -> float:
     """The largest relative difference from CAMB at random places between the nodes, l = 2..lmax."""
     draw, worst = np.random.default_rng(seed), 0.0
-    for tau, r in zip(draw.uniform(0.025, 0.085, points), draw.uniform(0, 0.01, points), strict=True):
+    for tau, r in zip(
+        draw.uniform(0.025, 0.085, points), draw.uniform(0, 0.01, points), strict=True
+    ):
         wanted = camb_spectra(lmax=LMAX, tau=float(tau), r=float(r))
         found = cmb_spectra(torch.tensor([tau]), torch.tensor([r]), lmax=LMAX)
-        worst = max(worst, *(float((found[f][0, 2:] / wanted[f][2:] - 1).abs().max()) for f in FIELDS))
+        worst = max(
+            worst, *(float((found[f][0, 2:] / wanted[f][2:] - 1).abs().max()) for f in FIELDS)
+        )
     return worst
 
 

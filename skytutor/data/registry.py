@@ -36,7 +36,9 @@ class Entry:
     small: bool  # fetched by `make data`
 
 
-def _entries(group: str, base: str, terms: tuple[str, str], *rows: tuple[str, int, str]) -> dict[str, Entry]:
+def _entries(
+    group: str, base: str, terms: tuple[str, str], *rows: tuple[str, int, str]
+) -> dict[str, Entry]:
     """Make the entries of a group from its folder and URL in `_BASES` and rows of file name, size and SHA-256."""
     made = [
         Entry(f"{base}/{file}", _BASES[base] + file, sha256, size, *terms, group, small=True)
@@ -64,21 +66,43 @@ _THEORY = "COM_PowerSpect_CMB-base-plikHM-TTTEEE-lowl-lowE-lensing-minimum-theor
 _MEASURED = "COM_PowerSpect_CMB-TT-full_R3.01.txt"
 ENTRIES: dict[str, Entry] = {
     **_entries(
-        "mnist", "mnist", _MNIST_TERMS,
-        ("train-images-idx3-ubyte.gz", 9912422, "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609"),
-        ("train-labels-idx1-ubyte.gz", 28881, "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c"),
-        ("t10k-images-idx3-ubyte.gz", 1648877, "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6"),
-        ("t10k-labels-idx1-ubyte.gz", 4542, "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6"),
+        "mnist",
+        "mnist",
+        _MNIST_TERMS,
+        (
+            "train-images-idx3-ubyte.gz",
+            9912422,
+            "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+        ),
+        (
+            "train-labels-idx1-ubyte.gz",
+            28881,
+            "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
+        ),
+        (
+            "t10k-images-idx3-ubyte.gz",
+            1648877,
+            "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+        ),
+        (
+            "t10k-labels-idx1-ubyte.gz",
+            4542,
+            "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+        ),
     ),
     **_entries(
-        "planck-theory", "planck", _PLANCK_TERMS,
+        "planck-theory",
+        "planck",
+        _PLANCK_TERMS,
         (_THEORY, 205647, "50eecd4422e22026070bdacf9fa8a7e7ef3badf4fa50fffea040df669715cf51"),
     ),
     **_entries(
-        "planck-measured", "planck", _PLANCK_TERMS,
+        "planck-measured",
+        "planck",
+        _PLANCK_TERMS,
         (_MEASURED, 170547, "ccf3113604020536f6f13ccf51680a7316ad0f32da558eee7f625e613bdd5522"),
     ),
-}  # fmt: skip
+}
 
 
 def groups() -> dict[str, list[Entry]]:
@@ -108,7 +132,9 @@ def folder() -> Path:
     try:
         return Path(named or pooch.os_cache("skytutor")).expanduser().absolute()
     except RuntimeError as error:  # ~somebody, whom this machine does not know
-        raise DataError(f"SKYTUTOR_DATA must be a folder, got {named!r}: no such user's home is known") from error
+        raise DataError(
+            f"SKYTUTOR_DATA must be a folder, got {named!r}: no such user's home is known"
+        ) from error
 
 
 def have(name_or_group: str) -> bool:
@@ -203,11 +229,17 @@ def _select(name_or_group: str) -> list[Entry]:
         **{entry.name: [entry] for entry in ENTRIES.values()},
     }
     if name_or_group not in choices:
-        raise DataError(f"no file or group named {name_or_group!r} in the registry; allowed: {', '.join(choices)}")
+        raise DataError(
+            f"no file or group named {name_or_group!r} in the registry; allowed: {', '.join(choices)}"
+        )
     return choices[name_or_group]
 
 
-_MISSING, _FOLDER, _SPECIAL = "is not there", "is a folder where a file is expected", "is not a plain file"
+_MISSING, _FOLDER, _SPECIAL = (
+    "is not there",
+    "is a folder where a file is expected",
+    "is not a plain file",
+)
 _NOT_REPLACED = (_FOLDER, _SPECIAL)  # someone put it there: it is never deleted
 
 
@@ -253,7 +285,12 @@ def _download(entry: Entry, *, progress: bool) -> None:
     again = f"run `skytutor data fetch {entry.group}` again, or get {entry.url} elsewhere and put it there."
     try:
         download.to_file(
-            place, entry.url, sha256=entry.sha256, size=entry.size, retries=RETRIES, progress=progress
+            place,
+            entry.url,
+            sha256=entry.sha256,
+            size=entry.size,
+            retries=RETRIES,
+            progress=progress,
         )
     except download.DownloadError as error:
         raise DataError(f"cannot fetch {place}: {error} and {again}") from error.__cause__

@@ -29,7 +29,12 @@ from skytutor.healpix.checks import (
     pixel_area,
     resolution,
 )
-from skytutor.healpix.directions import angle_to_pixel, pixel_to_angle, pixel_to_vector, vector_to_pixel
+from skytutor.healpix.directions import (
+    angle_to_pixel,
+    pixel_to_angle,
+    pixel_to_vector,
+    vector_to_pixel,
+)
 from skytutor.healpix.numbering import (
     face_table,
     face_to_nested,

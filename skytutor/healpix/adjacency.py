@@ -10,13 +10,31 @@ from skytutor.healpix.numbering import face_to_nested, face_to_ring, nested_to_f
 # the step (x, y) that leaves it: (row of the new face, quarters to the east, quarter turns of x, y).
 # Steps that are not here meet no pixel: three faces touch at eight corners of the sphere, not four.
 _ACROSS = (
-    {(1, 0): (0, 1, 1), (0, 1): (0, 3, 3), (1, 1): (0, 2, 2),
-     (-1, 0): (1, 0, 0), (0, -1): (1, 1, 0), (-1, -1): (2, 0, 0)},
-    {(1, 0): (0, 0, 0), (0, 1): (0, 3, 0), (1, -1): (1, 1, 0),
-     (-1, 1): (1, 3, 0), (-1, 0): (2, 3, 0), (0, -1): (2, 0, 0)},
-    {(1, 0): (1, 1, 0), (0, 1): (1, 0, 0), (1, 1): (0, 0, 0),
-     (-1, 0): (2, 3, 1), (0, -1): (2, 1, 3), (-1, -1): (2, 2, 2)},
-)  # fmt: skip
+    {
+        (1, 0): (0, 1, 1),
+        (0, 1): (0, 3, 3),
+        (1, 1): (0, 2, 2),
+        (-1, 0): (1, 0, 0),
+        (0, -1): (1, 1, 0),
+        (-1, -1): (2, 0, 0),
+    },
+    {
+        (1, 0): (0, 0, 0),
+        (0, 1): (0, 3, 0),
+        (1, -1): (1, 1, 0),
+        (-1, 1): (1, 3, 0),
+        (-1, 0): (2, 3, 0),
+        (0, -1): (2, 0, 0),
+    },
+    {
+        (1, 0): (1, 1, 0),
+        (0, 1): (1, 0, 0),
+        (1, 1): (0, 0, 0),
+        (-1, 0): (2, 3, 1),
+        (0, -1): (2, 1, 3),
+        (-1, -1): (2, 2, 2),
+    },
+)
 # SW, W, NW, N, NE, E, SE, S as steps in (x, y).
 _STEPS = ((-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1))
 
@@ -31,8 +49,12 @@ def _cross(f: Tensor, y: Tensor, x: Tensor, nside: int) -> Tensor:
     sx, sy = (x >= nside).long() - (x < 0).long(), (y >= nside).long() - (y < 0).long()
     row, east, turn = table.to(f.device)[f // 4, sx + 1, sy + 1].unbind(-1)
     x, y, last = x % nside, y % nside, nside - 1
-    tx = torch.where(turn == 1, y, torch.where(turn == 2, last - x, torch.where(turn == 3, last - y, x)))
-    ty = torch.where(turn == 1, last - x, torch.where(turn == 2, last - y, torch.where(turn == 3, x, y)))
+    tx = torch.where(
+        turn == 1, y, torch.where(turn == 2, last - x, torch.where(turn == 3, last - y, x))
+    )
+    ty = torch.where(
+        turn == 1, last - x, torch.where(turn == 2, last - y, torch.where(turn == 3, x, y))
+    )
     flat = (4 * row + (f + east) % 4) * nside**2 + ty * nside + tx
     return torch.where(row < 0, -1, flat)
 
@@ -47,7 +69,9 @@ def neighbours(pix: Tensor, *, nside: int, order: str) -> Tensor:
     pix = torch.as_tensor(pix)
     f, y, x = (nested_to_face if order == "nested" else ring_to_face)(pix, nside=nside)
     sx, sy = torch.tensor(_STEPS, device=f.device).unbind(-1)
-    flat = _cross(f.unsqueeze(-1).expand(*f.shape, 8), y.unsqueeze(-1) + sy, x.unsqueeze(-1) + sx, nside)
+    flat = _cross(
+        f.unsqueeze(-1).expand(*f.shape, 8), y.unsqueeze(-1) + sy, x.unsqueeze(-1) + sx, nside
+    )
     safe = flat.clamp(min=0)
     to = face_to_nested if order == "nested" else face_to_ring
     found = to(safe // nside**2, safe % nside**2 // nside, safe % nside, nside=nside)

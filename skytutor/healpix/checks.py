@@ -46,7 +46,9 @@ def one_of(name: str, value: str, *, allowed: Iterable[str]) -> str:
     return value
 
 
-def check_maps(maps: Tensor, *, nside: int, order: str = "nested", name: str = "maps", finite: bool = True) -> Tensor:
+def check_maps(
+    maps: Tensor, *, nside: int, order: str = "nested", name: str = "maps", finite: bool = True
+) -> Tensor:
     """Return `maps` if they can be worked on: floating, of the right size, every pixel a number.
 
     Arguments:
@@ -65,10 +67,14 @@ def check_maps(maps: Tensor, *, nside: int, order: str = "nested", name: str = "
     nside, order = check_nside(nside), check_order(order)
     if not isinstance(maps, Tensor) or not maps.is_floating_point():
         kind = maps.dtype if isinstance(maps, Tensor) else type(maps).__name__
-        raise TypeError(f"{name} must be a floating-point torch tensor, got {kind}; convert with .float()")
+        raise TypeError(
+            f"{name} must be a floating-point torch tensor, got {kind}; convert with .float()"
+        )
     want = (12, nside, nside) if order == "face" else (12 * nside**2,)
-    if tuple(maps.shape[-len(want):]) != want:
-        raise ValueError(f"{name} must end in {want} for nside {nside}, order {order!r}; got shape {tuple(maps.shape)}")
+    if tuple(maps.shape[-len(want) :]) != want:
+        raise ValueError(
+            f"{name} must end in {want} for nside {nside}, order {order!r}; got shape {tuple(maps.shape)}"
+        )
     if maps.numel() == 0:
         raise ValueError(f"{name} is empty: shape {tuple(maps.shape)}; at least one map is needed")
     if finite:
@@ -104,7 +110,9 @@ def _check_values(maps: Tensor, name: str) -> None:
     # Saved maps carry UNSEEN in float32 or bfloat16, where it is rounded: compare with room for that.
     unseen = int((maps < 0.99 * UNSEEN).sum()) if maps.dtype != torch.float16 else 0
     if unseen:
-        raise ValueError(f"{name} holds {unseen} UNSEEN pixels ({UNSEEN:g}); fill or mask them first")
+        raise ValueError(
+            f"{name} holds {unseen} UNSEEN pixels ({UNSEEN:g}); fill or mask them first"
+        )
 
 
 def nside_to_npix(nside: int) -> int:

@@ -6,7 +6,13 @@ import torch
 from torch import Tensor
 
 from skytutor.healpix.checks import check_nside, check_order
-from skytutor.healpix.numbering import check_pixels, face_to_nested, face_to_ring, nested_to_ring, split_ring
+from skytutor.healpix.numbering import (
+    check_pixels,
+    face_to_nested,
+    face_to_ring,
+    nested_to_ring,
+    split_ring,
+)
 
 
 def _to_ring(pix: Tensor, nside: int, order: str) -> Tensor:
@@ -22,7 +28,9 @@ def _centres(pix: Tensor, nside: int, order: str) -> tuple[Tensor, Tensor, Tenso
     drop = near.double() ** 2 / (3 * nside**2)  # 1 - |z| in a cap
     sign = torch.where(i < 2 * nside, 1.0, -1.0).double()
     z = torch.where(belt, (2 * nside - i).double() * 2 / (3 * nside), sign * (1 - drop))
-    sin = torch.where(belt, (1 - z * z).clamp(min=0).sqrt(), (drop * (2 - drop)).clamp(min=0).sqrt())
+    sin = torch.where(
+        belt, (1 - z * z).clamp(min=0).sqrt(), (drop * (2 - drop)).clamp(min=0).sqrt()
+    )
     theta = torch.atan2(sin, z)
     h = torch.where(belt, 2 * j + 1 - ((i - nside) & 1), 2 * j + 1)
     phi = h.double() * (math.pi / 4) / torch.where(belt, nside, near).double()
@@ -74,12 +82,16 @@ def angle_to_pixel(theta: Tensor, phi: Tensor, *, nside: int, order: str) -> Ten
         ValueError: theta outside [0, pi], or angles that are not finite.
     """
     check_nside(nside), check_order(order, allowed=("ring", "nested"))
-    theta, phi = torch.broadcast_tensors(torch.as_tensor(theta, dtype=torch.float64), torch.as_tensor(phi, dtype=torch.float64))
+    theta, phi = torch.broadcast_tensors(
+        torch.as_tensor(theta, dtype=torch.float64), torch.as_tensor(phi, dtype=torch.float64)
+    )
     if not (bool(torch.isfinite(theta).all()) and bool(torch.isfinite(phi).all())):
         raise ValueError("theta and phi must be finite, got NaN or infinity")
     # pi in float32 is larger than pi
     if theta.numel() and not (float(theta.min()) >= 0 and float(theta.max()) <= math.pi + 1e-6):
-        raise ValueError(f"theta must lie in [0, pi], got {float(theta.min())}..{float(theta.max())}")
+        raise ValueError(
+            f"theta must lie in [0, pi], got {float(theta.min())}..{float(theta.max())}"
+        )
     theta = theta.clamp(max=math.pi)
     return _locate(theta.cos(), theta.sin(), phi, nside, order)
 
@@ -94,4 +106,6 @@ def vector_to_pixel(vectors: Tensor, *, nside: int, order: str) -> Tensor:
     if v.numel() and not (bool(torch.isfinite(length).all()) and float(length.min()) > 0):
         raise ValueError("vectors must be finite and not zero")
     flat = torch.hypot(v[..., 0], v[..., 1])
-    return _locate(v[..., 2] / length, flat / length, torch.atan2(v[..., 1], v[..., 0]), nside, order)
+    return _locate(
+        v[..., 2] / length, flat / length, torch.atan2(v[..., 1], v[..., 0]), nside, order
+    )

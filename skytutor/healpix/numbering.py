@@ -13,15 +13,26 @@ def check_pixels(pix: Tensor | int, nside: int) -> Tensor:
     if pix.is_floating_point() or pix.is_complex() or pix.dtype == torch.bool:
         raise TypeError(f"pix must be integers, got {pix.dtype}")
     pix, npix = pix.long(), nside_to_npix(nside)
-    if not torch.compiler.is_compiling() and pix.numel() and not (0 <= int(pix.min()) and int(pix.max()) < npix):
-        raise ValueError(f"pix must lie in 0..{npix - 1} for nside {nside}, got {int(pix.min())}..{int(pix.max())}")
+    if (
+        not torch.compiler.is_compiling()
+        and pix.numel()
+        and not (0 <= int(pix.min()) and int(pix.max()) < npix)
+    ):
+        raise ValueError(
+            f"pix must lie in 0..{npix - 1} for nside {nside}, got {int(pix.min())}..{int(pix.max())}"
+        )
     return pix
 
 
 def _spread(v: Tensor) -> Tensor:
     """Move bit k of v to bit 2k."""
-    for shift, mask in ((16, 0x0000FFFF0000FFFF), (8, 0x00FF00FF00FF00FF), (4, 0x0F0F0F0F0F0F0F0F),
-                        (2, 0x3333333333333333), (1, 0x5555555555555555)):  # fmt: skip
+    for shift, mask in (
+        (16, 0x0000FFFF0000FFFF),
+        (8, 0x00FF00FF00FF00FF),
+        (4, 0x0F0F0F0F0F0F0F0F),
+        (2, 0x3333333333333333),
+        (1, 0x5555555555555555),
+    ):
         v = (v | (v << shift)) & mask
     return v
 
@@ -29,8 +40,13 @@ def _spread(v: Tensor) -> Tensor:
 def _gather_bits(v: Tensor) -> Tensor:
     """Move bit 2k of v to bit k; the inverse of `_spread`."""
     v = v & 0x5555555555555555
-    for shift, mask in ((1, 0x3333333333333333), (2, 0x0F0F0F0F0F0F0F0F), (4, 0x00FF00FF00FF00FF),
-                        (8, 0x0000FFFF0000FFFF), (16, 0x00000000FFFFFFFF)):  # fmt: skip
+    for shift, mask in (
+        (1, 0x3333333333333333),
+        (2, 0x0F0F0F0F0F0F0F0F),
+        (4, 0x00FF00FF00FF00FF),
+        (8, 0x0000FFFF0000FFFF),
+        (16, 0x00000000FFFFFFFF),
+    ):
         v = (v | (v >> shift)) & mask
     return v
 
@@ -55,7 +71,11 @@ def _check_face(f: Tensor, y: Tensor, x: Tensor, nside: int) -> tuple[Tensor, Te
         v = torch.as_tensor(v)
         if v.is_floating_point() or v.dtype == torch.bool:
             raise TypeError(f"{name} must be integers, got {v.dtype}")
-        if not torch.compiler.is_compiling() and v.numel() and not (0 <= int(v.min()) and int(v.max()) < top):
+        if (
+            not torch.compiler.is_compiling()
+            and v.numel()
+            and not (0 <= int(v.min()) and int(v.max()) < top)
+        ):
             raise ValueError(f"{name} must lie in 0..{top - 1}, got {int(v.min())}..{int(v.max())}")
         out.append(v.long())
     return out[0], out[1], out[2]
@@ -82,17 +102,25 @@ def _ring_start(i: Tensor, nside: int) -> Tensor:
     south = 4 * nside - i
     cap = 2 * i * (i - 1)
     belt = 2 * nside * (nside - 1) + (i - nside) * 4 * nside
-    return torch.where(i < nside, cap, torch.where(south < nside, 12 * nside**2 - 2 * south * (south + 1), belt))
+    return torch.where(
+        i < nside, cap, torch.where(south < nside, 12 * nside**2 - 2 * south * (south + 1), belt)
+    )
 
 
 def split_ring(pix: Tensor, nside: int) -> tuple[Tensor, Tensor]:
     """Ring i (1 .. 4 nside - 1) and position j in it (from 0) of RING pixels."""
     npix, cap = 12 * nside**2, 2 * nside * (nside - 1)
-    mirror = torch.where(pix < 6 * nside**2, pix, npix - 1 - pix)  # the sphere is symmetric in the equator
+    mirror = torch.where(
+        pix < 6 * nside**2, pix, npix - 1 - pix
+    )  # the sphere is symmetric in the equator
     i = ((1 + (1 + 2 * mirror.double()).sqrt()) / 2).long()
     i = i - (2 * i * (i - 1) > mirror).long()
     i = i + (2 * i * (i + 1) <= mirror).long()  # the square root may be off by one pixel
-    i = torch.where(pix < cap, i, torch.where(pix >= npix - cap, 4 * nside - i, nside + (pix - cap) // (4 * nside)))
+    i = torch.where(
+        pix < cap,
+        i,
+        torch.where(pix >= npix - cap, 4 * nside - i, nside + (pix - cap) // (4 * nside)),
+    )
     return i, pix - _ring_start(i, nside)
 
 
@@ -150,7 +178,9 @@ def _order_table(nside: int, source: str, target: str) -> Tensor:
         return face_table(nside, order=target).argsort()
     if target == "face":
         return face_table(nside, order=source)
-    return (ring_to_nested if target == "ring" else nested_to_ring)(torch.arange(nside_to_npix(nside)), nside=nside)
+    return (ring_to_nested if target == "ring" else nested_to_ring)(
+        torch.arange(nside_to_npix(nside)), nside=nside
+    )
 
 
 _kept_table = functools.cache(_order_table)
@@ -170,7 +200,9 @@ def reorder(maps: Tensor, *, source: str, target: str) -> Tensor:
     try:
         nside = npix_to_nside(maps.shape[-1])
     except ValueError as error:
-        raise ValueError(f"maps must have 12 * nside**2 pixels with nside a power of two, got {maps.shape[-1]}") from error
+        raise ValueError(
+            f"maps must have 12 * nside**2 pixels with nside a power of two, got {maps.shape[-1]}"
+        ) from error
     if source == target:
         return maps
     return maps[..., order_table(nside, source=source, target=target).to(maps.device)]

@@ -14,16 +14,24 @@ from skytutor.healpix import check_maps, check_order, halo_indices, order_table
 from skytutor.healpix.checks import as_integer
 
 
-def entry(maps: Tensor, nside: int, order: str, channels: int | None = None, *, name: str = "maps") -> None:
+def entry(
+    maps: Tensor, nside: int, order: str, channels: int | None = None, *, name: str = "maps"
+) -> None:
     """Refuse what a layer cannot work on. Values are looked at where maps enter, not between layers."""
-    between = order == "face" or torch.compiler.is_compiling() or getattr(maps, "requires_grad", False)
+    between = (
+        order == "face" or torch.compiler.is_compiling() or getattr(maps, "requires_grad", False)
+    )
     check_maps(maps, nside=nside, order=order, name=name, finite=not between)
     dims = 5 if order == "face" else 3
     if maps.dim() != dims:
         shape = "(B, C, 12, n, n)" if dims == 5 else "(B, C, P)"
-        raise ValueError(f"{name} must be {shape} for order {order!r}, got shape {tuple(maps.shape)}")
+        raise ValueError(
+            f"{name} must be {shape} for order {order!r}, got shape {tuple(maps.shape)}"
+        )
     if channels is not None and maps.shape[1] != channels:
-        raise ValueError(f"{name} must have {channels} channels, got {maps.shape[1]} in shape {tuple(maps.shape)}")
+        raise ValueError(
+            f"{name} must have {channels} channels, got {maps.shape[1]} in shape {tuple(maps.shape)}"
+        )
 
 
 def to_faces(maps: Tensor, *, nside: int, order: str = "nested") -> Tensor:
@@ -47,7 +55,9 @@ def faces_from(maps: Tensor, table: Tensor, nside: int) -> Tensor:
 
 def _side(faces: Tensor) -> int:
     if not isinstance(faces, Tensor) or faces.dim() == 0:
-        raise TypeError(f"faces must be a torch tensor (B, C, 12, n, n), got {type(faces).__name__}")
+        raise TypeError(
+            f"faces must be a torch tensor (B, C, 12, n, n), got {type(faces).__name__}"
+        )
     return faces.shape[-1]
 
 

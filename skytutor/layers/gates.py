@@ -14,8 +14,14 @@ _TINY = 1e-12  # keeps the length's gradient finite where a field vanishes
 
 
 def _fields(name: str, field: Tensor, channels: int | None = None) -> Tensor:
-    if field.dim() != 4 or field.shape[2] != 2 or (channels is not None and field.shape[1] != channels):
-        raise ValueError(f"{name} must be (B, {channels or 'C'}, 2, P), Q and U; got {tuple(field.shape)}")
+    if (
+        field.dim() != 4
+        or field.shape[2] != 2
+        or (channels is not None and field.shape[1] != channels)
+    ):
+        raise ValueError(
+            f"{name} must be (B, {channels or 'C'}, 2, P), Q and U; got {tuple(field.shape)}"
+        )
     return field
 
 
@@ -35,7 +41,10 @@ class NormGate(nn.Module):
     def __init__(self, channels: int):
         super().__init__()
         self.channels = channels
-        self.slope, self.offset = nn.Parameter(torch.ones(channels, 1)), nn.Parameter(torch.zeros(channels, 1))
+        self.slope, self.offset = (
+            nn.Parameter(torch.ones(channels, 1)),
+            nn.Parameter(torch.zeros(channels, 1)),
+        )
 
     def forward(self, field: Tensor) -> Tensor:
         size = length(_fields("field", field, self.channels))
@@ -55,7 +64,9 @@ class ScalarGate(nn.Module):
 
     def forward(self, field: Tensor, gate: Tensor) -> Tensor:
         if gate.shape != (*_fields("field", field).shape[:2], field.shape[3]):
-            raise ValueError(f"gate must be (B, C, P) of the field, {tuple(field.shape)}; got {tuple(gate.shape)}")
+            raise ValueError(
+                f"gate must be (B, C, P) of the field, {tuple(field.shape)}; got {tuple(gate.shape)}"
+            )
         return field * torch.sigmoid(gate).unsqueeze(2)
 
 
@@ -72,5 +83,7 @@ class SpinProduct(nn.Module):
 
     def forward(self, u: Tensor, v: Tensor) -> Tensor:
         if _fields("u", u).shape != _fields("v", v).shape:
-            raise ValueError(f"u and v must have one shape, got {tuple(u.shape)} and {tuple(v.shape)}")
+            raise ValueError(
+                f"u and v must have one shape, got {tuple(u.shape)} and {tuple(v.shape)}"
+            )
         return torch.cat([(u * v).sum(2), u[:, :, 1] * v[:, :, 0] - u[:, :, 0] * v[:, :, 1]], 1)

@@ -39,13 +39,17 @@ class _Hierarchical(nn.Module):
         raise NotImplementedError
 
     def as_square(self, weight: Tensor) -> Tensor:
-        return weight[..., self.square].unflatten(-1, (self.step, self.step))  # (., ., 2**levels, 2**levels)
+        return weight[..., self.square].unflatten(
+            -1, (self.step, self.step)
+        )  # (., ., 2**levels, 2**levels)
 
     def forward(self, maps: Tensor) -> Tensor:
         nside = self._nside(maps)
         entry(maps, nside, self.order, self.in_channels)
         if self.shrinks and nside < self.step:
-            raise ValueError(f"levels = {self.levels} is too many for nside {nside}: at most {nside.bit_length() - 1}")
+            raise ValueError(
+                f"levels = {self.levels} is too many for nside {nside}: at most {nside.bit_length() - 1}"
+            )
         if self.order == "face":
             # Faces stacked into one tall picture: a block of 2**levels never straddles two of them.
             return self.on_pictures(maps.flatten(2, 3)).unflatten(2, (12, -1))  # (B, O, 12, n', n')
@@ -57,12 +61,16 @@ class _Hierarchical(nn.Module):
             raise TypeError(f"maps must be a torch tensor, got {type(maps).__name__}")
         if self.order == "face":
             if maps.shape[-1] < 1 or maps.shape[-1] & (maps.shape[-1] - 1):
-                raise ValueError(f"maps must be (B, C, 12, n, n) with n a power of two, got shape {tuple(maps.shape)}")
+                raise ValueError(
+                    f"maps must be (B, C, 12, n, n) with n a power of two, got shape {tuple(maps.shape)}"
+                )
             return maps.shape[-1]
         try:
             return npix_to_nside(maps.shape[-1])
         except ValueError as error:
-            raise ValueError(f"maps must have 12 * nside**2 pixels, got {maps.shape[-1]}") from error
+            raise ValueError(
+                f"maps must have 12 * nside**2 pixels, got {maps.shape[-1]}"
+            ) from error
 
     def extra_repr(self) -> str:
         return f"levels={self.levels}, order={self.order!r}"
@@ -71,7 +79,9 @@ class _Hierarchical(nn.Module):
 class _HierarchicalWeights(_Hierarchical):
     def __init__(self, in_channels, out_channels, shape, fan_in, *, levels, order, bias):
         super().__init__(levels=levels, order=order)
-        self.in_channels, self.out_channels = positive(in_channels=in_channels, out_channels=out_channels)
+        self.in_channels, self.out_channels = positive(
+            in_channels=in_channels, out_channels=out_channels
+        )
         self.weight = nn.Parameter(torch.empty(*shape, self.family))
         self.bias = nn.Parameter(torch.empty(out_channels)) if bias else None
         bound = 1 / math.sqrt(fan_in)
@@ -104,9 +114,19 @@ class HierarchicalConv(_HierarchicalWeights):
     .. [1] jibanCat, 2018, Conv1d-HEALPix.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, *, levels: int = 1, order: str = "nested", bias: bool = True):
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        levels: int = 1,
+        order: str = "nested",
+        bias: bool = True,
+    ):
         shape, fan_in = (out_channels, in_channels), in_channels * 4**levels
-        super().__init__(in_channels, out_channels, shape, fan_in, levels=levels, order=order, bias=bias)
+        super().__init__(
+            in_channels, out_channels, shape, fan_in, levels=levels, order=order, bias=bias
+        )
 
     def on_nested(self, maps: Tensor) -> Tensor:
         return F.conv1d(maps, self.weight, self.bias, stride=self.family)  # (B, O, P / K)
@@ -114,7 +134,9 @@ class HierarchicalConv(_HierarchicalWeights):
     def on_pictures(self, pictures: Tensor) -> Tensor:
         # Channels-last blocks are rows of a matrix: one product, several times faster here than a strided Conv2d.
         s = self.step
-        blocks = pictures.permute(0, 2, 3, 1).unflatten(2, (-1, s)).unflatten(1, (-1, s))  # (B, H/s, s, W/s, s, C)
+        blocks = (
+            pictures.permute(0, 2, 3, 1).unflatten(2, (-1, s)).unflatten(1, (-1, s))
+        )  # (B, H/s, s, W/s, s, C)
         rows = blocks.transpose(2, 3).flatten(3)  # (B, H/s, W/s, s s C)
         weight = self.as_square(self.weight).permute(0, 2, 3, 1).flatten(1)  # (O, s s C)
         return F.linear(rows, weight, self.bias).permute(0, 3, 1, 2)  # (B, O, H/s, W/s)
@@ -129,15 +151,27 @@ class HierarchicalConvTranspose(_HierarchicalWeights):
 
     shrinks = False
 
-    def __init__(self, in_channels: int, out_channels: int, *, levels: int = 1, order: str = "nested", bias: bool = True):
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        levels: int = 1,
+        order: str = "nested",
+        bias: bool = True,
+    ):
         shape = (in_channels, out_channels)
-        super().__init__(in_channels, out_channels, shape, in_channels, levels=levels, order=order, bias=bias)
+        super().__init__(
+            in_channels, out_channels, shape, in_channels, levels=levels, order=order, bias=bias
+        )
 
     def on_nested(self, maps: Tensor) -> Tensor:
         return F.conv_transpose1d(maps, self.weight, self.bias, stride=self.family)  # (B, O, P K)
 
     def on_pictures(self, pictures: Tensor) -> Tensor:
-        return F.conv_transpose2d(pictures, self.as_square(self.weight), self.bias, stride=self.step)
+        return F.conv_transpose2d(
+            pictures, self.as_square(self.weight), self.bias, stride=self.step
+        )
 
 
 class HierarchicalPool(_Hierarchical):
@@ -150,7 +184,9 @@ class HierarchicalPool(_Hierarchical):
         self.mode = mode
 
     def on_nested(self, maps: Tensor) -> Tensor:
-        return (F.max_pool1d if self.mode == "max" else F.avg_pool1d)(maps, self.family)  # (B, C, P / K)
+        return (F.max_pool1d if self.mode == "max" else F.avg_pool1d)(
+            maps, self.family
+        )  # (B, C, P / K)
 
     def on_pictures(self, pictures: Tensor) -> Tensor:
         return (F.max_pool2d if self.mode == "max" else F.avg_pool2d)(pictures, self.step)

@@ -27,8 +27,23 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from skytutor.healpix import check_nside, check_order, face_table, neighbours
-from skytutor.layers.faces import border, entry, faces_from, from_faces, maps_from, pad_halo, pad_rows, positive, to_faces
-from skytutor.layers.hierarchy import HierarchicalConv, HierarchicalConvTranspose, HierarchicalPool, HierarchicalUnpool
+from skytutor.layers.faces import (
+    border,
+    entry,
+    faces_from,
+    from_faces,
+    maps_from,
+    pad_halo,
+    pad_rows,
+    positive,
+    to_faces,
+)
+from skytutor.layers.hierarchy import (
+    HierarchicalConv,
+    HierarchicalConvTranspose,
+    HierarchicalPool,
+    HierarchicalUnpool,
+)
 
 __all__ = [
     "GatherConv",
@@ -46,15 +61,27 @@ __all__ = [
 class _PixelLayer(nn.Module):
     """What the 9-neighbour layers share: order in, order out, weights ``(O, C, 3, 3)``."""
 
-    def __init__(self, in_channels: int, out_channels: int, *, nside: int, order: str = "face", bias: bool = True):
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        nside: int,
+        order: str = "face",
+        bias: bool = True,
+    ):
         super().__init__()
-        self.in_channels, self.out_channels = positive(in_channels=in_channels, out_channels=out_channels)
+        self.in_channels, self.out_channels = positive(
+            in_channels=in_channels, out_channels=out_channels
+        )
         self.nside, self.order = check_nside(nside), check_order(order)
         self.weight = nn.Parameter(torch.empty(out_channels, in_channels, 3, 3))
         self.bias = nn.Parameter(torch.empty(out_channels)) if bias else None
         nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))
         if bias:
-            nn.init.uniform_(self.bias, -1 / math.sqrt(9 * in_channels), 1 / math.sqrt(9 * in_channels))
+            nn.init.uniform_(
+                self.bias, -1 / math.sqrt(9 * in_channels), 1 / math.sqrt(9 * in_channels)
+            )
 
     def _table(self, name: str, table: Tensor) -> None:
         self.register_buffer(name, table, persistent=False)
@@ -86,7 +113,15 @@ class HaloConv(_PixelLayer):
         torch.Size([2, 4, 768])
     """
 
-    def __init__(self, in_channels: int, out_channels: int, *, nside: int, order: str = "face", bias: bool = True):
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        nside: int,
+        order: str = "face",
+        bias: bool = True,
+    ):
         super().__init__(in_channels, out_channels, nside=nside, order=order, bias=bias)
         source, present = border(self.nside)
         self._table("source", source)
@@ -99,7 +134,9 @@ class HaloConv(_PixelLayer):
         entry(maps, self.nside, self.order, self.in_channels)
         n = self.nside
         faces = maps if self.order == "face" else faces_from(maps, self.face_of, n)
-        tall = pad_rows(faces, self.source, self.present).flatten(0, 1).permute(0, 3, 1, 2)  # (12 B, C, n + 2, n + 2)
+        tall = (
+            pad_rows(faces, self.source, self.present).flatten(0, 1).permute(0, 3, 1, 2)
+        )  # (12 B, C, n + 2, n + 2)
         out = F.conv2d(tall, self.weight, self.bias)  # (12 B, O, n, n)
         out = out.unflatten(0, (-1, 12)).transpose(1, 2)  # (B, O, 12, n, n)
         return out if self.order == "face" else maps_from(out, self.pixel_of)
@@ -111,14 +148,34 @@ class GatherConv(_PixelLayer):
     Same arguments, weights and numbers as `HaloConv`; a ``state_dict`` of one loads into the other.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, *, nside: int, order: str = "face", bias: bool = True):
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        nside: int,
+        order: str = "face",
+        bias: bool = True,
+    ):
         super().__init__(in_channels, out_channels, nside=nside, order=order, bias=bias)
         grid = "nested" if order == "face" else order
         pix = torch.arange(12 * self.nside**2)
         around = neighbours(pix, nside=self.nside, order=grid)  # SW W NW N NE E SE S
         # Row dy, column dx of the weight: dy = -1 is SE's side, dx = -1 SW's.
-        table = torch.stack([around[:, 7], around[:, 6], around[:, 5], around[:, 0], pix, around[:, 4],
-                             around[:, 1], around[:, 2], around[:, 3]], 1)  # fmt: skip
+        table = torch.stack(
+            [
+                around[:, 7],
+                around[:, 6],
+                around[:, 5],
+                around[:, 0],
+                pix,
+                around[:, 4],
+                around[:, 1],
+                around[:, 2],
+                around[:, 3],
+            ],
+            1,
+        )
         self._table("around", torch.where(table < 0, len(pix), table).flatten())
         if order == "face":
             self._table("face_of", face_table(self.nside, order=grid))
@@ -127,7 +184,9 @@ class GatherConv(_PixelLayer):
     def forward(self, maps: Tensor) -> Tensor:
         entry(maps, self.nside, self.order, self.in_channels)
         flat = maps_from(maps, self.pixel_of) if self.order == "face" else maps
-        columns = F.pad(flat, (0, 1)).index_select(2, self.around).unflatten(2, (-1, 9))  # (B, C, P, 9)
+        columns = (
+            F.pad(flat, (0, 1)).index_select(2, self.around).unflatten(2, (-1, 9))
+        )  # (B, C, P, 9)
         out = torch.einsum("bcpk,ock->bop", columns, self.weight.flatten(2))
         if self.bias is not None:
             out = out + self.bias[:, None].to(out.dtype)

@@ -31,7 +31,9 @@ def ring_directions(rings: int, columns: int, *, reach_deg: float) -> Tensor:
     away = math.radians(reach_deg) * (torch.arange(rings, dtype=torch.float64) + 0.5) / rings
     along = 2 * math.pi * torch.arange(columns, dtype=torch.float64) / columns
     away, along = torch.meshgrid(away, along, indexing="ij")
-    return torch.stack([away.cos(), away.sin() * along.sin(), away.sin() * along.cos()], -1).flatten(0, 1)
+    return torch.stack(
+        [away.cos(), away.sin() * along.sin(), away.sin() * along.cos()], -1
+    ).flatten(0, 1)
 
 
 class OwnRings(nn.Module):
@@ -55,10 +57,20 @@ class OwnRings(nn.Module):
         torch.Size([2, 1, 6, 16])
     """
 
-    def __init__(self, nside: int, *, rings: int, columns: int, reach_deg: float = 90.0, order: str = "nested"):
+    def __init__(
+        self,
+        nside: int,
+        *,
+        rings: int,
+        columns: int,
+        reach_deg: float = 90.0,
+        order: str = "nested",
+    ):
         super().__init__()
         self.shape, self.reach_deg = (rings, columns), reach_deg
-        self.sample = Sample(ring_directions(rings, columns, reach_deg=reach_deg), nside=nside, order=order)
+        self.sample = Sample(
+            ring_directions(rings, columns, reach_deg=reach_deg), nside=nside, order=order
+        )
 
     def forward(self, maps: Tensor) -> Tensor:
         with torch.no_grad():
@@ -75,9 +87,15 @@ class _Wrap(torch.autograd.Function):
     @staticmethod
     def forward(ctx, pictures: Tensor) -> Tensor:
         b, c, r, a = pictures.shape
-        out = pictures.new_zeros(b, r + 2, a + 2, c).permute(0, 3, 1, 2)  # channels-last, as the convolution likes it
+        out = pictures.new_zeros(b, r + 2, a + 2, c).permute(
+            0, 3, 1, 2
+        )  # channels-last, as the convolution likes it
         inner = out[:, :, 1:-1]
-        inner[..., 1:-1], inner[..., 0], inner[..., -1] = pictures, pictures[..., -1], pictures[..., 0]
+        inner[..., 1:-1], inner[..., 0], inner[..., -1] = (
+            pictures,
+            pictures[..., -1],
+            pictures[..., 0],
+        )
         return out
 
     @staticmethod
@@ -97,7 +115,9 @@ class WrapConv(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int):
         super().__init__()
-        self.conv = nn.Conv2d(*positive(in_channels=in_channels, out_channels=out_channels), 3, bias=False)
+        self.conv = nn.Conv2d(
+            *positive(in_channels=in_channels, out_channels=out_channels), 3, bias=False
+        )
 
     def forward(self, pictures: Tensor) -> Tensor:
         return self.conv(_Wrap.apply(pictures))  # (B, O, R, A)

@@ -52,15 +52,29 @@ class Sample(nn.Module):
         torch.Size([2, 1, 2])
     """
 
-    def __init__(self, directions: Tensor, *, nside: int, order: str = "nested", width: float = 0.5):
+    def __init__(
+        self, directions: Tensor, *, nside: int, order: str = "nested", width: float = 0.5
+    ):
         super().__init__()
         if not isinstance(directions, Tensor) or directions.dim() != 2 or directions.shape[1] != 3:
-            got = tuple(directions.shape) if isinstance(directions, Tensor) else type(directions).__name__
+            got = (
+                tuple(directions.shape)
+                if isinstance(directions, Tensor)
+                else type(directions).__name__
+            )
             raise ValueError(f"directions must be a tensor (Q, 3), got {got}")
-        self.nside, self.order, self.width = check_nside(nside), check_order(order, allowed=("ring", "nested")), width
+        self.nside, self.order, self.width = (
+            check_nside(nside),
+            check_order(order, allowed=("ring", "nested")),
+            width,
+        )
         pixel = torch.arange(nside_to_npix(self.nside))
-        around = torch.cat([pixel[:, None], neighbours(pixel, nside=self.nside, order=order)], 1)  # (P, 9)
-        self.register_buffer("around", torch.where(around < 0, pixel[:, None], around), persistent=False)
+        around = torch.cat(
+            [pixel[:, None], neighbours(pixel, nside=self.nside, order=order)], 1
+        )  # (P, 9)
+        self.register_buffer(
+            "around", torch.where(around < 0, pixel[:, None], around), persistent=False
+        )
         self.register_buffer("present", around >= 0, persistent=False)
         self.register_buffer("centres", _centres(nside, order).float(), persistent=False)
         self.register_buffer("targets", directions.float(), persistent=False)  # (Q, 3)
@@ -71,16 +85,23 @@ class Sample(nn.Module):
             raise ValueError(f"rotations must be ({len(maps)}, 3, 3), got {tuple(rotations.shape)}")
         # Directions in bfloat16 would be off by a fraction of a pixel: the geometry keeps its precision under autocast.
         with torch.autocast(maps.device.type, enabled=False):
-            source, weight = self._around(self.targets @ rotations.to(self.targets))  # (B, Q, 9) each
+            source, weight = self._around(
+                self.targets @ rotations.to(self.targets)
+            )  # (B, Q, 9) each
             rows = source.flatten(1).unsqueeze(1).expand(-1, maps.shape[1], -1)  # (B, C, 9 Q)
-            return (maps.gather(2, rows).unflatten(2, (-1, 9)) * weight.to(maps.dtype).unsqueeze(1)).sum(-1)  # (B, C, Q)
+            return (
+                maps.gather(2, rows).unflatten(2, (-1, 9)) * weight.to(maps.dtype).unsqueeze(1)
+            ).sum(-1)  # (B, C, Q)
 
     def _around(self, place: Tensor) -> tuple[Tensor, Tensor]:
         """The nine pixels around each place ``(B, Q, 3)``, and their weights."""
         found = vector_to_pixel(place, nside=self.nside, order=self.order)  # (B, Q)
         source = self.around[found]  # (B, Q, 9)
         apart = (self.centres[source] - place.unsqueeze(2)).square().sum(-1)  # (B, Q, 9)
-        weight = torch.exp(-0.5 * apart / (self.width * resolution(self.nside)) ** 2) * self.present[found]
+        weight = (
+            torch.exp(-0.5 * apart / (self.width * resolution(self.nside)) ** 2)
+            * self.present[found]
+        )
         return source, weight / weight.sum(-1, keepdim=True)
 
     def extra_repr(self) -> str:
@@ -101,7 +122,9 @@ class Rotate(Sample):
         torch.Size([2, 1, 192])
     """
 
-    def __init__(self, nside: int, *, to_nside: int | None = None, order: str = "nested", width: float = 0.5):
+    def __init__(
+        self, nside: int, *, to_nside: int | None = None, order: str = "nested", width: float = 0.5
+    ):
         to_nside = check_nside(nside if to_nside is None else to_nside)
         super().__init__(_centres(to_nside, order), nside=nside, order=order, width=width)
         self.to_nside = to_nside
@@ -123,14 +146,22 @@ def own_frame(maps: Tensor, *, nside: int, order: str = "nested") -> Tensor:
     entry(maps, nside, order)
     mass = maps[:, 0].double()
     if float(mass.min()) < 0:
-        raise ValueError(f"maps must not be negative to have a centre of mass, got a minimum of {float(mass.min()):g}")
+        raise ValueError(
+            f"maps must not be negative to have a centre of mass, got a minimum of {float(mass.min()):g}"
+        )
     v = _centres(nside, order).to(maps.device)  # (P, 3)
     centre = mass @ v
     length = centre.norm(dim=1, keepdim=True)
     if not bool((length > 1e-9 * mass.sum(1, keepdim=True)).all()) or not bool((length > 0).all()):
-        raise ValueError("maps must have a centre of mass; one is empty or balanced over the whole sphere")
+        raise ValueError(
+            "maps must have a centre of mass; one is empty or balanced over the whole sphere"
+        )
     centre = centre / length  # (B, 3)
     spread = (mass @ (v.unsqueeze(2) * v.unsqueeze(1)).flatten(1)).unflatten(1, (3, 3))  # (B, 3, 3)
-    flat = torch.eye(3, device=v.device) - centre.unsqueeze(2) * centre.unsqueeze(1)  # drop what points outward
+    flat = torch.eye(3, device=v.device) - centre.unsqueeze(2) * centre.unsqueeze(
+        1
+    )  # drop what points outward
     long = torch.linalg.eigh(flat @ spread @ flat).eigenvectors[:, :, 2]  # (B, 3)
-    return torch.stack([centre, torch.linalg.cross(long, centre), long], 1)  # rows: to x, to y, to z
+    return torch.stack(
+        [centre, torch.linalg.cross(long, centre), long], 1
+    )  # rows: to x, to y, to z

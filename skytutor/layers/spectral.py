@@ -28,9 +28,13 @@ def _entry(coefs: Tensor, channels: int, lmax: int, spin: int, name: str = "coef
     want = (channels, 2, (lmax + 1) ** 2) if spin else (channels, (lmax + 1) ** 2)
     if coefs.dim() != len(want) + 1 or tuple(coefs.shape[1:]) != want:
         text = ", ".join(map(str, want))
-        raise ValueError(f"{name} must be (B, {text}): {channels} channels, lmax {lmax}, spin {spin}; got {tuple(coefs.shape)}")
+        raise ValueError(
+            f"{name} must be (B, {text}): {channels} channels, lmax {lmax}, spin {spin}; got {tuple(coefs.shape)}"
+        )
     if coefs.is_complex():
-        raise TypeError(f"{name} must be real coefficients (skytutor.sht.to_real), got {coefs.dtype}")
+        raise TypeError(
+            f"{name} must be real coefficients (skytutor.sht.to_real), got {coefs.dtype}"
+        )
 
 
 class _ByDegree(nn.Module):
@@ -43,14 +47,23 @@ class _ByDegree(nn.Module):
             raise ValueError(f"lmax must not be negative, got {lmax}")
         if knots is not None and not 2 <= as_integer("knots", knots) <= lmax + 1:
             raise ValueError(f"knots must lie in 2..{lmax + 1} (lmax + 1), got {knots}")
-        self.in_channels, self.out_channels, self.lmax, self.knots = in_channels, out_channels, lmax, knots
+        self.in_channels, self.out_channels, self.lmax, self.knots = (
+            in_channels,
+            out_channels,
+            lmax,
+            knots,
+        )
         at = torch.linspace(0, (knots or lmax + 1) - 1, lmax + 1)
-        hat = (1 - (at[:, None] - torch.arange(knots or lmax + 1)).abs()).clamp(min=0)  # (lmax + 1, knots)
+        hat = (1 - (at[:, None] - torch.arange(knots or lmax + 1)).abs()).clamp(
+            min=0
+        )  # (lmax + 1, knots)
         self.register_buffer("hat", hat if knots else None, persistent=False)
 
     def _draw(self) -> nn.Parameter:
         scale = math.sqrt(2 / self.in_channels)
-        return nn.Parameter(scale * torch.randn(self.knots or self.lmax + 1, self.in_channels, self.out_channels))
+        return nn.Parameter(
+            scale * torch.randn(self.knots or self.lmax + 1, self.in_channels, self.out_channels)
+        )
 
     def _weights(self, weight: Tensor) -> Tensor:
         return weight if self.hat is None else torch.einsum("lk,kio->lio", self.hat, weight)
@@ -58,7 +71,10 @@ class _ByDegree(nn.Module):
     def _mix(self, coefs: Tensor, weight: Tensor) -> Tensor:
         """Channels of coefficients ``(B, C, K)`` mixed, degree by degree: ``(B, C', K)``."""
         columns = coefs.split([2 * l + 1 for l in range(self.lmax + 1)], -1)
-        mixed = [c.transpose(1, 2) @ w for c, w in zip(columns, self._weights(weight).unbind(0), strict=True)]
+        mixed = [
+            c.transpose(1, 2) @ w
+            for c, w in zip(columns, self._weights(weight).unbind(0), strict=True)
+        ]
         return torch.cat(mixed, 1).transpose(1, 2)
 
     def extra_repr(self) -> str:
@@ -88,7 +104,15 @@ class ZonalConv(_ByDegree):
     .. [1] C. Esteves et al., 2018, ECCV, arXiv:1711.06721.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, *, lmax: int, knots: int | None = None, bias: bool = True):
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        lmax: int,
+        knots: int | None = None,
+        bias: bool = True,
+    ):
         super().__init__(in_channels, out_channels, lmax=lmax, knots=knots)
         self.weight = self._draw()
         self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
@@ -119,7 +143,15 @@ class SpinConv(_ByDegree):
     .. [1] C. Esteves, A. Makadia & K. Daniilidis, 2020, NeurIPS, arXiv:2006.10731.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, *, lmax: int, source: int = 2, knots: int | None = None):
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        lmax: int,
+        source: int = 2,
+        knots: int | None = None,
+    ):
         super().__init__(in_channels, out_channels, lmax=lmax, knots=knots)
         if source not in (0, 2):
             raise ValueError(f"source must be 0 or 2, the spin of the input, got {source!r}")
@@ -165,7 +197,9 @@ class SpectralConv(nn.Module):
     def forward(self, coefs: Tensor) -> Tensor:
         _entry(coefs, self.in_channels, self.lmax, 0)
         straight = torch.einsum("bik,kio->bok", coefs, self.real[self.row])
-        crossed = torch.einsum("bik,kio->bok", coefs[..., self.partner] * self.sign, self.imag[self.row])
+        crossed = torch.einsum(
+            "bik,kio->bok", coefs[..., self.partner] * self.sign, self.imag[self.row]
+        )
         return straight + crossed
 
     def extra_repr(self) -> str:
@@ -189,14 +223,24 @@ class BandPower(nn.Module):
     def __init__(self, edges: Sequence[int]):
         super().__init__()
         self.edges = tuple(as_integer("edges", edge) for edge in edges)
-        if len(self.edges) < 2 or self.edges[0] < 0 or any(b <= a for a, b in zip(self.edges, self.edges[1:], strict=False)):
-            raise ValueError(f"edges must be at least two rising degrees from 0 on, got {list(edges)}")
+        if (
+            len(self.edges) < 2
+            or self.edges[0] < 0
+            or any(b <= a for a, b in zip(self.edges, self.edges[1:], strict=False))
+        ):
+            raise ValueError(
+                f"edges must be at least two rising degrees from 0 on, got {list(edges)}"
+            )
 
     def forward(self, coefs: Tensor) -> Tensor:
         if degree_of(coefs) < self.edges[-1] - 1:
-            raise ValueError(f"coefs must reach l = {self.edges[-1] - 1}, the last band; got lmax {degree_of(coefs)}")
+            raise ValueError(
+                f"coefs must reach l = {self.edges[-1] - 1}, the last band; got lmax {degree_of(coefs)}"
+            )
         cuts = [edge**2 for edge in self.edges]
-        return torch.stack([coefs[..., a:b].square().mean(-1) for a, b in zip(cuts, cuts[1:], strict=False)], -1)
+        return torch.stack(
+            [coefs[..., a:b].square().mean(-1) for a, b in zip(cuts, cuts[1:], strict=False)], -1
+        )
 
     def extra_repr(self) -> str:
         return f"edges={list(self.edges)}"

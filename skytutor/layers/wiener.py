@@ -55,15 +55,25 @@ class WienerFilter(nn.Module):
     """
 
     def __init__(
-        self, nside: int, lmax: int, *, spin: int = 0, order: str = "ring", dtype: torch.dtype = torch.float32,
-        coarse: int = 8, tolerance: float | None = None, most: int = 500,
-    ):  # fmt: skip
+        self,
+        nside: int,
+        lmax: int,
+        *,
+        spin: int = 0,
+        order: str = "ring",
+        dtype: torch.dtype = torch.float32,
+        coarse: int = 8,
+        tolerance: float | None = None,
+        most: int = 500,
+    ):
         super().__init__()
         self.harmonics = RealHarmonics(nside, lmax, spin=spin, order=order, dtype=dtype)
         self.nside, self.lmax, self.spin, self.order, self.dtype = nside, lmax, spin, order, dtype
         if as_integer("coarse", coarse) < 0:
             raise ValueError(f"coarse must not be negative, got {coarse}")
-        self.tolerance = {torch.float32: 1e-5, torch.float64: 1e-10}[dtype] if tolerance is None else tolerance
+        self.tolerance = (
+            {torch.float32: 1e-5, torch.float64: 1e-10}[dtype] if tolerance is None else tolerance
+        )
         if not 0 < self.tolerance < 1:
             raise ValueError(f"tolerance must lie in (0, 1), got {tolerance}")
         if as_integer("most", most) < 1:
@@ -71,7 +81,9 @@ class WienerFilter(nn.Module):
         self.most, self.low = most, (min(coarse, lmax) + 1) ** 2
         self.register_buffer("l", real_degrees(lmax)[0], persistent=False)
 
-    def forward(self, maps: Tensor, spectra: Mapping[str, Tensor], *, variance: Tensor | float, mask: Tensor) -> Filtered:
+    def forward(
+        self, maps: Tensor, spectra: Mapping[str, Tensor], *, variance: Tensor | float, mask: Tensor
+    ) -> Filtered:
         """Filter maps ``(..., [2,] P)``.
 
         Arguments:
@@ -83,7 +95,9 @@ class WienerFilter(nn.Module):
         Raises:
             TypeError: spectra without names, another precision. ValueError: names, lengths, signs, an empty mask.
         """
-        check_maps(maps, nside=self.nside, order=self.order, finite=not torch.compiler.is_compiling())
+        check_maps(
+            maps, nside=self.nside, order=self.order, finite=not torch.compiler.is_compiling()
+        )
         if maps.dtype != self.dtype:
             raise TypeError(f"maps must be {self.dtype}, as the filter is; got {maps.dtype}")
         root, weight = self._root(spectra), self._weight(variance, mask)
@@ -96,33 +110,57 @@ class WienerFilter(nn.Module):
             near = self._preconditioner(root, weight)
             x, steps, residual = self._solve(system, right, near)
         # Differentiate the equations, not the steps: dx = A^-1 (d right - dA x).
-        if torch.is_grad_enabled() and (right.requires_grad or root.requires_grad or weight.requires_grad):
+        if torch.is_grad_enabled() and (
+            right.requires_grad or root.requires_grad or weight.requires_grad
+        ):
             again = lambda r: self._solve(system, r, near)[0]  # noqa: E731
             x = x + _Implicit.apply(right - system(x), again)
         return Filtered(root * x, steps, residual)
 
     def _root(self, spectra: Mapping[str, Tensor]) -> Tensor:
         if not isinstance(spectra, Mapping):
-            raise TypeError(f"spectra must be named, such as {{'TT': C_l}}; got {type(spectra).__name__}")
+            raise TypeError(
+                f"spectra must be named, such as {{'TT': C_l}}; got {type(spectra).__name__}"
+            )
         if set(spectra) != set(FIELDS[self.spin]):
-            raise ValueError(f"spectra must be {FIELDS[self.spin]} for spin {self.spin}, got {tuple(spectra)}")
+            raise ValueError(
+                f"spectra must be {FIELDS[self.spin]} for spin {self.spin}, got {tuple(spectra)}"
+            )
         for name, c in spectra.items():
-            if c.shape != (self.lmax + 1,) or not bool(torch.isfinite(c).all()) or bool((c < 0).any()):
-                raise ValueError(f"spectra[{name!r}] must be {self.lmax + 1} finite values, none negative; got {tuple(c.shape)}")
-        c = torch.stack([spectra[name] for name in FIELDS[self.spin]]).to(self.dtype)[:, self.l]  # (1 or 2, K)
+            if (
+                c.shape != (self.lmax + 1,)
+                or not bool(torch.isfinite(c).all())
+                or bool((c < 0).any())
+            ):
+                raise ValueError(
+                    f"spectra[{name!r}] must be {self.lmax + 1} finite values, none negative; got {tuple(c.shape)}"
+                )
+        c = torch.stack([spectra[name] for name in FIELDS[self.spin]]).to(self.dtype)[
+            :, self.l
+        ]  # (1 or 2, K)
         c = torch.where((self.l < self.spin) | (c == 0), 0, c)
         root = torch.where(c > 0, c, 1).sqrt() * (c > 0)
         return root if self.spin else root[0]
 
     def _weight(self, variance: Tensor | float, mask: Tensor) -> Tensor:
         pixels = 12 * self.nside**2
-        if mask.shape != (pixels,) or mask.is_complex() or not bool(((mask >= 0) & (mask <= 1)).all()):
-            raise ValueError(f"mask must be ({pixels},) values in 0..1 at nside {self.nside}, got shape {tuple(mask.shape)}")
+        if (
+            mask.shape != (pixels,)
+            or mask.is_complex()
+            or not bool(((mask >= 0) & (mask <= 1)).all())
+        ):
+            raise ValueError(
+                f"mask must be ({pixels},) values in 0..1 at nside {self.nside}, got shape {tuple(mask.shape)}"
+            )
         if not bool((mask > 0).any()):
             raise ValueError("mask is zero everywhere: nothing is observed")
         variance = torch.as_tensor(variance, dtype=self.dtype, device=mask.device)
-        if variance.shape not in ((), (pixels,)) or not bool((torch.isfinite(variance) & (variance > 0)).all()):
-            raise ValueError(f"variance must be positive, a number or ({pixels},), got shape {tuple(variance.shape)}")
+        if variance.shape not in ((), (pixels,)) or not bool(
+            (torch.isfinite(variance) & (variance > 0)).all()
+        ):
+            raise ValueError(
+                f"variance must be positive, a number or ({pixels},), got shape {tuple(variance.shape)}"
+            )
         return mask.to(self.dtype) / variance
 
     def _preconditioner(self, root: Tensor, weight: Tensor) -> Callable[[Tensor], Tensor]:
@@ -133,7 +171,10 @@ class WienerFilter(nn.Module):
         unit = torch.eye(len(low), dtype=self.dtype, device=low.device) * low
         unit = unit.unflatten(1, (2, -1)) if self.spin else unit
         seen = self.harmonics.adjoint(weight * self.harmonics.synthesis(unit))[..., : self.low]
-        matrix = torch.eye(len(low), dtype=self.dtype, device=low.device) + seen.reshape(len(low), -1) * low
+        matrix = (
+            torch.eye(len(low), dtype=self.dtype, device=low.device)
+            + seen.reshape(len(low), -1) * low
+        )
         factor = torch.linalg.cholesky((matrix + matrix.T) / 2)
 
         def near(rest: Tensor) -> Tensor:

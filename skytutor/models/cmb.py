@@ -32,7 +32,9 @@ class BandPowers(nn.Module):
         super().__init__()
         self.lmax, self.spin, self.fields = lmax, spin, fields or (2 if spin else 1)
         if self.fields not in ((1, 2) if spin else (1,)):
-            raise ValueError(f"fields must be {'1 or 2' if spin else '1'} for spin {spin}, got {fields}")
+            raise ValueError(
+                f"fields must be {'1 or 2' if spin else '1'} for spin {spin}, got {fields}"
+            )
         self.sky = Harmonics(nside, lmax, spin=spin)
         self.solve = SymmetryBlocks(nside, lmax, spin=spin)
         self.register_buffer("l", real_degrees(lmax)[0], persistent=False)
@@ -44,8 +46,15 @@ class BandPowers(nn.Module):
 
     def _some(self, maps: Tensor) -> Tensor:
         coefs = self.solve(to_real(self.sky.map2alm(maps, weights=None), lmax=self.lmax))
-        square = coefs.double().square().unflatten(1, (2 if self.spin else 1, -1)).flatten(2)[:, : self.fields]
-        power = square.new_zeros(*square.shape[:2], self.lmax + 1).index_add(2, self.l, square)  # (B, fields, L)
+        square = (
+            coefs.double()
+            .square()
+            .unflatten(1, (2 if self.spin else 1, -1))
+            .flatten(2)[:, : self.fields]
+        )
+        power = square.new_zeros(*square.shape[:2], self.lmax + 1).index_add(
+            2, self.l, square
+        )  # (B, fields, L)
         many = 2 * torch.arange(self.lmax + 1, device=power.device) + 1
         return (power / many)[..., self.spin :].clamp(min=1e-30).log().flatten(1).float()
 
@@ -69,7 +78,10 @@ class LikelihoodBank(nn.Module):
     def __init__(self, sky: PixelCovariance, powers: Tensor):
         super().__init__()
         self.sky, self.powers, self.size = sky, powers, len(powers)
-        entries = sum(block.waves.shape[1] ** 2 * (16 if block.waves.is_complex() else 8) for block in sky.blocks)
+        entries = sum(
+            block.waves.shape[1] ** 2 * (16 if block.waves.is_complex() else 8)
+            for block in sky.blocks
+        )
         self.room, self.kept = entries * len(powers) <= 2**28, []
 
     def _factors(self) -> Iterator[list[Tensor]]:
@@ -82,7 +94,9 @@ class LikelihoodBank(nn.Module):
     @torch.no_grad()
     def forward(self, maps: Tensor) -> Tensor:
         parts = self.sky.split(maps.cpu())
-        logs = torch.stack([self.sky.likelihood_of(parts, factors) for factors in self._factors()], 1)
+        logs = torch.stack(
+            [self.sky.likelihood_of(parts, factors) for factors in self._factors()], 1
+        )
         # Only differences tell, from 0.1 to thousands: the scale is logarithmic beyond 10.
         return torch.asinh((logs - logs.amax(1, keepdim=True)) / 10).float().to(maps.device)
 
@@ -95,14 +109,20 @@ class Standardise(nn.Module):
 
     def __init__(self, size: int):
         super().__init__()
-        for name, start in (("seen", torch.zeros((), dtype=torch.long)), ("mean", torch.zeros(size)), ("square", torch.ones(size))):
+        for name, start in (
+            ("seen", torch.zeros((), dtype=torch.long)),
+            ("mean", torch.zeros(size)),
+            ("square", torch.ones(size)),
+        ):
             self.register_buffer(name, start)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.training:
             share = len(x) / (self.seen + len(x))
             here, apart = x.var(0, correction=0), x.mean(0) - self.mean
-            self.square = (1 - share) * self.square + share * here + share * (1 - share) * apart.square()
+            self.square = (
+                (1 - share) * self.square + share * here + share * (1 - share) * apart.square()
+            )
             self.mean = self.mean + share * apart
             self.seen = self.seen + len(x)
         return (x - self.mean) / self.square.sqrt().clamp(min=1e-6)
@@ -124,13 +144,24 @@ class Estimator(nn.Module):
         torch.Size([3, 1, 2])
     """
 
-    def __init__(self, size: int, *, outputs: int, width: int = 128, front: Callable[[Tensor], Tensor] | None = None):
+    def __init__(
+        self,
+        size: int,
+        *,
+        outputs: int,
+        width: int = 128,
+        front: Callable[[Tensor], Tensor] | None = None,
+    ):
         super().__init__()
         self.front, self.outputs = front, outputs
         self.norm = Standardise(size)
         self.register_buffer("stretch", torch.ones(outputs))
         sizes = (size, width, width)
-        layers = [part for a, b in zip(sizes, sizes[1:], strict=False) for part in (nn.Linear(a, b), nn.GELU())]
+        layers = [
+            part
+            for a, b in zip(sizes, sizes[1:], strict=False)
+            for part in (nn.Linear(a, b), nn.GELU())
+        ]
         self.head = nn.Sequential(*layers, nn.Linear(width, 2 * outputs))
 
     def forward(self, x: Tensor, *, ready: bool = False) -> Tensor:
@@ -142,10 +173,16 @@ class Estimator(nn.Module):
         In evaluation mode standard deviations are multiplied by `stretch`, which `calibrate` sets.
         """
         if not ready and self.front is None:
-            raise ValueError("x must be what the front made of maps (ready=True): this estimator was made without a front")
+            raise ValueError(
+                "x must be what the front made of maps (ready=True): this estimator was made without a front"
+            )
         read = x if ready else self.front(x.cpu()).to(self.stretch.device)
         out = self.head(self.norm(read)).unflatten(1, (self.outputs, 2))
-        return out if self.training else torch.stack([out[..., 0], out[..., 1] + self.stretch.log()], -1)
+        return (
+            out
+            if self.training
+            else torch.stack([out[..., 0], out[..., 1] + self.stretch.log()], -1)
+        )
 
     @torch.no_grad()
     def calibrate(self, found: Tensor, true: Tensor) -> None:
@@ -155,4 +192,8 @@ class Estimator(nn.Module):
             found: what `forward` gave in evaluation mode, ``(B, n, 2)``.
             true: on the same scale, ``(B, n)``.
         """
-        self.stretch *= ((found[..., 0] - true).abs() / found[..., 1].exp()).quantile(0.6827, 0).to(self.stretch)
+        self.stretch *= (
+            ((found[..., 0] - true).abs() / found[..., 1].exp())
+            .quantile(0.6827, 0)
+            .to(self.stretch)
+        )

@@ -35,12 +35,20 @@ class PublishedPixelNet(nn.Module):
         super().__init__()
         self.nside, self.channels = nside, channels
         sides = [nside >> k for k in range(int(math.log2(nside)))]
-        self.convs = nn.ModuleList(HaloConv(width if k else channels, width, nside=n) for k, n in enumerate(sides))
-        self.register_buffer("table", order_table(nside, source="ring", target="face"), persistent=False)
-        self.head = nn.Sequential(nn.Dropout(0.2), nn.Linear(12 * width, 48), nn.ReLU(), nn.Linear(48, outputs))
+        self.convs = nn.ModuleList(
+            HaloConv(width if k else channels, width, nside=n) for k, n in enumerate(sides)
+        )
+        self.register_buffer(
+            "table", order_table(nside, source="ring", target="face"), persistent=False
+        )
+        self.head = nn.Sequential(
+            nn.Dropout(0.2), nn.Linear(12 * width, 48), nn.ReLU(), nn.Linear(48, outputs)
+        )
 
     def forward(self, maps: Tensor) -> Tensor:
-        x = _checked(maps, self.nside, self.channels)[..., self.table].unflatten(2, (12, self.nside, self.nside))  # (B, C, 12, n, n)
+        x = _checked(maps, self.nside, self.channels)[..., self.table].unflatten(
+            2, (12, self.nside, self.nside)
+        )  # (B, C, 12, n, n)
         for conv in self.convs:
             x = F.relu(conv(x))
             x = F.max_pool3d(x, (1, 2, 2))
@@ -67,7 +75,9 @@ class PublishedSpectralCNN(nn.Module):
     .. [1] https://github.com/zonca/torch-harmonics-healpix
     """
 
-    def __init__(self, nside: int, *, channels: int, outputs: int, width: int = 32, blocks: int = 3):
+    def __init__(
+        self, nside: int, *, channels: int, outputs: int, width: int = 32, blocks: int = 3
+    ):
         super().__init__()
         from torch_harmonics import InverseRealSHT, RealSHT
 
@@ -82,10 +92,13 @@ class PublishedSpectralCNN(nn.Module):
         self.register_buffer("nearest", nearest, persistent=False)  # (tall, wide)
         sizes = [channels, *[width] * blocks]
         self.weights = nn.ParameterList(
-            torch.randn(2, b, a, top, orders) / (a * top) for a, b in zip(sizes, sizes[1:], strict=False)
+            torch.randn(2, b, a, top, orders) / (a * top)
+            for a, b in zip(sizes, sizes[1:], strict=False)
         )
         self.norms = nn.ModuleList(nn.BatchNorm2d(width) for _ in range(blocks))
-        self.head = nn.Sequential(nn.Linear(width, 64), nn.ReLU(), nn.Dropout(0.2), nn.Linear(64, outputs))
+        self.head = nn.Sequential(
+            nn.Linear(width, 64), nn.ReLU(), nn.Dropout(0.2), nn.Linear(64, outputs)
+        )
 
     def forward(self, maps: Tensor) -> Tensor:
         x = _checked(maps, self.nside, self.channels)[..., self.nearest]  # (B, C, 32, 64)

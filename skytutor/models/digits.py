@@ -69,7 +69,10 @@ def _halo_block(channels: int, *, nside: int, depth: int) -> Residual:
 
 
 def _ring_block(channels: int, *, depth: int) -> Residual:
-    return Residual((WrapConv(channels, channels) for _ in range(depth)), (nn.BatchNorm2d(channels) for _ in range(depth)))
+    return Residual(
+        (WrapConv(channels, channels) for _ in range(depth)),
+        (nn.BatchNorm2d(channels) for _ in range(depth)),
+    )
 
 
 class HaloNet(nn.Module):
@@ -96,23 +99,39 @@ class HaloNet(nn.Module):
     """
 
     def __init__(
-        self, nside: int, *, stem: int, widths: tuple[int, ...], depths: tuple[int, ...],
-        head: str = "flat", dropout: float = 0.0,
-    ):  # fmt: skip
+        self,
+        nside: int,
+        *,
+        stem: int,
+        widths: tuple[int, ...],
+        depths: tuple[int, ...],
+        head: str = "flat",
+        dropout: float = 0.0,
+    ):
         super().__init__()
         self.nside, self.head, last = check_nside(nside), head, nside >> len(widths)
         one_of("head", head, allowed=("flat", "pool"))
         if len(widths) != len(depths) or not widths or last < 1:
-            raise ValueError(f"widths and depths must be 1 to {nside.bit_length() - 1} levels each, got {widths}, {depths}")
+            raise ValueError(
+                f"widths and depths must be 1 to {nside.bit_length() - 1} levels each, got {widths}, {depths}"
+            )
         if min(depths) < 1:
             raise ValueError(f"depths must be at least 1 each, got {depths}")
         self.register_buffer("table", face_table(nside, order="nested"), persistent=False)
         self.stem = HaloConv(1, stem, nside=nside, bias=False)
         self.norm = nn.BatchNorm3d(stem)
         self.levels = nn.ModuleList()
-        for k, (before, width, depth) in enumerate(zip((stem, *widths), widths, depths, strict=False)):
-            up = [HierarchicalConv(before, width, order="face", bias=False), nn.BatchNorm3d(width), nn.ReLU()]
-            self.levels.append(nn.Sequential(*up, _halo_block(width, nside=nside >> (k + 1), depth=depth)))
+        for k, (before, width, depth) in enumerate(
+            zip((stem, *widths), widths, depths, strict=False)
+        ):
+            up = [
+                HierarchicalConv(before, width, order="face", bias=False),
+                nn.BatchNorm3d(width),
+                nn.ReLU(),
+            ]
+            self.levels.append(
+                nn.Sequential(*up, _halo_block(width, nside=nside >> (k + 1), depth=depth))
+            )
         self.dropout = nn.Dropout(dropout)
         self.read = nn.Linear(widths[-1] * (12 * last**2 if head == "flat" else 2), CLASSES)
 
@@ -158,19 +177,40 @@ class RingNet(nn.Module):
     """
 
     def __init__(
-        self, nside: int, *, rings: int, columns: int, widths: tuple[int, ...], depths: tuple[int, ...], last: int,
-        reach_deg: float = 90.0, dropout: float = 0.0,
-    ):  # fmt: skip
+        self,
+        nside: int,
+        *,
+        rings: int,
+        columns: int,
+        widths: tuple[int, ...],
+        depths: tuple[int, ...],
+        last: int,
+        reach_deg: float = 90.0,
+        dropout: float = 0.0,
+    ):
         super().__init__()
         if len(widths) != len(depths) or not widths or min(depths) < 1:
-            raise ValueError(f"widths and depths must be as many, at least one, depths from 1 up; got {widths}, {depths}")
+            raise ValueError(
+                f"widths and depths must be as many, at least one, depths from 1 up; got {widths}, {depths}"
+            )
         step = 2 ** (len(widths) - 1)
         self.look = OwnRings(nside, rings=rings, columns=columns, reach_deg=reach_deg)
         if rings % step or columns % (2 * step):
-            raise ValueError(f"rings must be a multiple of {step} and columns of {2 * step}, got {rings} and {columns}")
-        levels = [WrapConv(1, widths[0]), nn.BatchNorm2d(widths[0]), nn.ReLU(), _ring_block(widths[0], depth=depths[0])]
+            raise ValueError(
+                f"rings must be a multiple of {step} and columns of {2 * step}, got {rings} and {columns}"
+            )
+        levels = [
+            WrapConv(1, widths[0]),
+            nn.BatchNorm2d(widths[0]),
+            nn.ReLU(),
+            _ring_block(widths[0], depth=depths[0]),
+        ]
         for before, width, depth in zip(widths, widths[1:], depths[1:], strict=False):
-            levels += [nn.Conv2d(before, width, 2, stride=2, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
+            levels += [
+                nn.Conv2d(before, width, 2, stride=2, bias=False),
+                nn.BatchNorm2d(width),
+                nn.ReLU(),
+            ]
             levels.append(_ring_block(width, depth=depth))
         self.levels = nn.Sequential(*levels)
         self.join = nn.Conv2d(widths[-1], last, (rings // step, 3), bias=False)
@@ -181,7 +221,9 @@ class RingNet(nn.Module):
     def read_rings(self, pictures: Tensor) -> Tensor:
         """Class scores ``(B, 10)`` of pictures ``(B, 1, R, A)``."""
         if pictures.shape[1:] != (1, *self.look.shape):
-            raise ValueError(f"pictures must be (B, 1, {self.look.shape[0]}, {self.look.shape[1]}), got {tuple(pictures.shape)}")
+            raise ValueError(
+                f"pictures must be (B, 1, {self.look.shape[0]}, {self.look.shape[1]}), got {tuple(pictures.shape)}"
+            )
         x = self.levels(pictures.contiguous(memory_format=torch.channels_last))  # (B, C, r, a)
         x = torch.cat([x[..., -1:], x, x[..., :1]], -1)  # (B, C, r, a + 2)
         x = F.relu(self.norm(self.join(x))).squeeze(2)  # (B, last, a)

@@ -16,18 +16,28 @@ TURNS, KINDS = ("discriminator", "generator"), ("hinge", "logistic")
 def check_latent(z: Tensor, size: int) -> Tensor:
     """Return `z`; ``ValueError`` unless it is floating-point ``(B, size)`` and finite."""
     if z.dim() != 2 or z.shape[1] != size or not z.is_floating_point():
-        raise ValueError(f"z must be a floating-point tensor (B, {size}), got {z.dtype}, shape {tuple(z.shape)}")
+        raise ValueError(
+            f"z must be a floating-point tensor (B, {size}), got {z.dtype}, shape {tuple(z.shape)}"
+        )
     if not all_finite(z):
-        raise ValueError(f"z must be finite, got {int((~z.isfinite()).sum())} NaN or infinite numbers")
+        raise ValueError(
+            f"z must be finite, got {int((~z.isfinite()).sum())} NaN or infinite numbers"
+        )
     return z
 
 
 def check_labels(labels: Tensor | None, classes: int) -> Tensor | None:
     """Return `labels`; ``ValueError`` unless they are class numbers below `classes`, or None where there are no classes."""
     if (labels is None) != (not classes):
-        raise ValueError(f"labels must {'' if classes else 'not '}be given: the network was made for {classes} classes")
-    if labels is not None and (labels.dtype != torch.long or bool(((labels < 0) | (labels >= classes)).any())):
-        raise ValueError(f"labels must be integers (torch.long) in 0..{classes - 1}, got {labels.dtype}, {labels.unique().tolist()[:20]}")
+        raise ValueError(
+            f"labels must {'' if classes else 'not '}be given: the network was made for {classes} classes"
+        )
+    if labels is not None and (
+        labels.dtype != torch.long or bool(((labels < 0) | (labels >= classes)).any())
+    ):
+        raise ValueError(
+            f"labels must be integers (torch.long) in 0..{classes - 1}, got {labels.dtype}, {labels.unique().tolist()[:20]}"
+        )
     return labels
 
 
@@ -43,7 +53,9 @@ def discriminator_loss(real: Tensor, fake: Tensor, *, kind: str = "hinge") -> Te
 
 def generator_loss(fake: Tensor, *, kind: str = "hinge") -> Tensor:
     """What a generator makes small: ``-mean D(G(z))``, or with "logistic" the non-saturating ``-mean log sigmoid D(G(z))``."""
-    return -fake.mean() if one_of("kind", kind, allowed=KINDS) == "hinge" else F.softplus(-fake).mean()
+    return (
+        -fake.mean() if one_of("kind", kind, allowed=KINDS) == "hinge" else F.softplus(-fake).mean()
+    )
 
 
 def r1_penalty(judged: Tensor, maps: Tensor) -> Tensor:
@@ -52,7 +64,9 @@ def r1_penalty(judged: Tensor, maps: Tensor) -> Tensor:
     .. [1] L. Mescheder, A. Geiger & S. Nowozin, 2018, ICML 35.
     """
     if not maps.requires_grad:
-        raise ValueError("maps must ask for a gradient: call maps.requires_grad_() before the discriminator")
+        raise ValueError(
+            "maps must ask for a gradient: call maps.requires_grad_() before the discriminator"
+        )
     (slope,) = torch.autograd.grad(judged.sum(), maps, create_graph=True)
     return slope.square().flatten(1).sum(1).mean() / 2
 
@@ -78,7 +92,14 @@ class Game(nn.Module):
         True
     """
 
-    def __init__(self, generator: nn.Module, discriminator: nn.Module, *, kind: str = "hinge", r1: float = 0.0):
+    def __init__(
+        self,
+        generator: nn.Module,
+        discriminator: nn.Module,
+        *,
+        kind: str = "hinge",
+        r1: float = 0.0,
+    ):
         super().__init__()
         if not 0 <= r1 < float("inf"):
             raise ValueError(f"r1 must be a finite number from 0 on, got {r1}")
@@ -86,33 +107,43 @@ class Game(nn.Module):
         self.kind, self.r1 = one_of("kind", kind, allowed=KINDS), r1
         self.apart = any(isinstance(part, _BatchNorm) for part in discriminator.modules())
 
-    def forward(self, turn: str, maps: Tensor, labels: Tensor | None, z: Tensor, wanted: Tensor | None) -> Tensor:
+    def forward(
+        self, turn: str, maps: Tensor, labels: Tensor | None, z: Tensor, wanted: Tensor | None
+    ) -> Tensor:
         """What `turn` makes small: real `maps` with their `labels`, and latents `z` with the labels they are to be drawn for."""
         if one_of("turn", turn, allowed=TURNS) == "discriminator":
             return self._discriminate(maps, labels, z, wanted)
         return self._generate(z, wanted)
 
-    def _discriminate(self, maps: Tensor, labels: Tensor | None, z: Tensor, wanted: Tensor | None) -> Tensor:
+    def _discriminate(
+        self, maps: Tensor, labels: Tensor | None, z: Tensor, wanted: Tensor | None
+    ) -> Tensor:
         with torch.no_grad():
             drawn = self.generator(z, wanted)
         if self.apart:
             real, fake = self.discriminator(maps, labels), self.discriminator(drawn, wanted)
         else:
             both = None if labels is None else torch.cat([labels, wanted])
-            real, fake = self.discriminator(torch.cat([maps, drawn]), both).split([len(maps), len(drawn)])
+            real, fake = self.discriminator(torch.cat([maps, drawn]), both).split(
+                [len(maps), len(drawn)]
+            )
         loss = discriminator_loss(real.float(), fake.float(), kind=self.kind)
         if not self.r1:
             return loss
         few = slice(0, max(1, len(maps) // 8))
         with torch.autocast(maps.device.type, enabled=False):
             some = maps[few].float().requires_grad_()
-            return loss + self.r1 * r1_penalty(self.discriminator(some, None if labels is None else labels[few]), some)
+            return loss + self.r1 * r1_penalty(
+                self.discriminator(some, None if labels is None else labels[few]), some
+            )
 
     def _generate(self, z: Tensor, wanted: Tensor | None) -> Tensor:
         judge = [p for p in self.discriminator.parameters() if p.requires_grad]
         for p in judge:
             p.requires_grad_(False)  # the judge holds still: no gradient of its weights is wanted
-        loss = generator_loss(self.discriminator(self.generator(z, wanted), wanted).float(), kind=self.kind)
+        loss = generator_loss(
+            self.discriminator(self.generator(z, wanted), wanted).float(), kind=self.kind
+        )
         for p in judge:
             p.requires_grad_(True)
         return loss

@@ -48,9 +48,15 @@ class HaloGenerator(Generator):
     """
 
     def __init__(
-        self, nside: int, *, latent: int = 64, widths: Sequence[int] = (96, 64, 24, 8), classes: int = 0,
-        noise: bool = False, signed: bool = False,
-    ):  # fmt: skip
+        self,
+        nside: int,
+        *,
+        latent: int = 64,
+        widths: Sequence[int] = (96, 64, 24, 8),
+        classes: int = 0,
+        noise: bool = False,
+        signed: bool = False,
+    ):
         deep = _levels(nside)
         if len(widths) != deep:
             raise ValueError(f"widths must be {deep} for nside {nside}, got {tuple(widths)}")
@@ -90,12 +96,20 @@ class HaloDiscriminator(Discriminator):
     """
 
     def __init__(
-        self, nside: int, *, widths: Sequence[int] = (32, 64, 64, 96), classes: int = 0, head: str = "flat",
-        group: int = 0, spectral: bool = False,
-    ):  # fmt: skip
+        self,
+        nside: int,
+        *,
+        widths: Sequence[int] = (32, 64, 64, 96),
+        classes: int = 0,
+        head: str = "flat",
+        group: int = 0,
+        spectral: bool = False,
+    ):
         deep = _levels(nside) - 1
         if len(widths) % 2 or not 2 <= len(widths) <= 2 * deep:
-            raise ValueError(f"widths must be two for each of 1 to {deep} levels at nside {nside}, got {tuple(widths)}")
+            raise ValueError(
+                f"widths must be two for each of 1 to {deep} levels at nside {nside}, got {tuple(widths)}"
+            )
         last = nside >> (len(widths) // 2 + 1)
         super().__init__(12 * last**2, nside, widths, _halo, classes, head, group, spectral)
         self.nside = nside
@@ -115,7 +129,9 @@ def _levels(nside: int) -> int:
 class PlanarGenerator(Generator):
     """The same network on one picture of ``7 * 2**k`` cells a side, k one less than there are `widths`: ``(B, 1, H, H)``."""
 
-    def __init__(self, *, latent: int = 64, widths: Sequence[int] = (96, 64, 24, 8), classes: int = 0):
+    def __init__(
+        self, *, latent: int = 64, widths: Sequence[int] = (96, 64, 24, 8), classes: int = 0
+    ):
         super().__init__(1, 7, widths, _flat, latent, classes, False, False)
 
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -125,8 +141,24 @@ class PlanarGenerator(Generator):
 class PlanarDiscriminator(Discriminator):
     """The same network on pictures ``(B, 1, side, side)``."""
 
-    def __init__(self, *, side: int = 56, widths: Sequence[int] = (32, 64, 64, 96), classes: int = 0, group: int = 0):
-        super().__init__((side >> (len(widths) // 2 + 1)) ** 2, side, widths, _flat, classes, "flat", group, False)
+    def __init__(
+        self,
+        *,
+        side: int = 56,
+        widths: Sequence[int] = (32, 64, 64, 96),
+        classes: int = 0,
+        group: int = 0,
+    ):
+        super().__init__(
+            (side >> (len(widths) // 2 + 1)) ** 2,
+            side,
+            widths,
+            _flat,
+            classes,
+            "flat",
+            group,
+            False,
+        )
 
     def forward(self, maps: Tensor, labels: Tensor | None = None) -> Tensor:
         return super().forward(maps.unsqueeze(2), labels)

@@ -64,7 +64,17 @@ class ToldNorm(nn.Module):
 class Level(nn.Module):
     """Twice as fine: each cell spreads over its children, noise if there is any, and a convolution added to all that."""
 
-    def __init__(self, inside: int, outside: int, told: int, n: int, conv: Convolution, *, noise: bool, plain: bool):
+    def __init__(
+        self,
+        inside: int,
+        outside: int,
+        told: int,
+        n: int,
+        conv: Convolution,
+        *,
+        noise: bool,
+        plain: bool,
+    ):
         super().__init__()
         self.norm, self.spread = ToldNorm(inside, told), nn.Conv3d(inside, 4 * outside, 1)
         self.noise = nn.Parameter(torch.full((outside, 1, 1, 1), 0.1)) if noise else None
@@ -81,11 +91,30 @@ class Level(nn.Module):
 class Generator(nn.Module):
     """Latents to F faces of `start` x `start`, then finer level by level; the last convolution joins the finest cells."""
 
-    def __init__(self, faces: int, start: int, widths: Sequence[int], conv: Convolution, latent: int, classes: int, noise: bool, signed: bool):
+    def __init__(
+        self,
+        faces: int,
+        start: int,
+        widths: Sequence[int],
+        conv: Convolution,
+        latent: int,
+        classes: int,
+        noise: bool,
+        signed: bool,
+    ):
         super().__init__()
-        widths, (latent,) = positive(**{f"widths[{k}]": w for k, w in enumerate(widths)}), positive(latent=latent)
+        widths, (latent,) = (
+            positive(**{f"widths[{k}]": w for k, w in enumerate(widths)}),
+            positive(latent=latent),
+        )
         told = latent * (2 if classes else 1)
-        self.faces, self.start, self.dense, self.classes, self.signed = faces, start, latent, classes, signed
+        self.faces, self.start, self.dense, self.classes, self.signed = (
+            faces,
+            start,
+            latent,
+            classes,
+            signed,
+        )
         sides = [start * 2**k for k in range(1, len(widths))]
         self.grains = [faces * n * n for n in sides] if noise else []
         self.latent = latent + sum(self.grains)
@@ -93,9 +122,13 @@ class Generator(nn.Module):
         self.spread = nn.Linear(told, widths[0] * faces * start**2)
         pairs = list(zip(widths, widths[1:], sides, strict=False))
         self.levels = nn.ModuleList(
-            Level(a, b, told, n, conv, noise=noise, plain=k == len(pairs) - 2) for k, (a, b, n) in enumerate(pairs[:-1])
+            Level(a, b, told, n, conv, noise=noise, plain=k == len(pairs) - 2)
+            for k, (a, b, n) in enumerate(pairs[:-1])
         )
-        self.norm, self.fine = ToldNorm(widths[-2], told), conv(widths[-2], 4 * widths[-1], sides[-1] // 2)
+        self.norm, self.fine = (
+            ToldNorm(widths[-2], told),
+            conv(widths[-2], 4 * widths[-1], sides[-1] // 2),
+        )
         self.noise = nn.Parameter(torch.full((widths[-1], 1, 1, 1), 0.1)) if noise else None
         self.last = conv(widths[-1], 1, sides[-1])
 
@@ -104,7 +137,9 @@ class Generator(nn.Module):
         check_labels(labels, self.classes)
         told, *grains = z.split([self.dense, *self.grains], 1)
         told = told if self.label is None else torch.cat([told, self.label(labels)], 1)
-        grains = [g.view(len(z), 1, self.faces, math.isqrt(g.shape[1] // self.faces), -1) for g in grains] or [None] * (len(self.levels) + 1)
+        grains = [
+            g.view(len(z), 1, self.faces, math.isqrt(g.shape[1] // self.faces), -1) for g in grains
+        ] or [None] * (len(self.levels) + 1)
         x = self.spread(told).view(len(z), -1, self.faces, self.start, self.start)
         for level, noise in zip(self.levels, grains, strict=False):
             x = level(x, told, noise)
@@ -122,19 +157,42 @@ def _moments(x: Tensor) -> Tensor:
 class Discriminator(nn.Module):
     """Children become channels before the first convolution; then a convolution and a step up the tree at each level."""
 
-    def __init__(self, cells: int, side: int, widths: Sequence[int], conv: Convolution, classes: int, head: str, group: int, spectral: bool):
+    def __init__(
+        self,
+        cells: int,
+        side: int,
+        widths: Sequence[int],
+        conv: Convolution,
+        classes: int,
+        head: str,
+        group: int,
+        spectral: bool,
+    ):
         super().__init__()
         widths = positive(**{f"widths[{k}]": w for k, w in enumerate(widths)})
         if side % 2 ** (len(widths) // 2 + 1):
-            raise ValueError(f"side must be divisible by {2 ** (len(widths) // 2 + 1)} for {len(widths)} widths, got {side}")
+            raise ValueError(
+                f"side must be divisible by {2 ** (len(widths) // 2 + 1)} for {len(widths)} widths, got {side}"
+            )
         if as_integer("group", group) < 0:
             raise ValueError(f"group must be 0 or a number of maps, got {group}")
-        self.head, self.group, self.classes = one_of("head", head, allowed=("flat", "pool")), group, classes
+        self.head, self.group, self.classes = (
+            one_of("head", head, allowed=("flat", "pool")),
+            group,
+            classes,
+        )
         bound = spectral_norm if spectral else nn.Identity()
         self.steps, before, deep = nn.ModuleList(), 4, len(widths) // 2
         for k, (wide, up) in enumerate(zip(widths[::2], widths[1::2], strict=True)):
             more = int(group > 1 and k + 1 == deep)  # a channel for the spread of the batch
-            self.steps.append(nn.ModuleList([bound(conv(before, wide, side >> (k + 1))), bound(nn.Conv3d(4 * wide + more, up, 1))]))
+            self.steps.append(
+                nn.ModuleList(
+                    [
+                        bound(conv(before, wide, side >> (k + 1))),
+                        bound(nn.Conv3d(4 * wide + more, up, 1)),
+                    ]
+                )
+            )
             before = up
         seen = before * cells if head == "flat" else 2 * (sum(widths[::2]) + before)
         self.judge = bound(nn.Linear(seen, 1))
@@ -149,13 +207,22 @@ class Discriminator(nn.Module):
             x = to_parents(x)
             x = self._with_spread(x) if self.group > 1 and k + 1 == len(self.steps) else x
             x = F.leaky_relu(up(x), 0.2)
-        x = x.flatten(1) if self.head == "flat" else torch.cat([_moments(level) for level in [*levels, x]], 1)
+        x = (
+            x.flatten(1)
+            if self.head == "flat"
+            else torch.cat([_moments(level) for level in [*levels, x]], 1)
+        )
         out = self.judge(x).squeeze(1)
         return out if self.label is None else out + (self.label(labels) * x).sum(1)
 
     def _with_spread(self, x: Tensor) -> Tensor:
         """One more channel: how much the maps of a group differ, averaged over channels and cells; one number a group."""
         group = math.gcd(len(x), self.group)
-        spread = (x.float().unflatten(0, (-1, group)).var(1, unbiased=False) + 1e-6).sqrt().flatten(1).mean(1)
+        spread = (
+            (x.float().unflatten(0, (-1, group)).var(1, unbiased=False) + 1e-6)
+            .sqrt()
+            .flatten(1)
+            .mean(1)
+        )
         more = spread.repeat_interleave(group).view(-1, 1, 1, 1, 1).expand(-1, 1, *x.shape[2:])
         return torch.cat([x, more.to(x.dtype)], 1)

@@ -36,7 +36,9 @@ class PublishedGenerator(nn.Module):
             raise ValueError(f"width must be divisible by 8, got {width}: it is halved three times")
         sizes = [width, width // 2, width // 4, width // 8, 1]
         self.spread = nn.Linear(latent, 12 * width)
-        self.convs = nn.ModuleList(HierarchicalConvTranspose(a, b) for a, b in zip(sizes, sizes[1:], strict=False))
+        self.convs = nn.ModuleList(
+            HierarchicalConvTranspose(a, b) for a, b in zip(sizes, sizes[1:], strict=False)
+        )
         self.norms = nn.ModuleList(nn.BatchNorm1d(size) for size in sizes[:-1])
 
     def forward(self, z: Tensor, labels: None = None) -> Tensor:
@@ -62,8 +64,12 @@ class PublishedDiscriminator(nn.Module):
         super().__init__()
         self.nside, sizes = check_nside(nside), [1, width, 2 * width, 4 * width]
         if nside < 8:
-            raise ValueError(f"nside must be at least 8, got {nside}: each of three levels takes half of it")
-        self.convs = nn.ModuleList(HierarchicalConv(a, b) for a, b in zip(sizes, sizes[1:], strict=False))
+            raise ValueError(
+                f"nside must be at least 8, got {nside}: each of three levels takes half of it"
+            )
+        self.convs = nn.ModuleList(
+            HierarchicalConv(a, b) for a, b in zip(sizes, sizes[1:], strict=False)
+        )
         self.norms = nn.ModuleList([nn.Identity(), *(nn.BatchNorm1d(size) for size in sizes[2:])])
         self.judge = nn.Linear(sizes[-1] * 12 * (nside // 8) ** 2, 1)
 

@@ -24,7 +24,16 @@ class SkyBlock(nn.Module):
         torch.Size([5, 12, 192])
     """
 
-    def __init__(self, in_channels: int, width: int, *, spins: int, nside: int, lmax: int, order: str = "nested"):
+    def __init__(
+        self,
+        in_channels: int,
+        width: int,
+        *,
+        spins: int,
+        nside: int,
+        lmax: int,
+        order: str = "nested",
+    ):
         super().__init__()
         self.width, self.lmax, self.spins = width + 2 * spins, lmax, spins
         self.zonal = ZonalConv(in_channels, width, lmax=lmax, bias=False)
@@ -32,7 +41,10 @@ class SkyBlock(nn.Module):
         self.norm = nn.BatchNorm1d(self.width)
         if spins:
             self.spin = SpinConv(in_channels, 2 * spins, lmax=lmax, source=0)
-            self.fields, self.product = RealHarmonics(nside, lmax, spin=2, order=order), SpinProduct()
+            self.fields, self.product = (
+                RealHarmonics(nside, lmax, spin=2, order=order),
+                SpinProduct(),
+            )
 
     def forward(self, coefs: Tensor) -> Tensor:
         coefs = coefs[..., : (self.lmax + 1) ** 2]
@@ -63,7 +75,14 @@ class InvariantNet(nn.Module):
         torch.Size([3, 10])
     """
 
-    def __init__(self, nside: int, *, levels: Sequence[tuple[int, int, int, int]], last: int, dropout: float = 0.0):
+    def __init__(
+        self,
+        nside: int,
+        *,
+        levels: Sequence[tuple[int, int, int, int]],
+        last: int,
+        dropout: float = 0.0,
+    ):
         super().__init__()
         if not levels:
             raise ValueError("levels must hold at least one block")
@@ -77,7 +96,11 @@ class InvariantNet(nn.Module):
             self.blocks.append(SkyBlock(channels, width, spins=spins, nside=n, lmax=lmax))
             channels = self.blocks[-1].width
         self.read = nn.Sequential(
-            nn.Linear(3 * channels, last), nn.BatchNorm1d(last), nn.GELU(), nn.Dropout(dropout), nn.Linear(last, CLASSES)
+            nn.Linear(3 * channels, last),
+            nn.BatchNorm1d(last),
+            nn.GELU(),
+            nn.Dropout(dropout),
+            nn.Linear(last, CLASSES),
         )
 
     def features(self, maps: Tensor) -> list[Tensor]:

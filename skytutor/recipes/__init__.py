@@ -4,7 +4,17 @@ A recipe joins data, network, schedule and scores, so that the same two commands
 ``skytutor train RECIPE`` and ``skytutor evaluate RECIPE``. One file a chapter; each adds to `RECIPES`.
 """
 
-from skytutor.recipes.base import Recipe, card, check_run, evaluate, network, run, shipped, shipped_folder, standing
+from skytutor.recipes.base import (
+    Recipe,
+    card,
+    check_run,
+    evaluate,
+    network,
+    run,
+    shipped,
+    shipped_folder,
+    standing,
+)
 from skytutor.recipes.cmb import CMB
 from skytutor.recipes.digits import DIGITS
 from skytutor.recipes.gan import GAN

@@ -131,7 +131,14 @@ def run(
     with hold(Path(folder) / recipe.name, rank=fabric.global_rank):
         if fabric.global_rank == 0:
             devices = fabric.world_size
-            check_run(recipe, profile=profile, folder=folder, devices=devices, resume=resume, overwrite=overwrite)
+            check_run(
+                recipe,
+                profile=profile,
+                folder=folder,
+                devices=devices,
+                resume=resume,
+                overwrite=overwrite,
+            )
             remove_parts(Path(folder), recipe.name)
         task = recipe.task(profile)
         source = getattr(task, "source", None)
@@ -151,7 +158,9 @@ def run(
         )
         if fabric.global_rank:
             return path, {}, result
-        told = _publish(recipe, profile, Path(folder), result, source=source, command=command, fabric=fabric)
+        told = _publish(
+            recipe, profile, Path(folder), result, source=source, command=command, fabric=fabric
+        )
     return path, told, result
 
 
@@ -205,7 +214,9 @@ def rounded(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return out
 
 
-def evaluate(recipe: Recipe, *, seed: int = 0, size: int | None = None, folder: Path | None = None) -> dict[str, Any]:
+def evaluate(
+    recipe: Recipe, *, seed: int = 0, size: int | None = None, folder: Path | None = None
+) -> dict[str, Any]:
     """Load a checkpoint (the shipped one by default) and score it, on the data that its card names.
 
     Raises:
@@ -236,7 +247,15 @@ def standing(recipe: Recipe, *, size: int | None = None) -> dict[str, Any]:
     """
     try:
         found = evaluate(recipe, seed=1, size=size)
-        return {**found["scores"], "size": found["size"], "how": f"evaluated now on {found['data']}"}
+        return {
+            **found["scores"],
+            "size": found["size"],
+            "how": f"evaluated now on {found['data']}",
+        }
     except DataError:
         told = card(recipe)
-        return {**told["test"]["scores"], "size": told["test"]["size"], "how": f"from the card of {told['date'][:10]}"}
+        return {
+            **told["test"]["scores"],
+            "size": told["test"]["size"],
+            "how": f"from the card of {told['date'][:10]}",
+        }

@@ -27,11 +27,15 @@ KNOTS = 6  # values of each parameter in a bank of spectra
 def front(skies: Skies) -> nn.Module:
     """What a network of this study reads: band powers on a full sky, likelihoods on part of one."""
     if skies.f_sky == 1:
-        return BandPowers(skies.nside, skies.lmax, spin=skies.spin, fields=1 if skies.study in ("T1", "T3") else 2)
+        return BandPowers(
+            skies.nside, skies.lmax, spin=skies.spin, fields=1 if skies.study in ("T1", "T3") else 2
+        )
     axis, many = torch.linspace(0, 1, KNOTS, dtype=torch.float64), len(skies.names)
     grid = skies.from_unit(torch.cartesian_prod(*[axis] * many).view(-1, many))
     variance = skies.noise**2 + limits.RIDGE
-    sky = PixelCovariance(skies.nside, skies.lmax, spin=skies.spin, mask=skies.mask, variance=variance)
+    sky = PixelCovariance(
+        skies.nside, skies.lmax, spin=skies.spin, mask=skies.mask, variance=variance
+    )
     return LikelihoodBank(sky, skies.spectra(grid))
 
 
@@ -69,7 +73,10 @@ class CmbTask:
 
     def _draw(self, size: int, seed: int) -> tuple[Tensor, Tensor]:
         """Readings and scaled parameters, the kinds in equal shares."""
-        some = [readings(skies, size // len(self.kinds), seed=seed + 1000 * k) for k, skies in enumerate(self.kinds)]
+        some = [
+            readings(skies, size // len(self.kinds), seed=seed + 1000 * k)
+            for k, skies in enumerate(self.kinds)
+        ]
         parameters, read = (torch.cat(part) for part in zip(*some, strict=True))
         return read, self.kinds[0].to_scale(parameters).float()
 
@@ -77,7 +84,10 @@ class CmbTask:
         if not self.fresh:
             return []
         skies = self.kinds[0]
-        return [skies.draw_parameters(n, generator=generator), *skies.draw_noise(n, generator=generator)]
+        return [
+            skies.draw_parameters(n, generator=generator),
+            *skies.draw_noise(n, generator=generator),
+        ]
 
     def batch(self, indices: Tensor, draws: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         if not self.fresh:
@@ -95,7 +105,10 @@ class CmbTask:
         found = model(read, ready=True)
         estimate, true = (self.kinds[0].from_scale(x.cpu()) for x in (found[..., 0], true))
         worst = float(((estimate - true).abs() / true.clamp(min=1e-6)).mean(0).max())
-        return {"log_likelihood": float(_log_likelihood(found.cpu(), self.held[1])), "relative_error": worst}
+        return {
+            "log_likelihood": float(_log_likelihood(found.cpu(), self.held[1])),
+            "relative_error": worst,
+        }
 
 
 def _log_likelihood(found: Tensor, true: Tensor) -> Tensor:
@@ -104,7 +117,9 @@ def _log_likelihood(found: Tensor, true: Tensor) -> Tensor:
     return -(log_sd + 0.5 * ((true - mean) / log_sd.exp()).square()).mean()
 
 
-def estimate(skies: Skies, model: nn.Module, size: int, *, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+def estimate(
+    skies: Skies, model: nn.Module, size: int, *, seed: int
+) -> tuple[Tensor, Tensor, Tensor]:
     """True parameters and estimates ``(size, n)``, and whether the truth lies within one standard deviation."""
     true, read = readings(skies, size, seed=seed)
     return true, *_read(skies, model, true, read)
@@ -119,7 +134,9 @@ def _read(skies: Skies, model: nn.Module, true: Tensor, read: Tensor) -> tuple[T
 
 def _size(size: int | None, seed: int) -> int:
     if not 0 <= seed < TEST_SEEDS:
-        raise ValueError(f"seed must lie in 0..{TEST_SEEDS - 1}, got {seed}: later ones drew the skies of training and validation")
+        raise ValueError(
+            f"seed must lie in 0..{TEST_SEEDS - 1}, got {seed}: later ones drew the skies of training and validation"
+        )
     if size is not None and not 20 <= size <= 100_000:
         raise ValueError(f"size must lie in 20..100000 skies, got {size}")
     return size or 1000
@@ -127,12 +144,21 @@ def _size(size: int | None, seed: int) -> int:
 
 def constant_percent(skies: Skies, k: int) -> float:
     """Mean relative error, in %, of the best answer that ignores the map."""
-    values = skies.from_unit(torch.linspace(0, 1, 2001, dtype=torch.float64)[:, None].expand(-1, len(skies.names)))[:, k]
+    values = skies.from_unit(
+        torch.linspace(0, 1, 2001, dtype=torch.float64)[:, None].expand(-1, len(skies.names))
+    )[:, k]
     best = limits.relative_median(values, torch.zeros(1, len(values), dtype=torch.float64))
     return float(100 * ((best - values).abs() / values).mean())
 
 
-def score_errors(name: str, skies: Skies, model: nn.Module, seed: int, size: int | None, source: str | None = None) -> dict[str, Any]:
+def score_errors(
+    name: str,
+    skies: Skies,
+    model: nn.Module,
+    seed: int,
+    size: int | None,
+    source: str | None = None,
+) -> dict[str, Any]:
     """T1 to T3: mean relative error in % over `size` drawn skies, its standard error, and coverage over 4,000 or more."""
     size = _size(size, seed)
     true, found, inside = estimate(skies, model, max(size, CERTAIN), seed=seed)
@@ -157,7 +183,9 @@ def _farthest(shares: Iterable[float]) -> float:
     return max(shares, key=lambda share: abs(share - 0.6827))
 
 
-def score_r_tau(kinds: Sequence[Skies], model: nn.Module, seed: int, size: int | None, source: str | None = None) -> dict[str, Any]:
+def score_r_tau(
+    kinds: Sequence[Skies], model: nn.Module, seed: int, size: int | None, source: str | None = None
+) -> dict[str, Any]:
     """T4: how the mean estimate of r answers to the true r around 0.003, and errors there over Fisher's; the worst of all noises."""
     size, rows = _size(size, seed), {}
     place = torch.tensor([limits.FIDUCIAL["r"], limits.FIDUCIAL["tau"]], dtype=torch.float64)
@@ -169,12 +197,25 @@ def score_r_tau(kinds: Sequence[Skies], model: nn.Module, seed: int, size: int |
         shifts = torch.tensor([-0.001, -0.0005, 0.0005, 0.001], dtype=torch.float64)
         means = torch.stack([at(place + torch.stack([s, 0 * s]))[:, 0].mean() for s in shifts])
         slope = float((shifts * (means - means.mean())).sum() / shifts.square().sum())
-        rows[level] = {"slope_r": slope, "rmse_over_fisher_r": over[0], "rmse_over_fisher_tau": over[1], **_coverage(inside)}
+        rows[level] = {
+            "slope_r": slope,
+            "rmse_over_fisher_r": over[0],
+            "rmse_over_fisher_tau": over[1],
+            **_coverage(inside),
+        }
     scores = {"slope_r": max((row["slope_r"] for row in rows.values()), key=lambda s: abs(s - 1))}
-    scores |= {key: max(row[key] for row in rows.values()) for key in ("rmse_over_fisher_r", "rmse_over_fisher_tau")}
+    scores |= {
+        key: max(row[key] for row in rows.values())
+        for key in ("rmse_over_fisher_r", "rmse_over_fisher_tau")
+    }
     scores["coverage68"] = _farthest(row["coverage68"] for row in rows.values())
-    return {"size": size, "data": "T4, drawn", "scores": scores | rows, "constant": {"slope_r": 0.0},
-            "limit": {"slope_r": 1.0, "rmse_over_fisher_r": 1.0, "rmse_over_fisher_tau": 1.0}}  # fmt: skip
+    return {
+        "size": size,
+        "data": "T4, drawn",
+        "scores": scores | rows,
+        "constant": {"slope_r": 0.0},
+        "limit": {"slope_r": 1.0, "rmse_over_fisher_r": 1.0, "rmse_over_fisher_tau": 1.0},
+    }
 
 
 def _at(skies: Skies, model: nn.Module, size: int, seed: int, place: Tensor) -> Tensor:
@@ -192,50 +233,115 @@ def _look(skies: Skies, maps: Tensor) -> Tensor:
 
 
 def _build(skies: Skies, width: int) -> Estimator:
-    return Estimator(front(skies).size, outputs=len(skies.names), width=width, front=partial(_look, skies))
+    return Estimator(
+        front(skies).size, outputs=len(skies.names), width=width, front=partial(_look, skies)
+    )
 
 
 _FULL = Schedule(epochs=20, batch_size=256, lr=2e-3, weight_decay=0.1, average=0.999, warmup=0.1)
-_PATCH = replace(_FULL, epochs=60, weight_decay=0.01)  # likelihoods far apart: more to learn between them
+_PATCH = replace(
+    _FULL, epochs=60, weight_decay=0.01
+)  # likelihoods far apart: more to learn between them
 
 
-def _recipe(name: str, summary: str, kinds: Sequence[Skies], published: dict[str, float], *, size: int, held: int = 8000) -> Recipe:
+def _recipe(
+    name: str,
+    summary: str,
+    kinds: Sequence[Skies],
+    published: dict[str, float],
+    *,
+    size: int,
+    held: int = 8000,
+) -> Recipe:
     plan, width = (_FULL, 64) if kinds[0].f_sky == 1 else (_PATCH, 256)
 
     def task(profile: Profile) -> CmbTask:
         many = profile.pick(smoke=2000, cpu=20_000, gpu=size)
         return CmbTask(kinds, size=many, held=profile.pick(smoke=400, cpu=2000, gpu=held))
 
-    score = partial(score_r_tau, kinds) if kinds[0].study == "T4" else partial(score_errors, name, kinds[0])
-    small = {"smoke": replace(plan, batch_size=64, average=0.98), "cpu": replace(plan, batch_size=64, average=0.995)}
+    score = (
+        partial(score_r_tau, kinds)
+        if kinds[0].study == "T4"
+        else partial(score_errors, name, kinds[0])
+    )
+    small = {
+        "smoke": replace(plan, batch_size=64, average=0.98),
+        "cpu": replace(plan, batch_size=64, average=0.995),
+    }
     return Recipe(
-        name=name, chapter=3, summary=summary, build=partial(_build, kinds[0], width), task=task,
-        schedules={**small, "gpu": plan}, score=score, published=published, half=False,
-    )  # fmt: skip
+        name=name,
+        chapter=3,
+        summary=summary,
+        build=partial(_build, kinds[0], width),
+        task=task,
+        schedules={**small, "gpu": plan},
+        score=score,
+        published=published,
+        half=False,
+    )
 
 
 def _t1(noise: int, *published: float) -> Recipe:
-    told = dict(zip(("Krachmalnicoff & Tomasi 2019", "spectral CNN, corrected", "spectrum fit, MCMC"), published, strict=True))
-    return _recipe(f"cmb-t1-noise{noise}", f"Peak of a temperature spectrum, noise {noise}", [Skies("T1", noise=float(noise))],
-                   told, size=200_000)  # fmt: skip
+    told = dict(
+        zip(
+            ("Krachmalnicoff & Tomasi 2019", "spectral CNN, corrected", "spectrum fit, MCMC"),
+            published,
+            strict=True,
+        )
+    )
+    return _recipe(
+        f"cmb-t1-noise{noise}",
+        f"Peak of a temperature spectrum, noise {noise}",
+        [Skies("T1", noise=float(noise))],
+        told,
+        size=200_000,
+    )
 
 
 def _t2(share: int, pixel: float, spectral: float) -> Recipe:
     told = {"Krachmalnicoff & Tomasi 2019": pixel, "spectral CNN, corrected": spectral}
-    return _recipe(f"cmb-t2-sky{share}", f"Peaks of the E and B spectra, {share} % of the sky", [Skies("T2", f_sky=share / 100)],
-                   told, size=200_000 if share == 100 else 60_000)  # fmt: skip
+    return _recipe(
+        f"cmb-t2-sky{share}",
+        f"Peaks of the E and B spectra, {share} % of the sky",
+        [Skies("T2", f_sky=share / 100)],
+        told,
+        size=200_000 if share == 100 else 60_000,
+    )
 
 
 def _t4(nside: int) -> Recipe:
     kinds = [Skies("T4", nside=nside, noise=noise_per_pixel(noise, nside)) for noise in (0.0, 6.0)]
-    return _recipe(f"cmb-t4-nside{nside}", f"r and tau, full sky, Nside {nside}, noise 0 and 6 muK arcmin", kinds, {},
-                   size=120_000, held=8000 if nside == 16 else 20_000)  # fmt: skip
+    return _recipe(
+        f"cmb-t4-nside{nside}",
+        f"r and tau, full sky, Nside {nside}, noise 0 and 6 muK arcmin",
+        kinds,
+        {},
+        size=120_000,
+        held=8000 if nside == 16 else 20_000,
+    )
 
 
 CMB = (
-    _t1(0, 1.3, 1.27, 0.66), _t1(5, 2.9, 3.58, 2.43), _t1(10, 5.2, 6.81, 4.41), _t1(15, 8.4, 11.98, 7.20),
-    _t2(100, 2.7, 2.61), _t2(50, 3.9, 2.93), _t2(20, 5.3, 4.07), _t2(10, 6.4, 5.02), _t2(5, 8.4, 5.83),
-    _recipe("cmb-t3", "Optical depth tau from E, full sky", [Skies("T3")],
-            {"Krachmalnicoff & Tomasi 2019": 4.0, "spectral CNN, corrected": 3.73, "spectrum fit, MCMC": 3.07}, size=200_000),
-    _t4(16), _t4(32),
-)  # fmt: skip
+    _t1(0, 1.3, 1.27, 0.66),
+    _t1(5, 2.9, 3.58, 2.43),
+    _t1(10, 5.2, 6.81, 4.41),
+    _t1(15, 8.4, 11.98, 7.20),
+    _t2(100, 2.7, 2.61),
+    _t2(50, 3.9, 2.93),
+    _t2(20, 5.3, 4.07),
+    _t2(10, 6.4, 5.02),
+    _t2(5, 8.4, 5.83),
+    _recipe(
+        "cmb-t3",
+        "Optical depth tau from E, full sky",
+        [Skies("T3")],
+        {
+            "Krachmalnicoff & Tomasi 2019": 4.0,
+            "spectral CNN, corrected": 3.73,
+            "spectrum fit, MCMC": 3.07,
+        },
+        size=200_000,
+    ),
+    _t4(16),
+    _t4(32),
+)

@@ -19,7 +19,9 @@ from skytutor.recipes.base import Recipe
 from skytutor.schedule import Schedule
 
 SIZE_DEG = 180.0
-_VALIDATION_SEED = 4  # the pose of each validation digit is drawn once, so that epochs can be compared
+_VALIDATION_SEED = (
+    4  # the pose of each validation digit is drawn once, so that epochs can be compared
+)
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,11 @@ class Sky:
 
     def draw_ripple(self, n: int, *, generator: torch.Generator) -> list[Tensor]:
         """Shifts ``(n, 2, 5, 5)`` of the nodes of an elastic sheet, if there is a ripple, else nothing."""
-        return [self.ripple * torch.randn(n, 2, 5, 5, generator=generator).clamp(-2, 2)] if self.ripple else []
+        return (
+            [self.ripple * torch.randn(n, 2, 5, 5, generator=generator).clamp(-2, 2)]
+            if self.ripple
+            else []
+        )
 
     @cached_property
     def projector(self) -> digits.Projector:
@@ -70,14 +76,20 @@ class Sky:
         return digits.Projector(self.nside, size_deg=self.size_deg)
 
     def paint(
-        self, images: Tensor, pose: Sequence[Tensor] = (), warp: Tensor | None = None, ripple: Tensor | None = None
+        self,
+        images: Tensor,
+        pose: Sequence[Tensor] = (),
+        warp: Tensor | None = None,
+        ripple: Tensor | None = None,
     ) -> Tensor:
         """Maps ``(B, 1, P)``, NESTED, of images ``(B, H, H)``."""
         if self.scatter:
             return digits.project_scatter(images, nside=self.nside)
         if self.centred:
             whole = torch.eye(2, 3).expand(len(images), 2, 3) if warp is None else warp
-            warp = torch.cat([whole[:, :, :2], whole[:, :, 2:] + digits.centre_of_mass(images).unsqueeze(2)], 2)
+            warp = torch.cat(
+                [whole[:, :, :2], whole[:, :, 2:] + digits.centre_of_mass(images).unsqueeze(2)], 2
+            )
         return self.projector(images, rotations=pose[0] if pose else None, warp=warp, ripple=ripple)
 
 
@@ -93,7 +105,9 @@ class DigitsTask:
 
     score = "accuracy"
 
-    def __init__(self, sky: Sky, *, source: str = "auto", limit: int | None = None, smoothing: float = 0.0):
+    def __init__(
+        self, sky: Sky, *, source: str = "auto", limit: int | None = None, smoothing: float = 0.0
+    ):
         data = digits.load(source)
         self.sky, self.smoothing, self.source = sky, smoothing, data.source
         self.images, self.labels = (t[:limit] for t in data.part("train"))
@@ -116,24 +130,33 @@ class DigitsTask:
         if self.maps is not None:
             return self.maps[indices], self.labels[indices]
         poses = int(self.sky.rotated)
-        return self.sky.paint(self.images[indices], draws[:poses], *draws[poses:]), self.labels[indices]
+        return self.sky.paint(self.images[indices], draws[:poses], *draws[poses:]), self.labels[
+            indices
+        ]
 
     def loss(self, model: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
         return F.cross_entropy(model(batch[0]).float(), batch[1], label_smoothing=self.smoothing)
 
     def validate(self, model: nn.Module) -> dict[str, float]:
         out = predict(model, self.held)
-        return {"loss": float(F.cross_entropy(out, self.held_labels)), "accuracy": accuracy(out.argmax(1), self.held_labels)}
+        return {
+            "loss": float(F.cross_entropy(out, self.held_labels)),
+            "accuracy": accuracy(out.argmax(1), self.held_labels),
+        }
 
 
 def answers(sky: Sky, model: nn.Module, images: Tensor, seed: int) -> Tensor:
     """Digits ``(N,)`` that the network reads in images ``(N, H, H)``; the seed draws their rotations."""
     pose = sky.draw_pose(len(images), generator=torch.Generator().manual_seed(seed))
     parts = [slice(k, k + 256) for k in range(0, len(images), 256)]  # a few at a time: memory
-    return torch.cat([predict(model, sky.paint(images[k], [p[k] for p in pose])).argmax(1) for k in parts])
+    return torch.cat(
+        [predict(model, sky.paint(images[k], [p[k] for p in pose])).argmax(1) for k in parts]
+    )
 
 
-def score(sky: Sky, model: nn.Module, seed: int, size: int | None, source: str | None = None) -> dict[str, Any]:
+def score(
+    sky: Sky, model: nn.Module, seed: int, size: int | None, source: str | None = None
+) -> dict[str, Any]:
     """Score a network on the test images (MNIST's 10,000 unless `source` says else), or the first `size` of them.
 
     The seed draws their rotations. If they are rotated, ``centred`` is the score on the same digits at the same
@@ -146,8 +169,15 @@ def score(sky: Sky, model: nn.Module, seed: int, size: int | None, source: str |
     images, labels = images[:size], labels[:size]
     scores = _compare(answers(sky, model, images, seed), labels)
     if sky.rotated:
-        scores["centred"] = _compare(answers(replace(sky, centred=True), model, images, seed), labels)
-    return {"size": len(labels), "data": f"{source} test", "scores": scores, "constant": {"accuracy": constant_accuracy(labels)}}
+        scores["centred"] = _compare(
+            answers(replace(sky, centred=True), model, images, seed), labels
+        )
+    return {
+        "size": len(labels),
+        "data": f"{source} test",
+        "scores": scores,
+        "constant": {"accuracy": constant_accuracy(labels)},
+    }
 
 
 def _compare(found: Tensor, labels: Tensor) -> dict[str, Any]:
@@ -159,20 +189,41 @@ def _compare(found: Tensor, labels: Tensor) -> dict[str, Any]:
 
 
 def _recipe(
-    name: str, summary: str, sky: Sky, build, schedule: Schedule, *, small: Schedule, limit: int, published, smoothing=0.0,
+    name: str,
+    summary: str,
+    sky: Sky,
+    build,
+    schedule: Schedule,
+    *,
+    small: Schedule,
+    limit: int,
+    published,
+    smoothing=0.0,
     tested: Sky | None = None,
-):  # fmt: skip
+):
     """The full study needs MNIST; "cpu" and "smoke" take what is here. `tested`: the sky of the test, if another."""
 
     def task(profile: Profile) -> DigitsTask:
         source = profile.pick(smoke="auto", cpu="auto", gpu="mnist")
-        return DigitsTask(sky, source=source, limit=profile.pick(smoke=limit // 4, cpu=limit, gpu=None), smoothing=smoothing)
+        return DigitsTask(
+            sky,
+            source=source,
+            limit=profile.pick(smoke=limit // 4, cpu=limit, gpu=None),
+            smoothing=smoothing,
+        )
 
     return Recipe(
-        name=name, chapter=1, summary=summary, build=build, task=task, published=published,
+        name=name,
+        chapter=1,
+        summary=summary,
+        build=build,
+        task=task,
+        published=published,
         schedules={"smoke": replace(small, epochs=2), "cpu": small, "gpu": schedule},
-        score=lambda model, seed, size, source=None: score(tested or sky, model, seed, size, source),
-    )  # fmt: skip
+        score=lambda model, seed, size, source=None: score(
+            tested or sky, model, seed, size, source
+        ),
+    )
 
 
 FIXED = Sky(nside=8, bend=0.08, shift=0.04, turn_deg=7.0)
@@ -190,7 +241,14 @@ _BRIEF = Schedule(epochs=10, batch_size=64, lr=2e-3, optimizer="adam", rate="one
 
 def _published(name: str, summary: str, sky: Sky, softmax: bool) -> Recipe:
     return _recipe(
-        name, summary, sky, lambda: PublishedConv1d(softmax=softmax), _STEPS, small=_BRIEF, limit=16384, published=_CONV1D
+        name,
+        summary,
+        sky,
+        lambda: PublishedConv1d(softmax=softmax),
+        _STEPS,
+        small=_BRIEF,
+        limit=16384,
+        published=_CONV1D,
     )
 
 
@@ -202,8 +260,15 @@ def fixed_network() -> HaloNet:
 def rotated_network() -> RingNet:
     """The network of `digits-rotated`: each map at nside 16 seen in rings around its own centre."""
     return RingNet(
-        16, rings=24, columns=64, reach_deg=170, widths=(32, 64, 128), depths=(1, 2, 2), last=256, dropout=0.4
-    )  # fmt: skip
+        16,
+        rings=24,
+        columns=64,
+        reach_deg=170,
+        widths=(32, 64, 128),
+        depths=(1, 2, 2),
+        last=256,
+        dropout=0.4,
+    )
 
 
 def invariant_network() -> InvariantNet:
@@ -215,26 +280,58 @@ def invariant_network() -> InvariantNet:
 _ANY_POSE = {"Krachmalnicoff & Tomasi 2019": 0.95, "Cobb et al. 2021, higher resolution": 0.993}
 
 DIGITS = (
-    _published("digits-published", "The published Conv1D network, as it was: holes, softmax in the loss", AS_PUBLISHED, True),
-    _published("digits-logits", "The published network with the softmax taken out of the loss", AS_PUBLISHED, False),
-    _published("digits-mended", "The published network, logits, and digits projected without holes", MENDED, False),
+    _published(
+        "digits-published",
+        "The published Conv1D network, as it was: holes, softmax in the loss",
+        AS_PUBLISHED,
+        True,
+    ),
+    _published(
+        "digits-logits",
+        "The published network with the softmax taken out of the loss",
+        AS_PUBLISHED,
+        False,
+    ),
+    _published(
+        "digits-mended",
+        "The published network, logits, and digits projected without holes",
+        MENDED,
+        False,
+    ),
     _recipe(
-        "digits-fixed", "MNIST at fixed pose, Nside 8: a residual network that sees across borders", FIXED, fixed_network,
+        "digits-fixed",
+        "MNIST at fixed pose, Nside 8: a residual network that sees across borders",
+        FIXED,
+        fixed_network,
         Schedule(epochs=12, batch_size=64, lr=3e-3, weight_decay=0.02, average=0.999),
         small=Schedule(epochs=6, batch_size=64, lr=3e-3, weight_decay=0.02, average=0.98),
-        limit=8192, smoothing=0.05, published=_CONV1D,
+        limit=8192,
+        smoothing=0.05,
+        published=_CONV1D,
     ),
     _recipe(
-        "digits-rotated", "MNIST at Haar-random rotations, Nside 16, in training and in test", ROTATED, rotated_network,
-        Schedule(epochs=24, batch_size=64, lr=3e-3, weight_decay=0.05, average=0.999, autocast=True),
+        "digits-rotated",
+        "MNIST at Haar-random rotations, Nside 16, in training and in test",
+        ROTATED,
+        rotated_network,
+        Schedule(
+            epochs=24, batch_size=64, lr=3e-3, weight_decay=0.05, average=0.999, autocast=True
+        ),
         small=Schedule(epochs=4, batch_size=64, lr=3e-3, weight_decay=0.02, average=0.98),
-        limit=8192, smoothing=0.05, published=_ANY_POSE,
+        limit=8192,
+        smoothing=0.05,
+        published=_ANY_POSE,
     ),
     _recipe(
-        "digits-invariant", "MNIST upright in training, at Haar-random rotations in test: convolutions in harmonics",
-        UPRIGHT, invariant_network,
+        "digits-invariant",
+        "MNIST upright in training, at Haar-random rotations in test: convolutions in harmonics",
+        UPRIGHT,
+        invariant_network,
         Schedule(epochs=10, batch_size=64, lr=4e-3, weight_decay=0.02, average=0.999),
         small=Schedule(epochs=3, batch_size=64, lr=4e-3, weight_decay=0.02, average=0.98),
-        limit=8192, smoothing=0.05, published=_ANY_POSE, tested=ROTATED,
+        limit=8192,
+        smoothing=0.05,
+        published=_ANY_POSE,
+        tested=ROTATED,
     ),
-)  # fmt: skip
+)

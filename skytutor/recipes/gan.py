@@ -11,11 +11,24 @@ from torch import Tensor, nn
 
 from skytutor.data import digits
 from skytutor.models.game import TURNS, Game
-from skytutor.models.gan import HaloDiscriminator, HaloGenerator, PlanarDiscriminator, PlanarGenerator
+from skytutor.models.gan import (
+    HaloDiscriminator,
+    HaloGenerator,
+    PlanarDiscriminator,
+    PlanarGenerator,
+)
 from skytutor.models.gan_published import PublishedDiscriminator, PublishedGenerator
 from skytutor.profile import Profile
 from skytutor.recipes.base import Recipe
-from skytutor.recipes.gan_scores import NSIDE, compare, digit_maps, draw, judge, on_sphere, score_digits
+from skytutor.recipes.gan_scores import (
+    NSIDE,
+    compare,
+    digit_maps,
+    draw,
+    judge,
+    on_sphere,
+    score_digits,
+)
 from skytutor.schedule import Schedule
 
 LATENT, CLASSES, SIDE = 64, 10, 56
@@ -49,9 +62,18 @@ class DigitGame(GameTask):
     """
 
     def __init__(
-        self, *, latent: int, classes: bool, paces: Sequence[float] = (1.5, 1.0), planar: bool = False, nside: int = NSIDE,
-        paint: Callable[..., Tensor] = digit_maps, source: str = "auto", limit: int | None = None, held: int = 2000,
-    ):  # fmt: skip
+        self,
+        *,
+        latent: int,
+        classes: bool,
+        paces: Sequence[float] = (1.5, 1.0),
+        planar: bool = False,
+        nside: int = NSIDE,
+        paint: Callable[..., Tensor] = digit_maps,
+        source: str = "auto",
+        limit: int | None = None,
+        held: int = 2000,
+    ):
         super().__init__(paces)
         data = digits.load(source)
         self.source, self.latent, self.classes = data.source, latent, classes
@@ -62,7 +84,10 @@ class DigitGame(GameTask):
         self.seen = self.judge(digit_maps(seen))[0]
 
     def draw(self, n: int, *, generator: torch.Generator) -> list[Tensor]:
-        return [torch.randn(n, self.latent, generator=generator), torch.randint(CLASSES, (n,), generator=generator)]
+        return [
+            torch.randn(n, self.latent, generator=generator),
+            torch.randint(CLASSES, (n,), generator=generator),
+        ]
 
     def batch(self, indices: Tensor, draws: Sequence[Tensor]) -> tuple[Tensor, ...]:
         z, wanted = draws
@@ -71,14 +96,23 @@ class DigitGame(GameTask):
     def validate(self, game: nn.Module) -> dict[str, float]:
         maps = on_sphere(draw(game.generator, self.seen_labels, seed=_VALIDATION_SEED))
         found = compare(maps, self.seen_labels, self.seen, self.judge)
-        kept = ("frechet", "confident_share", "smallest_class_share", "precision", "recall", "agreement")
+        kept = (
+            "frechet",
+            "confident_share",
+            "smallest_class_share",
+            "precision",
+            "recall",
+            "agreement",
+        )
         return {"closeness": -found["frechet"], **{key: found[key] for key in kept}}
 
 
 def as_pictures(images: Tensor) -> Tensor:
     """Images ``(N, H, H)`` as pictures ``(N, 1, 56, 56)`` in 0..1: 3,136 pixels, as many as a map of nside 16 but for 64."""
     images = digits.check_images(images).unsqueeze(1)
-    return torch.cat([F.interpolate(part, (SIDE, SIDE), mode="bilinear") for part in images.split(1000)])
+    return torch.cat(
+        [F.interpolate(part, (SIDE, SIDE), mode="bilinear") for part in images.split(1000)]
+    )
 
 
 def digit_game(generator: nn.Module, discriminator: nn.Module, *, calm: bool = True) -> Game:
@@ -93,7 +127,9 @@ def published_game() -> Game:
 
 def halo_game() -> Game:
     """Ours: halo convolutions, classes, groups, the calm game."""
-    return digit_game(HaloGenerator(NSIDE, classes=CLASSES), HaloDiscriminator(NSIDE, classes=CLASSES, group=8))
+    return digit_game(
+        HaloGenerator(NSIDE, classes=CLASSES), HaloDiscriminator(NSIDE, classes=CLASSES, group=8)
+    )
 
 
 def fine_game() -> Game:
@@ -104,7 +140,9 @@ def fine_game() -> Game:
 
 def planar_game() -> Game:
     """Ours on the plane."""
-    return digit_game(PlanarGenerator(classes=CLASSES), PlanarDiscriminator(side=SIDE, classes=CLASSES, group=8))
+    return digit_game(
+        PlanarGenerator(classes=CLASSES), PlanarDiscriminator(side=SIDE, classes=CLASSES, group=8)
+    )
 
 
 def schedules(plan: Schedule) -> dict[str, Schedule]:
@@ -113,27 +151,84 @@ def schedules(plan: Schedule) -> dict[str, Schedule]:
     return {"smoke": small, "cpu": replace(plan, epochs=2, average=0.99), "gpu": plan}
 
 
-def _digits(name: str, summary: str, build: Callable[[], Game], plan: Schedule, rivals: dict[str, Recipe], **task: Any) -> Recipe:
+def _digits(
+    name: str,
+    summary: str,
+    build: Callable[[], Game],
+    plan: Schedule,
+    rivals: dict[str, Recipe],
+    **task: Any,
+) -> Recipe:
     def make(profile: Profile, **changes: Any) -> DigitGame:
         limit, held = profile.pick(smoke=(512, 200), cpu=(8192, 500), gpu=(None, 2000))
         return DigitGame(**{"latent": LATENT, "limit": limit, "held": held, **task, **changes})
 
     return Recipe(
-        name=name, chapter=2, summary=summary, build=build, task=make, schedules=schedules(plan),
-        score=partial(score_digits, rivals), published={}, adversarial=True,
-    )  # fmt: skip
+        name=name,
+        chapter=2,
+        summary=summary,
+        build=build,
+        task=make,
+        schedules=schedules(plan),
+        score=partial(score_digits, rivals),
+        published={},
+        adversarial=True,
+    )
 
 
-GAME = Schedule(epochs=10, batch_size=64, lr=4e-4, optimizer="adam", beta1=0.0, beta2=0.99, average=0.999, autocast=True, rate="one-cycle", warmup=0.02)
-_ORIGINAL = Schedule(epochs=2, batch_size=64, lr=2e-4, optimizer="adam", beta1=0.5, average=0.99, rate="constant")
+GAME = Schedule(
+    epochs=10,
+    batch_size=64,
+    lr=4e-4,
+    optimizer="adam",
+    beta1=0.0,
+    beta2=0.99,
+    average=0.999,
+    autocast=True,
+    rate="one-cycle",
+    warmup=0.02,
+)
+_ORIGINAL = Schedule(
+    epochs=2, batch_size=64, lr=2e-4, optimizer="adam", beta1=0.5, average=0.99, rate="constant"
+)
 
-PUBLISHED = _digits("sphere-gan-published", "The published DCGAN on HEALPix: base pixels that never meet", published_game, _ORIGINAL, {},
-                    classes=False, paces=(1.0, 1.0))  # fmt: skip
-PLANAR = _digits("sphere-gan-planar", "The twin of sphere-gan on pictures of 56 x 56", planar_game, GAME, {},
-                 classes=True, planar=True)  # fmt: skip
-OURS = _digits("sphere-gan", "Digits drawn on the sphere across its base pixels, by class", halo_game, GAME,
-               {"frechet_published": PUBLISHED, "frechet_planar": PLANAR}, classes=True)  # fmt: skip
-FINE = replace(_digits("sphere-gan-nside32", "Ours at nside 32; not shipped: it wants a graphics card", fine_game, GAME, {},
-                       classes=True, nside=32), ships=False)  # fmt: skip
+PUBLISHED = _digits(
+    "sphere-gan-published",
+    "The published DCGAN on HEALPix: base pixels that never meet",
+    published_game,
+    _ORIGINAL,
+    {},
+    classes=False,
+    paces=(1.0, 1.0),
+)
+PLANAR = _digits(
+    "sphere-gan-planar",
+    "The twin of sphere-gan on pictures of 56 x 56",
+    planar_game,
+    GAME,
+    {},
+    classes=True,
+    planar=True,
+)
+OURS = _digits(
+    "sphere-gan",
+    "Digits drawn on the sphere across its base pixels, by class",
+    halo_game,
+    GAME,
+    {"frechet_published": PUBLISHED, "frechet_planar": PLANAR},
+    classes=True,
+)
+FINE = replace(
+    _digits(
+        "sphere-gan-nside32",
+        "Ours at nside 32; not shipped: it wants a graphics card",
+        fine_game,
+        GAME,
+        {},
+        classes=True,
+        nside=32,
+    ),
+    ships=False,
+)
 
 GAN = (PUBLISHED, PLANAR, OURS, FINE)

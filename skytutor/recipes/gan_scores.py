@@ -66,7 +66,9 @@ def judge(source: str) -> Judge:
     """The judge, its temperature fitted on the validation digits of "mnist" or "embedded"."""
     network = shipped(next(recipe for recipe in DIGITS if recipe.name == "digits-fixed"))
     images, labels = digits.load(source).part("validation")
-    logits = torch.cat([Judge(network, 1.0)(digit_maps(part))[1] for part in images.split(1000)]).log()
+    logits = torch.cat(
+        [Judge(network, 1.0)(digit_maps(part))[1] for part in images.split(1000)]
+    ).log()
     grid = torch.linspace(0.2, 2.0, 181)
     losses = torch.stack([F.cross_entropy(logits / t, labels) for t in grid])
     return Judge(network, float(grid[losses.argmin()]))
@@ -88,7 +90,12 @@ def draw(generator: nn.Module, labels: Tensor, *, seed: int, batch_size: int = 6
     device, dice = next(generator.parameters()).device, torch.Generator().manual_seed(seed)
     latents = torch.randn(len(labels), generator.latent, generator=dice).split(batch_size)
     told = labels.split(batch_size) if getattr(generator, "classes", 0) else [None] * len(latents)
-    return torch.cat([generator(z.to(device), y if y is None else y.to(device)).cpu() for z, y in zip(latents, told, strict=True)])
+    return torch.cat(
+        [
+            generator(z.to(device), y if y is None else y.to(device)).cpu()
+            for z, y in zip(latents, told, strict=True)
+        ]
+    )
 
 
 def on_sphere(samples: Tensor) -> Tensor:
@@ -101,10 +108,12 @@ def compare(maps: Tensor, labels: Tensor, features: Tensor, judge: Judge) -> dic
     seen, named = judge(maps)
     share = named.argmax(1).bincount(minlength=10).double() / len(named)
     return {
-        "frechet": frechet_distance(seen, features), "confident_share": sure(named),
-        "smallest_class_share": float(share.min()), "agreement": float((named.argmax(1) == labels).double().mean()),
+        "frechet": frechet_distance(seen, features),
+        "confident_share": sure(named),
+        "smallest_class_share": float(share.min()),
+        "agreement": float((named.argmax(1) == labels).double().mean()),
         **manifold_scores(features, seen),
-    }  # fmt: skip
+    }
 
 
 def copy_share(maps: Tensor, test: Tensor, images: Tensor) -> dict[str, float]:
@@ -114,10 +123,15 @@ def copy_share(maps: Tensor, test: Tensor, images: Tensor) -> dict[str, float]:
         found = nearest_distances(both, coarse(digit_maps(part))[:, 0])
         near = found if near is None else torch.minimum(near, found)
     cut = near[len(maps) :].quantile(0.01)
-    return {"copy_share": float((near[: len(maps)] < cut).double().mean()), "copy_distance": float(cut)}
+    return {
+        "copy_share": float((near[: len(maps)] < cut).double().mean()),
+        "copy_distance": float(cut),
+    }
 
 
-def score_digits(rivals: dict[str, Any], game: nn.Module, seed: int, size: int | None, source: str | None = None) -> dict[str, Any]:
+def score_digits(
+    rivals: dict[str, Any], game: nn.Module, seed: int, size: int | None, source: str | None = None
+) -> dict[str, Any]:
     """All scores of drawn digits beside the test split, the rivals' Frechet distances, and the floor: two halves of the test split."""
     source = source or "mnist"
     data = digits.load(source)
@@ -131,13 +145,21 @@ def score_digits(rivals: dict[str, Any], game: nn.Module, seed: int, size: int |
     began = time.perf_counter()
     maps = on_sphere(draw(game.generator, labels, seed=seed))
     rate = len(maps) / (time.perf_counter() - began)
-    scores = compare(maps, labels, features, judging) | {"frechet_real": frechet_distance(features[::2], features[1::2])}
+    scores = compare(maps, labels, features, judging) | {
+        "frechet_real": frechet_distance(features[::2], features[1::2])
+    }
     for key, rival in rivals.items():
         if not (shipped_folder() / f"{rival.name}.safetensors").exists():
             continue  # the rivals are trained first; without them the rest can be scored
         rival = on_sphere(draw(shipped(rival).generator, labels, seed=seed))
         scores[key] = frechet_distance(judging(rival)[0], features)
-    scores |= {"confident_real": sure(named), "recall_real": manifold_scores(features[::2], features[1::2])["recall"]}
+    scores |= {
+        "confident_real": sure(named),
+        "recall_real": manifold_scores(features[::2], features[1::2])["recall"],
+    }
     scores["seam_ratio"] = seam_over(maps, test)
-    scores |= copy_share(maps, test, data.part("train")[0]) | {"temperature": judging.temperature, "samples_per_second": rate}
+    scores |= copy_share(maps, test, data.part("train")[0]) | {
+        "temperature": judging.temperature,
+        "samples_per_second": rate,
+    }
     return {"size": len(test), "data": f"{source} test", "scores": scores, "constant": {}}

@@ -40,7 +40,9 @@ def _synthesis() -> RealHarmonics:
 def sky_maps(white: Tensor) -> Tensor:
     """Maps ``(N, 1, P)``, NESTED, of unit variance, of white numbers ``(N, 2304)``."""
     if white.dim() != 2 or white.shape[1] != (LMAX + 1) ** 2 or not len(white):
-        raise ValueError(f"white must be (N, {(LMAX + 1) ** 2}) with N at least 1, got shape {tuple(white.shape)}")
+        raise ValueError(
+            f"white must be (N, {(LMAX + 1) ** 2}) with N at least 1, got shape {tuple(white.shape)}"
+        )
     root = sky_spectrum().sqrt().float()[real_degrees(LMAX)[0]]
     return _synthesis().synthesis(white.cpu() * root).unsqueeze(1)
 
@@ -54,14 +56,19 @@ def true_skies(size: int, *, generator: torch.Generator) -> Tensor:
 def band_powers(maps: Tensor, *, lmax: int = 2 * NSIDE) -> Tensor:
     """C_l ``(N, lmax + 1)`` of maps ``(N, 1, P)``, NESTED, from coefficients up to l = 3 nside - 1 with three iterations."""
     sky = Harmonics(NSIDE, 3 * NSIDE - 1, order="nested")
-    cls = [alm2cl(sky.map2alm(part[:, 0].float(), iterations=3), lmax=sky.lmax) for part in maps.split(500)]
+    cls = [
+        alm2cl(sky.map2alm(part[:, 0].float(), iterations=3), lmax=sky.lmax)
+        for part in maps.split(500)
+    ]
     return torch.cat(cls)[:, : lmax + 1].double()
 
 
 def band_ratios(found: Tensor, wanted: Tensor) -> Tensor:
     """Mean found C_l over mean wanted C_l in bands of five multipoles from 2 on: both ``(N, lmax + 1)``; what is left over joins the last."""
     if found.shape[1] != wanted.shape[1] or found.shape[1] < 2 + BAND:
-        raise ValueError(f"found and wanted must both reach one lmax of {1 + BAND} or more, got {found.shape[1] - 1} and {wanted.shape[1] - 1}")
+        raise ValueError(
+            f"found and wanted must both reach one lmax of {1 + BAND} or more, got {found.shape[1] - 1} and {wanted.shape[1] - 1}"
+        )
     return _bands(found).mean(0) / _bands(wanted).mean(0)
 
 
@@ -81,7 +88,9 @@ def ks_distance(a: Tensor, b: Tensor) -> float:
     """
     for name, numbers in (("a", a), ("b", b)):
         if not numbers.numel() or not numbers.isfinite().all():
-            raise ValueError(f"{name} must hold finite numbers, at least one, got shape {tuple(numbers.shape)}")
+            raise ValueError(
+                f"{name} must hold finite numbers, at least one, got shape {tuple(numbers.shape)}"
+            )
     a, b = a.flatten().sort().values, b.flatten().sort().values
     at = torch.cat([a, b])
     below = [torch.searchsorted(x, at, right=True).double() / len(x) for x in (a, b)]
@@ -101,12 +110,20 @@ def compare_skies(game: nn.Module, size: int, *, seed: int) -> dict[str, Any]:
     dice = torch.Generator().manual_seed(seed + 1)
     true, wanted = true_skies(size, generator=dice), sky_spectrum()[None, : 2 * NSIDE + 1]
     many = torch.randperm(drawn.numel(), generator=dice)[:1_000_000]
-    (ratios, spread), (own, own_spread) = ((band_ratios(cl, wanted), _spread(cl)) for cl in map(band_powers, (drawn, true)))
-    one, two, three = (maps.flatten()[many] for maps in (drawn, true, true_skies(size, generator=dice)))
+    (ratios, spread), (own, own_spread) = (
+        (band_ratios(cl, wanted), _spread(cl)) for cl in map(band_powers, (drawn, true))
+    )
+    one, two, three = (
+        maps.flatten()[many] for maps in (drawn, true, true_skies(size, generator=dice))
+    )
     return {
-        "cl_deviation": float((ratios - 1).abs().max()), "ks_distance": ks_distance(one, two), "cl_ratios": ratios.tolist(),
-        "cl_scatter": (spread / own_spread).tolist(), "cl_ratios_true": own.tolist(), "ks_true": ks_distance(two, three),
-    }  # fmt: skip
+        "cl_deviation": float((ratios - 1).abs().max()),
+        "ks_distance": ks_distance(one, two),
+        "cl_ratios": ratios.tolist(),
+        "cl_scatter": (spread / own_spread).tolist(),
+        "cl_ratios_true": own.tolist(),
+        "ks_true": ks_distance(two, three),
+    }
 
 
 def _spread(cls: Tensor) -> Tensor:
@@ -115,12 +132,19 @@ def _spread(cls: Tensor) -> Tensor:
     return bands.std(0) / bands.mean(0)
 
 
-def score_skies(game: nn.Module, seed: int, size: int | None, source: str | None = None) -> dict[str, Any]:
+def score_skies(
+    game: nn.Module, seed: int, size: int | None, source: str | None = None
+) -> dict[str, Any]:
     """`compare_skies` of 10,000 drawn skies."""
     if size is not None and not 100 <= size <= 100_000:
         raise ValueError(f"size must lie in 100..100000 skies, got {size}")
     size = size or 10_000
-    return {"size": size, "data": "CMB temperature, drawn", "scores": compare_skies(game, size, seed=_TEST_SEED + seed), "constant": {}}
+    return {
+        "size": size,
+        "data": "CMB temperature, drawn",
+        "scores": compare_skies(game, size, seed=_TEST_SEED + seed),
+        "constant": {},
+    }
 
 
 class SkyGame(GameTask):
@@ -136,7 +160,10 @@ class SkyGame(GameTask):
         self.latent, self.size, self.held = latent, size, held
 
     def draw(self, n: int, *, generator: torch.Generator) -> list[Tensor]:
-        return [torch.randn(n, (LMAX + 1) ** 2, generator=generator), torch.randn(n, self.latent, generator=generator)]
+        return [
+            torch.randn(n, (LMAX + 1) ** 2, generator=generator),
+            torch.randn(n, self.latent, generator=generator),
+        ]
 
     def batch(self, indices: Tensor, draws: Sequence[Tensor]) -> tuple[Tensor, ...]:
         white, z = draws
@@ -145,7 +172,10 @@ class SkyGame(GameTask):
     def validate(self, game: nn.Module) -> dict[str, float]:
         self._settle(game)
         found = compare_skies(game, self.held, seed=_VALIDATION_SEED)
-        return {"closeness": -found["cl_deviation"] - found["ks_distance"], **{k: found[k] for k in ("cl_deviation", "ks_distance")}}
+        return {
+            "closeness": -found["cl_deviation"] - found["ks_distance"],
+            **{k: found[k] for k in ("cl_deviation", "ks_distance")},
+        }
 
     def _settle(self, game: nn.Module) -> None:
         """Measure anew, on the averaged weights, what both networks keep beside weights.
@@ -169,7 +199,9 @@ def sky_game() -> Game:
     Hinge loss and spectral normalisation; without R1 the large waves come out too strong and too faint by turns.
     """
     generator = HaloGenerator(NSIDE, latent=64, widths=(64, 48, 32, 16), noise=True, signed=True)
-    discriminator = HaloDiscriminator(NSIDE, widths=(32, 64, 64, 96, 96, 96), head="pool", group=32, spectral=True)
+    discriminator = HaloDiscriminator(
+        NSIDE, widths=(32, 64, 64, 96, 96, 96), head="pool", group=32, spectral=True
+    )
     return Game(generator, discriminator, r1=2.0)
 
 
@@ -179,7 +211,13 @@ def _sky_task(profile: Profile) -> SkyGame:
 
 
 SKIES = Recipe(
-    name="sphere-gan-cmb", chapter=2, summary="Skies of the cosmic microwave background, drawn with noise at every scale",
-    build=sky_game, task=_sky_task, score=score_skies, published={}, adversarial=True,
+    name="sphere-gan-cmb",
+    chapter=2,
+    summary="Skies of the cosmic microwave background, drawn with noise at every scale",
+    build=sky_game,
+    task=_sky_task,
+    score=score_skies,
+    published={},
+    adversarial=True,
     schedules=schedules(replace(GAME, epochs=6, average=0.998)),
-)  # fmt: skip
+)

@@ -70,7 +70,15 @@ SUSPECTS = (
 )
 
 
-def run(suspect: Suspect, profile: Profile, *, folder: Path, steps: int = STEPS, size: int = 2000, progress: bool = True) -> dict[str, Any]:
+def run(
+    suspect: Suspect,
+    profile: Profile,
+    *,
+    folder: Path,
+    steps: int = STEPS,
+    size: int = 2000,
+    progress: bool = True,
+) -> dict[str, Any]:
     """Train for `steps` steps and score `size` samples beside as many test digits, laid down the same way.
 
     Raises:
@@ -80,17 +88,40 @@ def run(suspect: Suspect, profile: Profile, *, folder: Path, steps: int = STEPS,
         raise ValueError(f"steps must be positive, got {steps}")
     torch.manual_seed(profile.seed)
     game, rules = suspect.game(), OURS if suspect.cured else PUBLISHED
-    plan = replace(rules.schedules["gpu"], epochs=1, average=0.99, autocast=False, rate="constant", warmup=0.0)
-    task = rules.task(profile, classes=suspect.classes, paint=suspect.paint, limit=steps * plan.batch_size, held=500)
+    plan = replace(
+        rules.schedules["gpu"], epochs=1, average=0.99, autocast=False, rate="constant", warmup=0.0
+    )
+    task = rules.task(
+        profile,
+        classes=suspect.classes,
+        paint=suspect.paint,
+        limit=steps * plan.batch_size,
+        held=500,
+    )
     plan = replace(plan, batch_size=min(plan.batch_size, task.size))
-    found = train(game, task, schedule=plan, folder=folder, seed=profile.seed, recipe=NAME, profile=profile.name, resume=True, progress=progress)
+    found = train(
+        game,
+        task,
+        schedule=plan,
+        folder=folder,
+        seed=profile.seed,
+        recipe=NAME,
+        profile=profile.name,
+        resume=True,
+        progress=progress,
+    )
     checkpoint.load_into(game, found.best)
     images, labels = (part[:size] for part in digits.load(task.source).part("test"))
     true = suspect.paint(images)
     maps = draw(game.eval().generator, labels, seed=profile.seed)
     scores = compare(maps, labels, judge(task.source)(true)[0], judge(task.source))
     scores["seam_ratio"] = seam_over(maps, true)
-    return {"words": suspect.words, **scores, "losses": found.history[-1]["train_loss"], "seconds": round(found.seconds, 1)}
+    return {
+        "words": suspect.words,
+        **scores,
+        "losses": found.history[-1]["train_loss"],
+        "seconds": round(found.seconds, 1),
+    }
 
 
 def known() -> dict[str, Any]:
@@ -105,7 +136,9 @@ def main(folder: Path) -> Path:
     for k, suspect in enumerate(SUSPECTS):
         rows.append(run(suspect, profile, folder=Path("runs") / f"{NAME}-{k}"))
         print(json.dumps(rows[-1]), flush=True)
-    told = checkpoint.provenance(device="cpu", seed=0, profile="gpu", command="python -m skytutor.recipes.gan_suspects")
+    told = checkpoint.provenance(
+        device="cpu", seed=0, profile="gpu", command="python -m skytutor.recipes.gan_suspects"
+    )
     path = Path(folder) / f"{NAME}.json"
     checkpoint.write_card(path, {"name": NAME, **told, "steps": STEPS, "rows": rows})
     return path

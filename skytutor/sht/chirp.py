@@ -50,9 +50,14 @@ class CapFourier(nn.Module):
         n = rings(nside).count[: nside - 1, None]
         m, p = torch.arange(orders), torch.arange(self.longest)
         lag = torch.arange(self.length)  # p - m or m - p, wrapped around
-        for name, most, factor in (("kernel", self.longest, 2), ("turned", orders, 1)):  # F_m stands for -m too
+        for name, most, factor in (
+            ("kernel", self.longest, 2),
+            ("turned", orders, 1),
+        ):  # F_m stands for -m too
             wrapped = torch.where(lag < most, lag, lag - self.length)
-            self.register_buffer(name, factor * torch.fft.fft(_chirp(wrapped, n).conj()), persistent=False)
+            self.register_buffer(
+                name, factor * torch.fft.fft(_chirp(wrapped, n).conj()), persistent=False
+            )
         self.register_buffer("chirp_m", _chirp(m, n), persistent=False)
         self.register_buffer("chirp_p", _chirp(p, n), persistent=False)
         # Where pixel p of ring i lies in the caps' 2 nside (nside - 1) pixels, and which p there are.

@@ -22,23 +22,36 @@ _FAINT = 1e-30  # rings near the pole, where a chunk's harmonics are all fainter
 class Legendre(nn.Module):
     """One chunk of orders: tables ``(m, K, R')`` of the northern rings, and where their degrees lie in the packing."""
 
-    def __init__(self, nside: int, lmax: int, *, first: int, last: int, spin: int, dtype: torch.dtype):
+    def __init__(
+        self, nside: int, lmax: int, *, first: int, last: int, spin: int, dtype: torch.dtype
+    ):
         super().__init__()
         self.spin, self.nside = spin, nside
         if spin:
-            up, down = (legendre.tables(nside, lmax, first=first, last=last, spin=s) for s in (spin, -spin))
-            both = [(a + b) / 2 for a, b in zip(up, down, strict=True)] + [(a - b) / 2 for a, b in zip(up, down, strict=True)]
+            up, down = (
+                legendre.tables(nside, lmax, first=first, last=last, spin=s) for s in (spin, -spin)
+            )
+            both = [(a + b) / 2 for a, b in zip(up, down, strict=True)] + [
+                (a - b) / 2 for a, b in zip(up, down, strict=True)
+            ]
         else:
             both = legendre.tables(nside, lmax, first=first, last=last, spin=0)
         seen = torch.stack([table.abs().amax((0, 1)) for table in both]).amax(0) > _FAINT
         self.skip = int(seen.long().argmax())  # rings
-        self.north, self.south = slice(self.skip, 2 * nside), slice(2 * nside, 4 * nside - 1 - self.skip)
+        self.north, self.south = (
+            slice(self.skip, 2 * nside),
+            slice(2 * nside, 4 * nside - 1 - self.skip),
+        )
         for name, table in zip(("even", "odd", "even2", "odd2"), both, strict=False):
-            self.register_buffer(name, table[..., self.skip :].to(dtype, copy=True), persistent=False)
+            self.register_buffer(
+                name, table[..., self.skip :].to(dtype, copy=True), persistent=False
+            )
         m, k = torch.arange(first, last)[:, None], torch.arange(both[0].shape[1])
         for name, l in (("even", m + 2 * k), ("odd", m + 2 * k + 1)):
             at = position(l.clamp(max=lmax), m, lmax=lmax)
-            here = (l <= lmax).flatten().nonzero().flatten()  # of a padded table's entries, those that are there
+            here = (
+                (l <= lmax).flatten().nonzero().flatten()
+            )  # of a padded table's entries, those that are there
             for part, index in (("at", at.flatten()), ("here", here), ("to", at.flatten()[here])):
                 self.register_buffer(f"{part}_{name}", index, persistent=False)
 
@@ -48,7 +61,9 @@ class Legendre(nn.Module):
         sums = self._product(even, self.even), self._product(odd, self.odd)
         if self.spin:
             crossed = self._product(odd, self.odd2), self._product(even, self.even2)
-            sums = tuple(-(straight + _cross(other)) for straight, other in zip(sums, crossed, strict=True))
+            sums = tuple(
+                -(straight + _cross(other)) for straight, other in zip(sums, crossed, strict=True)
+            )
         rings = torch.view_as_real(out)
         rings[:, :, self.north] = (sums[0] + sums[1]).permute(1, 2, 4, 0, 3)  # (N, c, R', m, 2)
         rings[:, :, self.south] = (sums[0] - sums[1])[..., :-1].flip(-1).permute(1, 2, 4, 0, 3)
@@ -56,14 +71,21 @@ class Legendre(nn.Module):
     def analysis(self, orders: Tensor, out: Tensor) -> None:
         """The adjoint: write into coefficients ``(N, c, A)`` from ``(N, c, R, m)``."""
         rings = torch.view_as_real(orders).permute(3, 0, 1, 4, 2)  # (m, N, c, 2, R)
-        north, south = rings[..., self.north], nn.functional.pad(rings[..., self.south].flip(-1), (0, 1))
+        north, south = (
+            rings[..., self.north],
+            nn.functional.pad(rings[..., self.south].flip(-1), (0, 1)),
+        )
         same, opposite = north + south, north - south
         for name, one, two in (("even", same, opposite), ("odd", opposite, same)):
             found = self._product(one, getattr(self, name).mT)
             if self.spin:
                 found = -(found + _cross(self._product(two, getattr(self, f"{name}2").mT)))
-            found = torch.view_as_complex(found.permute(1, 2, 0, 4, 3).contiguous()).flatten(2)  # (N, c, m K)
-            out.index_copy_(2, getattr(self, f"to_{name}"), found.index_select(2, getattr(self, f"here_{name}")))
+            found = torch.view_as_complex(found.permute(1, 2, 0, 4, 3).contiguous()).flatten(
+                2
+            )  # (N, c, m K)
+            out.index_copy_(
+                2, getattr(self, f"to_{name}"), found.index_select(2, getattr(self, f"here_{name}"))
+            )
 
     def _pick(self, alms: Tensor, at: Tensor) -> Tensor:
         """Coefficients ``(m, N, c, 2, K)`` of one parity, real and imaginary parts apart; tables are 0 where there is none."""
@@ -78,17 +100,38 @@ class Legendre(nn.Module):
 def _cross(x: Tensor) -> Tensor:
     """``(i B, -i E)`` of ``(E, B)``, components on axis 2, real and imaginary parts on axis 3."""
     e, b = x.unbind(2)
-    return torch.stack([torch.stack([-b[:, :, 1], b[:, :, 0]], 2), torch.stack([e[:, :, 1], -e[:, :, 0]], 2)], 2)
+    return torch.stack(
+        [torch.stack([-b[:, :, 1], b[:, :, 0]], 2), torch.stack([e[:, :, 1], -e[:, :, 0]], 2)], 2
+    )
 
 
 class Dense(nn.Module):
     """Sums at one nside, lmax, spin and precision; the tables are kept if they fit into `room` bytes, else made each time."""
 
-    def __init__(self, nside: int, lmax: int, *, spin: int, dtype: torch.dtype, room: int = 2**30, chunks: int = CHUNKS):
+    def __init__(
+        self,
+        nside: int,
+        lmax: int,
+        *,
+        spin: int,
+        dtype: torch.dtype,
+        room: int = 2**30,
+        chunks: int = CHUNKS,
+    ):
         super().__init__()
         self.nside, self.lmax, self.spin, self.dtype, self.chunks = nside, lmax, spin, dtype, chunks
-        size = (lmax + 1) * (lmax + 2) // 2 * 2 * nside * (16 if dtype == torch.float64 else 8) // (1 if spin else 2)
-        groups = max(min(chunks, lmax + 1), min(lmax + 1, -(-8 * size // room) if size > room else 1))
+        size = (
+            (lmax + 1)
+            * (lmax + 2)
+            // 2
+            * 2
+            * nside
+            * (16 if dtype == torch.float64 else 8)
+            // (1 if spin else 2)
+        )
+        groups = max(
+            min(chunks, lmax + 1), min(lmax + 1, -(-8 * size // room) if size > room else 1)
+        )
         self.edges = [round(k * (lmax + 1) / groups) for k in range(groups + 1)]
         self.kept = nn.ModuleList(self._make(*e) for e in self._chunks()) if size <= room else None
         self.fourier = RingFourier(nside, lmax + 1, dtype=dtype)
@@ -97,10 +140,16 @@ class Dense(nn.Module):
         return zip(self.edges, self.edges[1:], strict=False)
 
     def _make(self, first: int, last: int) -> Legendre:
-        return Legendre(self.nside, self.lmax, first=first, last=last, spin=self.spin, dtype=self.dtype)
+        return Legendre(
+            self.nside, self.lmax, first=first, last=last, spin=self.spin, dtype=self.dtype
+        )
 
     def _tables(self, device: torch.device) -> Iterator[Legendre]:
-        return iter(self.kept) if self.kept is not None else (self._make(*e).to(device) for e in self._chunks())
+        return (
+            iter(self.kept)
+            if self.kept is not None
+            else (self._make(*e).to(device) for e in self._chunks())
+        )
 
     def synthesis(self, alms: Tensor, factor: Tensor | None = None) -> Tensor:
         """Maps ``(N, c, P)`` of ``(N, c, A)``, each ring times its factor ``(R,)``."""
@@ -111,9 +160,13 @@ class Dense(nn.Module):
             orders *= factor[:, None]
         return self.fourier.to_pixels(orders.flatten(0, 1)).unflatten(0, alms.shape[:2])
 
-    def analysis(self, maps: Tensor, factor: Tensor | None = None, times: Tensor | None = None) -> Tensor:
+    def analysis(
+        self, maps: Tensor, factor: Tensor | None = None, times: Tensor | None = None
+    ) -> Tensor:
         """Sums ``(N, c, A)`` over pixels ``(N, c, P)``, times a factor for each ring, with the conjugate harmonics, times `times`."""
-        orders = self.fourier.to_orders(maps.flatten(0, 1)).unflatten(0, maps.shape[:2])  # (N, c, R, M)
+        orders = self.fourier.to_orders(maps.flatten(0, 1)).unflatten(
+            0, maps.shape[:2]
+        )  # (N, c, R, M)
         if factor is not None:
             orders *= factor[:, None]
         out = orders.new_zeros(*maps.shape[:2], (self.lmax + 1) * (self.lmax + 2) // 2)

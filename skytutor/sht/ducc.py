@@ -22,9 +22,13 @@ class Ducc:
     def __init__(self, nside: int, lmax: int, *, spin: int):
         geometry = rings(nside)
         self.how = {
-            "theta": colatitudes(nside).numpy(), "phi0": longitudes(nside).numpy(), "lmax": lmax, "spin": spin,
-            "nphi": geometry.count.numpy().astype("uint64"), "ringstart": geometry.start.numpy().astype("uint64"),
-        }  # fmt: skip
+            "theta": colatitudes(nside).numpy(),
+            "phi0": longitudes(nside).numpy(),
+            "lmax": lmax,
+            "spin": spin,
+            "nphi": geometry.count.numpy().astype("uint64"),
+            "ringstart": geometry.start.numpy().astype("uint64"),
+        }
 
     def synthesis(self, alms: Tensor, factor: Tensor | None = None) -> Tensor:
         """Maps ``(N, c, P)`` of ``(N, c, A)``, each ring times its factor ``(R,)``."""
@@ -32,7 +36,9 @@ class Ducc:
 
         return torch.from_numpy(sht.synthesis(alm=alms.detach().numpy(), **self._call(factor)))
 
-    def analysis(self, maps: Tensor, factor: Tensor | None = None, times: Tensor | None = None) -> Tensor:
+    def analysis(
+        self, maps: Tensor, factor: Tensor | None = None, times: Tensor | None = None
+    ) -> Tensor:
         """Sums ``(N, c, A)`` over pixels ``(N, c, P)``, times a factor for each ring, with the conjugate harmonics, times `times`."""
         from ducc0 import sht
 

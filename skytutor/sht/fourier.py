@@ -71,20 +71,40 @@ class RingFourier(torch.nn.Module):
         dtype: of the maps.
     """
 
-    def __init__(self, nside: int, orders: int, *, loop: bool | None = None, dtype: torch.dtype = torch.float64):
+    def __init__(
+        self,
+        nside: int,
+        orders: int,
+        *,
+        loop: bool | None = None,
+        dtype: torch.dtype = torch.float64,
+    ):
         super().__init__()
         self.nside, self.orders, self.loop = nside, orders, loop
         self.caps = CapFourier(nside, orders) if nside > 1 and loop is False else None
         turns = turn(nside, torch.arange(orders), torch.arange(4 * nside - 1))
-        self.register_buffer("back", turns.conj().resolve_conj().to(_complex(dtype), copy=True), persistent=False)
+        self.register_buffer(
+            "back", turns.conj().resolve_conj().to(_complex(dtype), copy=True), persistent=False
+        )
         turns[:, 0] *= 0.5  # m = 0 counts once, the others stand for -m too
         self.register_buffer("turns", turns.to(_complex(dtype)), persistent=False)
-        self.short = min(nside - 1, min(_SHORT, orders) // 4) if loop is not False else 0  # rings of a cap, from the pole
+        self.short = (
+            min(nside - 1, min(_SHORT, orders) // 4) if loop is not False else 0
+        )  # rings of a cap, from the pole
         waves = [_waves(4 * i, orders) for i in range(1, self.short + 1)]
-        self.register_buffer("waves", torch.cat([torch.empty(2 * orders, 0).double(), *waves], 1).to(dtype), persistent=False)
+        self.register_buffer(
+            "waves",
+            torch.cat([torch.empty(2 * orders, 0).double(), *waves], 1).to(dtype),
+            persistent=False,
+        )
 
     def _loops(self, tensor: Tensor) -> bool:
-        if self.caps is None and self.loop is None and self.nside > 1 and tensor.device.type != "cpu":
+        if (
+            self.caps is None
+            and self.loop is None
+            and self.nside > 1
+            and tensor.device.type != "cpu"
+        ):
             self.caps = CapFourier(self.nside, self.orders).to(tensor.device)
         return self.caps is None or (self.loop is None and tensor.device.type == "cpu")
 
@@ -93,7 +113,9 @@ class RingFourier(torch.nn.Module):
         orders, nside = orders * self.turns.to(orders.dtype), self.nside
         belt = _sum(orders[:, _belt(nside)[0]], 4 * nside).flatten(1)
         if not self._loops(orders):
-            north, south = self.caps.to_pixels(torch.cat([orders[:, : nside - 1], orders[:, 3 * nside :].flip(1)])).chunk(2)
+            north, south = self.caps.to_pixels(
+                torch.cat([orders[:, : nside - 1], orders[:, 3 * nside :].flip(1)])
+            ).chunk(2)
             return torch.cat([north, belt, south.index_select(1, self.caps.southern)], 1)
         north, south = [], []
         for i in range(1, nside):
@@ -108,7 +130,10 @@ class RingFourier(torch.nn.Module):
 
     def to_orders(self, maps: Tensor) -> Tensor:
         """``(N, R, M)`` of maps ``(N, P)``."""
-        nside, out = self.nside, maps.new_empty(len(maps), 4 * self.nside - 1, self.orders, dtype=_complex(maps.dtype))
+        nside, out = (
+            self.nside,
+            maps.new_empty(len(maps), 4 * self.nside - 1, self.orders, dtype=_complex(maps.dtype)),
+        )
         ring, pixel = _belt(nside)
         out[:, ring] = _split(maps[:, pixel].unflatten(1, (2 * nside + 1, 4 * nside)), self.orders)
         self._caps_to_orders(maps, out)
@@ -118,14 +143,18 @@ class RingFourier(torch.nn.Module):
         nside, cap = self.nside, 2 * self.nside * (self.nside - 1)
         if not self._loops(maps):
             southern = maps[:, maps.shape[1] - cap :].index_select(1, self.caps.northern)
-            out[:, : nside - 1], south = self.caps.to_orders(torch.cat([maps[:, :cap], southern])).chunk(2)
+            out[:, : nside - 1], south = self.caps.to_orders(
+                torch.cat([maps[:, :cap], southern])
+            ).chunk(2)
             out[:, 3 * nside :] = south.flip(1)
             return
         for i in range(1, nside):
             first, last = 2 * i * (i - 1), maps.shape[1] - 2 * i * (i + 1)
             pair = torch.stack([maps[:, first : first + 4 * i], maps[:, last : last + 4 * i]], 1)
             if i <= self.short:
-                pair = torch.view_as_complex((pair @ self._table(i).T).unflatten(2, (-1, 2)))  # (N, 2, M)
+                pair = torch.view_as_complex(
+                    (pair @ self._table(i).T).unflatten(2, (-1, 2))
+                )  # (N, 2, M)
             else:
                 pair = _split(pair, self.orders)
             out[:, [i - 1, 4 * nside - 1 - i]] = pair

@@ -12,12 +12,26 @@ from skytutor.sht.transforms import Harmonics, check_spin
 
 
 @lru_cache(maxsize=8)
-def _kept(nside: int, lmax: int, spin: int, order: str, dtype: torch.dtype, backend: str | None, device: torch.device):
+def _kept(
+    nside: int,
+    lmax: int,
+    spin: int,
+    order: str,
+    dtype: torch.dtype,
+    backend: str | None,
+    device: torch.device,
+):
     return Harmonics(nside, lmax, spin=spin, order=order, dtype=dtype, backend=backend).to(device)
 
 
 def alm2map(
-    alms: Tensor, *, nside: int, lmax: int, spin: int = 0, order: str = "ring", backend: str | None = None
+    alms: Tensor,
+    *,
+    nside: int,
+    lmax: int,
+    spin: int = 0,
+    order: str = "ring",
+    backend: str | None = None,
 ) -> Tensor:
     """Maps ``(..., [2,] P)`` of coefficients ``(..., [2,] A)``: `Harmonics.alm2map`, tables kept for the last eight settings.
 
@@ -31,9 +45,17 @@ def alm2map(
 
 
 def map2alm(
-    maps: Tensor, *, nside: int, lmax: int, spin: int = 0, order: str = "ring", iterations: int = 0,
-    weights: str | None = "ring", method: str = "quadrature", backend: str | None = None,
-) -> Tensor:  # fmt: skip
+    maps: Tensor,
+    *,
+    nside: int,
+    lmax: int,
+    spin: int = 0,
+    order: str = "ring",
+    iterations: int = 0,
+    weights: str | None = "ring",
+    method: str = "quadrature",
+    backend: str | None = None,
+) -> Tensor:
     """Coefficients ``(..., [2,] A)`` of maps ``(..., [2,] P)``, tables kept likewise.
 
     Arguments:
@@ -47,7 +69,13 @@ def map2alm(
         tensor(3.5449+0.j)
     """
     check_maps(maps, nside=nside, order=check_order(order, allowed=("ring", "nested")))
-    found = _kept(nside, check_lmax(lmax, nside), check_spin(spin), order, maps.dtype, backend, maps.device)
+    found = _kept(
+        nside, check_lmax(lmax, nside), check_spin(spin), order, maps.dtype, backend, maps.device
+    )
     if method not in ("quadrature", "lsq"):
         raise ValueError(f"method must be 'quadrature' or 'lsq', got {method!r}")
-    return least_squares(maps, found).alms if method == "lsq" else found.map2alm(maps, iterations=iterations, weights=weights)
+    return (
+        least_squares(maps, found).alms
+        if method == "lsq"
+        else found.map2alm(maps, iterations=iterations, weights=weights)
+    )

@@ -31,7 +31,12 @@ class Solution(NamedTuple):
 
 
 def least_squares(
-    maps: Tensor, sky: Harmonics, *, tolerance: float | None = None, most: int = 1000, blocks: bool | None = None
+    maps: Tensor,
+    sky: Harmonics,
+    *,
+    tolerance: float | None = None,
+    most: int = 1000,
+    blocks: bool | None = None,
 ) -> Solution:
     """Solve for the coefficients of maps ``(..., [2,] P)`` with the sizes and the order of `sky`; differentiable.
 
@@ -50,7 +55,9 @@ def least_squares(
         >>> bool(torch.allclose(least_squares(sky.alm2map(alms), sky).alms, alms))
         True
     """
-    tolerance = {torch.float32: 1e-6, torch.float64: 1e-14}[sky.dtype] if tolerance is None else tolerance
+    tolerance = (
+        {torch.float32: 1e-6, torch.float64: 1e-14}[sky.dtype] if tolerance is None else tolerance
+    )
     if not 0 < tolerance < 1:
         raise ValueError(f"tolerance must lie in (0, 1), got {tolerance}")
     if as_integer("most", most) < 1:
@@ -67,7 +74,15 @@ class _LeastSquares(torch.autograd.Function):
     """Backward solves with the same matrix, which is its own adjoint, instead of walking the steps back."""
 
     @staticmethod
-    def forward(ctx, maps: Tensor, sky: Harmonics, tolerance: float, most: int, blocks: bool, told: list[Solution]) -> Tensor:
+    def forward(
+        ctx,
+        maps: Tensor,
+        sky: Harmonics,
+        tolerance: float,
+        most: int,
+        blocks: bool,
+        told: list[Solution],
+    ) -> Tensor:
         ctx.how = sky, tolerance, most, blocks
         told.append(_Steps(*ctx.how).solve(maps, None))
         return told[0].alms
@@ -77,7 +92,9 @@ class _LeastSquares(torch.autograd.Function):
         sky = ctx.how[0]
         # The imaginary parts of m = 0 and, with spin 2, l < 2 are no unknowns.
         gradient = torch.where((degrees(sky.lmax)[0] >= sky.spin).to(gradient.device), gradient, 0)
-        right = torch.complex(gradient.real, torch.where(sky.twice == 1, 0, gradient.imag)) / sky.twice
+        right = (
+            torch.complex(gradient.real, torch.where(sky.twice == 1, 0, gradient.imag)) / sky.twice
+        )
         solved = _Steps(*ctx.how).solve(None, right).alms
         return pixel_area(sky.nside) * sky.alm2map(solved), None, None, None, None, None
 
@@ -97,7 +114,9 @@ class _Steps:
     def precondition(self, rest: Tensor) -> Tensor:
         if self.near is None:
             return rest
-        flat = to_real(rest, lmax=self.sky.lmax).reshape(-1, *((2,) if self.sky.spin else ()), (self.sky.lmax + 1) ** 2)
+        flat = to_real(rest, lmax=self.sky.lmax).reshape(
+            -1, *((2,) if self.sky.spin else ()), (self.sky.lmax + 1) ** 2
+        )
         return to_complex(self.near(flat)).reshape(rest.shape)
 
     def solve(self, maps: Tensor | None, right: Tensor | None) -> Solution:
@@ -122,7 +141,9 @@ class _Steps:
             close = self.precondition(rest)
             before, now = now, self.inner(rest, close)
             way = close + now / before.clamp(min=self.tiny) * way
-        return Solution(found, step, float((self.inner(rest, rest) / size.clamp(min=self.tiny)).max().sqrt()))
+        return Solution(
+            found, step, float((self.inner(rest, rest) / size.clamp(min=self.tiny)).max().sqrt())
+        )
 
 
 @lru_cache(maxsize=2)

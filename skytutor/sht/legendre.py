@@ -28,7 +28,11 @@ _CHECK = 8  # steps between two looks at the scale; a step grows a value by less
 
 def _root(l: Tensor, m: Tensor, s: int) -> Tensor:
     l = l.double()
-    return ((l * l - m * m) * (l * l - s * s) / (l * l * (4 * l * l - 1)).clamp(min=1)).clamp(min=0).sqrt()
+    return (
+        ((l * l - m * m) * (l * l - s * s) / (l * l * (4 * l * l - 1)).clamp(min=1))
+        .clamp(min=0)
+        .sqrt()
+    )
 
 
 def _seeds(m: Tensor, s: int, nside: int) -> tuple[Tensor, Tensor]:
@@ -39,7 +43,9 @@ def _seeds(m: Tensor, s: int, nside: int) -> tuple[Tensor, Tensor]:
     """
     below, z = (t[: 2 * nside] for t in (rings(nside).below, rings(nside).z))
     k = torch.arange(1, int(m[-1]) + 1, dtype=torch.float64)
-    central = torch.cat([torch.zeros(1).double(), torch.log1p(-0.5 / k).cumsum(0)])[m]  # log of C(2 m, m) / 4**m
+    central = torch.cat([torch.zeros(1).double(), torch.log1p(-0.5 / k).cumsum(0)])[
+        m
+    ]  # log of C(2 m, m) / 4**m
     mm, steps = m.double(), torch.arange(1, abs(s) + 1, dtype=torch.float64)
     tail = ((mm[:, None] - steps + 1).clamp(min=0.5) / (mm[:, None] + steps)).log().sum(1)
     norm = 0.5 * (((2 * mm + 1) / (4 * math.pi)).log() + central + tail)
@@ -83,7 +89,9 @@ def tables(nside: int, lmax: int, *, first: int, last: int, spin: int) -> tuple[
             count, k = (live - top + 1) // 2, (l - first - top) // 2
             if count > 0:  # rows top, top + 2, ...; their degrees lie on a diagonal
                 steps = ((2 * rows - 1) * rings_north, 1)
-                out[parity].as_strided((count, rings_north), steps, (top * rows + k) * rings_north).copy_(shown[top::2])
+                out[parity].as_strided(
+                    (count, rings_north), steps, (top * rows + k) * rings_north
+                ).copy_(shown[top::2])
         if l < lmax:
             slope = x + m[:live, None].double() * spin / (l * (l + 1)) if spin else x
             after = (slope * f - roots[l, :live] * before[:live]) / roots[l + 1, :live]
@@ -94,7 +102,9 @@ def tables(nside: int, lmax: int, *, first: int, last: int, spin: int) -> tuple[
 def _rescale(now: Tensor, before: Tensor, scale: Tensor) -> bool:
     """Lift values that have grown past 2**(SCALE / 2), in place; whether any is still below scale 0."""
     grown = (now.abs() > 2.0 ** (SCALE // 2)) & (scale < 0)
-    factor = torch.ones_like(now).masked_fill(grown, 2.0**-SCALE)  # in double: a float would underflow
+    factor = torch.ones_like(now).masked_fill(
+        grown, 2.0**-SCALE
+    )  # in double: a float would underflow
     now *= factor
     before *= factor
     scale += grown

@@ -30,11 +30,15 @@ def check_lmax(lmax: int, nside: int) -> int:
     """Return `lmax` as an int if it lies in 0..3 nside - 1; ``TypeError`` or ``ValueError`` that says so."""
     nside, lmax = check_nside(nside), as_integer("lmax", lmax)
     if not 0 <= lmax <= 3 * nside - 1:
-        raise ValueError(f"lmax must lie in 0..{3 * nside - 1} (3 nside - 1) at nside {nside}, got {lmax}")
+        raise ValueError(
+            f"lmax must lie in 0..{3 * nside - 1} (3 nside - 1) at nside {nside}, got {lmax}"
+        )
     return lmax
 
 
-def check_alms(alms: Tensor, *, lmax: int, spin: int = 0, name: str = "alms", finite: bool = True) -> Tensor:
+def check_alms(
+    alms: Tensor, *, lmax: int, spin: int = 0, name: str = "alms", finite: bool = True
+) -> Tensor:
     """Return `alms` if they are complex ``(..., A)``, or ``(..., 2, A)`` with spin 2, and every one is a number.
 
     Raises:
@@ -46,7 +50,9 @@ def check_alms(alms: Tensor, *, lmax: int, spin: int = 0, name: str = "alms", fi
     want = (2, count(lmax)) if spin else (count(lmax),)
     if tuple(alms.shape[-len(want) :]) != want:
         parts = "E and B, " if spin else ""
-        raise ValueError(f"{name} must end in {want} ({parts}lmax {lmax}); got shape {tuple(alms.shape)}")
+        raise ValueError(
+            f"{name} must end in {want} ({parts}lmax {lmax}); got shape {tuple(alms.shape)}"
+        )
     if alms.numel() == 0:
         raise ValueError(f"{name} is empty: shape {tuple(alms.shape)}")
     if finite and not all_finite(torch.view_as_real(alms)):

@@ -18,7 +18,9 @@ from skytutor.healpix import pixel_area
 from skytutor.sht.packing import check_lmax, degrees
 from skytutor.sht.transforms import Harmonics
 
-ROOM = 2**24  # bytes; a matrix larger than this is slower on a CPU than the transform that it stands for
+ROOM = (
+    2**24
+)  # bytes; a matrix larger than this is slower on a CPU than the transform that it stands for
 
 
 @lru_cache(maxsize=32)
@@ -38,7 +40,9 @@ def degree_of(coefs: Tensor, name: str = "coefs") -> int:
     """The lmax of coefficients ``(..., K)``; ``ValueError`` unless K is a square."""
     lmax = math.isqrt(coefs.shape[-1]) - 1
     if lmax < 0 or (lmax + 1) ** 2 != coefs.shape[-1]:
-        raise ValueError(f"{name} must end in (lmax + 1)**2 real coefficients, got shape {tuple(coefs.shape)}")
+        raise ValueError(
+            f"{name} must end in (lmax + 1)**2 real coefficients, got shape {tuple(coefs.shape)}"
+        )
     return lmax
 
 
@@ -60,7 +64,9 @@ def to_complex(coefs: Tensor) -> Tensor:
     """The inverse of `to_real`."""
     plus, minus, twice = (t.to(coefs.device) for t in _places(degree_of(coefs)))
     real, imag = coefs[..., plus], -math.sqrt(0.5) * coefs[..., minus]
-    return torch.complex(torch.where(twice, math.sqrt(0.5) * real, real), torch.where(twice, imag, 0.0))
+    return torch.complex(
+        torch.where(twice, math.sqrt(0.5) * real, real), torch.where(twice, imag, 0.0)
+    )
 
 
 class RealHarmonics(nn.Module):
@@ -80,20 +86,30 @@ class RealHarmonics(nn.Module):
     """
 
     def __init__(
-        self, nside: int, lmax: int, *, spin: int = 0, order: str = "ring", dtype: torch.dtype = torch.float32,
+        self,
+        nside: int,
+        lmax: int,
+        *,
+        spin: int = 0,
+        order: str = "ring",
+        dtype: torch.dtype = torch.float32,
         room: int = ROOM,
-    ):  # fmt: skip
+    ):
         super().__init__()
         self.nside, self.lmax, self.spin, self.order = nside, check_lmax(lmax, nside), spin, order
         size = (lmax + 1) ** 2 * 12 * nside**2 * (2 if spin else 1) * dtype.itemsize
-        self.sums = None if size <= room else Harmonics(nside, lmax, spin=spin, order=order, dtype=dtype)
+        self.sums = (
+            None if size <= room else Harmonics(nside, lmax, spin=spin, order=order, dtype=dtype)
+        )
         if self.sums is None:
             for name, table in zip(("harmonics", "weighted"), self._tables(dtype), strict=True):
                 self.register_buffer(name, table, persistent=False)
 
     def _tables(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """Harmonics ``(K, [2,] P)``, those of E with spin 2, and the same times pixel area and ring weights, transposed."""
-        sky = Harmonics(self.nside, self.lmax, spin=self.spin, order=self.order, dtype=torch.float64)
+        sky = Harmonics(
+            self.nside, self.lmax, spin=self.spin, order=self.order, dtype=torch.float64
+        )
         unit = to_complex(torch.eye((self.lmax + 1) ** 2, dtype=torch.float64))  # (K, A)
         rows = sky.alm2map(torch.stack([unit, torch.zeros_like(unit)], 1) if self.spin else unit)
         # A column for each pixel of one map: what the quadrature makes of it is the weighted transpose.
@@ -102,14 +118,18 @@ class RealHarmonics(nn.Module):
 
     def synthesis(self, coefs: Tensor) -> Tensor:
         """Maps ``(..., [2,] P)`` of coefficients ``(..., [2,] K)``; fewer of them, up to a lower lmax, will do."""
-        self._check("coefs", coefs, coefs.shape[-1] <= (self.lmax + 1) ** 2 and degree_of(coefs) >= 0)
+        self._check(
+            "coefs", coefs, coefs.shape[-1] <= (self.lmax + 1) ** 2 and degree_of(coefs) >= 0
+        )
         missing = (self.lmax + 1) ** 2 - coefs.shape[-1]
         if self.sums is not None:
             return self.sums.alm2map(to_complex(nn.functional.pad(coefs, (0, missing))))
         table = self.harmonics[: coefs.shape[-1]]
         if not self.spin:
             return coefs @ table
-        (qe, ue), (qb, ub) = ((c @ table).unflatten(-1, (2, -1)).unbind(-2) for c in coefs.unbind(-2))
+        (qe, ue), (qb, ub) = (
+            (c @ table).unflatten(-1, (2, -1)).unbind(-2) for c in coefs.unbind(-2)
+        )
         return torch.stack([qe - ub, ue + qb], -2)  # B is E turned by 45 degrees
 
     def analysis(self, maps: Tensor) -> Tensor:
@@ -127,7 +147,9 @@ class RealHarmonics(nn.Module):
         """Scalar products ``(..., [2,] K)`` of maps with the harmonics: the transpose of `synthesis`, no weights, no area."""
         self._check("maps", maps, maps.shape[-1] == 12 * self.nside**2)
         if self.sums is not None:
-            return to_real(self.sums.map2alm(maps, weights=None), lmax=self.lmax) / pixel_area(self.nside)
+            return to_real(self.sums.map2alm(maps, weights=None), lmax=self.lmax) / pixel_area(
+                self.nside
+            )
         if not self.spin:
             return maps @ self.harmonics.T
         q, u = maps.unbind(-2)
@@ -136,10 +158,18 @@ class RealHarmonics(nn.Module):
     def _check(self, name: str, tensor: Tensor, fits: bool) -> None:
         parts = tensor.dim() > 1 and tensor.shape[-2] == 2
         if not fits or (self.spin and not parts):
-            what = f"at most {(self.lmax + 1) ** 2} coefficients" if name == "coefs" else f"{12 * self.nside**2} pixels"
+            what = (
+                f"at most {(self.lmax + 1) ** 2} coefficients"
+                if name == "coefs"
+                else f"{12 * self.nside**2} pixels"
+            )
             two = "two components of " if self.spin else ""
-            raise ValueError(f"{name} must end in {two}{what} at nside {self.nside}, got shape {tuple(tensor.shape)}")
+            raise ValueError(
+                f"{name} must end in {two}{what} at nside {self.nside}, got shape {tuple(tensor.shape)}"
+            )
 
     def extra_repr(self) -> str:
         way = "matrix" if self.sums is None else "transform"
-        return f"nside={self.nside}, lmax={self.lmax}, spin={self.spin}, order={self.order!r}, {way}"
+        return (
+            f"nside={self.nside}, lmax={self.lmax}, spin={self.spin}, order={self.order!r}, {way}"
+        )

@@ -51,15 +51,21 @@ class SymmetryBlocks(nn.Module):
             if not entries:
                 continue
             odd, k = bool(orders[0] % 2), len(self.parts)
-            self.register_buffer(f"at{k}", torch.cat([at for at, _, _ in entries]), persistent=False)
+            self.register_buffer(
+                f"at{k}", torch.cat([at for at, _, _ in entries]), persistent=False
+            )
             turned = torch.cat([torch.full(at.shape, sign) for at, sign, _ in entries]).double()
             self.register_buffer(f"sign{k}", turned if odd and kind < 0 else None, persistent=False)
             if name is None or not odd:
                 name, rows = k, torch.cat([make() for _, _, make in entries])
-                self.register_buffer(f"factor{k}", torch.linalg.cholesky(rows @ rows.T), persistent=False)
+                self.register_buffer(
+                    f"factor{k}", torch.linalg.cholesky(rows @ rows.T), persistent=False
+                )
             self.parts.append(name)
 
-    def _entries(self, m: int, parity: int, kind: int) -> list[tuple[Tensor, float, Callable[[], Tensor]]]:
+    def _entries(
+        self, m: int, parity: int, kind: int
+    ) -> list[tuple[Tensor, float, Callable[[], Tensor]]]:
         """Places of one order's coefficients, the sign that a quarter turn gives them, and what makes their rows."""
         turn, out = 1.0 if (m - 1) % 4 == 0 else -1.0, []
         for part in range(2 if self.spin else 1):  # E, B
@@ -68,7 +74,9 @@ class SymmetryBlocks(nn.Module):
             l = torch.arange(low + (low + m + one) % 2, self.lmax + 1, 2)
             if len(l) and (m or way > 0):
                 at = l * (l + 1) + way * m + part * (self.lmax + 1) ** 2
-                out.append((at, -turn if part else turn, partial(self._rows, m, one, way, part, len(l))))
+                out.append(
+                    (at, -turn if part else turn, partial(self._rows, m, one, way, part, len(l)))
+                )
         return out
 
     def _rows(self, m: int, parity: int, way: int, part: int, many: int) -> Tensor:

@@ -40,7 +40,9 @@ class _Analysis(torch.autograd.Function):
     """Sums of maps, each ring times its factor, with the conjugate harmonics; `both` counts -m too, the true adjoint."""
 
     @staticmethod
-    def forward(ctx, maps: Tensor, sums, twice: Tensor, factor: Tensor | None, both: bool = False) -> Tensor:
+    def forward(
+        ctx, maps: Tensor, sums, twice: Tensor, factor: Tensor | None, both: bool = False
+    ) -> Tensor:
         ctx.how, ctx.both = (sums, twice, factor), both
         return sums.analysis(maps, factor, twice if both else None)
 
@@ -71,35 +73,56 @@ class Harmonics(nn.Module):
     """
 
     def __init__(
-        self, nside: int, lmax: int, *, spin: int = 0, order: str = "ring", dtype: torch.dtype = torch.float32,
-        backend: str | None = None, room: int = 2**30,
-    ):  # fmt: skip
+        self,
+        nside: int,
+        lmax: int,
+        *,
+        spin: int = 0,
+        order: str = "ring",
+        dtype: torch.dtype = torch.float32,
+        backend: str | None = None,
+        room: int = 2**30,
+    ):
         super().__init__()
-        self.nside, self.lmax, self.spin = check_nside(nside), check_lmax(lmax, nside), check_spin(spin)
+        self.nside, self.lmax, self.spin = (
+            check_nside(nside),
+            check_lmax(lmax, nside),
+            check_spin(spin),
+        )
         self.order, self.dtype = check_order(order, allowed=("ring", "nested")), dtype
         if dtype not in _COMPLEX:
             raise TypeError(f"dtype must be torch.float32 or torch.float64, got {dtype}")
         if backend not in (*BACKENDS, None):
             raise ValueError(f"backend must be 'ducc0', 'torch' or None, got {backend!r}")
         if backend == "ducc0" and not installed():
-            raise ImportError('backend="ducc0" needs ducc0: pip install "skytutor[fast] @ git+https://github.com/skytutor/skytutor"')
+            raise ImportError(
+                'backend="ducc0" needs ducc0: pip install "skytutor[fast] @ git+https://github.com/skytutor/skytutor"'
+            )
         self.backend, self.room = backend, room
         self.ducc = Ducc(nside, lmax, spin=spin) if backend != "torch" and installed() else None
         self.dense = None if self.ducc else self._make_dense()
         area = torch.full((4 * nside - 1,), pixel_area(nside), dtype=torch.float64)
-        tables = {"twice": 2.0 - (degrees(lmax)[1] == 0).double(), "area": area, "quadrature": area * ring_weights(nside)}
+        tables = {
+            "twice": 2.0 - (degrees(lmax)[1] == 0).double(),
+            "area": area,
+            "quadrature": area * ring_weights(nside),
+        }
         for name, table in tables.items():
             self.register_buffer(name, table.to(dtype), persistent=False)
 
     def _make_dense(self, chunks: int = CHUNKS) -> Dense:
-        return Dense(self.nside, self.lmax, spin=self.spin, dtype=self.dtype, room=self.room, chunks=chunks)
+        return Dense(
+            self.nside, self.lmax, spin=self.spin, dtype=self.dtype, room=self.room, chunks=chunks
+        )
 
     def _sums(self, device: torch.device) -> Ducc | Dense:
         if device.type == "cpu" and self.ducc is not None:
             return self.ducc
         if self.backend == "ducc0":
             raise ValueError(f'backend="ducc0" works on the CPU alone, got a tensor on {device}')
-        chunks = CHUNKS if device.type == "cpu" else 1  # a GPU waits for launches, not for what padding adds
+        chunks = (
+            CHUNKS if device.type == "cpu" else 1
+        )  # a GPU waits for launches, not for what padding adds
         if self.dense is None or self.dense.chunks != chunks:
             self.dense = self._make_dense(chunks).to(device)
         return self.dense
@@ -108,7 +131,12 @@ class Harmonics(nn.Module):
         """Fold the leading axes into one and unfold them again; the component axis is there for every spin."""
         parts = 2 if self.spin else 1
         lead = tensor.shape[: -2 if self.spin else -1]
-        found = function.apply(tensor.reshape(-1, parts, tensor.shape[-1]), self._sums(tensor.device), self.twice, factor)
+        found = function.apply(
+            tensor.reshape(-1, parts, tensor.shape[-1]),
+            self._sums(tensor.device),
+            self.twice,
+            factor,
+        )
         return found.reshape(*lead, *found.shape[-2 if self.spin else -1 :])
 
     def _turn_order(self, maps: Tensor, source: str, target: str) -> Tensor:
@@ -118,7 +146,9 @@ class Harmonics(nn.Module):
 
     def pixel_weights(self) -> Tensor:
         """Ring weights ``(P,)`` of every pixel, in this order; their mean is 1."""
-        weights = (self.quadrature / self.area).repeat_interleave(rings(self.nside).count.to(self.area.device))
+        weights = (self.quadrature / self.area).repeat_interleave(
+            rings(self.nside).count.to(self.area.device)
+        )
         return self._turn_order(weights, "ring", self.order)
 
     def alm2map(self, alms: Tensor) -> Tensor:
@@ -135,14 +165,21 @@ class Harmonics(nn.Module):
             weights: "ring", or None for equal weights.
         """
         self._same("maps", maps, self.dtype)
-        check_maps(maps, nside=self.nside, order=self.order, finite=not torch.compiler.is_compiling())
+        check_maps(
+            maps, nside=self.nside, order=self.order, finite=not torch.compiler.is_compiling()
+        )
         if self.spin and (maps.dim() < 2 or maps.shape[-2] != 2):
-            raise ValueError(f"maps must be (..., 2, P), Q and U, for spin 2; got shape {tuple(maps.shape)}")
+            raise ValueError(
+                f"maps must be (..., 2, P), Q and U, for spin 2; got shape {tuple(maps.shape)}"
+            )
         if as_integer("iterations", iterations) < 0:
             raise ValueError(f"iterations must not be negative, got {iterations}")
         if weights not in ("ring", None):
             raise ValueError(f"weights must be 'ring' or None, got {weights!r}")
-        maps, factor = self._turn_order(maps, self.order, "ring"), self.quadrature if weights else self.area
+        maps, factor = (
+            self._turn_order(maps, self.order, "ring"),
+            self.quadrature if weights else self.area,
+        )
         alms = self._fold(_Analysis, maps, factor)
         for _ in range(iterations):
             alms = alms + self._fold(_Analysis, maps - self._fold(_Synthesis, alms), factor)
@@ -153,8 +190,14 @@ class Harmonics(nn.Module):
         if not isinstance(tensor, Tensor):
             return
         if tensor.device != self.twice.device:
-            raise ValueError(f"{name} are on {tensor.device}, the tables on {self.twice.device}: move one with .to()")
-        if tensor.dtype != dtype and tensor.dtype in (*_COMPLEX, *_COMPLEX.values()) and tensor.is_complex() == dtype.is_complex:
+            raise ValueError(
+                f"{name} are on {tensor.device}, the tables on {self.twice.device}: move one with .to()"
+            )
+        if (
+            tensor.dtype != dtype
+            and tensor.dtype in (*_COMPLEX, *_COMPLEX.values())
+            and tensor.is_complex() == dtype.is_complex
+        ):
             raise TypeError(f"{name} must be {dtype}, as these tables are; got {tensor.dtype}")
 
     def extra_repr(self) -> str:

@@ -66,7 +66,15 @@ def _features(codes: NDArray[np.int64], frame: int) -> NDArray[np.int64]:
     """Neighbours of a frame's inner pixels, ``(k, 12, n - 2, n - 4)``, the middle taken off."""
     n = codes.shape[-1]
     places = [(frame, *at) for at in _NEAR] + [(frame - 1, *at) for at in _BEFORE if frame]
-    return np.stack([codes[f, :, 2 + row : n + row, 2 + column : n - 2 + column] for f, row, column in places]) - _MIDDLE
+    return (
+        np.stack(
+            [
+                codes[f, :, 2 + row : n + row, 2 + column : n - 2 + column]
+                for f, row, column in places
+            ]
+        )
+        - _MIDDLE
+    )
 
 
 def _fit(codes: NDArray[np.int64], frames: range) -> NDArray[np.int64]:
@@ -75,7 +83,10 @@ def _fit(codes: NDArray[np.int64], frames: range) -> NDArray[np.int64]:
     for frame in frames:
         rows = _features(codes, frame).astype(np.float64)
         rows = rows.reshape(len(rows), -1)
-        square, right = square + rows @ rows.T, right + rows @ (codes[frame, :, 2:, 2:-2].ravel() - float(_MIDDLE))
+        square, right = (
+            square + rows @ rows.T,
+            right + rows @ (codes[frame, :, 2:, 2:-2].ravel() - float(_MIDDLE)),
+        )
     found = np.linalg.lstsq(square, right, rcond=1e-9)[0]
     return np.rint(np.clip(found, -8, 8) * _ONE).astype(np.int64)
 
@@ -84,7 +95,9 @@ def _predict(codes: NDArray[np.int64]) -> tuple[NDArray[np.int64], list[list[int
     """What a reader expects at each pixel of ``(F, 12, n, n)`` codes, and the weights of the first and of later frames."""
     n = codes.shape[-1]
     expected = np.full_like(codes, _MIDDLE)
-    expected[..., 1:] = codes[..., :-1]  # at a face's rim: the pixel to the left, else the one above
+    expected[..., 1:] = codes[
+        ..., :-1
+    ]  # at a face's rim: the pixel to the left, else the one above
     expected[..., 1:, 0] = codes[..., :-1, 0]
     expected[1:] = codes[:-1]  # of a later frame: the same pixel of the frame before
     if n < 8:
@@ -131,14 +144,29 @@ def unpack(packed: Packed, shape: tuple[int, int, int, int]) -> NDArray[np.float
     codes, n = np.zeros(shape, np.int64), shape[-1]
     for frame, face, y, x in np.ndindex(*shape):
         here = codes[frame, face]
-        expected = codes[frame - 1, face, y, x] if frame else here[y, x - 1] if x else here[y - 1, 0] if y else _MIDDLE
+        expected = (
+            codes[frame - 1, face, y, x]
+            if frame
+            else here[y, x - 1]
+            if x
+            else here[y - 1, 0]
+            if y
+            else _MIDDLE
+        )
         if 2 <= x < n - 2 and 2 <= y and n >= 8:
             known = [here[y + a, x + b] for a, b in _NEAR]
             known += [codes[frame - 1, face, y + a, x + b] for a, b in _BEFORE if frame]
-            total = sum(w * (int(v) - _MIDDLE) for w, v in zip(packed.weights[frame > 0], known, strict=True))
+            total = sum(
+                w * (int(v) - _MIDDLE)
+                for w, v in zip(packed.weights[frame > 0], known, strict=True)
+            )
             expected = min(max(((total + _ONE // 2) >> 12) + _MIDDLE, 0), STEPS)
         here[y, x] = (expected + left[frame, face, y, x]) % (STEPS + 1)
     gone = np.zeros(codes.size, bool)
     if packed.hidden:
-        gone = np.unpackbits(np.frombuffer(zlib.decompress(packed.hidden), np.uint8))[: codes.size].astype(bool)
-    return restore(np.where(gone.reshape(shape), HIDDEN, codes).astype(np.uint16), packed.low, packed.high)
+        gone = np.unpackbits(np.frombuffer(zlib.decompress(packed.hidden), np.uint8))[
+            : codes.size
+        ].astype(bool)
+    return restore(
+        np.where(gone.reshape(shape), HIDDEN, codes).astype(np.uint16), packed.low, packed.high
+    )

@@ -51,12 +51,23 @@ class SpectrumExplorer:
             raise ValueError(f"nside must be at least 2, got {nside}")
         self.waves = self._throw()
         self.powers = [
-            ipywidgets.FloatSlider(value=1000, min=0, max=5000, step=50, description=f"l {low} to {high}") for low, high in self.bands
+            ipywidgets.FloatSlider(
+                value=1000, min=0, max=5000, step=50, description=f"l {low} to {high}"
+            )
+            for low, high in self.bands
         ]
         for slider in self.powers:
             slider.observe(lambda change: self.sphere.show(self.sky()), "value")
-        self.sphere = view(self.sky(), nside=nside, order="ring", unit=unit, title="A sky of this spectrum", cmap="planck",
-                           value_range=(-150, 150), height=300)  # fmt: skip
+        self.sphere = view(
+            self.sky(),
+            nside=nside,
+            order="ring",
+            unit=unit,
+            title="A sky of this spectrum",
+            cmap="planck",
+            value_range=(-150, 150),
+            height=300,
+        )
 
     def _throw(self) -> Tensor:
         """A map for each range, ``(bands, P)``, of unit power."""
@@ -64,13 +75,23 @@ class SpectrumExplorer:
         l = torch.arange(top + 1).double()
         unit = 2 * math.pi / (l * (l + 1)).clamp(min=1)
         draw = torch.Generator().manual_seed(self.seed)
-        return torch.stack([
-            gaussian_maps({"TT": unit * ((l >= low) & (l <= high))}, nside=self.nside, lmax=top, generator=draw)["T"] for low, high in self.bands
-        ])  # fmt: skip
+        return torch.stack(
+            [
+                gaussian_maps(
+                    {"TT": unit * ((l >= low) & (l <= high))},
+                    nside=self.nside,
+                    lmax=top,
+                    generator=draw,
+                )["T"]
+                for low, high in self.bands
+            ]
+        )
 
     def sky(self) -> Tensor:
         """The map ``(P,)``, RING, that the sliders ask for."""
-        return sum(slider.value**0.5 * wave for slider, wave in zip(self.powers, self.waves, strict=True))
+        return sum(
+            slider.value**0.5 * wave for slider, wave in zip(self.powers, self.waves, strict=True)
+        )
 
     def _again(self, button: Any) -> None:
         self.seed += 1
@@ -78,13 +99,24 @@ class SpectrumExplorer:
         self.sphere.show(self.sky())
 
     def _live(self) -> Any:
-        again = ipywidgets.Button(description="Throw again", tooltip="Draw other waves of the same spectrum")
+        again = ipywidgets.Button(
+            description="Throw again", tooltip="Draw other waves of the same spectrum"
+        )
         again.on_click(self._again)
         return ipywidgets.VBox([self.sphere, *self.powers, again])
 
     def _still(self) -> Any:
-        return view(1000**0.5 * self.waves, nside=self.nside, order="ring", unit=self.unit, cmap="planck", value_range=(-150, 150),
-                    title="One range of degrees alone", frame_labels=[f"l {low} to {high}" for low, high in self.bands], fps=1)  # fmt: skip
+        return view(
+            1000**0.5 * self.waves,
+            nside=self.nside,
+            order="ring",
+            unit=self.unit,
+            cmap="planck",
+            value_range=(-150, 150),
+            title="One range of degrees alone",
+            frame_labels=[f"l {low} to {high}" for low, high in self.bands],
+            fps=1,
+        )
 
     def _ipython_display_(self) -> None:
         _show(self._live, self._still)
@@ -112,17 +144,37 @@ class LayerInspector:
         ['input', '0 HaloConv, nside 4', '1 ReLU, nside 4']
     """
 
-    def __init__(self, network: nn.Module, maps: Tensor, *, order: str, title: str = "Level by level"):
+    def __init__(
+        self, network: nn.Module, maps: Tensor, *, order: str, title: str = "Level by level"
+    ):
         self.levels = _levels(network, maps, check_order(order))
-        self.names, self.nside = list(self.levels), npix_to_nside(next(iter(self.levels.values())).shape[-1])
-        self.channel = ipywidgets.IntSlider(value=0, min=0, max=max(len(level) for level in self.levels.values()) - 1, description="channel")
+        self.names, self.nside = (
+            list(self.levels),
+            npix_to_nside(next(iter(self.levels.values())).shape[-1]),
+        )
+        self.channel = ipywidgets.IntSlider(
+            value=0,
+            min=0,
+            max=max(len(level) for level in self.levels.values()) - 1,
+            description="channel",
+        )
         self.channel.observe(lambda change: self.sphere.show(self.frames()), "value")
-        self.sphere = view(self.frames(), nside=self.nside, order="nested", title=title, cmap="blue-red", value_range=(-1, 1),
-                           frame_labels=self.names, fps=1)  # fmt: skip
+        self.sphere = view(
+            self.frames(),
+            nside=self.nside,
+            order="nested",
+            title=title,
+            cmap="blue-red",
+            value_range=(-1, 1),
+            frame_labels=self.names,
+            fps=1,
+        )
 
     def frames(self) -> Tensor:
         """``(levels, P)`` NESTED: of each level the channel chosen, its last one if it has fewer."""
-        return torch.stack([level[min(self.channel.value, len(level) - 1)] for level in self.levels.values()])
+        return torch.stack(
+            [level[min(self.channel.value, len(level) - 1)] for level in self.levels.values()]
+        )
 
     def _ipython_display_(self) -> None:
         _show(lambda: ipywidgets.VBox([self.channel, self.sphere]), lambda: self.sphere)
@@ -145,9 +197,14 @@ def _levels(network: nn.Module, maps: Tensor, order: str) -> dict[str, Tensor]:
     """``{name: (C, P)}`` NESTED at the input's nside, each divided by its largest absolute value."""
     nside = maps.shape[-1] if order == "face" else npix_to_nside(maps.shape[-1])
     check_maps(maps, nside=nside, order=order)
-    found, modes = {"input": _as_nested(maps.detach(), order)}, [(module, module.training) for module in network.modules()]
+    found, modes = (
+        {"input": _as_nested(maps.detach(), order)},
+        [(module, module.training) for module in network.modules()],
+    )
     if found["input"] is None or len(maps) != 1:
-        raise ValueError(f"maps must be one batch entry (1, C, P) or (1, C, 12, n, n), got shape {tuple(maps.shape)}")
+        raise ValueError(
+            f"maps must be one batch entry (1, C, P) or (1, C, 12, n, n), got shape {tuple(maps.shape)}"
+        )
 
     def keep(name: str, module: nn.Module, output: Any) -> None:
         level = _as_nested(output, order)
@@ -155,8 +212,15 @@ def _levels(network: nn.Module, maps: Tensor, order: str) -> dict[str, Tensor]:
             title = f"{name} {type(module).__name__}, nside {npix_to_nside(level.shape[-1])}"
             found[_unused(title, found)] = level
 
-    leaves = [(name, module) for name, module in network.named_modules() if name and not [*module.children()]]
-    hooks = [module.register_forward_hook(lambda m, _, out, name=name: keep(name, m, out)) for name, module in leaves]
+    leaves = [
+        (name, module)
+        for name, module in network.named_modules()
+        if name and not [*module.children()]
+    ]
+    hooks = [
+        module.register_forward_hook(lambda m, _, out, name=name: keep(name, m, out))
+        for name, module in leaves
+    ]
     try:
         with torch.no_grad():
             network.eval()(maps)
@@ -166,7 +230,9 @@ def _levels(network: nn.Module, maps: Tensor, order: str) -> dict[str, Tensor]:
         for hook in hooks:
             hook.remove()
     if len(found) == 1:
-        raise ValueError("network has no module whose output is a batch of maps (1, C, P) or (1, C, 12, n, n)")
+        raise ValueError(
+            "network has no module whose output is a batch of maps (1, C, P) or (1, C, 12, n, n)"
+        )
     return {name: _wide(level, nside) for name, level in found.items()}
 
 
@@ -181,5 +247,7 @@ def _unused(title: str, found: dict[str, Tensor]) -> str:
 
 
 def _wide(level: Tensor, nside: int) -> Tensor:
-    times = (nside // npix_to_nside(level.shape[-1])) ** 2  # children of a NESTED pixel follow each other
+    times = (
+        nside // npix_to_nside(level.shape[-1])
+    ) ** 2  # children of a NESTED pixel follow each other
     return level.repeat_interleave(times, -1) / level.abs().max().clamp(min=1e-12)

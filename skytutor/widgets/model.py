@@ -39,7 +39,10 @@ def _run_by_nbconvert() -> bool:
         return False
     try:
         return _program(_parent_command()) in ("nbconvert", "jupyter-nbconvert")
-    except (psutil.Error, OSError):  # the process is gone, or somebody else's: it is taken for one that shows widgets
+    except (
+        psutil.Error,
+        OSError,
+    ):  # the process is gone, or somebody else's: it is taken for one that shows widgets
         return False
 
 
@@ -51,7 +54,9 @@ def _parent_command() -> list[str]:
     if os.name == "posix" and told.isdecimal():  # on Windows it is the number of a handle
         return psutil.Process(int(told)).cmdline()
     parent = psutil.Process().parent()
-    while parent and _program(parent.cmdline()) == "ipykernel_launcher":  # on Windows python.exe of a venv starts another one
+    while (
+        parent and _program(parent.cmdline()) == "ipykernel_launcher"
+    ):  # on Windows python.exe of a venv starts another one
         parent = parent.parent()
     return parent.cmdline() if parent else []
 
@@ -84,7 +89,9 @@ def anchors(cmap: str) -> str:
     try:
         colours = matplotlib.colormaps[cmap](np.linspace(0, 1, 17))
     except (KeyError, TypeError):
-        raise ValueError(f"cmap must be one of {', '.join(known)} or a name that matplotlib knows, got {cmap!r}") from None
+        raise ValueError(
+            f"cmap must be one of {', '.join(known)} or a name that matplotlib knows, got {cmap!r}"
+        ) from None
     return "".join(to_hex(colour)[1:] for colour in colours)
 
 
@@ -148,11 +155,15 @@ class Sphere(anywidget.AnyWidget):
         new = by_title(maps, titles[0])
         if isinstance(maps, Mapping):
             if set(new) != set(titles):
-                raise ValueError(f"maps must have the titles of the maps shown, {titles}, got {list(new)}")
+                raise ValueError(
+                    f"maps must have the titles of the maps shown, {titles}, got {list(new)}"
+                )
             new = {title: new[title] for title in titles}
         if len(new) != len(titles):
             raise ValueError(f"maps must be as many as before, {len(titles)}, got {len(new)}")
-        skies = Skies(dict(zip(titles, new.values(), strict=True)), nside=old.nside, order=old.order)
+        skies = Skies(
+            dict(zip(titles, new.values(), strict=True)), nside=old.nside, order=old.order
+        )
         if skies.frames != old.frames:
             raise ValueError(f"maps must have {old.frames} frames as before, got {skies.frames}")
         for entry in (entry for entry in old.entries if "role" in entry):
@@ -167,21 +178,29 @@ class Sphere(anywidget.AnyWidget):
     def _check_pixel(self, proposal: Any) -> int:
         if proposal["value"] >= nside_to_npix(self.skies.nside):
             allowed = nside_to_npix(self.skies.nside) - 1
-            raise traitlets.TraitError(f"pixel must lie in -1..{allowed} for nside {self.skies.nside}, got {proposal['value']}")
+            raise traitlets.TraitError(
+                f"pixel must lie in -1..{allowed} for nside {self.skies.nside}, got {proposal['value']}"
+            )
         return proposal["value"]
 
     @traitlets.validate("frame")
     def _check_frame(self, proposal: Any) -> int:
         if proposal["value"] >= self.skies.frames:
-            raise traitlets.TraitError(f"frame must lie in 0..{self.skies.frames - 1}, got {proposal['value']}")
+            raise traitlets.TraitError(
+                f"frame must lie in 0..{self.skies.frames - 1}, got {proposal['value']}"
+            )
         return proposal["value"]
 
     @traitlets.validate("lon", "lat", "zoom", "low", "high", "swipe")
     def _check_finite(self, proposal: Any) -> float:
         if not math.isfinite(proposal["value"]):
-            raise traitlets.TraitError(f"{proposal['trait'].name} must be a finite number, got {proposal['value']}")
+            raise traitlets.TraitError(
+                f"{proposal['trait'].name} must be a finite number, got {proposal['value']}"
+            )
         if abs(proposal["value"]) > LARGEST:
-            raise traitlets.TraitError(f"{proposal['trait'].name} must be at most {LARGEST:g} in size, got {proposal['value']}")
+            raise traitlets.TraitError(
+                f"{proposal['trait'].name} must be at most {LARGEST:g} in size, got {proposal['value']}"
+            )
         return proposal["value"]
 
     @traitlets.validate("cmap")
@@ -198,7 +217,11 @@ class Sphere(anywidget.AnyWidget):
         self.pixel = self._renumber(nested_to_ring, change["new"])
 
     def _renumber(self, way: Any, pix: int) -> int:
-        return pix if pix < 0 or self.skies.order == "nested" else int(way(np.int64(pix), nside=self.skies.nside))
+        return (
+            pix
+            if pix < 0 or self.skies.order == "nested"
+            else int(way(np.int64(pix), nside=self.skies.nside))
+        )
 
     def html(self) -> str:
         """The sphere as it stands now, as HTML with map and script inside: it needs no kernel, no network and no other file."""

@@ -17,7 +17,9 @@ _TOKEN = re.compile(
     r"""^\s*//[^\n]*\n|[ \t]+//[^\n]*$|^[ \t]+|("(?:\\.|[^"\\])*"|`[^`]*`)|(?<![\w$])[ \t]+|[ \t]+(?![\w$])|(?<![\w.$])0(?=\.\d)""",
     re.MULTILINE,
 )
-_BREAK = re.compile(r"(?<=[;{},(])\n|\n(?=\})")  # a line needs no end here: in `sphere.js` every statement has its semicolon
+_BREAK = re.compile(
+    r"(?<=[;{},(])\n|\n(?=\})"
+)  # a line needs no end here: in `sphere.js` every statement has its semicolon
 _LONE = re.compile(r"(?<![\w$])\(([\w$]+)\)=>")  # the one argument of a function, in brackets
 # MathJax, of whatever version, sets no equation in an element of these classes: a title is text, dollar signs and all.
 PLAIN = ("tex2jax_ignore", "mathjax_ignore")
@@ -54,7 +56,9 @@ def _squeeze(text: str) -> str:
     for k in range(0, len(parts), 2):  # outside templates
         joined = _BREAK.sub("", parts[k])
         bare = _LONE.sub(r"\1=>", joined)
-        parts[k] = bare.replace(";}", "}")  # a last statement needs no semicolon; in a shader it does
+        parts[k] = bare.replace(
+            ";}", "}"
+        )  # a last statement needs no semicolon; in a shader it does
     return "".join(parts).strip()
 
 
@@ -69,12 +73,18 @@ def as_text(data: bytes) -> str:
 @cache
 def palettes() -> dict[str, str]:
     """Colour maps that the script knows: anchors as hexadecimal digits, six each."""
-    return dict(re.findall(r'^  "?([a-z-]+)"?: "([0-9a-f]+)",$', SCRIPT.read_text(encoding="utf-8"), re.MULTILINE))
+    return dict(
+        re.findall(
+            r'^  "?([a-z-]+)"?: "([0-9a-f]+)",$', SCRIPT.read_text(encoding="utf-8"), re.MULTILINE
+        )
+    )
 
 
 def settings(spec: dict[str, Any], data: bytes) -> str:
     """What the script is told of the map, as JSON that may stand inside HTML."""
-    return json.dumps(spec | {"bytes": len(data)}, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
+    return json.dumps(spec | {"bytes": len(data)}, ensure_ascii=False, allow_nan=False).replace(
+        "<", "\\u003c"
+    )
 
 
 def twin(spec: dict[str, Any], data: bytes, *, controls: bool) -> str:

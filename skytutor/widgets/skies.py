@@ -42,17 +42,25 @@ def as_frames(name: str, value: Any, *, nside: int, order: str) -> NDArray[np.fl
     array = _numbers(name, value)
     npix = nside_to_npix(nside)
     if array.size == 0:
-        raise ValueError(f"{name} is empty: shape {array.shape}; at least one map of {npix} pixels is needed")
+        raise ValueError(
+            f"{name} is empty: shape {array.shape}; at least one map of {npix} pixels is needed"
+        )
     if array.ndim not in (1, 2) or array.shape[-1] != npix:
-        raise ValueError(f"{name} must be a map ({npix},) or frames (F, {npix}) for nside {nside}, got shape {array.shape}")
+        raise ValueError(
+            f"{name} must be a map ({npix},) or frames (F, {npix}) for nside {nside}, got shape {array.shape}"
+        )
     frames = array.reshape(-1, npix)
     frames = np.where(is_unseen(frames), np.nan, frames)
     infinite = int(np.isinf(frames).sum())
     if infinite:
-        raise ValueError(f"{name} holds {infinite} infinite pixels; set them to NaN to show them as holes")
+        raise ValueError(
+            f"{name} holds {infinite} infinite pixels; set them to NaN to show them as holes"
+        )
     beyond = int(((frames > LARGEST) | (frames < -LARGEST)).sum())
     if beyond:
-        raise ValueError(f"{name} holds {beyond} pixels beyond {LARGEST:g} in size, the most that can be shown; rescale them")
+        raise ValueError(
+            f"{name} holds {beyond} pixels beyond {LARGEST:g} in size, the most that can be shown; rescale them"
+        )
     if not np.isfinite(frames).any():
         raise ValueError(f"{name} has no pixel with a value: all are NaN, masked or UNSEEN")
     return frames[:, face_table(nside, order=order).numpy()].reshape(-1, 12, nside, nside)
@@ -65,10 +73,14 @@ def _numbers(name: str, value: Any) -> NDArray[np.float64]:
     shape_of(name, value)
     array = np.ma.asanyarray(value) if isinstance(value, np.ma.MaskedArray) else np.asarray(value)
     if array.dtype.kind == "c":
-        raise TypeError(f"{name} must be real, got {array.dtype}; show its absolute value or its parts")
+        raise TypeError(
+            f"{name} must be real, got {array.dtype}; show its absolute value or its parts"
+        )
     if array.dtype.kind not in "bfiu":
         raise TypeError(f"{name} must hold numbers, got {array.dtype}")
-    unseen_as_inf = array.dtype == np.float16 and np.isneginf(np.ma.getdata(array))  # UNSEEN does not fit into float16
+    unseen_as_inf = array.dtype == np.float16 and np.isneginf(
+        np.ma.getdata(array)
+    )  # UNSEEN does not fit into float16
     with np.errstate(over="ignore"):  # of more than 64 bits: infinite, and refused as that
         plain = np.ma.filled(array.astype(np.float64), np.nan)
     return np.where(unseen_as_inf, np.nan, plain) if np.any(unseen_as_inf) else plain
@@ -83,7 +95,9 @@ def shape_of(name: str, value: Any) -> tuple[int, ...]:
     try:
         return np.shape(value)
     except (ValueError, TypeError, RuntimeError):  # NumPy's, or that of a tensor within a list
-        raise ValueError(f"{name} must be numbers, in rows of one length, got a {type(value).__name__} that is no array") from None
+        raise ValueError(
+            f"{name} must be numbers, in rows of one length, got a {type(value).__name__} that is no array"
+        ) from None
 
 
 def plain_text(name: str, value: Any) -> str:
@@ -112,7 +126,10 @@ def by_title(maps: Any, title: str) -> dict[str, Any]:
         return _by_own_title(maps)
     title = plain_text("title", title)
     if isinstance(maps, (list, tuple)) and maps and shape_of("maps[0]", maps[0]):
-        return {f"{title or 'map'} {k + 1}" if len(maps) > 1 else title: one for k, one in enumerate(maps)}
+        return {
+            f"{title or 'map'} {k + 1}" if len(maps) > 1 else title: one
+            for k, one in enumerate(maps)
+        }
     return {title: maps}
 
 
@@ -123,7 +140,9 @@ def _by_own_title(maps: Mapping[Any, Any]) -> dict[str, Any]:
         title = plain_text("a title of maps", key)
         seen = " ".join(unicodedata.normalize("NFC", title).split())
         if seen in read:
-            raise ValueError(f"maps must have titles that read differently, got {read[seen]!r} and {key!r}, both shown as {seen!r}")
+            raise ValueError(
+                f"maps must have titles that read differently, got {read[seen]!r} and {key!r}, both shown as {seen!r}"
+            )
         read[seen] = key
         found[title] = one
     return found
@@ -133,11 +152,21 @@ class Skies:
     """Checked and packed maps of one view: `data`, one string of bytes; `entries`, which say where in it each map lies;
     `shown`, the maps in faces by title."""
 
-    def __init__(self, maps: Mapping[str, Any], *, nside: int, order: str, mask: Any = None, polarisation: Sequence[Any] | None = None,
-                 convention: str = "COSMO"):  # fmt: skip
+    def __init__(
+        self,
+        maps: Mapping[str, Any],
+        *,
+        nside: int,
+        order: str,
+        mask: Any = None,
+        polarisation: Sequence[Any] | None = None,
+        convention: str = "COSMO",
+    ):
         self.nside, self.order = check_nside(nside), check_order(order, allowed=("ring", "nested"))
         if nside > NSIDE_MAX:
-            raise ValueError(f"nside must be at most {NSIDE_MAX} here, got {nside}: average over children first, or show a part")
+            raise ValueError(
+                f"nside must be at most {NSIDE_MAX} here, got {nside}: average over children first, or show a part"
+            )
         names = {title: "maps" if len(maps) == 1 else f"maps[{title!r}]" for title in maps}
         _check_weight([shape_of(names[title], one) for title, one in maps.items()], nside)
         faces = {title: self._frames(names[title], one) for title, one in maps.items()}
@@ -161,7 +190,9 @@ class Skies:
         for role, one, sign in zip("QU", pair, signs, strict=True):
             faces = self._frames(f"polarisation {role}", one)
             if len(faces) not in (1, self.frames):
-                raise ValueError(f"polarisation {role} must be one map or have {self.frames} frames, got {len(faces)}")
+                raise ValueError(
+                    f"polarisation {role} must be one map or have {self.frames} frames, got {len(faces)}"
+                )
             self._add(sign * faces, title=role, role=role)
 
     def _frames(self, name: str, one: Any) -> NDArray[np.float64]:
@@ -172,8 +203,17 @@ class Skies:
         for some in (packed.data, packed.hidden):
             parts.append([len(self.data), len(some)])
             self.data += some
-        self.entries.append({"frames": len(faces), "low": packed.low, "high": packed.high, "error": packed.error,
-                             "weights": packed.weights, "parts": parts, **more})  # fmt: skip
+        self.entries.append(
+            {
+                "frames": len(faces),
+                "low": packed.low,
+                "high": packed.high,
+                "error": packed.error,
+                "weights": packed.weights,
+                "parts": parts,
+                **more,
+            }
+        )
         return packed
 
     def adopt(self, entry: dict[str, Any], data: bytes) -> None:
@@ -213,7 +253,11 @@ def _check_weight(shapes: Sequence[tuple[int, ...]], nside: int) -> None:
     frames = max(shape[0] if len(shape) == 2 else 1 for shape in shapes)
     one = maps * nside_to_npix(nside) * 2
     if frames * one > HEAVIEST:
-        fits = max(n for n in (2**k for k in range(10)) if frames * maps * nside_to_npix(n) * 2 <= HEAVIEST or n == 1)
+        fits = max(
+            n
+            for n in (2**k for k in range(10))
+            if frames * maps * nside_to_npix(n) * 2 <= HEAVIEST or n == 1
+        )
         fewer = f"at most {HEAVIEST // one} frames" if one <= HEAVIEST else "fewer maps"
         raise ValueError(
             f"{'frames' if frames > 1 else 'maps'}: {max(frames, maps)} at nside {nside} would weigh about "

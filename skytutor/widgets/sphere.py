@@ -22,11 +22,30 @@ from skytutor.widgets.skies import LARGEST, Skies, by_title, plain_text
 
 
 def view(
-    maps: Any, *, nside: int, order: str, unit: str = "", title: str = "", mask: Any = None, polarisation: Sequence[Any] | None = None,
-    convention: str = "COSMO", lon_deg: float = 0.0, lat_deg: float = 0.0, zoom: float = 1.0, projection: str = "globe",
-    cmap: str = "cividis", scaling: str = "linear", value_range: Any = None, graticule: bool = False, borders: bool = False,
-    swipe: bool = False, height: int = 340, frame_labels: Sequence[str] | None = None, fps: float = 6.0, controls: bool = True,
-) -> Sphere:  # fmt: skip
+    maps: Any,
+    *,
+    nside: int,
+    order: str,
+    unit: str = "",
+    title: str = "",
+    mask: Any = None,
+    polarisation: Sequence[Any] | None = None,
+    convention: str = "COSMO",
+    lon_deg: float = 0.0,
+    lat_deg: float = 0.0,
+    zoom: float = 1.0,
+    projection: str = "globe",
+    cmap: str = "cividis",
+    scaling: str = "linear",
+    value_range: Any = None,
+    graticule: bool = False,
+    borders: bool = False,
+    swipe: bool = False,
+    height: int = 340,
+    frame_labels: Sequence[str] | None = None,
+    fps: float = 6.0,
+    controls: bool = True,
+) -> Sphere:
     """Show maps on a sphere that can be turned by mouse, finger and keyboard.
 
     With a kernel it is a widget: Python sees the chosen pixel and the view, and can set them. Its output holds the map and
@@ -68,23 +87,49 @@ def view(
         >>> globe.low, globe.high
         (0.0, 47.0)
     """
-    skies = Skies(by_title(maps, title), nside=nside, order=order, mask=mask, polarisation=polarisation, convention=convention)
+    skies = Skies(
+        by_title(maps, title),
+        nside=nside,
+        order=order,
+        mask=mask,
+        polarisation=polarisation,
+        convention=convention,
+    )
     low, high = _ends(value_range, skies)
     unit = plain_text("unit", unit)
     state = {
-        "lon": _check("lon_deg", lon_deg, low=-360, high=360), "lat": _check("lat_deg", lat_deg, low=-90, high=90),
-        "zoom": _check("zoom", zoom, low=0.5, high=400), "projection": one_of("projection", projection, allowed=PROJECTIONS),
-        "frame": 0, "low": low, "high": high, "cmap": cmap, "palette": anchors(cmap), "scaling": one_of("scaling", scaling, allowed=SCALINGS),
-        "graticule": bool(graticule), "borders": bool(borders), "pixels": True, "mask": True, "vectors": True,
-        "swipe": 0.5 if swipe and len(skies.shown) == 2 else -1.0, "nested": -1,
-    }  # fmt: skip
+        "lon": _check("lon_deg", lon_deg, low=-360, high=360),
+        "lat": _check("lat_deg", lat_deg, low=-90, high=90),
+        "zoom": _check("zoom", zoom, low=0.5, high=400),
+        "projection": one_of("projection", projection, allowed=PROJECTIONS),
+        "frame": 0,
+        "low": low,
+        "high": high,
+        "cmap": cmap,
+        "palette": anchors(cmap),
+        "scaling": one_of("scaling", scaling, allowed=SCALINGS),
+        "graticule": bool(graticule),
+        "borders": bool(borders),
+        "pixels": True,
+        "mask": True,
+        "vectors": True,
+        "swipe": 0.5 if swipe and len(skies.shown) == 2 else -1.0,
+        "nested": -1,
+    }
     words, (least, most) = skies.summary(unit), skies.ends()
     spec = {
-        "nside": skies.nside, "order": order, "unit": unit, "maps": skies.entries, "fps": _check("fps", fps, low=0.1, high=60),
-        "height": _check("height", height, low=80, high=2000), "labels": _labels(frame_labels, skies.frames), "limits": [min(low, least), max(high, most)],
+        "nside": skies.nside,
+        "order": order,
+        "unit": unit,
+        "maps": skies.entries,
+        "fps": _check("fps", fps, low=0.1, high=60),
+        "height": _check("height", height, low=80, high=2000),
+        "labels": _labels(frame_labels, skies.frames),
+        "limits": [min(low, least), max(high, most)],
         "label": f"Map of the sphere, {', '.join(skies.shown) or 'untitled'}. Arrow keys turn, plus and minus zoom, Home goes back.",
-        "summary": words, "state": state,
-    }  # fmt: skip
+        "summary": words,
+        "state": state,
+    }
     return Sphere(skies, spec, controls=controls, **state)
 
 
@@ -95,15 +140,21 @@ def _ends(value_range: Any, skies: Skies) -> tuple[float, float]:
         return (low, high) if high > low else (max(low - room, -LARGEST), min(low + room, LARGEST))
     if isinstance(value_range, str):
         if value_range != "symmetric":
-            raise ValueError(f"value_range must be None, 'symmetric' or (low, high), got {value_range!r}")
+            raise ValueError(
+                f"value_range must be None, 'symmetric' or (low, high), got {value_range!r}"
+            )
         top = max(abs(low), abs(high)) or 1.0
         return -top, top
     try:
         low, high = (float(end) for end in value_range)
     except (TypeError, ValueError):
-        raise ValueError(f"value_range must be None, 'symmetric' or (low, high), got {value_range!r}") from None
+        raise ValueError(
+            f"value_range must be None, 'symmetric' or (low, high), got {value_range!r}"
+        ) from None
     if not -LARGEST <= low < high <= LARGEST:
-        raise ValueError(f"value_range must be two finite numbers up to {LARGEST:g} in size, the lower first, got {value_range!r}")
+        raise ValueError(
+            f"value_range must be two finite numbers up to {LARGEST:g} in size, the lower first, got {value_range!r}"
+        )
     return low, high
 
 
@@ -114,7 +165,9 @@ def _labels(labels: Sequence[str] | None, frames: int) -> list[str] | None:
         raise ValueError(f"frame_labels must be a list of {frames} labels, got {labels!r}")
     names = [plain_text("a label of frame_labels", label) for label in labels]
     if len(names) != frames:
-        raise ValueError(f"frame_labels must name each of the {frames} frames, got {len(names)} labels")
+        raise ValueError(
+            f"frame_labels must name each of the {frames} frames, got {len(names)} labels"
+        )
     return names
 
 
@@ -142,16 +195,28 @@ class Still:
 def _lines(text: str, width: int) -> str:
     """Text for a picture in at most three lines of about `width` letters. What is cut off can be read in the alt text."""
     written = "".join(letter if letter.isprintable() or letter == "\n" else " " for letter in text)
-    lines = [line for part in written.split("\n") for line in textwrap.wrap(part, max(width, 8)) or [""]]
+    lines = [
+        line for part in written.split("\n") for line in textwrap.wrap(part, max(width, 8)) or [""]
+    ]
     if len(lines) > 3:
         lines = [*lines[:2], lines[2][: max(width, 8) - 1] + "…"]
     return "\n".join(lines)
 
 
 def figure(
-    maps: Any, *, nside: int, order: str, unit: str = "", title: str = "", projection: str = "mollweide", lon_deg: float = 0.0,
-    lat_deg: float = 0.0, cmap: str = "cividis", value_range: Any = None, borders: bool = False,
-) -> Still:  # fmt: skip
+    maps: Any,
+    *,
+    nside: int,
+    order: str,
+    unit: str = "",
+    title: str = "",
+    projection: str = "mollweide",
+    lon_deg: float = 0.0,
+    lat_deg: float = 0.0,
+    cmap: str = "cividis",
+    value_range: Any = None,
+    borders: bool = False,
+) -> Still:
     """Draw what `view` shows as a picture that stands still, with a colour bar and alt text; frames side by side.
 
     Arguments are those of `view`; `projection` is "mollweide" or "globe".
@@ -165,16 +230,35 @@ def figure(
     one_of("projection", projection, allowed=("mollweide", "globe"))
     low, high = _ends(value_range, skies)
     points, unit = anchors(cmap), plain_text("unit", unit)
-    colours = LinearSegmentedColormap.from_list(cmap, ["#" + points[k : k + 6] for k in range(0, len(points), 6)])
-    look = {"cmap": colours, "vmin": low, "vmax": high, "borders": "base" if borders else None, "order": "nested"}
-    drawn, axes = plt.subplots(1, len(skies.shown) * skies.frames, figsize=(7, 3.6), squeeze=False, layout="constrained")
+    colours = LinearSegmentedColormap.from_list(
+        cmap, ["#" + points[k : k + 6] for k in range(0, len(points), 6)]
+    )
+    look = {
+        "cmap": colours,
+        "vmin": low,
+        "vmax": high,
+        "borders": "base" if borders else None,
+        "order": "nested",
+    }
+    drawn, axes = plt.subplots(
+        1, len(skies.shown) * skies.frames, figsize=(7, 3.6), squeeze=False, layout="constrained"
+    )
     panels = [(name, frame) for name, faces in skies.shown.items() for frame in faces]
     for ax, (name, faces) in zip(axes[0], panels, strict=True):
-        sky = torch.from_numpy(faces.ravel()[order_table(nside, source="face", target="nested").numpy()])
+        sky = torch.from_numpy(
+            faces.ravel()[order_table(nside, source="face", target="nested").numpy()]
+        )
         if projection == "globe":
             image = plot.globe(ax, sky, centre_deg=(lon_deg, lat_deg), **look)
         else:
             image = plot.mollweide(ax, sky, **look)
         ax.set_title(_lines(name, 70 // len(panels)), **plot.PLAIN_TEXT)
-    plot.colour_bar(drawn, image, axes[0].tolist(), label=_lines(unit or "value", 56), math_text=False, orientation="horizontal")
+    plot.colour_bar(
+        drawn,
+        image,
+        axes[0].tolist(),
+        label=_lines(unit or "value", 56),
+        math_text=False,
+        orientation="horizontal",
+    )
     return Still(drawn, skies.summary(unit))

@@ -25,9 +25,19 @@ SECTIONS = (
     ("Exercises", r"\bexercises\b"),
     ("Take-aways", r"take-?aways"),
     ("Reading", r"\breading\b"),
-)  # fmt: skip
-FIGURES = {"plt": {"figure", "subplots", "subplot_mosaic", "show", "imshow", "plot", "matshow"}, "hp": {"mollview", "orthview", "gnomview"}}
-LIVE = ("clear_output", "update_display", "display_id", "tqdm.notebook", "%matplotlib notebook", "%matplotlib widget")
+)
+FIGURES = {
+    "plt": {"figure", "subplots", "subplot_mosaic", "show", "imshow", "plot", "matshow"},
+    "hp": {"mollview", "orthview", "gnomview"},
+}
+LIVE = (
+    "clear_output",
+    "update_display",
+    "display_id",
+    "tqdm.notebook",
+    "%matplotlib notebook",
+    "%matplotlib widget",
+)
 
 
 # --- what a cell does ---------------------------------------------------------------------------------------------------------
@@ -54,7 +64,9 @@ def drawing_functions(sources: list[str]) -> set[str]:
     found: set[str] = set()
     for source in sources:
         for node in ast.walk(parse(source)):
-            if isinstance(node, ast.FunctionDef) and any(draws(m, n, found) for m, n, _ in calls(ast.walk(node))):
+            if isinstance(node, ast.FunctionDef) and any(
+                draws(m, n, found) for m, n, _ in calls(ast.walk(node))
+            ):
                 found.add(node.name)
     return found
 
@@ -102,7 +114,9 @@ def figures(notebook) -> Iterator[str]:
             continue
         made = [(m, n) for m, n, _ in calls(run_now(parse(cell.source))) if draws(m, n, helpers)]
         # What is drawn into axes that the cell made itself belongs to the figure of those axes.
-        new = [n for m, n in made if n in ("figure", "subplots", "subplot_mosaic")] or [n for m, n in made if m != "plt"]
+        new = [n for m, n in made if n in ("figure", "subplots", "subplot_mosaic")] or [
+            n for m, n in made if m != "plt"
+        ]
         alt = cell.metadata.get("mystnb", {}).get("image", {}).get("alt", "")
         if len(new) > 1:
             yield f"cell {k}: makes {len(new)} figures ({', '.join(new)}); one a cell, for alt text belongs to one"
@@ -125,8 +139,18 @@ def order(notebook) -> Iterator[str]:
     for place in ("Binder", "Colab"):
         if place not in opening:
             yield f"opening: no launch line that names {place} before the first section"
-    first = next((k for k, c in enumerate(notebook.cells) if re.search(r"^## .*\bidea\b", c.source, re.MULTILINE | re.IGNORECASE)), len(notebook.cells))
-    if not any(c.cell_type == "code" and re.search(r"^(from|import) ", c.source, re.MULTILINE) for c in notebook.cells[:first]):
+    first = next(
+        (
+            k
+            for k, c in enumerate(notebook.cells)
+            if re.search(r"^## .*\bidea\b", c.source, re.MULTILINE | re.IGNORECASE)
+        ),
+        len(notebook.cells),
+    )
+    if not any(
+        c.cell_type == "code" and re.search(r"^(from|import) ", c.source, re.MULTILINE)
+        for c in notebook.cells[:first]
+    ):
         yield "set-up: no cell that imports what the chapter needs before the idea"
     headings = [h.lower() for t in text for h in re.findall(r"^## +(.*)$", t, re.MULTILINE)]
     at = 0
@@ -141,7 +165,11 @@ def order(notebook) -> Iterator[str]:
 
 def length(notebook) -> Iterator[str]:
     """Words of prose within the bounds of the house style."""
-    count = sum(len(re.findall(r"[A-Za-z]\w*", prose(c.source))) for c in notebook.cells if c.cell_type == "markdown")
+    count = sum(
+        len(re.findall(r"[A-Za-z]\w*", prose(c.source)))
+        for c in notebook.cells
+        if c.cell_type == "markdown"
+    )
     if not WORDS[0] <= count <= WORDS[1]:
         yield f"text: {count} words; a chapter has {WORDS[0]} to {WORDS[1]}"
 
@@ -157,7 +185,9 @@ def words(text: str) -> Iterator[str]:
     for tag in re.findall(r"<img\b[^>]*>", body):
         if not re.search(r"\balt=\"[^\"]+\"", tag):
             yield f"{tag} has no alt text"
-    for name, block in re.findall(r"^[`:]{3,}\{(figure|image)\}(.*?)^[`:]{3,}\s*$", text, re.MULTILINE | re.DOTALL):
+    for name, block in re.findall(
+        r"^[`:]{3,}\{(figure|image)\}(.*?)^[`:]{3,}\s*$", text, re.MULTILINE | re.DOTALL
+    ):
         if not re.search(r"^:alt: +\S", block, re.MULTILINE):
             yield f"{{{name}}} {block.split()[0]} has no :alt:"
 
@@ -167,12 +197,20 @@ def words(text: str) -> Iterator[str]:
 
 def lint_notebook(notebook, *, appendix: bool = False) -> list[str]:
     """Everything about a chapter; an appendix may have sections and a length of its own."""
-    rules = (clean, metadata, code, figures) if appendix else (clean, metadata, code, figures, order, length)
+    rules = (
+        (clean, metadata, code, figures)
+        if appendix
+        else (clean, metadata, code, figures, order, length)
+    )
     faults = [f for rule in rules for f in rule(notebook)]
-    texts = [(f"cell {k}", c.source) for k, c in enumerate(notebook.cells) if c.cell_type == "markdown"]
+    texts = [
+        (f"cell {k}", c.source) for k, c in enumerate(notebook.cells) if c.cell_type == "markdown"
+    ]
     faults += [f"{place}: {fault}" for place, text in texts for fault in words(text)]
     sources = [c.source for c in notebook.cells if c.cell_type == "code"]
-    return faults + list(numbers(texts, sources, notebook.metadata.get("skytutor", {}).get("numbers", {})))
+    return faults + list(
+        numbers(texts, sources, notebook.metadata.get("skytutor", {}).get("numbers", {}))
+    )
 
 
 def lint_page(text: str) -> list[str]:
@@ -181,11 +219,17 @@ def lint_page(text: str) -> list[str]:
 
     front = re.match(r"\A---\n(.*?)\n---\n", text, re.DOTALL)
     allowed = (yaml.safe_load(front[1]) or {}).get("numbers", {}) if front else {}
-    return [f"text: {f}" for f in words(text)] + list(numbers([("text", text)], [], {str(k): v for k, v in allowed.items()}))
+    return [f"text: {f}" for f in words(text)] + list(
+        numbers([("text", text)], [], {str(k): v for k, v in allowed.items()})
+    )
 
 
 def read(path: Path):
     """A notebook or the text of a page."""
     import nbformat
 
-    return nbformat.read(path, as_version=4) if path.suffix == ".ipynb" else path.read_text(encoding="utf-8")
+    return (
+        nbformat.read(path, as_version=4)
+        if path.suffix == ".ipynb"
+        else path.read_text(encoding="utf-8")
+    )

@@ -16,12 +16,19 @@ import operator
 import re
 from collections.abc import Iterator
 
-NUMBER = re.compile(r"(?<![\w.,/#-])-?(\d{1,3}(?:[,\u202f\u00a0]\d{3})+|\d+)(\.\d+)?(?:\s*\\?,?\s*\\?(%))?(?![\w/])")
+NUMBER = re.compile(
+    r"(?<![\w.,/#-])-?(\d{1,3}(?:[,\u202f\u00a0]\d{3})+|\d+)(\.\d+)?(?:\s*\\?,?\s*\\?(%))?(?![\w/])"
+)
 FREE = {"180", "360"}
 OPERATIONS = {
-    ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
-    ast.FloorDiv: operator.floordiv, ast.Pow: operator.pow, ast.Mod: operator.mod,
-}  # fmt: skip
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.FloorDiv: operator.floordiv,
+    ast.Pow: operator.pow,
+    ast.Mod: operator.mod,
+}
 
 
 def parse(source: str) -> ast.Module:
@@ -46,9 +53,15 @@ def prose(text: str) -> str:
     text = re.sub(r"\A---\n.*?\n---\n", "", text, flags=re.DOTALL)
     text = re.sub(r"\{cite(?::\w+)?\}`[^`]*`", " CITE ", text)
     text = "\n".join(without_code(text.splitlines()))
-    text = re.sub(r"^:[\w-]+:.*$|^\([\w-]+\)=$|<!--.*?-->", "", text, flags=re.MULTILINE | re.DOTALL)
+    text = re.sub(
+        r"^:[\w-]+:.*$|^\([\w-]+\)=$|<!--.*?-->", "", text, flags=re.MULTILINE | re.DOTALL
+    )
     text = re.sub(r"`[^`]*`", " ", text)
-    text = re.sub(r"\]\([^)]*\)|<https?:[^>]*>|https?://\S+|arXiv:\S+|doi:\S+|\b(?:Python|PyTorch|torch|CC BY) \d[\d.]*\d|\{\{.*?\}\}", " ", text)
+    text = re.sub(
+        r"\]\([^)]*\)|<https?:[^>]*>|https?://\S+|arXiv:\S+|doi:\S+|\b(?:Python|PyTorch|torch|CC BY) \d[\d.]*\d|\{\{.*?\}\}",
+        " ",
+        text,
+    )
     text = re.sub(r"\s*[_^](\{(?:[^{}]|\{[^}]*\})*\}|\\?\w)", "", text)
     return re.sub(r"^\s*\d+\.\s", "", text, flags=re.MULTILINE)
 
@@ -58,10 +71,22 @@ def without_code(lines: list[str]) -> Iterator[str]:
     fences: list[tuple[str, bool]] = []  # marks that opened what we are in, and whether it is text
     for line in lines:
         found = re.match(r"\s*(`{3,}|~{3,}|:{3,})\s*(?:\{([\w:-]+)\})?(.*)$", line)
-        if found and fences and not found[2] and not found[3].strip() and found[1].startswith(fences[-1][0]):
+        if (
+            found
+            and fences
+            and not found[2]
+            and not found[3].strip()
+            and found[1].startswith(fences[-1][0])
+        ):
             fences.pop()
         elif found and (not fences or fences[-1][1]):
-            fences.append((found[1], bool(found[2]) and not found[2].startswith(("code", "eval-rst", "raw", "bibliography"))))
+            fences.append(
+                (
+                    found[1],
+                    bool(found[2])
+                    and not found[2].startswith(("code", "eval-rst", "raw", "bibliography")),
+                )
+            )
             if found[3].strip() and fences[-1][1]:
                 yield found[3]  # the title of an admonition, the name of a picture
         elif all(text for _, text in fences):
@@ -86,14 +111,22 @@ def claims(text: str) -> Iterator[tuple[str, float, bool]]:
             whole, part, percent = found[1], found[2] or "", found[3]
             digits = re.sub(r"\D", "", whole)
             year = len(whole) == 4 and 1900 <= int(digits) <= 2099 and not part and not percent
-            if not (part or percent or len(digits) >= 3) or year or (not part and not percent and digits in FREE):
+            if (
+                not (part or percent or len(digits) >= 3)
+                or year
+                or (not part and not percent and digits in FREE)
+            ):
                 continue
             yield whole + part + (" %" if percent else ""), float(digits + part), bool(percent)
 
 
 def fold(node: ast.AST) -> float | None:
     """Value of an expression that is made of numbers only."""
-    if isinstance(node, ast.Constant) and isinstance(node.value, (int, float)) and not isinstance(node.value, bool):
+    if (
+        isinstance(node, ast.Constant)
+        and isinstance(node.value, (int, float))
+        and not isinstance(node.value, bool)
+    ):
         return float(node.value)
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
         value = fold(node.operand)
@@ -120,12 +153,16 @@ def backed(written: str, value: float, percent: bool, values: set[float]) -> boo
     places = len(written.partition(".")[2].rstrip(" %"))
     for v in values:
         for same in (v, 100 * v) if percent else (v,):
-            if math.isclose(same, value, rel_tol=1e-9) or ((places or percent) and math.isclose(round(same, places), value, rel_tol=1e-9)):
+            if math.isclose(same, value, rel_tol=1e-9) or (
+                (places or percent) and math.isclose(round(same, places), value, rel_tol=1e-9)
+            ):
                 return True
     return False
 
 
-def numbers(texts: list[tuple[str, str]], sources: list[str], allowed: dict[str, str]) -> Iterator[str]:
+def numbers(
+    texts: list[tuple[str, str]], sources: list[str], allowed: dict[str, str]
+) -> Iterator[str]:
     """Every number in `texts` (place, text) that nothing backs; then stale or unexplained entries of `allowed`."""
     values, used = checked(sources), set()
     for place, text in texts:

@@ -9,7 +9,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 HTML = ROOT / os.environ.get("SKYTUTOR_HTML", "_build/test/_build/html")
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
 NO_BOOK = f"no built book in {HTML}: run `make test-build` first"
 NO_BROWSER = "no Chromium on this machine (chromium, chromium-browser or google-chrome): the browser tests did not run"
 
@@ -21,7 +23,9 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 
 def serve(folder: Path):
     """(server, its address) for the files below `folder`."""
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder)))
+    server = http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder))
+    )
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return server, f"http://127.0.0.1:{server.server_port}/"
 
@@ -31,7 +35,9 @@ class Visit:
 
     def __init__(self, browser, base: str, *, scheme: str = "light", width: int = 1280):
         self.base, self.foreign, self.errors, self.missing = base, [], [], []
-        self.context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, reduced_motion="reduce")
+        self.context = browser.new_context(
+            viewport={"width": width, "height": 900}, color_scheme=scheme, reduced_motion="reduce"
+        )
         self.page = self.context.new_page()
         self.page.on("console", lambda m: self.errors.append(m.text) if m.type == "error" else None)
         self.page.on("pageerror", lambda e: self.errors.append(str(e)))
@@ -47,12 +53,18 @@ class Visit:
     def open(self, path: str):
         """Load `path` and wait until equations are set and widgets stand."""
         self.page.goto(self.base + path, wait_until="load", timeout=120_000)
-        self.page.evaluate("window.MathJax && MathJax.startup && MathJax.startup.promise.then(() => true)")
+        self.page.evaluate(
+            "window.MathJax && MathJax.startup && MathJax.startup.promise.then(() => true)"
+        )
         views = self.page.locator('script[type="application/vnd.jupyter.widget-view+json"]').count()
         self.page.wait_for_function(
-            "n => document.querySelectorAll('.widget-subarea > *').length >= n", arg=views, timeout=60_000
+            "n => document.querySelectorAll('.widget-subarea > *').length >= n",
+            arg=views,
+            timeout=60_000,
         )
-        self.page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done, 200))))")
+        self.page.evaluate(
+            "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done, 200))))"
+        )
         return self.page
 
     def __enter__(self):

@@ -23,7 +23,9 @@ def sky(nside, *, seed=1, lmax=None):
     lmax = min(lmax or 2 * nside, 3 * nside - 1)
     l = torch.arange(lmax + 1).double()
     cl = torch.where(l > 1, torch.exp(-(l**2) / (2 * (lmax / 2.5) ** 2)), 0)
-    return gaussian_maps({"TT": cl}, nside=nside, lmax=lmax, generator=torch.Generator().manual_seed(seed))["T"]
+    return gaussian_maps(
+        {"TT": cl}, nside=nside, lmax=lmax, generator=torch.Generator().manual_seed(seed)
+    )["T"]
 
 
 def static_view(*args, **kwargs):
@@ -35,11 +37,15 @@ def static_view(*args, **kwargs):
     try:
         return view(*args, **kwargs).html()
     finally:
-        os.environ.pop("SKYTUTOR_STATIC") if before is None else os.environ.update(SKYTUTOR_STATIC=before)
+        os.environ.pop("SKYTUTOR_STATIC") if before is None else os.environ.update(
+            SKYTUTOR_STATIC=before
+        )
 
 
 def write(folder, *views, width=700):
-    (folder / "index.html").write_text(PAGE.format(body="\n".join(views), width=width), encoding="utf-8")
+    (folder / "index.html").write_text(
+        PAGE.format(body="\n".join(views), width=width), encoding="utf-8"
+    )
     return folder
 
 
@@ -52,7 +58,9 @@ def served(folder, policy):
             self.send_header("Content-Security-Policy", policy)
             super().end_headers()
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Strict, directory=str(folder)))
+    server = http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), functools.partial(Strict, directory=str(folder))
+    )
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         yield f"http://127.0.0.1:{server.server_port}/"
@@ -65,8 +73,10 @@ def ready(page, count=1):
     """Wait until that many spheres stand and the first has been drawn."""
     page.wait_for_function(
         "n => [...document.querySelectorAll('.sky-sphere')].filter(el => el.sphere).length >= n "
-        "&& document.querySelector('.sky-sphere').sphere.loaded", arg=count, timeout=60_000,
-    )  # fmt: skip
+        "&& document.querySelector('.sky-sphere').sphere.loaded",
+        arg=count,
+        timeout=60_000,
+    )
     page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
 
@@ -106,9 +116,16 @@ def special_directions(count, seed=0):
     draw = np.random.default_rng(seed)
     out = [[0, 0, 1], [0, 0, -1]]
     out += [list(healpy.ang2vec(10.0**-k, phi)) for k in (1, 3, 5) for phi in (0.1, 1.6, 3.2, 4.8)]
-    corners = healpy.boundaries(1, np.arange(12), step=8).transpose(0, 2, 1).reshape(-1, 3)  # corners and points of the seams
+    corners = (
+        healpy.boundaries(1, np.arange(12), step=8).transpose(0, 2, 1).reshape(-1, 3)
+    )  # corners and points of the seams
     out += (corners + 1e-5 * draw.normal(size=corners.shape)).tolist()
-    out += [list(healpy.ang2vec(np.arccos(s * (2 / 3 + e)), phi)) for s in (1, -1) for e in (-1e-5, 1e-5) for phi in np.arange(0.05, 6.2, 0.5)]
+    out += [
+        list(healpy.ang2vec(np.arccos(s * (2 / 3 + e)), phi))
+        for s in (1, -1)
+        for e in (-1e-5, 1e-5)
+        for phi in np.arange(0.05, 6.2, 0.5)
+    ]
     rest = draw.normal(size=(count - len(out), 3))
     vectors = np.concatenate([np.array(out), rest])
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -124,5 +141,10 @@ def near_border(vectors, nside, reach=1e-6):
     other = np.cross(vectors, side)
     out = np.zeros(len(vectors), bool)
     for angle in np.arange(8) * np.pi / 4:
-        out |= healpy.vec2pix(nside, *(vectors + reach * (np.cos(angle) * side + np.sin(angle) * other)).T) != home
+        out |= (
+            healpy.vec2pix(
+                nside, *(vectors + reach * (np.cos(angle) * side + np.sin(angle) * other)).T
+            )
+            != home
+        )
     return out

@@ -4,7 +4,11 @@ import pytest
 from bookserver import HTML, NO_BOOK, ROOT, Visit
 
 # index.html only leads to the first page.
-PAGES = sorted(p.relative_to(HTML).as_posix() for p in HTML.rglob("*.html") if not {"_static", "index.html"} & set(p.parts))
+PAGES = sorted(
+    p.relative_to(HTML).as_posix()
+    for p in HTML.rglob("*.html")
+    if not {"_static", "index.html"} & set(p.parts)
+)
 AXE = ROOT / "_build/vendor/axe-core/axe.min.js"
 FAULTS = """axe.run(document, {resultTypes: ["violations"]}).then(result => result.violations
     .filter(v => ["serious", "critical"].includes(v.impact))
@@ -28,7 +32,9 @@ def test_page(browser, site, path, scheme):
         page.add_script_tag(content=AXE.read_text())
         for width in (1280, 390):
             page.set_viewport_size({"width": width, "height": 900})
-            page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+            page.evaluate(
+                "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+            )
             if page.evaluate("document.documentElement.scrollWidth > innerWidth + 1"):
                 faults.append(f"{width} px: the page is wider than the screen")
             faults += [f"{width} px: {fault}" for fault in page.evaluate(FAULTS)]
@@ -42,7 +48,11 @@ def test_page(browser, site, path, scheme):
             faults.append("an equation was not typeset")
         if page.locator("mjx-merror").count():
             faults.append("an equation holds an error")
-        if page.locator(".cell_output").filter(has_text="Traceback (most recent call last)").count():
+        if (
+            page.locator(".cell_output")
+            .filter(has_text="Traceback (most recent call last)")
+            .count()
+        ):
             faults.append("shows a traceback")
     assert not faults, f"\n{path}, {scheme}:\n" + "\n".join(faults)
 
@@ -68,9 +78,14 @@ def test_one_search_box_and_launch_buttons(browser, site):
     assert chapter, "the built book holds no chapter"
     with Visit(browser, site) as visit:
         page = visit.open(chapter)
-        boxes = page.locator(".search-button-field:visible, .search-button:visible, input[type=search]:visible").count()
+        boxes = page.locator(
+            ".search-button-field:visible, .search-button:visible, input[type=search]:visible"
+        ).count()
         assert boxes == 1, f"{boxes} search boxes are in sight"
         links = page.eval_on_selector_all("a", "all => all.map(a => a.href)")
         name = chapter.removesuffix(".html") + ".ipynb"
         assert any("mybinder.org" in link and f"book/{name}" in link for link in links)
-        assert any("colab.research.google.com" in link and link.endswith(f"/blob/main/book/{name}") for link in links)
+        assert any(
+            "colab.research.google.com" in link and link.endswith(f"/blob/main/book/{name}")
+            for link in links
+        )

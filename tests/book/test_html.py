@@ -56,7 +56,9 @@ def test_links(path):
 @pytest.mark.parametrize("path", PAGES, ids=lambda p: p.relative_to(HTML).as_posix())
 def test_a_cell_shows_one_picture_at_most(path):
     for output in soup(path).select(".cell_output"):
-        assert len(output.find_all("img")) <= 1, "a cell made several pictures; alt text belongs to one"
+        assert len(output.find_all("img")) <= 1, (
+            "a cell made several pictures; alt text belongs to one"
+        )
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda p: p.relative_to(HTML).as_posix())
@@ -70,7 +72,15 @@ def test_no_warning_and_no_path_of_the_builder_in_an_output(path):
 def test_every_script_and_style_comes_with_the_book():
     for path in PAGES:
         for tag in soup(path).find_all(["script", "link", "img", "iframe", "source"]):
-            address = tag.get("src") or (tag.get("href") if tag.name == "link" and tag.get("rel") != ["canonical"] else None) or ""
+            address = (
+                tag.get("src")
+                or (
+                    tag.get("href")
+                    if tag.name == "link" and tag.get("rel") != ["canonical"]
+                    else None
+                )
+                or ""
+            )
             assert not urlsplit(address).netloc, f"{path.name} loads {address}"
 
 

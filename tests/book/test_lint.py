@@ -42,7 +42,11 @@ def test_page_follows_the_house_rules(path):
 def test_addresses_in_a_chapter_agree_with_the_settings(path):
     url = yaml.safe_load((ROOT / "_config.yml").read_text())["repository"]["url"]
     text = "\n".join(c.source for c in booklint.read(path).cells)
-    ours = [found for found in re.findall(r"github\.com/[\w.-]+/[\w.-]+", text) if "skytutor" in found.lower()]
+    ours = [
+        found
+        for found in re.findall(r"github\.com/[\w.-]+/[\w.-]+", text)
+        if "skytutor" in found.lower()
+    ]
     assert all("https://" + found.removesuffix(".git") == url for found in ours), ours
 
 
@@ -57,7 +61,9 @@ def test_contents_and_pages_agree():
                 yield from files(value)
 
     listed = set(files(yaml.safe_load((ROOT / "_toc.yml").read_text())))
-    there = {p.relative_to(BOOK).with_suffix("").as_posix() for p in [*PAGES, *CHAPTERS, *APPENDICES]}
+    there = {
+        p.relative_to(BOOK).with_suffix("").as_posix() for p in [*PAGES, *CHAPTERS, *APPENDICES]
+    }
     assert listed == there
 
 
@@ -82,8 +88,12 @@ def figure(source, alt="A line that rises from left to right"):
 
 def test_sound_chapter_has_no_faults():
     notebook = chapter(
-        new_markdown_cell("The network reaches 99.4 % on 768 pixels, published 97.33 % {cite}`a`. In $x^{2.5}$ and `3.14` nothing is claimed. It is 2018."),
-        new_code_cell('check.at_least("accuracy", score, 0.994)\ncheck.equal("pixels", n, 12 * 8**2)'),
+        new_markdown_cell(
+            "The network reaches 99.4 % on 768 pixels, published 97.33 % {cite}`a`. In $x^{2.5}$ and `3.14` nothing is claimed. It is 2018."
+        ),
+        new_code_cell(
+            'check.at_least("accuracy", score, 0.994)\ncheck.equal("pixels", n, 12 * 8**2)'
+        ),
         figure("fig, ax = plt.subplots()\nax.plot(x)\nplt.show()"),
     )
     assert booklint.lint_notebook(notebook) == []
@@ -100,11 +110,22 @@ BAD = {
     "makes a figure": [new_code_cell("def draw():\n    plt.subplots()"), new_code_cell("draw()")],
     "simply": [new_markdown_cell("It is simply so.")],
     "image a.png has no alt text": [new_markdown_cell("![](a.png)")],
-    "{figure} a.png has no :alt:": [new_markdown_cell("```{figure} a.png\n:name: a\nA caption.\n```")],
+    "{figure} a.png has no :alt:": [
+        new_markdown_cell("```{figure} a.png\n:name: a\nA caption.\n```")
+    ],
     '"99.4 %" is backed by nothing': [new_markdown_cell("It reaches 99.4 %.")],
-    '"0.25" is backed by nothing': [new_markdown_cell("It costs 0.25 of it. See {cite}`a`."), new_code_cell("x = 0.25")],
-    '"403,050" is backed by nothing': [new_markdown_cell("| weights |\n|---|\n| 403,050 |\n| 5 {cite}`a` |")],
-    '"6.5" is backed by nothing': [new_markdown_cell("```{note} A title\nText.\n\n```python\nx = 7.5\n```\n\n```\n\nAfter it 6.5 is text.")],
+    '"0.25" is backed by nothing': [
+        new_markdown_cell("It costs 0.25 of it. See {cite}`a`."),
+        new_code_cell("x = 0.25"),
+    ],
+    '"403,050" is backed by nothing': [
+        new_markdown_cell("| weights |\n|---|\n| 403,050 |\n| 5 {cite}`a` |")
+    ],
+    '"6.5" is backed by nothing': [
+        new_markdown_cell(
+            "```{note} A title\nText.\n\n```python\nx = 7.5\n```\n\n```\n\nAfter it 6.5 is text."
+        )
+    ],
     '"1.5" is backed by nothing': [new_markdown_cell("$$\nx = 1.5 y_{12.5}\n$$")],
 }
 
@@ -118,31 +139,68 @@ def test_one_fault_is_found_and_named(fault):
 def test_faults_of_the_whole_are_found():
     assert any("accelerator" in f for f in booklint.lint_notebook(chapter(accelerator="None")))
     assert any("gpuType" in f for f in booklint.lint_notebook(chapter(colab={})))
-    assert any("asks no question" in f for f in booklint.lint_notebook(chapter(opening=OPENING.replace("?", "."))))
-    assert any("names Binder" in f for f in booklint.lint_notebook(chapter(opening=OPENING.replace("Binder", "x"))))
+    assert any(
+        "asks no question" in f
+        for f in booklint.lint_notebook(chapter(opening=OPENING.replace("?", ".")))
+    )
+    assert any(
+        "names Binder" in f
+        for f in booklint.lint_notebook(chapter(opening=OPENING.replace("Binder", "x")))
+    )
     bare = chapter()
     del bare.cells[2]
-    assert booklint.lint_notebook(bare) == ["set-up: no cell that imports what the chapter needs before the idea"]
-    assert any("words; a chapter" in f for f in booklint.lint_notebook(chapter(opening=OPENING[:200])))
-    swapped = (*booklint.SECTIONS[:7], booklint.SECTIONS[8], booklint.SECTIONS[7], *booklint.SECTIONS[9:])
-    assert [f for f in booklint.lint_notebook(chapter(sections=swapped))] == ['section "Exercises": stands too early']
-    assert booklint.lint_notebook(chapter(sections=booklint.SECTIONS[:-1])) == ['section "Reading": is missing']
+    assert booklint.lint_notebook(bare) == [
+        "set-up: no cell that imports what the chapter needs before the idea"
+    ]
+    assert any(
+        "words; a chapter" in f for f in booklint.lint_notebook(chapter(opening=OPENING[:200]))
+    )
+    swapped = (
+        *booklint.SECTIONS[:7],
+        booklint.SECTIONS[8],
+        booklint.SECTIONS[7],
+        *booklint.SECTIONS[9:],
+    )
+    assert [f for f in booklint.lint_notebook(chapter(sections=swapped))] == [
+        'section "Exercises": stands too early'
+    ]
+    assert booklint.lint_notebook(chapter(sections=booklint.SECTIONS[:-1])) == [
+        'section "Reading": is missing'
+    ]
 
 
 def test_listed_numbers_need_a_reason_and_a_use():
     text = new_markdown_cell("The scale has the factor 2.5.")
     good = {"numbers": {"2.5": "the magnitude scale's definition"}}
     assert booklint.lint_notebook(chapter(text, skytutor=good)) == []
-    assert "without a reason" in booklint.lint_notebook(chapter(text, skytutor={"numbers": {"2.5": "why"}}))[0]
+    assert (
+        "without a reason"
+        in booklint.lint_notebook(chapter(text, skytutor={"numbers": {"2.5": "why"}}))[0]
+    )
     assert "no longer in the text" in booklint.lint_notebook(chapter(skytutor=good))[0]
 
 
 def test_a_number_may_be_the_rounding_of_a_checked_one():
     text = new_markdown_cell("It reaches 99.4 %, or 0.99.")
-    assert booklint.lint_notebook(chapter(text, new_code_cell('check.close("a", b, 0.99416, 0.001)'))) == []
-    assert len(booklint.lint_notebook(chapter(text, new_code_cell('check.close("a", b, 0.9833, 0.001)')))) == 2
+    assert (
+        booklint.lint_notebook(chapter(text, new_code_cell('check.close("a", b, 0.99416, 0.001)')))
+        == []
+    )
+    assert (
+        len(
+            booklint.lint_notebook(
+                chapter(text, new_code_cell('check.close("a", b, 0.9833, 0.001)'))
+            )
+        )
+        == 2
+    )
 
 
 def test_front_matter_of_a_page_lists_numbers():
     assert booklint.lint_page("# A\n\nIt is 2.5.\n")
-    assert booklint.lint_page("---\nnumbers:\n  '2.5': a matter of definition\n---\n# A\n\nIt is 2.5.\n") == []
+    assert (
+        booklint.lint_page(
+            "---\nnumbers:\n  '2.5': a matter of definition\n---\n# A\n\nIt is 2.5.\n"
+        )
+        == []
+    )

@@ -21,7 +21,15 @@ import vendor  # noqa: E402
 
 MAKEFILE = (ROOT / "Makefile").read_text()
 PINS = (ROOT / "requirements.txt").read_text().splitlines()
-OURS = ["Makefile", "README.md", "_config.yml", "_toc.yml", "pyproject.toml", "requirements.txt", "CITATION.cff"]
+OURS = [
+    "Makefile",
+    "README.md",
+    "_config.yml",
+    "_toc.yml",
+    "pyproject.toml",
+    "requirements.txt",
+    "CITATION.cff",
+]
 
 
 def address() -> str:
@@ -48,14 +56,20 @@ def test_package_has_lower_bounds_only_and_each_is_pinned_above_it():
     from packaging.version import Version
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    pins = {re.sub(r"[-_.]+", "-", n).lower(): v for n, _, v in (line.partition("==") for line in PINS)}
-    for text in project["dependencies"] + [r for extra in project["optional-dependencies"].values() for r in extra]:
+    pins = {
+        re.sub(r"[-_.]+", "-", n).lower(): v for n, _, v in (line.partition("==") for line in PINS)
+    }
+    for text in project["dependencies"] + [
+        r for extra in project["optional-dependencies"].values() for r in extra
+    ]:
         need = Requirement(text)
         if need.name == "skytutor":
             continue
         assert need.specifier.contains(Version(pins[need.name])), text
         bounds = {spec.operator for spec in need.specifier}
-        assert bounds == {">="} or need.name == "jupyter-book", f"{text}: only Jupyter Book has a reason for an upper bound"
+        assert bounds == {">="} or need.name == "jupyter-book", (
+            f"{text}: only Jupyter Book has a reason for an upper bound"
+        )
 
 
 def test_readme_names_goals_that_exist():
@@ -78,7 +92,13 @@ def test_no_python_is_said_in_plain_words(tmp_path):
     tools.mkdir()
     for tool in ("make", "sh", "getconf"):
         (tools / tool).symlink_to(shutil.which(tool))
-    done = subprocess.run([str(tools / "make"), ".venv/.ready"], cwd=tmp_path, env={"PATH": str(tools)}, capture_output=True, text=True)
+    done = subprocess.run(
+        [str(tools / "make"), ".venv/.ready"],
+        cwd=tmp_path,
+        env={"PATH": str(tools)},
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode != 0
     assert "No Python 3.11 or newer" in done.stderr
 
@@ -93,9 +113,13 @@ def test_address_of_the_repository_is_the_same_everywhere():
 
 
 def test_no_file_names_a_registry_or_a_path_of_some_machine():
-    pattern = re.compile(r"pypi\.(org|python)|registry\.npmjs|files\.pythonhosted|(?<![\w.])/(work|opt|home|root)/")
+    pattern = re.compile(
+        r"pypi\.(org|python)|registry\.npmjs|files\.pythonhosted|(?<![\w.])/(work|opt|home|root)/"
+    )
     kinds = (".py", ".md", ".rst", ".json", ".js", ".css", ".ipynb")
-    own = [ROOT / n for n in OURS] + [p for f in ("book", "tests/book") for p in (ROOT / f).rglob("*") if p.suffix in kinds]
+    own = [ROOT / n for n in OURS] + [
+        p for f in ("book", "tests/book") for p in (ROOT / f).rglob("*") if p.suffix in kinds
+    ]
     bad = [p for p in own if p != Path(__file__) and pattern.search(p.read_text(encoding="utf-8"))]
     assert not bad
 
@@ -113,9 +137,16 @@ def test_base_pixels_of_the_pictures_are_healpix():
     nside = 4
     pix = torch.arange(12 * nside**2)
     f, y, x = healpix.nested_to_face(pix, nside=nside)
-    centres = zip(f.tolist(), ((x + 0.5) / nside).tolist(), ((y + 0.5) / nside).tolist(), strict=True)
+    centres = zip(
+        f.tolist(), ((x + 0.5) / nside).tolist(), ((y + 0.5) / nside).tolist(), strict=True
+    )
     drawn = torch.tensor([draw.position(*centre) for centre in centres], dtype=torch.float64)
-    torch.testing.assert_close(drawn, healpix.pixel_to_vector(pix, nside=nside, order="nested").double(), rtol=0, atol=1e-12)
+    torch.testing.assert_close(
+        drawn,
+        healpix.pixel_to_vector(pix, nside=nside, order="nested").double(),
+        rtol=0,
+        atol=1e-12,
+    )
 
 
 def test_vendored_packages_are_pinned_by_version_and_hash():
@@ -144,11 +175,19 @@ def packages(tmp_path, monkeypatch):
     """Two small packages instead of npm's; returns the folder to unpack into and the list of what was fetched."""
     contents = {
         "with": {"LICENSE": "do what you like", "a.js": "1", "other.js": "not taken"},
-        "without": {"package.json": '{"version": "1.2.3", "license": "MIT", "author": "A. Author"}', "es5/b.js": "2"},
+        "without": {
+            "package.json": '{"version": "1.2.3", "license": "MIT", "author": "A. Author"}',
+            "es5/b.js": "2",
+        },
     }
     manifest = {
         "with": {"version": "1.0.0", "take": ["LICENSE", "a.js"], "into": "static/vendor/with"},
-        "without": {"version": "1.2.3", "take": ["es5/*"], "notice": True, "into": "static/vendor/without"},
+        "without": {
+            "version": "1.2.3",
+            "take": ["es5/*"],
+            "notice": True,
+            "into": "static/vendor/without",
+        },
     }
     fetched = []
 
@@ -166,7 +205,11 @@ def packages(tmp_path, monkeypatch):
 
 
 def tree(folder):
-    return {path.relative_to(folder).as_posix(): path.read_text() for path in folder.rglob("*") if path.is_file()}
+    return {
+        path.relative_to(folder).as_posix(): path.read_text()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
 
 
 def test_vendored_files_are_unpacked_once(packages):
@@ -174,11 +217,16 @@ def test_vendored_files_are_unpacked_once(packages):
     assert vendor.vendor(folder) == folder and fetched == ["with", "without"]
     before = tree(folder)
     assert {name for name in before if name.startswith("static/vendor/with")} == {
-        "static/vendor/with/LICENSE", "static/vendor/with/a.js", "static/vendor/without/LICENSE", "static/vendor/without/b.js",
-    }  # fmt: skip
+        "static/vendor/with/LICENSE",
+        "static/vendor/with/a.js",
+        "static/vendor/without/LICENSE",
+        "static/vendor/without/b.js",
+    }
     vendor.vendor(folder)
     assert fetched == ["with", "without"] and tree(folder) == before
-    assert [path.name for path in folder.parent.iterdir()] == ["vendor"], "nothing is left beside it"
+    assert [path.name for path in folder.parent.iterdir()] == ["vendor"], (
+        "nothing is left beside it"
+    )
 
 
 def change(folder):
@@ -290,7 +338,12 @@ def test_a_removal_cut_short_is_noticed(packages, monkeypatch):
 
 
 def test_licence_notice_says_what_the_package_says():
-    about = {"version": "1.2.3", "license": "MIT", "author": {"name": "A. Author"}, "repository": {"url": "https://a.b/c.git"}}
+    about = {
+        "version": "1.2.3",
+        "license": "MIT",
+        "author": {"name": "A. Author"},
+        "repository": {"url": "https://a.b/c.git"},
+    }
     text = vendor.licence_notice("a", about, True)
     for words in ("a 1.2.3", "Licence: MIT", "Author: A. Author", "Source: https://a.b/c.git"):
         assert words in text.splitlines()
@@ -313,7 +366,11 @@ def test_measuring_writes_time_and_memory(tmp_path):
     from nbformat.v4 import new_code_cell, new_notebook
 
     notebook, results = tmp_path / "page.ipynb", tmp_path / "measured.json"
-    cells = [new_code_cell("import os\nassert os.environ['SKYTUTOR_PROFILE'] == 'smoke'\nblock = bytearray(200 * 2**20)")]
+    cells = [
+        new_code_cell(
+            "import os\nassert os.environ['SKYTUTOR_PROFILE'] == 'smoke'\nblock = bytearray(200 * 2**20)"
+        )
+    ]
     nbformat.write(new_notebook(cells=cells), notebook)
     measure.main([str(notebook), "--profile", "smoke", "--results", str(results)])
     found = json.loads(results.read_text())["page"]["smoke"]

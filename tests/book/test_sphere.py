@@ -67,13 +67,17 @@ def test_pixel_of_a_direction_is_healpys(browser, tmp_path, nside):
         found = np.array(visit.page.evaluate(ask, [vectors.tolist(), nside]))
         there = visit.page.evaluate(
             "async n => { const m = await import('./sphere.mjs'); return Array.from({length: 50}, (_, k) => Math.floor(k * 12 * n * n / 50))"
-            ".map(p => [p, m.pixel(m.direction(m.nestedPlace(p, n)), n).nested]); }", nside)  # fmt: skip
+            ".map(p => [p, m.pixel(m.direction(m.nestedPlace(p, n)), n).nested]); }",
+            nside,
+        )
         assert not visit.errors
     server.shutdown(), server.server_close()
     clear = ~near_border(vectors, nside)
     assert clear.sum() > 800
     for k, nest in enumerate((False, True)):
-        np.testing.assert_array_equal(found[clear, k], healpy.vec2pix(nside, *vectors[clear].T, nest=nest))
+        np.testing.assert_array_equal(
+            found[clear, k], healpy.vec2pix(nside, *vectors[clear].T, nest=nest)
+        )
     assert all(a == b for a, b in there)
 
 
@@ -81,20 +85,40 @@ def test_pixel_of_a_direction_is_healpys(browser, tmp_path, nside):
 def test_the_cursor_reads_the_pixel_under_it(opened, projection):
     """About 1,000 places in turned and enlarged views, against an inverse projection written apart and healpy."""
     nside, values = 64, sky(64)
-    page = opened(static_view(values, nside=nside, order="ring", unit="K", projection=projection, title=""))
+    page = opened(
+        static_view(values, nside=nside, order="ring", unit="K", projection=projection, title="")
+    )
     box = page.evaluate(f"(({SPHERE}).stage.getBoundingClientRect()).toJSON()")
     draw = np.random.default_rng(3)
-    cases = [(float(draw.uniform(-180, 180)), float(draw.uniform(-90, 90)), float(draw.choice([1, 1.7, 6])),
-              int(draw.integers(0, box["width"])), int(draw.integers(0, box["height"]))) for _ in range(500)]  # fmt: skip
+    cases = [
+        (
+            float(draw.uniform(-180, 180)),
+            float(draw.uniform(-90, 90)),
+            float(draw.choice([1, 1.7, 6])),
+            int(draw.integers(0, box["width"])),
+            int(draw.integers(0, box["height"])),
+        )
+        for _ in range(500)
+    ]
     read = page.evaluate(
         f"""cases => cases.map(([lon, lat, zoom, x, y]) => {{ const s = {SPHERE}; s.set({{lon, lat, zoom}});
         const box = s.stage.getBoundingClientRect();
         s.stage.dispatchEvent(new PointerEvent('pointermove', {{clientX: box.left + x, clientY: box.top + y, pointerId: 1}}));
-        return s.read.textContent; }})""", cases)  # fmt: skip
+        return s.read.textContent; }})""",
+        cases,
+    )
     seen = 0
     for (lon, lat, zoom, x, y), text in zip(cases, read, strict=True):
-        d = direction_at(projection, x - box["width"] / 2, box["height"] / 2 - y, width=box["width"], height=box["height"],
-                         lon=lon, lat=lat, zoom=zoom)  # fmt: skip
+        d = direction_at(
+            projection,
+            x - box["width"] / 2,
+            box["height"] / 2 - y,
+            width=box["width"],
+            height=box["height"],
+            lon=lon,
+            lat=lat,
+            zoom=zoom,
+        )
         assert (d is None) == (text.strip() == ""), (lon, lat, zoom, x, y, text)
         if d is None or near_border(d[None], nside)[0]:
             continue
@@ -102,7 +126,9 @@ def test_the_cursor_reads_the_pixel_under_it(opened, projection):
         ring, nested = healpy.vec2pix(nside, *d), healpy.vec2pix(nside, *d, nest=True)
         assert f"pixel {ring} (RING), {nested} (NESTED)" in text
         value = float(text.rsplit("·", 1)[1].split()[0])
-        assert value == pytest.approx(float(values[ring]), abs=6e-4 * float(values.abs().max())), text
+        assert value == pytest.approx(float(values[ring]), abs=6e-4 * float(values.abs().max())), (
+            text
+        )
     assert seen > 150
 
 
@@ -110,16 +136,24 @@ def test_the_graphics_card_draws_what_the_processor_draws(opened):
     """WebGL and the canvas that stands in for it, dot by dot, in every view; both look the pixel up."""
     page = opened(static_view(sky(32), nside=32, order="ring", height=240))
     for projection in ("globe", "mollweide", "gnomonic"):
-        page.evaluate(f"{SPHERE}.set({{projection: '{projection}', lon: 33, lat: -48, pixels: false}})")
+        page.evaluate(
+            f"{SPHERE}.set({{projection: '{projection}', lon: 33, lat: -48, pixels: false}})"
+        )
         card = picture(page).astype(int)
         page.evaluate(f"""() => {{ const s = {SPHERE}; s.sleep(); s.paint(s.soft); s.draw(); }}""")
-        soft = np.array(page.evaluate(f"""() => {{ const c = {SPHERE}.canvas; return [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data]; }}"""))
+        soft = np.array(
+            page.evaluate(
+                f"""() => {{ const c = {SPHERE}.canvas; return [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data]; }}"""
+            )
+        )
         soft = soft.reshape(card.shape)[::-1]
         page.evaluate(f"{SPHERE}.sleep()")
         inside = (card[..., 3] == 255) & (soft[..., 3] == 255)
         assert inside.mean() > 0.2
         differ = (np.abs(card - soft)[inside].max(1) > 3).mean()
-        assert differ < 0.02, f"{projection}: {100 * differ:.1f} % of the dots"  # float32 against double at pixel borders
+        assert differ < 0.02, (
+            f"{projection}: {100 * differ:.1f} % of the dots"
+        )  # float32 against double at pixel borders
 
 
 def test_drag_keys_wheel_and_double_click(opened):
@@ -128,7 +162,12 @@ def test_drag_keys_wheel_and_double_click(opened):
     box = stage.bounding_box()
     middle = (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     degrees = 180 / np.pi / (0.48 * min(box["width"], box["height"]))
-    page.mouse.move(*middle), page.mouse.down(), page.mouse.move(middle[0] + 40, middle[1] + 20), page.mouse.up()
+    (
+        page.mouse.move(*middle),
+        page.mouse.down(),
+        page.mouse.move(middle[0] + 40, middle[1] + 20),
+        page.mouse.up(),
+    )
     assert state(page, "lon") == pytest.approx(40 * degrees, rel=0.01)
     assert state(page, "lat") == pytest.approx(20 * degrees, rel=0.01)
     before = picture(page)
@@ -149,18 +188,34 @@ def test_drag_keys_wheel_and_double_click(opened):
     assert [state(page, k) for k in ("lon", "lat", "zoom")] == [0, 0, 1]
     x, y = round(middle[0] - 60), round(middle[1] - 30)  # the mouse stands on whole pixels
     page.mouse.dblclick(x, y)
-    d = direction_at("globe", x - middle[0], middle[1] - y, width=box["width"], height=box["height"], lon=0, lat=0, zoom=1)
+    d = direction_at(
+        "globe",
+        x - middle[0],
+        middle[1] - y,
+        width=box["width"],
+        height=box["height"],
+        lon=0,
+        lat=0,
+        zoom=1,
+    )
     assert state(page, "lon") == pytest.approx(np.degrees(np.arctan2(d[1], d[0])), abs=0.05)
     assert state(page, "lat") == pytest.approx(np.degrees(np.arcsin(d[2])), abs=0.05)
     page.keyboard.press("Enter")
-    assert state(page, "nested") == healpy.ang2pix(8, state(page, "lon"), state(page, "lat"), nest=True, lonlat=True)
+    assert state(page, "nested") == healpy.ang2pix(
+        8, state(page, "lon"), state(page, "lat"), nest=True, lonlat=True
+    )
 
 
 def test_two_fingers_enlarge(opened):
     page = opened(static_view(sky(8), nside=8, order="ring"))
     send = f"""([kind, id, x, y]) => {{ const s = {SPHERE}.stage, b = s.getBoundingClientRect();
         s.dispatchEvent(new PointerEvent(kind, {{pointerId: id, clientX: b.left + x, clientY: b.top + y, bubbles: true}})); }}"""
-    for event in (("pointerdown", 1, 300, 100), ("pointerdown", 2, 400, 100), ("pointermove", 2, 500, 100), ("pointerup", 1, 300, 100)):
+    for event in (
+        ("pointerdown", 1, 300, 100),
+        ("pointerdown", 2, 400, 100),
+        ("pointermove", 2, 500, 100),
+        ("pointerup", 1, 300, 100),
+    ):
         page.evaluate(send, list(event))
     assert state(page, "zoom") == pytest.approx(2)
     page.evaluate(send, ["pointerup", 2, 500, 100])
@@ -181,7 +236,15 @@ def test_a_thrown_sphere_glides_and_stops(opened):
 def test_every_control_changes_the_picture(opened):
     values = sky(16)
     values[:40] = np.nan
-    view = static_view(values, nside=16, order="ring", unit="K", mask=np.arange(3072) % 5 > 0, polarisation=(sky(16, seed=2), sky(16, seed=3)), projection="mollweide")
+    view = static_view(
+        values,
+        nside=16,
+        order="ring",
+        unit="K",
+        mask=np.arange(3072) % 5 > 0,
+        polarisation=(sky(16, seed=2), sky(16, seed=3)),
+        projection="mollweide",
+    )
     page = opened(view, motion="no-preference")
     seen = [picture(page).tobytes()]
 
@@ -191,9 +254,12 @@ def test_every_control_changes_the_picture(opened):
         assert new not in seen, what
         seen.append(new)
 
-    for label, options in (("Scale", ["symlog", "histogram"]), ("Colours", ["viridis", "magma", "blue-red", "grey", "planck"])):
+    for label, options in (
+        ("Scale", ["symlog", "histogram"]),
+        ("Colours", ["viridis", "magma", "blue-red", "grey", "planck"]),
+    ):
         for option in options:
-            page.get_by_role('combobox', name=label).select_option(option)
+            page.get_by_role("combobox", name=label).select_option(option)
             changed(option)
     for name in ("Grid", "Base pixels", "Mask"):
         button = page.get_by_role("button", name=name)
@@ -215,10 +281,17 @@ def test_every_control_changes_the_picture(opened):
         page.wait_for_function(f"{SPHERE}.morph === 0", timeout=10_000)
         changed(option)
         # once more to the middle of the way, whatever time the machine takes for it
-        page.evaluate(f"() => {{ const s = {SPHERE}; s.was = {before}; s.morph = performance.now() - 100; s.draw = (draw => () => {{ if (s.morph) s.morph = performance.now() - 300; draw.call(s); }})(s.draw); }}")
+        page.evaluate(
+            f"() => {{ const s = {SPHERE}; s.was = {before}; s.morph = performance.now() - 100; s.draw = (draw => () => {{ if (s.morph) s.morph = performance.now() - 300; draw.call(s); }})(s.draw); }}"
+        )
         changed("on the way to " + option)
-        page.evaluate(f"() => {{ const s = {SPHERE}; delete s.draw; s.morph = 0; s.was = s.is; s.ask(); }}")
-    low, high = page.get_by_label("Lowest value of the colours"), page.get_by_label("Highest value of the colours")
+        page.evaluate(
+            f"() => {{ const s = {SPHERE}; delete s.draw; s.morph = 0; s.was = s.is; s.ask(); }}"
+        )
+    low, high = (
+        page.get_by_label("Lowest value of the colours"),
+        page.get_by_label("Highest value of the colours"),
+    )
     low.focus()
     page.keyboard.press("PageUp")
     changed("the lowest value")
@@ -228,7 +301,15 @@ def test_every_control_changes_the_picture(opened):
 
 def test_frames_play_and_step(opened):
     frames = np.stack([sky(8, seed=k).numpy() for k in range(4)])
-    page = opened(static_view(frames, nside=8, order="ring", frame_labels=["epoch 1", "epoch 2", "epoch 4", "epoch 8"], fps=20))
+    page = opened(
+        static_view(
+            frames,
+            nside=8,
+            order="ring",
+            frame_labels=["epoch 1", "epoch 2", "epoch 4", "epoch 8"],
+            fps=20,
+        )
+    )
     first = picture(page).tobytes()
     slider = page.get_by_label("Frame")
     slider.focus()
@@ -244,27 +325,45 @@ def test_frames_play_and_step(opened):
 
 
 def test_two_maps_are_linked_and_can_be_swiped(opened):
-    page = opened(static_view({"simulated": sky(8), "rebuilt": sky(8, seed=2)}, nside=8, order="ring", unit="K"))
+    page = opened(
+        static_view(
+            {"simulated": sky(8), "rebuilt": sky(8, seed=2)}, nside=8, order="ring", unit="K"
+        )
+    )
     box = page.locator(".sky-stage").bounding_box()
     for share in (0.25, 0.75):
         page.mouse.move(box["x"] + share * box["width"], box["y"] + box["height"] / 2 + 11)
-        assert "lon 0.0" in page.locator(".sky-read").inner_text() or "lon 359.9" in page.locator(".sky-read").inner_text()
+        assert (
+            "lon 0.0" in page.locator(".sky-read").inner_text()
+            or "lon 359.9" in page.locator(".sky-read").inner_text()
+        )
         assert page.locator(".sky-read").inner_text().count("|") == 1
     apart = picture(page).tobytes()
     page.get_by_role("button", name="Swipe: lay the two maps").click()
     assert state(page, "swipe") == 0.5
     half = picture(page)
-    page.get_by_label("Border at").evaluate("end => { end.value = 0.9; end.dispatchEvent(new Event('input')); }")
+    page.get_by_label("Border at").evaluate(
+        "end => { end.value = 0.9; end.dispatchEvent(new Event('input')); }"
+    )
     moved = picture(page)
     assert half.tobytes() != apart and (half != moved).any()
     third = half.shape[1] // 3
-    np.testing.assert_array_equal(half[:, :third], moved[:, :third])  # left of both borders it is the same map
+    np.testing.assert_array_equal(
+        half[:, :third], moved[:, :third]
+    )  # left of both borders it is the same map
 
 
 def test_a_bare_and_a_full_sphere_share_a_page(opened):
     for first in (False, True):
-        page = opened(*[static_view(sky(4), nside=4, order="ring", controls=which) for which in (first, not first)])
-        buttons = page.evaluate("[...document.querySelectorAll('.sky-sphere')].map(el => el.querySelectorAll('button').length > 0)")
+        page = opened(
+            *[
+                static_view(sky(4), nside=4, order="ring", controls=which)
+                for which in (first, not first)
+            ]
+        )
+        buttons = page.evaluate(
+            "[...document.querySelectorAll('.sky-sphere')].map(el => el.querySelectorAll('button').length > 0)"
+        )
         assert buttons == [first, not first]
 
 
@@ -283,11 +382,17 @@ def test_the_reading_of_a_tap_stays(opened):
 
 def test_handles_that_meet_can_be_parted(opened):
     page = opened(static_view(sky(4), nside=4, order="ring", value_range=(-1, 1)))
-    low, high = page.get_by_label("Lowest value of the colours"), page.get_by_label("Highest value of the colours")
+    low, high = (
+        page.get_by_label("Lowest value of the colours"),
+        page.get_by_label("Highest value of the colours"),
+    )
     for end in (high, low):
         end.evaluate("end => { end.value = 1000; end.dispatchEvent(new Event('input')); }")
     box = low.bounding_box()
-    top = page.evaluate("([x, y]) => document.elementFromPoint(x, y).getAttribute('aria-label')", [box["x"] + box["width"] - 12, box["y"] + 12])
+    top = page.evaluate(
+        "([x, y]) => document.elementFromPoint(x, y).getAttribute('aria-label')",
+        [box["x"] + box["width"] - 12, box["y"] + 12],
+    )
     assert top == "Lowest value of the colours"
 
 
@@ -296,7 +401,11 @@ def test_a_picture_can_be_saved(opened):
     with page.expect_download() as waiting:
         page.get_by_role("button", name="PNG: save a picture").click()
     data = waiting.value.path().read_bytes()
-    assert waiting.value.suggested_filename == "sphere.png" and data[:8] == b"\x89PNG\r\n\x1a\n" and len(data) > 5000
+    assert (
+        waiting.value.suggested_filename == "sphere.png"
+        and data[:8] == b"\x89PNG\r\n\x1a\n"
+        and len(data) > 5000
+    )
 
 
 def test_without_webgl2_a_canvas_draws(opened):
@@ -317,9 +426,17 @@ def test_what_cannot_be_read_is_said(opened, harm):
     if harm == "cut":
         view = view[: start + 200] + view[view.index("</script>", start) :]
     elif harm == "altered":
-        view = view[: start + 300] + ("A" if view[start + 300] != "A" else "B") * 4 + view[start + 304 :]
-    page = opened(view, static_view(sky(4), nside=4, order="ring"), count=0,
-                  prepare="delete globalThis.DecompressionStream" if harm == "old browser" else None)  # fmt: skip
+        view = (
+            view[: start + 300]
+            + ("A" if view[start + 300] != "A" else "B") * 4
+            + view[start + 304 :]
+        )
+    page = opened(
+        view,
+        static_view(sky(4), nside=4, order="ring"),
+        count=0,
+        prepare="delete globalThis.DecompressionStream" if harm == "old browser" else None,
+    )
     alert = page.get_by_role("alert").first
     alert.wait_for()
     assert alert.inner_text().startswith("The map cannot be shown:")
@@ -343,7 +460,12 @@ def test_mathjax_leaves_titles_alone(opened, tmp_path):
         pytest.skip("MathJax is not here: run `make test-build` first")
     shutil.copytree(mathjax, tmp_path / "mathjax")
     ahead = '<script>window.MathJax = {tex: {inlineMath: [["$", "$"]]}}</script><script src="mathjax/tex-mml-chtml.js"></script><p>$z$</p>'
-    page = opened(ahead + static_view({"$x$": sky(4), "$$y$$": sky(4, seed=2)}, nside=4, order="ring", unit="$\\mu$K"))
+    page = opened(
+        ahead
+        + static_view(
+            {"$x$": sky(4), "$$y$$": sky(4, seed=2)}, nside=4, order="ring", unit="$\\mu$K"
+        )
+    )
     page.evaluate("MathJax.startup.promise.then(() => MathJax.typesetPromise()).then(() => true)")
     assert page.locator("p > mjx-container").count() == 1, "an equation of the page's own is set"
     assert page.locator(".sky-sphere mjx-container").count() == 0
@@ -354,20 +476,28 @@ def test_mathjax_leaves_titles_alone(opened, tmp_path):
 def test_long_and_odd_titles_leave_the_page_as_it_is(opened, width):
     """Cut off above the sphere, whole in the summary."""
     long, unit = "a title of many words " * 50 + "W" * 900, "$$\\frac{" + "u" * 900
-    page = opened(static_view({long: sky(4), "$$": sky(4, seed=2)}, nside=4, order="ring", unit=unit), static_view(sky(4), nside=4, order="ring"), width=width)
+    page = opened(
+        static_view({long: sky(4), "$$": sky(4, seed=2)}, nside=4, order="ring", unit=unit),
+        static_view(sky(4), nside=4, order="ring"),
+        width=width,
+    )
     page.set_viewport_size({"width": width + 16, "height": 900})
     stages = [stage.bounding_box() for stage in page.locator(".sky-stage").all()]
     assert stages[0]["width"] == stages[1]["width"] <= width
     assert page.evaluate("document.documentElement.scrollWidth") <= width + 16
     assert all(title.bounding_box()["height"] < 30 for title in page.locator(".sky-title").all())
     assert page.locator(".sky-title").all_text_contents() == [long, "$$", ""]
-    assert long.split()[0] in page.locator(".sky-summary").first.inner_text() and unit in page.locator(".sky-summary").first.inner_text()
+    assert (
+        long.split()[0] in page.locator(".sky-summary").first.inner_text()
+        and unit in page.locator(".sky-summary").first.inner_text()
+    )
 
 
 EXTREMES = {
-    "beside UNSEEN": (lambda map: 1.7e30 * map / np.abs(map).max(), {}), "as large as may be": (lambda map: 1e300 * map / np.abs(map).max(), {}),
+    "beside UNSEEN": (lambda map: 1.7e30 * map / np.abs(map).max(), {}),
+    "as large as may be": (lambda map: 1e300 * map / np.abs(map).max(), {}),
     "as small as may be": (lambda map: 1e-290 * map, {}),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("change, how", EXTREMES.values(), ids=EXTREMES.keys())
@@ -380,7 +510,12 @@ def test_a_map_looks_the_same_in_any_unit(opened, change, how):
     box = page.locator(".sky-stage").bounding_box()
     page.mouse.move(box["x"] + box["width"] / 2 + 3, box["y"] + box["height"] / 2 + 3)
     value = float(page.locator(".sky-read").inner_text().rsplit("·", 1)[1].split()[0])
-    at = healpy.vec2pix(8, *direction_at("globe", 3, -3, width=box["width"], height=box["height"], lon=0, lat=0, zoom=1))
+    at = healpy.vec2pix(
+        8,
+        *direction_at(
+            "globe", 3, -3, width=box["width"], height=box["height"], lon=0, lat=0, zoom=1
+        ),
+    )
     assert value == pytest.approx(change(map)[at], rel=2e-2)
     for scaling in ("symlog", "histogram"):
         page.evaluate(f"{SPHERE}.set({{scaling: '{scaling}'}})")
@@ -391,20 +526,37 @@ def test_colours_of_any_range(opened):
     """Far wider and far narrower than the map, and of no width at all: one colour, or two with a step between, never noise."""
     values = np.where(np.arange(768) % 2, 1.0, 0.0)
     page = opened(static_view(values, nside=8, order="ring", cmap="grey"))
-    cases = {(-1e300, 1e300): (127, 127), (0, 1e300): (0, 0), (0, 1e-300): (0, 255), (-1e-25, 0): (255, 255), (0.5, 0.5 + 1e-15): (0, 255), (1e299, 1e300): (0, 0)}
+    cases = {
+        (-1e300, 1e300): (127, 127),
+        (0, 1e300): (0, 0),
+        (0, 1e-300): (0, 255),
+        (-1e-25, 0): (255, 255),
+        (0.5, 0.5 + 1e-15): (0, 255),
+        (1e299, 1e300): (0, 0),
+    }
     for (low, high), colours in cases.items():
         page.evaluate(f"{SPHERE}.set({{low: {low}, high: {high}, pixels: false}})")
         dots = picture(page)
         got = dots[dots[..., 3] == 255][:, 0].astype(int)
-        assert np.abs(got.min() - colours[0]) <= 2 and np.abs(got.max() - colours[1]) <= 2, (low, high)
+        assert np.abs(got.min() - colours[0]) <= 2 and np.abs(got.max() - colours[1]) <= 2, (
+            low,
+            high,
+        )
 
 
 def test_many_spheres_share_the_contexts(opened):
-    page = opened(*[static_view(sky(4, seed=k), nside=4, order="ring", height=300) for k in range(14)], count=14)
+    page = opened(
+        *[static_view(sky(4, seed=k), nside=4, order="ring", height=300) for k in range(14)],
+        count=14,
+    )
     for k in (*range(14), 0):
         page.evaluate(f"document.querySelectorAll('.sky-stage')[{k}].scrollIntoView()")
-        page.wait_for_function(f"document.querySelectorAll('.sky-sphere')[{k}].sphere.painter", timeout=20_000)
-    awake = page.evaluate("[...document.querySelectorAll('.sky-sphere')].filter(el => el.sphere.painter).length")
+        page.wait_for_function(
+            f"document.querySelectorAll('.sky-sphere')[{k}].sphere.painter", timeout=20_000
+        )
+    awake = page.evaluate(
+        "[...document.querySelectorAll('.sky-sphere')].filter(el => el.sphere.painter).length"
+    )
     assert awake <= 12
 
 
@@ -424,8 +576,12 @@ def test_nobody_is_shut_out(opened, scheme):
 
     if not AXE.is_file():
         pytest.skip("axe-core is not here: run `make test-build` first")
-    two = static_view({"a": sky(8), "b": sky(8, seed=2)}, nside=8, order="ring", swipe=True, frame_labels=None)
-    page = opened(two, static_view(np.stack([sky(4), sky(4)]), nside=4, order="ring"), scheme=scheme)
+    two = static_view(
+        {"a": sky(8), "b": sky(8, seed=2)}, nside=8, order="ring", swipe=True, frame_labels=None
+    )
+    page = opened(
+        two, static_view(np.stack([sky(4), sky(4)]), nside=4, order="ring"), scheme=scheme
+    )
     page.add_script_tag(content=AXE.read_text())
     assert page.evaluate(FAULTS) == []
     page.set_viewport_size({"width": 390, "height": 900})

@@ -36,12 +36,31 @@ def free_port():
 def lab(tmp_path):
     """Address of a JupyterLab of its own, with settings and folders of its own."""
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    nbformat.write(new_notebook(cells=[new_code_cell(cell) for cell in CELLS], metadata=kernel), tmp_path / "sphere.ipynb")
-    port, own = free_port(), {f"JUPYTER_{name}_DIR": str(tmp_path / name) for name in ("CONFIG", "DATA", "RUNTIME")}
-    own |= {"JUPYTERLAB_SETTINGS_DIR": str(tmp_path / "settings"), "JUPYTERLAB_WORKSPACES_DIR": str(tmp_path / "spaces"), "OMP_NUM_THREADS": "1"}
-    command = [str(Path(sys.executable).with_name("jupyter")), "lab", "--no-browser", f"--port={port}", "--ip=127.0.0.1", "--allow-root",
-               f"--ServerApp.root_dir={tmp_path}", "--IdentityProvider.token=", "--LabApp.news_url=None",
-               "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]  # fmt: skip
+    nbformat.write(
+        new_notebook(cells=[new_code_cell(cell) for cell in CELLS], metadata=kernel),
+        tmp_path / "sphere.ipynb",
+    )
+    port, own = (
+        free_port(),
+        {f"JUPYTER_{name}_DIR": str(tmp_path / name) for name in ("CONFIG", "DATA", "RUNTIME")},
+    )
+    own |= {
+        "JUPYTERLAB_SETTINGS_DIR": str(tmp_path / "settings"),
+        "JUPYTERLAB_WORKSPACES_DIR": str(tmp_path / "spaces"),
+        "OMP_NUM_THREADS": "1",
+    }
+    command = [
+        str(Path(sys.executable).with_name("jupyter")),
+        "lab",
+        "--no-browser",
+        f"--port={port}",
+        "--ip=127.0.0.1",
+        "--allow-root",
+        f"--ServerApp.root_dir={tmp_path}",
+        "--IdentityProvider.token=",
+        "--LabApp.news_url=None",
+        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+    ]
     log = (tmp_path / "lab.log").open("w")
     env = {k: v for k, v in os.environ.items() if k != "SKYTUTOR_STATIC"} | own
     process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=env, cwd=tmp_path)
@@ -86,7 +105,10 @@ def test_kernel_and_page_tell_each_other(browser, lab):
         first = run_cell(page, 0)
         stage = first.locator(".sky-stage")
         stage.wait_for(timeout=60_000)
-        page.wait_for_function("[...document.querySelectorAll('.jp-OutputArea-output *')].some(el => el.sphere && el.sphere.painter)", timeout=60_000)
+        page.wait_for_function(
+            "[...document.querySelectorAll('.jp-OutputArea-output *')].some(el => el.sphere && el.sphere.painter)",
+            timeout=60_000,
+        )
         box = stage.bounding_box()
         x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
         page.mouse.move(x, y), page.mouse.down(), page.mouse.move(x + 50, y + 20), page.mouse.up()
@@ -94,12 +116,22 @@ def test_kernel_and_page_tell_each_other(browser, lab):
         read = first.locator(".sky-read").inner_text()
         page.wait_for_timeout(1500)
         told = run_cell(page, 1).locator(".jp-OutputArea-output").inner_text()
-        lon, lat, zoom, pixel, seen = re.search(r"lon (\S+) lat (\S+) zoom (\S+) pixel (\S+) seen (.*)", told).groups()
-        assert float(lon) > 5 and float(lat) > 2 and zoom == "1.00" and int(pixel) >= 0 and seen == f"[{pixel}]"
+        lon, lat, zoom, pixel, seen = re.search(
+            r"lon (\S+) lat (\S+) zoom (\S+) pixel (\S+) seen (.*)", told
+        ).groups()
+        assert (
+            float(lon) > 5
+            and float(lat) > 2
+            and zoom == "1.00"
+            and int(pixel) >= 0
+            and seen == f"[{pixel}]"
+        )
         assert f"pixel {pixel} (RING)" in read and f"{float(pixel):g} K" in read
         run_cell(page, 2)
         first.locator(".sky-summary", has_text="from 0 to 1534").wait_for(timeout=30_000)
-        view = "[...document.querySelectorAll('.jp-OutputArea-output *')].find(el => el.sphere).sphere"
+        view = (
+            "[...document.querySelectorAll('.jp-OutputArea-output *')].find(el => el.sphere).sphere"
+        )
         got = page.evaluate(f"['lon', 'lat', 'projection', 'nested'].map(k => {view}.get(k))")
         import healpy
 
@@ -113,6 +145,10 @@ def test_kernel_and_page_tell_each_other(browser, lab):
         handle.focus()
         for _ in range(8):
             page.keyboard.press("ArrowRight")
-        page.wait_for_function("text => document.querySelectorAll('.jp-CodeCell')[3].querySelector('.sky-summary').textContent !== text", arg=text, timeout=20_000)
+        page.wait_for_function(
+            "text => document.querySelectorAll('.jp-CodeCell')[3].querySelector('.sky-summary').textContent !== text",
+            arg=text,
+            timeout=20_000,
+        )
         assert not visit.foreign
         assert not [error for error in visit.errors if "sky" in error.lower()]

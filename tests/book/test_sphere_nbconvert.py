@@ -15,7 +15,11 @@ from test_sphere import picture
 
 pytestmark = [pytest.mark.built, pytest.mark.skipif(CHROMIUM is None, reason=NO_BROWSER)]
 BIN = Path(sys.executable).parent
-COMMANDS = {"module": [sys.executable, "-m", "nbconvert"], "jupyter": [str(BIN / "jupyter"), "nbconvert"], "program": [str(BIN / "jupyter-nbconvert")]}
+COMMANDS = {
+    "module": [sys.executable, "-m", "nbconvert"],
+    "jupyter": [str(BIN / "jupyter"), "nbconvert"],
+    "program": [str(BIN / "jupyter-nbconvert")],
+}
 WIDGET = "application/vnd.jupyter.widget-view+json"
 VIEW = "import numpy as np\nfrom skytutor.widgets import view\nview(np.arange(768.0), nside=8, order='ring', unit='K', title='Numbers')"
 EXPLORER = "from skytutor.widgets.explore import SpectrumExplorer\nSpectrumExplorer(nside=8)"
@@ -30,7 +34,10 @@ def notebook(folder, *cells):
 
 def convert(folder, command, *options):
     """HTML of the notebook, by a process of its own with settings of its own."""
-    env = {k: v for k, v in os.environ.items() if k != "SKYTUTOR_STATIC"} | {"JUPYTER_CONFIG_DIR": str(folder / "config"), "OMP_NUM_THREADS": "1"}
+    env = {k: v for k, v in os.environ.items() if k != "SKYTUTOR_STATIC"} | {
+        "JUPYTER_CONFIG_DIR": str(folder / "config"),
+        "OMP_NUM_THREADS": "1",
+    }
     whole = [*command, *options, "--to", "html", "--output", "index.html", "sphere.ipynb"]
     done = subprocess.run(whole, cwd=folder, env=env, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -67,14 +74,21 @@ def test_the_tools_of_a_live_notebook_are_spheres_there(browser, tmp_path):
 
 def test_a_notebook_saved_with_a_live_kernel(browser, tmp_path):
     """As JupyterLab saves it: the widget is named, and what it holds is not in the file. It also tells that nothing but nbconvert is taken for it."""
-    client = NotebookClient(notebook(tmp_path, VIEW), kernel_name="python3", store_widget_state=False, resources={"metadata": {"path": str(tmp_path)}})
+    client = NotebookClient(
+        notebook(tmp_path, VIEW),
+        kernel_name="python3",
+        store_widget_state=False,
+        resources={"metadata": {"path": str(tmp_path)}},
+    )
     before = os.environ.pop("SKYTUTOR_STATIC", None)
     try:
         ran = client.execute()
     finally:
         if before is not None:
             os.environ["SKYTUTOR_STATIC"] = before
-    assert {WIDGET, "text/html", "text/plain"} <= set(ran.cells[0].outputs[0].data) and "widgets" not in ran.metadata
+    assert {WIDGET, "text/html", "text/plain"} <= set(
+        ran.cells[0].outputs[0].data
+    ) and "widgets" not in ran.metadata
     nbformat.write(ran, tmp_path / "sphere.ipynb")
     convert(tmp_path, COMMANDS["module"])
     assert_drawn(browser, tmp_path, 1)

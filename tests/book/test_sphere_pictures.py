@@ -26,10 +26,27 @@ SKY = hills(16)
 HOLED = np.where(np.arange(3072) % 400 < 30, np.nan, SKY)
 VIEWS = {
     "globe": {"maps": SKY, "borders": True, "lon_deg": 40, "lat_deg": 25},
-    "mollweide": {"maps": HOLED, "projection": "mollweide", "cmap": "planck", "graticule": True, "value_range": "symmetric"},
+    "mollweide": {
+        "maps": HOLED,
+        "projection": "mollweide",
+        "cmap": "planck",
+        "graticule": True,
+        "value_range": "symmetric",
+    },
     "gnomonic": {"maps": SKY, "projection": "gnomonic", "cmap": "magma", "lat_deg": 89},
-    "mask": {"maps": SKY, "mask": np.abs(np.arange(3072) - 1536) > 400, "cmap": "grey", "scaling": "histogram"},
-    "symlog": {"maps": SKY**5, "cmap": "blue-red", "scaling": "symlog", "zoom": 2.5, "lat_deg": -42},
+    "mask": {
+        "maps": SKY,
+        "mask": np.abs(np.arange(3072) - 1536) > 400,
+        "cmap": "grey",
+        "scaling": "histogram",
+    },
+    "symlog": {
+        "maps": SKY**5,
+        "cmap": "blue-red",
+        "scaling": "symlog",
+        "zoom": 2.5,
+        "lat_deg": -42,
+    },
     "two": {"maps": {"a": SKY, "b": -SKY}, "cmap": "viridis", "swipe": True},
 }
 
@@ -38,7 +55,13 @@ VIEWS = {
 def test_it_looks_as_it_did(browser, tmp_path, name):
     """The mean difference below 1 %, and 98 % of the dots within 5 %: other graphics cards round other dots at borders of pixels."""
     look = dict(VIEWS[name])
-    server, address = serve(write(tmp_path, static_view(look.pop("maps"), nside=16, order="ring", height=220, **look), width=320))
+    server, address = serve(
+        write(
+            tmp_path,
+            static_view(look.pop("maps"), nside=16, order="ring", height=220, **look),
+            width=320,
+        )
+    )
     with Visit(browser, address) as visit:
         visit.page.goto(address + "index.html")
         ready(visit.page)
@@ -53,4 +76,6 @@ def test_it_looks_as_it_did(browser, tmp_path, name):
     then = np.asarray(Image.open(file).convert("RGBA")).astype(int)
     assert now.shape == then.shape
     apart = np.abs(now - then) / 255
-    assert apart.mean() < 0.01 and (apart.max(-1) < 0.05).mean() > 0.98, f"{name}: mean {apart.mean():.3f}, {(apart.max(-1) < 0.05).mean():.3f} alike"
+    assert apart.mean() < 0.01 and (apart.max(-1) < 0.05).mean() > 0.98, (
+        f"{name}: mean {apart.mean():.3f}, {(apart.max(-1) < 0.05).mean():.3f} alike"
+    )

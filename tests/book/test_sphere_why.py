@@ -15,16 +15,29 @@ SEEN = """async after => { const why = document.querySelector(".sky-why"), [cloc
 
 def both(tmp_path):
     """A page with a sphere and a bare one."""
-    views = [static_view(sky(4), nside=4, order="ring", controls=controls) for controls in (True, False)]
+    views = [
+        static_view(sky(4), nside=4, order="ring", controls=controls) for controls in (True, False)
+    ]
     return write(tmp_path, *views)
 
 
-@pytest.mark.parametrize("policy", ["script-src 'none'", "script-src 'self'", "script-src 'self'; style-src 'self'", "default-src 'none'", "sandbox"])
+@pytest.mark.parametrize(
+    "policy",
+    [
+        "script-src 'none'",
+        "script-src 'self'",
+        "script-src 'self'; style-src 'self'",
+        "default-src 'none'",
+        "sandbox",
+    ],
+)
 def test_a_strict_policy_is_named(browser, tmp_path, policy):
     with served(both(tmp_path), policy) as address, Visit(browser, address) as visit:
         visit.page.goto(address + "index.html")
         for k in (0, 1):
-            visit.page.locator(".sky-why").nth(k).get_by_text(WHY).wait_for(state="visible", timeout=10_000)
+            visit.page.locator(".sky-why").nth(k).get_by_text(WHY).wait_for(
+                state="visible", timeout=10_000
+            )
             assert visit.page.locator(".sky-summary").nth(k).is_visible()
         assert visit.page.locator("canvas").count() == 0 and not visit.foreign
 
@@ -35,7 +48,10 @@ def test_the_reason_waits_for_the_script(browser, tmp_path):
         visit.page.goto(address + "index.html")
         seen = [visit.page.evaluate(SEEN, after) for after in (0, 1000, 1990, 2010, 60_000)]
     assert seen == [False, False, False, True, True]
-    with served(both(tmp_path), "script-src 'none'; style-src 'none'") as address, Visit(browser, address) as visit:
+    with (
+        served(both(tmp_path), "script-src 'none'; style-src 'none'") as address,
+        Visit(browser, address) as visit,
+    ):
         visit.page.goto(address + "index.html")
         assert visit.page.evaluate(SEEN, 0), "nothing can hide it there, and nothing should"
 
@@ -50,12 +66,19 @@ def test_scripts_switched_off(browser, tmp_path):
 
 
 @pytest.mark.parametrize("controls", [True, False])
-@pytest.mark.parametrize("policy", ["script-src 'unsafe-inline'", "script-src 'unsafe-inline'; style-src 'none'"])
+@pytest.mark.parametrize(
+    "policy", ["script-src 'unsafe-inline'", "script-src 'unsafe-inline'; style-src 'none'"]
+)
 def test_a_reader_whose_script_runs_does_not_see_it(browser, tmp_path, controls, policy):
     """Not even where the page forbids styles."""
     watch = """new MutationObserver(() => { for (const why of document.querySelectorAll(".sky-why"))
         if (getComputedStyle(why).visibility === "visible") window.flashed = true; }).observe(document, {childList: true, subtree: true});"""
-    with served(write(tmp_path, static_view(sky(4), nside=4, order="ring", controls=controls)), policy) as address, Visit(browser, address) as visit:
+    with (
+        served(
+            write(tmp_path, static_view(sky(4), nside=4, order="ring", controls=controls)), policy
+        ) as address,
+        Visit(browser, address) as visit,
+    ):
         if "style" not in policy:
             visit.page.add_init_script(watch)
         visit.page.goto(address + "index.html")
@@ -67,15 +90,26 @@ def test_a_reader_whose_script_runs_does_not_see_it(browser, tmp_path, controls,
 @pytest.mark.parametrize("harm", ["no WebGL2", "no DecompressionStream"])
 @pytest.mark.parametrize("controls", [True, False])
 def test_a_script_that_runs_gives_its_own_reason(browser, tmp_path, controls, harm):
-    server, address = serve(write(tmp_path, static_view(sky(4), nside=4, order="ring", controls=controls)))
+    server, address = serve(
+        write(tmp_path, static_view(sky(4), nside=4, order="ring", controls=controls))
+    )
     with Visit(browser, address) as visit:
-        visit.page.add_init_script(NO_WEBGL2 if harm == "no WebGL2" else "delete globalThis.DecompressionStream")
+        visit.page.add_init_script(
+            NO_WEBGL2 if harm == "no WebGL2" else "delete globalThis.DecompressionStream"
+        )
         visit.page.goto(address + "index.html")
         if controls and harm == "no WebGL2":  # a canvas draws in its stead
             ready(visit.page)
         else:
-            visit.page.get_by_role("alert").get_by_text(f"The map cannot be shown: {'' if harm in 'no WebGL2' else 'browser too old: '}{harm}.").wait_for(timeout=10_000)
-            assert visit.page.locator(".sky-stage").count() == 0, "an empty frame tells nobody anything"
-        assert visit.page.locator(".sky-why").count() == 0 and visit.page.locator(".sky-summary").is_visible()
+            visit.page.get_by_role("alert").get_by_text(
+                f"The map cannot be shown: {'' if harm in 'no WebGL2' else 'browser too old: '}{harm}."
+            ).wait_for(timeout=10_000)
+            assert visit.page.locator(".sky-stage").count() == 0, (
+                "an empty frame tells nobody anything"
+            )
+        assert (
+            visit.page.locator(".sky-why").count() == 0
+            and visit.page.locator(".sky-summary").is_visible()
+        )
         assert not visit.errors and not visit.foreign
     server.shutdown(), server.server_close()

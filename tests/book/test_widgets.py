@@ -32,15 +32,39 @@ def build(folder: Path) -> Path:
     book = folder / "book"
     shutil.copytree(ROOT / "book/_static", book / "_static")
     shutil.copy(ROOT / "book/references.bib", book)
-    notebook = new_notebook(cells=[new_markdown_cell("# Widgets\n\n$x^2$"), *map(new_code_cell, (SLIDER, ANY, ICON))])
+    notebook = new_notebook(
+        cells=[new_markdown_cell("# Widgets\n\n$x^2$"), *map(new_code_cell, (SLIDER, ANY, ICON))]
+    )
     nbformat.write(notebook, book / "intro.ipynb")
     settings = yaml.safe_load((ROOT / "_config.yml").read_text())
     settings["sphinx"]["local_extensions"] = {"skybook": str(ROOT / "book/_ext")}
-    (folder / "_config.yml").write_text(yaml.safe_dump(settings, sort_keys=False))  # scripts load in the order of the settings
+    (folder / "_config.yml").write_text(
+        yaml.safe_dump(settings, sort_keys=False)
+    )  # scripts load in the order of the settings
     (folder / "_toc.yml").write_text("format: jb-book\nroot: intro\n")
-    command = [str(Path(sys.executable).with_name("jupyter-book")), "build", str(book), "--config", str(folder / "_config.yml")]
-    command += ["--toc", str(folder / "_toc.yml"), "--path-output", str(folder), "-W", "-n", "--keep-going"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=400, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    command = [
+        str(Path(sys.executable).with_name("jupyter-book")),
+        "build",
+        str(book),
+        "--config",
+        str(folder / "_config.yml"),
+    ]
+    command += [
+        "--toc",
+        str(folder / "_toc.yml"),
+        "--path-output",
+        str(folder),
+        "-W",
+        "-n",
+        "--keep-going",
+    ]
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        timeout=400,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return folder / "_build/html"
 
@@ -57,7 +81,11 @@ def test_slider_and_anywidget_work_without_a_kernel(browser, tmp_path):
             button.click()
             assert page.get_by_text("count 42").is_visible(), "the widget's own script does not run"
             assert page.locator(".jupyter-button .fa-check").count() == 1
-            assert not visit.foreign and not visit.missing and not visit.errors, (visit.foreign, visit.missing, visit.errors)
+            assert not visit.foreign and not visit.missing and not visit.errors, (
+                visit.foreign,
+                visit.missing,
+                visit.errors,
+            )
     finally:
         server.shutdown()
         server.server_close()

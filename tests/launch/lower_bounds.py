@@ -8,14 +8,19 @@ import tomllib
 from pathlib import Path
 
 PYPROJECT = Path(__file__).resolve().parents[2] / "pyproject.toml"
-REQUIREMENT = re.compile(r"(?P<name>[A-Za-z0-9._-]+)(\[[^]]*\])?\s*>=\s*(?P<version>[0-9.]+)\s*(,.*)?")
+REQUIREMENT = re.compile(
+    r"(?P<name>[A-Za-z0-9._-]+)(\[[^]]*\])?\s*>=\s*(?P<version>[0-9.]+)\s*(,.*)?"
+)
 CHECKED = ("chapters", "test")  # the extras that the job installs
 
 
 def constraints(text: str) -> list[str]:
     """Turn every `name>=version` of the package and its checked extras into `name==version`."""
     project = tomllib.loads(text)["project"]
-    wanted = [*project["dependencies"], *(r for extra in CHECKED for r in project["optional-dependencies"][extra])]
+    wanted = [
+        *project["dependencies"],
+        *(r for extra in CHECKED for r in project["optional-dependencies"][extra]),
+    ]
     lines = []
     for requirement in wanted:
         if requirement.startswith(project["name"]):

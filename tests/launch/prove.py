@@ -32,7 +32,16 @@ sys.path.insert(0, str(ROOT / "book" / "_ext"))
 import costs  # noqa: E402
 
 LIMIT_MIB = {"binder": 2048, "colab": 12 * 1024}  # memory of a session
-KEPT = ("torch", "ipywidgets", "numpy", "anywidget", "matplotlib", "scikit-learn", "scipy", "astropy")
+KEPT = (
+    "torch",
+    "ipywidgets",
+    "numpy",
+    "anywidget",
+    "matplotlib",
+    "scikit-learn",
+    "scipy",
+    "astropy",
+)
 PACKAGE_URL = re.compile(r"@ git\+[^\s\"']+")
 
 
@@ -40,15 +49,21 @@ def run(*command: object, **options: object) -> str:
     """Run a command, show it, return what it printed; stop at the first failure with its output."""
     shown = " ".join(str(part) for part in command)
     print(f"$ {shown}", flush=True)
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False, **options)
+    done = subprocess.run(
+        [str(part) for part in command], capture_output=True, text=True, check=False, **options
+    )
     if done.returncode:
-        sys.exit(f"failed ({done.returncode}): {shown}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}")
+        sys.exit(
+            f"failed ({done.returncode}): {shown}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+        )
     return done.stdout
 
 
 def copy_checkout(target: Path) -> Path:
     """Copy what git would clone, uncommitted changes included: nothing ignored, nothing built."""
-    names = run("git", "-C", ROOT, "ls-files", "-z", "--cached", "--others", "--exclude-standard").split("\0")
+    names = run(
+        "git", "-C", ROOT, "ls-files", "-z", "--cached", "--others", "--exclude-standard"
+    ).split("\0")
     for name in filter(None, names):
         if (ROOT / name).is_file():
             (target / name).parent.mkdir(parents=True, exist_ok=True)
@@ -80,7 +95,9 @@ def set_index(requirements: Path, index: str) -> str:
 def environment(folder: Path) -> dict[str, str]:
     """Make a fresh virtual environment and return the variables under which its programs run."""
     run(sys.executable, "-m", "venv", folder / "env")
-    kept = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV", "PYTHONHOME")}
+    kept = {
+        k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV", "PYTHONHOME")
+    }
     return {
         **kept,
         "PATH": f"{folder / 'env' / 'bin'}{os.pathsep}{os.environ['PATH']}",
@@ -103,7 +120,14 @@ def prepare_binder(folder: Path, options: argparse.Namespace) -> tuple[dict, dic
     """Do what Binder does: the pinned requirements, then postBuild in the repository."""
     checkout, env = copy_checkout(folder / "checkout"), environment(folder)
     index = set_index(checkout / "binder" / "requirements.txt", options.index)
-    pip = [folder / "env" / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    pip = [
+        folder / "env" / "bin" / "python",
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+    ]
     run(*pip, "-r", "binder/requirements.txt", cwd=checkout, env=env)
     print(run("bash", "binder/postBuild", cwd=checkout, env=env).strip()[-500:])
     return env, {"torch_index": index, "cores": 1}
@@ -113,7 +137,17 @@ def prepare_colab(folder: Path, options: argparse.Namespace) -> tuple[dict, dict
     """Make an environment that resembles Colab's image and a kernel in which google.colab is already imported."""
     env, python = environment(folder), folder / "env" / "bin" / "python"
     image = Path(__file__).with_name("colab_image.txt")
-    run(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", image, env=env)
+    run(
+        python,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "-r",
+        image,
+        env=env,
+    )
     site = Path(run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").strip())
     (site / "google" / "colab").mkdir(parents=True)
     (site / "google" / "colab" / "__init__.py").touch()
@@ -126,12 +160,24 @@ def prepare_colab(folder: Path, options: argparse.Namespace) -> tuple[dict, dict
 def use_wheel(notebook: nbformat.NotebookNode, folder: Path) -> None:
     """Put the wheel built from the checkout in the place of the repository's URL in the first code cell."""
     checkout = copy_checkout(folder / "source")
-    run(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder / "dist", checkout)
+    run(
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--quiet",
+        "--no-deps",
+        "--wheel-dir",
+        folder / "dist",
+        checkout,
+    )
     (wheel,) = (folder / "dist").glob("skytutor-*.whl")
     cell = next(cell for cell in notebook.cells if cell.cell_type == "code")
     cell.source, changed = PACKAGE_URL.subn(f"@ {wheel.as_uri()}", cell.source)
     if changed != 1:
-        sys.exit(f"the first code cell does not install the package from one git+ URL:\n{cell.source}")
+        sys.exit(
+            f"the first code cell does not install the package from one git+ URL:\n{cell.source}"
+        )
 
 
 @contextlib.contextmanager
@@ -148,11 +194,15 @@ def cores(count: int):
         os.sched_setaffinity(0, allowed)
 
 
-def execute(notebook: nbformat.NotebookNode, python: Path, env: dict[str, str], folder: Path, count: int) -> dict:
+def execute(
+    notebook: nbformat.NotebookNode, python: Path, env: dict[str, str], folder: Path, count: int
+) -> dict:
     """Run every cell in a kernel of the fresh environment and return what it cost; the first cell may install."""
     manager = AsyncKernelManager()
     manager.kernel_spec.argv = [str(python), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-    client = nbclient.NotebookClient(notebook, km=manager, timeout=3600, resources={"metadata": {"path": str(folder)}})
+    client = nbclient.NotebookClient(
+        notebook, km=manager, timeout=3600, resources={"metadata": {"path": str(folder)}}
+    )
     first = next(number for number, cell in enumerate(notebook.cells) if cell.cell_type == "code")
     started = launched = time.perf_counter()
     with cores(count), client.setup_kernel(env=env):
@@ -165,9 +215,15 @@ def execute(notebook: nbformat.NotebookNode, python: Path, env: dict[str, str], 
                 launched = time.perf_counter() if number <= first else launched
         finally:
             peak = memory.stop()
-            run_sync(manager.shutdown_kernel)(now=True)  # nbclient stops only the managers that it made
+            run_sync(manager.shutdown_kernel)(
+                now=True
+            )  # nbclient stops only the managers that it made
     ended = time.perf_counter()
-    return {"launch_s": round(launched - started, 1), "seconds": round(ended - launched, 1), "peak_mib": peak}
+    return {
+        "launch_s": round(launched - started, 1),
+        "seconds": round(ended - launched, 1),
+        "peak_mib": peak,
+    }
 
 
 def disk_mib(folder: Path) -> int:
@@ -191,20 +247,32 @@ def prove(options: argparse.Namespace, folder: Path) -> dict:
     facts |= {"packages": versions(python), "env_mib": disk_mib(folder / "env")}
     changed = {n: v for n, v in facts.get("image", {}).items() if facts["packages"].get(n) != v}
     if changed:
-        sys.exit(f"the first cell changed what the image brought: {changed} became {facts['packages']}")
+        sys.exit(
+            f"the first cell changed what the image brought: {changed} became {facts['packages']}"
+        )
     if facts["peak_mib"] > LIMIT_MIB[options.kind]:
-        sys.exit(f"peak memory {facts['peak_mib']} MiB is above the session's {LIMIT_MIB[options.kind]} MiB")
+        sys.exit(
+            f"peak memory {facts['peak_mib']} MiB is above the session's {LIMIT_MIB[options.kind]} MiB"
+        )
     return facts
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("kind", choices=["binder", "colab"])
     parser.add_argument("notebook", type=Path)
     parser.add_argument("--profile", default="cpu", choices=["smoke", "cpu", "gpu"])
-    parser.add_argument("--index", default=os.environ.get("SKYTUTOR_TORCH_INDEX", "auto"), help="auto, none or a URL")
+    parser.add_argument(
+        "--index",
+        default=os.environ.get("SKYTUTOR_TORCH_INDEX", "auto"),
+        help="auto, none or a URL",
+    )
     parser.add_argument("--published", action="store_true", help="colab: keep the repository's URL")
-    parser.add_argument("--no-record", action="store_true", help="leave book/measurements.json alone")
+    parser.add_argument(
+        "--no-record", action="store_true", help="leave book/measurements.json alone"
+    )
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="skytutor-launch-") as folder:
         result = prove(options, Path(folder))

