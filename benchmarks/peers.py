@@ -1,8 +1,9 @@
 """Libraries that transform HEALPix maps, each behind the same two calls: ``alm2map`` and ``map2alm``.
 
-Coefficients ``(N, [2,] A)`` in healpy's packing, maps ``(N, [2,] P)`` in RING order. ``map2alm`` is the plain sum over the
-pixels times the pixel area: no weights, no iteration. What a library wants its input to be, `take` makes of a tensor
-before the clock runs. `bytes` is what it keeps in tables, roughly.
+Coefficients ``(N, [2,] A)`` in healpy's packing, maps ``(N, [2,] P)`` in RING order. ``map2alm`` is
+the plain sum over the pixels times the pixel area: no weights, no iteration. What a library wants
+its input to be, `take` makes of a tensor before the clock runs. `bytes` is what it keeps in tables,
+roughly.
 """
 
 from typing import NamedTuple
@@ -43,7 +44,9 @@ class Peer:
 
 
 class Ours(Peer):
-    needs, tensors, backend = ("skytutor",), True, "ducc0"
+    needs = ("skytutor",)
+    tensors = True
+    backend = "ducc0"
 
     def __init__(self, case: Case):
         from skytutor.sht import Harmonics
@@ -78,7 +81,8 @@ class Healpy(Peer):
     def alm2map(self, alms) -> list:
         import healpy
 
-        nside, lmax = self.case.nside, self.case.lmax
+        nside = self.case.nside
+        lmax = self.case.lmax
         if self.case.spin:
             return [healpy.alm2map_spin(list(a), nside, 2, lmax) for a in alms]
         return [healpy.alm2map(a, nside, lmax=lmax) for a in alms]
@@ -97,7 +101,8 @@ class Ducc(Peer):
     def __init__(self, case: Case):
         from ducc0 import healpix, sht
 
-        self.case, self.sht = case, sht
+        self.case = case
+        self.sht = sht
         geometry = healpix.Healpix_Base(case.nside, "RING").sht_info()
         self.how = geometry | {
             "lmax": case.lmax,
@@ -120,7 +125,9 @@ class Ducc(Peer):
 class TorchHarmonics(Peer):
     """On its equiangular grid, wide enough for exact quadrature; bilinear interpolation leads there and back."""
 
-    needs, spins, tensors = ("torch_harmonics", "healpy"), (0,), True
+    needs = ("torch_harmonics", "healpy")
+    spins = (0,)
+    tensors = True
 
     @staticmethod
     def bytes(case: Case) -> float:
@@ -132,12 +139,16 @@ class TorchHarmonics(Peer):
         import healpy
         from torch_harmonics import InverseRealSHT, RealSHT
 
-        top, tall, wide = case.lmax + 1, 2 * case.lmax + 1, 2 * case.lmax + 2
-        dtype, device = getattr(torch, case.dtype), case.device
+        top = case.lmax + 1
+        tall = 2 * case.lmax + 1
+        wide = 2 * case.lmax + 2
+        dtype = getattr(torch, case.dtype)
+        device = case.device
         how = {"lmax": top, "mmax": top, "grid": "equiangular"}
         self.there = RealSHT(tall, wide, **how).to(device, dtype)
         self.back = InverseRealSHT(tall, wide, **how).to(device, dtype)
-        self.top, self.grid = top, (tall, wide)
+        self.top = top
+        self.grid = (tall, wide)
         self.l, self.m = (
             torch.as_tensor(x, dtype=torch.long, device=device) for x in healpy.Alm.getlm(case.lmax)
         )
@@ -152,10 +163,8 @@ class TorchHarmonics(Peer):
             .flatten()
         )
         near, weight = healpy.get_interp_weights(case.nside, theta.numpy(), phi.numpy())  # (4, G)
-        self.near, self.weight = (
-            torch.as_tensor(near, device=device),
-            torch.as_tensor(weight).to(device, dtype),
-        )
+        self.near = torch.as_tensor(near, device=device)
+        self.weight = torch.as_tensor(weight).to(device, dtype)
         theta, phi = (
             torch.as_tensor(x) for x in healpy.pix2ang(case.nside, range(12 * case.nside**2))
         )  # (P,)
@@ -182,7 +191,8 @@ class TorchHarmonics(Peer):
 
 
 class HealpixAnalyse(Peer):
-    needs, tensors = ("healpix_analyse.healpix_sht",), True
+    needs = ("healpix_analyse.healpix_sht",)
+    tensors = True
 
     @staticmethod
     def bytes(case: Case) -> float:
@@ -197,9 +207,9 @@ class HealpixAnalyse(Peer):
         from healpix_analyse.healpix_sht import HEALPixSHT
 
         level = case.nside.bit_length() - 1
-        self.case, self.sums = (
-            case,
-            HEALPixSHT(level, case.lmax, dtype=getattr(torch, case.dtype), device=case.device),
+        self.case = case
+        self.sums = HEALPixSHT(
+            level, case.lmax, dtype=getattr(torch, case.dtype), device=case.device
         )
 
     def alm2map(self, alms: Tensor) -> Tensor:
@@ -224,7 +234,8 @@ class Jht(Peer):
         import jax
 
         jax.config.update("jax_enable_x64", True)
-        self.case, self.ready = case, jax.block_until_ready
+        self.case = case
+        self.ready = jax.block_until_ready
 
     def alm2map(self, alms) -> list:
         import jht
@@ -248,14 +259,17 @@ class Jht(Peer):
 class S2fft(Peer):
     """Its square packing is made from healpy's, and back, within the time: both are a gather."""
 
-    needs, spins = ("s2fft",), (0,)
+    needs = ("s2fft",)
+    spins = (0,)
 
     def __init__(self, case: Case):
         import jax
         import s2fft
 
         jax.config.update("jax_enable_x64", True)
-        self.ready, self.s2fft, self.top = jax.block_until_ready, s2fft, case.lmax + 1
+        self.ready = jax.block_until_ready
+        self.s2fft = s2fft
+        self.top = case.lmax + 1
         self.how = {
             "spin": 0,
             "nside": case.nside,

@@ -1,12 +1,13 @@
 """The halo convolution against nine gathered columns: forward and backward, same weights, same maps.
 
-Two gathers: `GatherConv`, the package's reference, and gather-then-``Conv1d(kernel 9, stride 9)``, the form that NNhealpix
-published. Activations are what a network would hand over: faces, channels-last, for the halo; NESTED maps for the gathers.
+Two gathers: `GatherConv`, the package's reference, and gather-then-``Conv1d(kernel 9, stride 9)``,
+the form that NNhealpix published. Activations are what a network would hand over: faces,
+channels-last, for the halo; NESTED maps for the gathers.
 
-Each case is timed twice: with the C library's allocator as torch leaves it, then with freed memory kept, as
-`skytutor.train` sets it. The gathers, which write nine times the map, gain more from that than the halo does.
-The last column says how near the halo comes to what it cannot beat: its multiplications at the speed at which this
-machine multiplies matrices.
+Each case is timed twice: with the C library's allocator as torch leaves it, then with freed memory
+kept, as `skytutor.train` sets it. The gathers, which write nine times the map, gain more from that
+than the halo does. The last column says how near the halo comes to what it cannot beat: its
+multiplications at the speed at which this machine multiplies matrices.
 """
 
 import time

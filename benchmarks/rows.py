@@ -43,7 +43,8 @@ def times(
     Raises:
         TooSlowError: if `calls` like it are too many.
     """
-    first, warm = _clock(step, device), _clock(step, device)
+    first = _clock(step, device)
+    warm = _clock(step, device)
     if warm * calls > LONGEST:
         raise TooSlowError(f"a call takes {warm:.0f} s, the row would take {warm * calls:.0f} s")
     if warm > 5:
@@ -63,8 +64,10 @@ def _memory(device: str) -> float:
 
 def _inputs(case: Case) -> tuple[Tensor, Tensor]:
     """Random coefficients, the same for each map, and maps of noise."""
-    real, parts = getattr(torch, case.dtype), (2,) if case.spin else ()
-    size, draw = (case.lmax + 1) * (case.lmax + 2) // 2, torch.Generator().manual_seed(0)
+    real = getattr(torch, case.dtype)
+    parts = (2,) if case.spin else ()
+    size = (case.lmax + 1) * (case.lmax + 2) // 2
+    draw = torch.Generator().manual_seed(0)
     one = torch.complex(*torch.randn(2, *parts, size, dtype=real, generator=draw))
     one[..., : case.lmax + 1].imag = 0
     m = torch.arange(case.spin)
@@ -92,7 +95,8 @@ def measure(case: Case, threads: int, budget: float, keep: bool) -> dict:
     torch.set_num_threads(threads)
     if keep:
         keep_memory()
-    kind, device = PEERS[case.library], case.device
+    kind = PEERS[case.library]
+    device = case.device
     for module in kind.needs:
         import_module(module)
     alms, maps = _inputs(case)
@@ -103,7 +107,8 @@ def measure(case: Case, threads: int, budget: float, keep: bool) -> dict:
     made: list = []
     setup = _clock(lambda: made.append(kind(case)), device)
     peer = made[0]
-    given, seen = peer.take(alms), peer.take(maps)
+    given = peer.take(alms)
+    seen = peer.take(maps)
     calls = 10 if kind.tensors else 5  # like one inverse, in the rest of this function
     first, inverse = times(lambda: peer.alm2map(given), device, budget, calls=calls)
     _, forward = times(lambda: peer.map2alm(seen), device, budget)

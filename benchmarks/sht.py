@@ -1,10 +1,12 @@
 """Spherical-harmonic transforms against the libraries that people use, in one run on one machine.
 
-Every row is measured in a process of its own, so that peak memory is that row's. Times are medians after a warm-up and
-divided by the batch. Set-up is making the object and what its first call takes longer than a usual one. Memory is what
-the resident set grows by (on a GPU: the most that was allocated), inputs apart. The map error is rms, relative, against
-healpy's alm2map of the same coefficients in float64; the a_lm error is what map2alm makes of that map against the
-coefficients it was made of: quadrature without weights leaves a few thousandths, interpolation to another grid much more.
+Every row is measured in a process of its own, so that peak memory is that row's. Times are medians
+after a warm-up and divided by the batch. Set-up is making the object and what its first call takes
+longer than a usual one. Memory is what the resident set grows by (on a GPU: the most that was
+allocated), inputs apart. The map error is rms, relative, against healpy's alm2map of the same
+coefficients in float64; the a_lm error is what map2alm makes of that map against the coefficients
+it was made of: quadrature without weights leaves a few thousandths, interpolation to another grid
+much more.
 """
 
 import json
@@ -24,7 +26,8 @@ from benchmarks.rows import LONGEST, TooSlowError, measure, times
 
 RESULTS = Path(__file__).parents[1] / "book" / "benchmarks.json"
 LARGEST = 3 * 2**30  # bytes a row may take
-NSIDES, BATCHES = (16, 64, 256, 512), {"cpu": (1, 8, 32), "cuda": (1, 8, 16, 32)}
+NSIDES = (16, 64, 256, 512)
+BATCHES = {"cpu": (1, 8, 32), "cuda": (1, 8, 16, 32)}
 COLUMNS = (
     ("library", "library", "{:<15}"),
     ("type", "dtype", "{:<7}"),
@@ -225,7 +228,9 @@ def report(*, quick: bool = False, save: bool = False, keep: bool = False) -> No
     threads = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count())
     os.environ["OMP_NUM_THREADS"] = str(threads)  # healpy's threads, in the processes to come
     allocator = "freed memory kept" if keep else "allocator as torch leaves it"
-    where, rows, notes = machine(threads) | {"allocator": allocator}, [], []
+    where = machine(threads) | {"allocator": allocator}
+    rows = []
+    notes = []
     absent = [name for name in PEERS if _alone(missing, name)]
     fast = speeds() if torch.cuda.is_available() else {}
     print(

@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 
 NSIDES = (16, 64, 256, 512)
-WIDTH, HEIGHT, FRAMES = 640, 400, 30
+WIDTH = 640
+HEIGHT = 400
+FRAMES = 30
 # A frame ends when a dot of it has been read back.
 CLOCK = """frames => { const s = document.querySelector('.sky-sphere').sphere, gl = s.painter.gl, dot = new Uint8Array(4), times = [];
     for (let k = 0; k < frames; k++) { const t = performance.now(); s.model.state.lon = 7 * k; s.draw();

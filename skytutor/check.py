@@ -1,7 +1,8 @@
 """Checks for the numbers claimed in the book and for the reader's own answers.
 
-Each prints one line when the claim holds and raises ``AssertionError`` with what came and what was wanted when
-it does not. `answer` is for exercises: it says what to look at again instead of raising.
+Each prints one line when the claim holds and raises ``AssertionError`` with what came and what was
+wanted when it does not. `answer` is for exercises: it says what to look at again instead of
+raising.
 """
 
 import math
@@ -126,7 +127,8 @@ def _same(got: Any, want: Any) -> bool:
             isinstance(got, tuple | list) and len(got) == len(want) and all(map(_same, got, want))
         )
     if hasattr(want, "__array__") and not isinstance(want, torch.Tensor):
-        want, got = torch.as_tensor(want), torch.as_tensor(got)
+        want = torch.as_tensor(want)
+        got = torch.as_tensor(got)
     if got is None or isinstance(got, str) != isinstance(want, str):
         return got is want
     if isinstance(want, torch.Tensor):

@@ -1,7 +1,7 @@
 """Checkpoints: weights in safetensors, with a JSON card that says what made them.
 
-A card holds the SHA-256 of the weights' file and one of its own fields, so that what was altered after it was written
-is not taken for what was written.
+A card holds the SHA-256 of the weights' file and one of its own fields, so that what was altered
+after it was written is not taken for what was written.
 """
 
 import hashlib
@@ -60,7 +60,8 @@ def load_tensors(
         recipe: if given, the card must name this recipe.
 
     Raises:
-        CheckpointError: no such file, a folder, truncated, a pickle, not ours, or of another recipe.
+        CheckpointError: no such file, a folder, truncated, a pickle, not ours, or of another
+            recipe.
     """
     path = Path(path)
     try:
@@ -96,7 +97,8 @@ def load_tensors(
 def _refuse_pickle(path: Path) -> None:
     with open(path, "rb") as stream:
         head = stream.read(9)
-    # A safetensors file starts with the length of its header, whose low byte may look like a pickle's; then comes a brace.
+    # A safetensors file starts with the length of its header, whose low byte may look like a
+    # pickle's; then comes a brace.
     if head[8:] != b"{" and (head[:1] == b"\x80" or head[:4] == b"PK\x03\x04"):
         raise CheckpointError(
             f"checkpoint {path} is a pickle (torch.save); loading one can run any code, so it is refused. "

@@ -217,7 +217,8 @@ def _one_line(error: BaseException) -> str:
     """The message of an error, fit for a terminal: one line, no escape codes of a file's or an argument's making."""
     text = str(error)
     if isinstance(error, OSError) and error.strerror:
-        # Files are opened by name; what has none is standard output, whose buffer could not be written.
+        # Files are opened by name; what has none is standard output, whose buffer could not be
+        # written.
         text = f"{error.filename or 'standard output'}: {error.strerror}"
     line = " ".join(text.split())
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
@@ -235,7 +236,8 @@ def _answer(error: BaseException, words: Sequence[str]) -> int:
     from skytutor.launch import LOST, is_worker
 
     if isinstance(error, KeyboardInterrupt | _Terminated):
-        # Perhaps in the middle of an import, which cannot be begun again: nothing more is imported here.
+        # Perhaps in the middle of an import, which cannot be begun again: nothing more is imported
+        # here.
         again = "; the same command with --resume goes on" if "train" in words[:1] else ""
         status = 128 + getattr(error, "signum", signal.SIGINT)
         return status if _quiet() else _fail(status, f"stopped{again}")
@@ -267,8 +269,9 @@ def _orphaned() -> bool:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line `argv` (default: the process's own) and return its exit status.
 
-    0 done; 1 a process of a training on several devices is gone; 2 bad input, in one line on standard error; 130 stopped
-    with Ctrl-C, 143 with SIGTERM, 129 with SIGHUP; a training's state is saved first.
+    0 done; 1 a process of a training on several devices is gone; 2 bad input, in one line on
+    standard error; 130 stopped with Ctrl-C, 143 with SIGTERM, 129 with SIGHUP; a training's state
+    is saved first.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     try:

@@ -1,16 +1,19 @@
 """The exact covariance of a masked Gaussian sky, pixel by pixel, and what follows from it: likelihood, filter, limit.
 
-Seen pixels d have the covariance ``C = sum_l C_l P_l + sigma**2``, P_l the sum of ``Y_lm(p) Y_lm(q)`` over m, one for E
-and one for B with spin 2. It is a large matrix: 3,072 rows for Q and U on half a sky at nside 16. But HEALPix maps
-onto itself when it is turned by 90 degrees about the poles. Where the mask does too (a cap about a pole, a band), the
-Fourier sums over the four turns,
+Seen pixels d have the covariance ``C = sum_l C_l P_l + sigma**2``, P_l the sum of
+``Y_lm(p) Y_lm(q)`` over m, one for E and one for B with spin 2. It is a large matrix: 3,072 rows
+for Q and U on half a sky at nside 16. But HEALPix maps onto itself when it is turned by 90 degrees
+about the poles. Where the mask does too (a cap about a pole, a band), the Fourier sums over the
+four turns,
 
-    d_k = (1 / 2) sum_r exp(-i pi k r / 2) d(turned r times),        k = 0, 1, 2 (3 is the conjugate of 1),
+    d_k = (1 / 2) sum_r exp(-i pi k r / 2) d(turned r times),        k = 0, 1, 2 (3 is the conjugate
+    of 1),
 
-know nothing of each other: d_k holds the orders ``m = k`` modulo 4 alone. C falls into three blocks of a quarter of
-its rows. Any other mask is one block.
+know nothing of each other: d_k holds the orders ``m = k`` modulo 4 alone. C falls into three blocks
+of a quarter of its rows. Any other mask is one block.
 
-Shapes: N maps, c = 1 component or 2 (Q, U), P pixels, D entries of a block, J coefficients that a block sees.
+Shapes: N maps, c = 1 component or 2 (Q, U), P pixels, D entries of a block, J coefficients that a
+    block sees.
 """
 
 from collections.abc import Mapping
@@ -49,7 +52,8 @@ class PixelCovariance:
 
     Arguments:
         nside, lmax, spin: as in `skytutor.sht.Harmonics`.
-        mask: ``(P,)``, seen where it is above 0: weights of a cut have no place in an exact covariance.
+        mask: ``(P,)``, seen where it is above 0: weights of a cut have no place in an exact
+            covariance.
         variance: of white noise in a pixel.
 
     Raises:
@@ -65,7 +69,9 @@ class PixelCovariance:
     def __init__(
         self, nside: int, lmax: int, *, spin: int = 0, mask: Tensor, variance: float = 0.0
     ):
-        self.nside, self.lmax, self.spin = nside, check_lmax(lmax, nside), check_spin(spin)
+        self.nside = nside
+        self.lmax = check_lmax(lmax, nside)
+        self.spin = check_spin(spin)
         if isinstance(variance, Tensor) and variance.numel() > 1:
             raise ValueError(
                 f"variance must be one number, the same in every pixel; got {variance.numel()} values"
@@ -91,7 +97,8 @@ class PixelCovariance:
         return torch.cat(out)
 
     def _blocks(self) -> list[Block]:
-        rows, (l, m) = self._harmonics(), real_degrees(self.lmax)
+        rows = self._harmonics()
+        (l, m) = real_degrees(self.lmax)
         kept = l >= self.spin
         if self.places.shape[1] == 1:
             return [self._block(rows[kept], l[kept], 1)]
@@ -158,7 +165,8 @@ class PixelCovariance:
         """Cholesky factors of the blocks, noise included.
 
         Raises:
-            ValueError: the covariance is singular: too many pixels for the harmonics that have power, and no noise.
+            ValueError: the covariance is singular: too many pixels for the harmonics that have
+                power, and no noise.
         """
         return self.factored(self.matrices(powers))
 
@@ -205,10 +213,8 @@ class PixelCovariance:
             raise ValueError(
                 f"slopes must be (n, {want[0]}, {want[1]}), got shape {tuple(slopes.shape)}"
             )
-        factors, out = (
-            self.factors(self.powers(spectra)),
-            torch.zeros(len(slopes), len(slopes), dtype=torch.float64),
-        )
+        factors = self.factors(self.powers(spectra))
+        out = torch.zeros(len(slopes), len(slopes), dtype=torch.float64)
         each = [self.matrices(slope) for slope in slopes]
         for k, (factor, block) in enumerate(zip(factors, self.blocks, strict=True)):
             solved = [torch.cholesky_solve(matrices[k], factor) for matrices in each]

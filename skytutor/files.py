@@ -1,7 +1,7 @@
 """Files written whole or not at all, and JSON that any reader understands.
 
-The bytes go to a temporary file beside the target, reach the disk, and only then take the target's name. Whatever fails
-on the way, the old file is whole.
+The bytes go to a temporary file beside the target, reach the disk, and only then take the target's
+name. Whatever fails on the way, the old file is whole.
 """
 
 import contextlib
@@ -31,7 +31,8 @@ def write_atomic(path: Path, data: bytes) -> None:
     """Write `data` to `path` in full or not at all.
 
     Raises:
-        CheckpointError: disk full, no permission, a folder in the way. What was at `path` is untouched.
+        CheckpointError: disk full, no permission, a folder in the way. What was at `path` is
+            untouched.
     """
     path = Path(path)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")

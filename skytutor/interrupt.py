@@ -11,7 +11,8 @@ if TYPE_CHECKING:  # who only wants the errors need not wait for torch
 
 __all__ = ["Interrupted", "StopRequest", "WorkerLost"]
 
-# Ctrl-C; what Slurm, Kubernetes and a culled Binder send before they kill; a terminal that was closed.
+# Ctrl-C; what Slurm, Kubernetes and a culled Binder send before they kill; a terminal that was
+# closed.
 SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 )
@@ -44,8 +45,8 @@ class StopRequest:
     A signal that the process was told to ignore (`nohup` does so with SIGHUP) stays ignored.
 
     Arguments:
-        supervisor: number of the parent process, when that is gone it is time to stop; for the workers of a training on
-            several devices.
+        supervisor: number of the parent process, when that is gone it is time to stop; for the
+            workers of a training on several devices.
     """
 
     def __init__(self, *, supervisor: int | None = None):
@@ -69,7 +70,8 @@ class StopRequest:
         return self.signum > 0
 
     def __enter__(self) -> "StopRequest":
-        # Python lets the main thread alone set handlers; a training in another thread cannot be asked to stop.
+        # Python lets the main thread alone set handlers; a training in another thread cannot be
+        # asked to stop.
         if threading.current_thread() is threading.main_thread():
             for signum in SIGNALS:
                 before = signal.getsignal(signum)

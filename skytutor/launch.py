@@ -1,6 +1,7 @@
 """Training on several devices of this machine: one process a device, watched by the process that started them.
 
-They find each other through a file, and speak over the loopback interface: no other machine can listen or join.
+They find each other through a file, and speak over the loopback interface: no other machine can
+listen or join.
 """
 
 import os
@@ -66,8 +67,9 @@ def supervisor() -> int | None:
 def make_fabric(device: "torch.device", *, devices: int) -> "Fabric":
     """Return Fabric for this process: one of `devices` workers, or a training of its own.
 
-    A plain run asks neither Slurm nor another launcher what it is: a variable such as SLURM_NTASKS in the environment
-    changes nothing. Processes that ``fabric run`` (torchrun) started stay what it made of them.
+    A plain run asks neither Slurm nor another launcher what it is: a variable such as SLURM_NTASKS
+    in the environment changes nothing. Processes that ``fabric run`` (torchrun) started stay what
+    it made of them.
     """
     import torch
     from lightning_fabric import Fabric
@@ -91,8 +93,8 @@ def make_fabric(device: "torch.device", *, devices: int) -> "Fabric":
 def supervise(arguments: Sequence[str], *, devices: int) -> int:
     """Run ``skytutor ARGUMENTS`` in one process a device and return the exit status of the whole.
 
-    When one process is gone, the others cannot go on: they are ended, and one sentence says so. Signals that ask for a
-    stop are passed on.
+    When one process is gone, the others cannot go on: they are ended, and one sentence says so.
+    Signals that ask for a stop are passed on.
     """
     with tempfile.TemporaryDirectory(prefix="skytutor-") as folder:
         workers = [

@@ -1,12 +1,14 @@
 """How well parameters of a Gaussian sky can be known at all: Bayes and Fisher, computed, for the studies of `skytutor.data.cmb`.
 
-The error of a study is the mean of ``|estimate - true| / true``. The estimate that makes it smallest is the median of
-the posterior after each value is weighted by its inverse. On a full sky the band powers hold everything there is to
-know, ``(2 l + 1) C^_l / (C_l + N_l)`` is chi-square with 2 l + 1 degrees of freedom, and the posterior is a product over
-l. On part of a sky it comes from the covariance of the pixels (`skytutor.covariance`), at the points of a grid that are
-near enough to the truth to matter, with splines between them.
+The error of a study is the mean of ``|estimate - true| / true``. The estimate that makes it
+smallest is the median of the posterior after each value is weighted by its inverse. On a full sky
+the band powers hold everything there is to know, ``(2 l + 1) C^_l / (C_l + N_l)`` is chi-square
+with 2 l + 1 degrees of freedom, and the posterior is a product over l. On part of a sky it comes
+from the covariance of the pixels (`skytutor.covariance`), at the points of a grid that are near
+enough to the truth to matter, with splines between them.
 
-``python -m skytutor.limits`` computes every limit of chapter 3 (a quarter of an hour) and writes them with a card.
+``python -m skytutor.limits`` computes every limit of chapter 3 (a quarter of an hour) and writes
+them with a card.
 """
 
 import math
@@ -23,9 +25,12 @@ from skytutor.healpix import nside_to_npix
 
 FILE = Path(skytutor.__file__).parent / "checkpoints" / "cmb-limits.json"
 FIDUCIAL = {"r": 0.003, "tau": 0.054}
-_STEP, _FINE = 0.5, 0.01  # of the grid of peaks, and between its points
-# Added to the variance in a pixel of part of a sky. Its 3,072 values at half the sky hold some 2,300 waves: without noise
-# the covariance has eigenvalues below what a double can tell from 0. This is 1e-6 of the faintest power, l by l.
+# of the grid of peaks, and between its points
+_STEP = 0.5
+_FINE = 0.01
+# Added to the variance in a pixel of part of a sky. Its 3,072 values at half the sky hold some
+# 2,300 waves: without noise the covariance has eigenvalues below what a double can tell from 0.
+# This is 1e-6 of the faintest power, l by l.
 RIDGE = 1e-9
 
 
@@ -94,7 +99,8 @@ def full_sky_errors(skies: Skies, *, size: int, seed: int) -> Tensor:
 def fisher_full_sky(skies: Skies, parameters: Tensor) -> Tensor:
     """Standard deviations ``(n,)`` at parameters ``(n,)``: root of the diagonal of the inverse Fisher matrix, all others free.
 
-    ``F_ij = sum_l (2 l + 1) / 2 d log(C_l + N_l) / d theta_i d log(C_l + N_l) / d theta_j``, over both fields.
+    ``F_ij = sum_l (2 l + 1) / 2 d log(C_l + N_l) / d theta_i d log(C_l + N_l) / d theta_j``, over
+    both fields.
     """
     _check_whole(skies, tuple(STUDIES))
     low, high = (
@@ -155,7 +161,8 @@ def _errors_of_one(grid: Tensor, logs: Tensor, true: Tensor) -> Tensor:
     from scipy.interpolate import RectBivariateSpline
 
     seen = torch.isfinite(logs)
-    rows, columns = seen.any(1), seen.any(0)
+    rows = seen.any(1)
+    columns = seen.any(0)
     spline = RectBivariateSpline(
         grid[rows].numpy(), grid[columns].numpy(), logs[rows][:, columns].numpy()
     )
@@ -179,7 +186,8 @@ def pixel_fisher_percent(skies: Skies, *, size: int, seed: int) -> Tensor:
     sky = PixelCovariance(
         skies.nside, skies.lmax, spin=2, mask=skies.mask, variance=skies.noise**2 + RIDGE
     )
-    places, out = skies.draw_parameters(size, generator=torch.Generator().manual_seed(seed)), []
+    places = skies.draw_parameters(size, generator=torch.Generator().manual_seed(seed))
+    out = []
     l = torch.arange(skies.lmax + 1).double()
     for place in places:
         powers = skies.spectra(place[None])[0]  # (2, L)

@@ -20,7 +20,8 @@ def accuracy(predicted: Tensor, labels: Tensor) -> float:
 def wilson_interval(fraction: float, n: int, *, z: float = 1.0) -> tuple[float, float]:
     """Wilson's score interval of a fraction measured on n samples; z = 1 gives 68 %, 1.96 gives 95 %.
 
-    Unlike the normal approximation it stays inside 0..1 close to a perfect score (Wilson 1927, JASA 22, 209).
+    Unlike the normal approximation it stays inside 0..1 close to a perfect score (Wilson 1927, JASA
+    22, 209).
 
     Example:
         >>> [round(v, 4) for v in wilson_interval(0.99, 10_000, z=1.96)]
@@ -40,7 +41,7 @@ def confusion_matrix(predicted: Tensor, labels: Tensor, *, classes: int) -> Tens
             f"predicted and labels must have one shape, got {tuple(predicted.shape)} and {tuple(labels.shape)}"
         )
     for name, values in (("predicted", predicted), ("labels", labels)):
-        if values.numel() and not (0 <= int(values.min()) and int(values.max()) < classes):
+        if values.numel() and not (int(values.min()) >= 0 and int(values.max()) < classes):
             raise ValueError(
                 f"{name} must lie in 0..{classes - 1}, got {int(values.min())}..{int(values.max())}"
             )
@@ -73,9 +74,9 @@ def _two_sets(a: Tensor, b: Tensor, names: tuple[str, str], least: int) -> tuple
 def frechet_distance(a: Tensor, b: Tensor) -> float:
     """Squared Frechet distance of two sets of features, each taken for a Gaussian [1]_.
 
-    ``|m_a - m_b|**2 + tr(C_a + C_b - 2 (C_a C_b)**(1/2))``, in the features' unit squared. It is biased upwards by the
-    scatter of the covariances, the more the fewer rows: compare only distances from equally many rows, and print that of two
-    halves of the real data beside them.
+    ``|m_a - m_b|**2 + tr(C_a + C_b - 2 (C_a C_b)**(1/2))``, in the features' unit squared. It is
+    biased upwards by the scatter of the covariances, the more the fewer rows: compare only
+    distances from equally many rows, and print that of two halves of the real data beside them.
 
     Arguments:
         a, b: ``(N, D)`` and ``(M, D)``.
@@ -104,9 +105,12 @@ def _radii(x: Tensor, k: int) -> Tensor:
 def manifold_scores(real: Tensor, fake: Tensor, *, k: int = 5) -> dict[str, float]:
     """Precision and recall [1]_, density and coverage [2]_ of samples, from balls to the k-th nearest neighbour.
 
-    * precision: share of samples in the ball of some real row; recall: share of real rows in the ball of some sample.
-    * density: real balls that hold a sample, over k, averaged over samples: outliers count less than in precision.
-    * coverage: share of real rows whose ball holds a sample; of two large sets of one distribution ``1 - 2**-k``.
+    * precision: share of samples in the ball of some real row; recall: share of real rows in the
+      ball of some sample.
+    * density: real balls that hold a sample, over k, averaged over samples: outliers count less
+      than in precision.
+    * coverage: share of real rows whose ball holds a sample; of two large sets of one distribution
+      ``1 - 2**-k``.
 
     Arguments:
         real: features ``(N, D)``.
@@ -117,9 +121,11 @@ def manifold_scores(real: Tensor, fake: Tensor, *, k: int = 5) -> dict[str, floa
     .. [2] M. F. Naeem et al., 2020, ICML 37.
     """
     real, fake = _two_sets(real, fake, ("real", "fake"), k + 1)
-    of_real, of_fake = _radii(real, k), _radii(fake, k)
+    of_real = _radii(real, k)
+    of_fake = _radii(fake, k)
     inside_real = torch.zeros(len(fake), dtype=torch.float64)
-    recalled, covered = [], []
+    recalled = []
+    covered = []
     for part, radius in zip(real.split(1000), of_real.split(1000), strict=True):
         distance = torch.cdist(part, fake)
         within = distance <= radius[:, None]
@@ -143,8 +149,8 @@ def nearest_distances(x: Tensor, to: Tensor) -> Tensor:
 def seam_ratio(maps: Tensor, *, order: str) -> float:
     """Mean absolute difference of pixels that share an edge across a border of base pixels, over that inside base pixels.
 
-    1 means that nothing shows where base pixels meet, for a sky without a preferred place. Pictures that stand in one
-    place have a ratio of their own: compare with that of real data.
+    1 means that nothing shows where base pixels meet, for a sky without a preferred place. Pictures
+    that stand in one place have a ratio of their own: compare with that of real data.
 
     Arguments:
         maps: ``(N, P)``, nside of at least 2.
@@ -160,7 +166,8 @@ def seam_ratio(maps: Tensor, *, order: str) -> float:
     beside = neighbours(pixel, nside=nside, order="nested")[
         :, [2, 4]
     ]  # north-west and north-east: each edge once
-    first, second = pixel.repeat_interleave(2), beside.flatten()
+    first = pixel.repeat_interleave(2)
+    second = beside.flatten()
     step = (nested[:, first] - nested[:, second]).abs().mean(0)
     crossing = first // nside**2 != second // nside**2
     inside = step[~crossing].mean()

@@ -1,7 +1,7 @@
 """Static figures of the sphere: globes and whole-sky maps from tensors, borders, colour bars with a unit.
 
-The sphere is seen from inside, as maps of the sky are drawn: east is left. Every picture is made by asking,
-for each dot of the figure, which pixel lies there; no pixel is interpolated or smoothed.
+The sphere is seen from inside, as maps of the sky are drawn: east is left. Every picture is made by
+asking, for each dot of the figure, which pixel lies there; no pixel is interpolated or smoothed.
 """
 
 import math
@@ -51,7 +51,8 @@ def _orthographic(lon: float, lat: float, dots: int) -> tuple[Tensor, Tensor]:
     down, right = torch.meshgrid(line, line, indexing="ij")
     seen = right**2 + down**2 < 1
     depth = (1 - right**2 - down**2).clamp(min=0).sqrt()
-    a, b = math.radians(lon), math.radians(lat)
+    a = math.radians(lon)
+    b = math.radians(lat)
     east = torch.tensor([-math.sin(a), math.cos(a), 0.0], dtype=torch.float64)
     north = torch.tensor(
         [-math.sin(b) * math.cos(a), -math.sin(b) * math.sin(a), math.cos(b)], dtype=torch.float64
@@ -153,7 +154,8 @@ def colour_bar(
     """Add a colour bar; `label` names the quantity and its unit.
 
     Arguments:
-        math_text: read what stands between dollar signs in `label` as an equation; False shows it as it is.
+        math_text: read what stands between dollar signs in `label` as an equation; False shows it
+            as it is.
         how: passed to ``Figure.colorbar``.
     """
     bar = figure.colorbar(image, ax=axes, **{"shrink": 0.8, "pad": 0.02, **how})

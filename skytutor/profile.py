@@ -1,7 +1,8 @@
 """Profiles: the same code at three sizes.
 
-``smoke`` is what CI runs, ``cpu`` a laptop or Binder, ``gpu`` the full study. The environment variable
-SKYTUTOR_PROFILE chooses; without it a machine with a CUDA device runs ``gpu``, any other ``cpu``.
+``smoke`` is what CI runs, ``cpu`` a laptop or Binder, ``gpu`` the full study. The environment
+variable SKYTUTOR_PROFILE chooses; without it a machine with a CUDA device runs ``gpu``, any other
+``cpu``.
 """
 
 import os
@@ -38,7 +39,8 @@ class Profile:
 def current(name: str | None = None, *, seed: int = 0) -> Profile:
     """The profile called `name`, or the one SKYTUTOR_PROFILE names, or the one that fits this machine.
 
-    "gpu" runs on the CPU where there is no CUDA device: the full study, slowly. "smoke" and "cpu" stay on the CPU.
+    "gpu" runs on the CPU where there is no CUDA device: the full study, slowly. "smoke" and "cpu"
+    stay on the CPU.
 
     Raises:
         ValueError: unknown name; lists the known ones.

@@ -92,7 +92,7 @@ class Run:
         self.epoch_seconds += now - self._clock
         self._clock = now
 
-    # One step ------------------------------------------------------------------------------------------------
+    # One step -------------------------------------------------------------------------------------
     def advance(self, order: Tensor) -> float:
         """Take one step; `order` is this epoch's permutation of the samples."""
         fabric = self.fabric
@@ -140,7 +140,7 @@ class Run:
         ):
             mean.lerp_(now, 1 - keep) if mean.is_floating_point() else mean.copy_(now)
 
-    # One epoch -----------------------------------------------------------------------------------------------
+    # One epoch ------------------------------------------------------------------------------------
     def finish_epoch(self) -> dict[str, float]:
         """Validate, append to the history, keep the weights if they are the best so far."""
         self.tick()
@@ -178,7 +178,7 @@ class Run:
         if not all(math.isfinite(v) for v in row.values()):
             raise FloatingPointError(f"training diverged in epoch {epoch}: {row}; try a lower lr")
 
-    # State ---------------------------------------------------------------------------------------------------
+    # State ----------------------------------------------------------------------------------------
     def save(self) -> None:
         """Write everything a resumed run needs into one file, atomically; rank 0 alone."""
         self.tick()

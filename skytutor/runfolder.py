@@ -15,12 +15,13 @@ __all__ = ["hold", "refuse_leftovers"]
 def hold(folder: Path, *, rank: int = 0) -> Iterator[None]:
     """Keep other processes out of `folder`, which is made if it is not there, for as long as the context lasts.
 
-    The operating system lifts the lock when the process ends, however it ends: the lock of a dead process is none.
-    The process that holds a folder may hold it once more.
+    The operating system lifts the lock when the process ends, however it ends: the lock of a dead
+    process is none. The process that holds a folder may hold it once more.
 
     Arguments:
         folder: of the run.
-        rank: of this process among those that train together; the first alone writes, so it alone holds the folder.
+        rank: of this process among those that train together; the first alone writes, so it alone
+            holds the folder.
 
     Raises:
         CheckpointError: another process holds it, or it cannot be written to.

@@ -15,9 +15,10 @@ RATES = ("one-cycle", "steps", "constant")
 class Task(Protocol):
     """What the loop asks of a recipe: samples, a loss, and a validation score.
 
-    A task of networks that play against each other has ``turns`` as well: the names of the model's children that move
-    one after another on each batch, and each one's learning rate over the schedule's. `loss` then gets the name of the
-    one to move as a third argument, and gives what that one is to make small.
+    A task of networks that play against each other has ``turns`` as well: the names of the model's
+    children that move one after another on each batch, and each one's learning rate over the
+    schedule's. `loss` then gets the name of the one to move as a third argument, and gives what
+    that one is to make small.
     """
 
     size: int  # number of training samples
@@ -41,11 +42,13 @@ class Schedule:
     """How long and how fast to train.
 
     Attributes:
-        rate: "one-cycle" rises over `warmup` of the run and falls as a cosine to 0; "steps" falls by
-            `step_factor` every `step_epochs`; "constant".
+        rate: "one-cycle" rises over `warmup` of the run and falls as a cosine to 0; "steps" falls
+            by `step_factor` every `step_epochs`; "constant".
         beta1: decay of Adam's average of the slope; beta2: of the squared slope. "sgd" has neither.
-        average: decay of the exponential average of the weights, which is what is validated; 0 for none.
-        autocast: compute forward pass and loss in bfloat16 where torch holds that to be safe; weights stay float32.
+        average: decay of the exponential average of the weights, which is what is validated; 0 for
+            none.
+        autocast: compute forward pass and loss in bfloat16 where torch holds that to be safe;
+            weights stay float32.
         save_every_s: seconds between saved states; the end of an epoch is always saved.
     """
 

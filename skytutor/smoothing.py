@@ -1,7 +1,7 @@
 """What a sky goes through before it is measured: physics (CAMB's spectra), a beam, pixels.
 
-A window w_l multiplies a_lm; a spectrum is multiplied by its square. Bad arguments raise a TypeError or a ValueError
-that names them.
+A window w_l multiplies a_lm; a spectrum is multiplied by its square. Bad arguments raise a
+TypeError or a ValueError that names them.
 """
 
 import contextlib
@@ -88,7 +88,8 @@ def _pixel_window(nside: int, lmax: int) -> Tensor:
 def _sum(moments: Tensor, nside: int, lmax: int) -> Tensor:
     """The window: the root of the mean of ``P_l(1 - 2 t) = sum_k (-t)**k (l + k)! / ((l - k)! k!**2)``."""
     l = torch.arange(lmax + 1, dtype=torch.float64)
-    factor, total = torch.ones_like(l), torch.ones_like(l)
+    factor = torch.ones_like(l)
+    total = torch.ones_like(l)
     for k, moment in enumerate(moments.tolist(), start=1):
         factor = -factor * (l - k + 1) / nside * ((l + k) / nside) / (k * k)  # 0 from k = l + 1 on
         total = total + factor * moment
@@ -101,9 +102,10 @@ def pixel_window(nside: int, lmax: int) -> Tensor:
         w_l**2 = mean over pixels of (4 pi / (2 l + 1)) sum_m |mean over the area of Y_lm|**2
                = mean over pixels and pairs of points in a pixel of P_l(cos of their distance)
 
-    Computed, not read from HEALPix's files: P_l is a polynomial in ``t = (1 - cos) / 2``, so moments of t over all
-    pairs are enough for every l: Gaussian quadrature over every pixel, above nside 64 extrapolated in 1 / nside. The
-    relative error is below 1e-6, above nside 64 below 1e-5, for l up to 3 nside - 1.
+    Computed, not read from HEALPix's files: P_l is a polynomial in ``t = (1 - cos) / 2``, so
+    moments of t over all pairs are enough for every l: Gaussian quadrature over every pixel, above
+    nside 64 extrapolated in 1 / nside. The relative error is below 1e-6, above nside 64 below 1e-5,
+    for l up to 3 nside - 1.
 
     Returns:
         ``(lmax + 1,)`` float64, 1 at l = 0; lmax at most 4 nside.
@@ -160,11 +162,13 @@ def _all_moments(nside: int) -> Tensor:
 def _nodes(n: int) -> tuple[Tensor, Tensor, Tensor]:
     """Gauss' points in the unit square, and weights that sum to 1; the belt ends along diagonals, so two triangles."""
     at, weight = (torch.from_numpy(t) / 2 for t in np.polynomial.legendre.leggauss(n))
-    far, part = (at[:, None] + 0.5).expand(n, n).flatten(), (at + 0.5).expand(n, n).flatten()
+    far = (at[:, None] + 0.5).expand(n, n).flatten()
+    part = (at + 0.5).expand(n, n).flatten()
     share = (
         weight[:, None] * weight
     ).flatten() * far  # a square folded onto a triangle: its area grows with `far`
-    u, v = far * (1 - part), far * part
+    u = far * (1 - part)
+    v = far * part
     return torch.cat([u, 1 - u]), torch.cat([v, 1 - v]), torch.cat([share, share])
 
 
@@ -174,7 +178,8 @@ def _directions(x: Tensor, y: Tensor, *, polar: bool) -> tuple[Tensor, Tensor, T
         (2.0 if polar else 3.0) - x - y
     )  # 0 at the north pole, 1 where the belt begins, 2 on the equator
     drop = torch.where(ring < 1, ring**2, 2 * ring - 1) / 3  # 1 - z
-    sin, phi = (drop * (2 - drop)).sqrt(), (x - y) / ring.clamp(max=1) * (math.pi / 4)
+    sin = (drop * (2 - drop)).sqrt()
+    phi = (x - y) / ring.clamp(max=1) * (math.pi / 4)
     return sin * phi.cos(), sin * phi.sin(), 1 - drop
 
 
@@ -207,9 +212,11 @@ def camb_spectra(
 
     Arguments:
         tau, r: optical depth of reionisation; tensor-to-scalar ratio.
-        H0, ombh2, omch2, As, ns: in km/s/Mpc, the densities of baryons and dark matter, and the primordial spectrum.
+        H0, ombh2, omch2, As, ns: in km/s/Mpc, the densities of baryons and dark matter, and the
+            primordial spectrum.
         lensed: with gravitational lensing.
-        cache: folder; None is `SKYTUTOR_CACHE` or ``spectra`` in the user's cache folder. One that cannot be written is not used.
+        cache: folder; None is `SKYTUTOR_CACHE` or ``spectra`` in the user's cache folder. One that
+            cannot be written is not used.
 
     Returns:
         "TT", "EE", "BB", "TE": ``(lmax + 1,)`` float64, C_l in muK**2.

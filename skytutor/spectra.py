@@ -2,8 +2,9 @@
 
     C_l^XY = sum_m X_lm conj(Y_lm) / (2 l + 1)
 
-Spectra are C_l, not D_l = l (l + 1) C_l / (2 pi), from l = 0 on, in the square of the map's unit. They go by name, "TT"
-to "TB": in a plain list of six, programs mean different orders, and a wrong one still draws a plausible sky.
+Spectra are C_l, not D_l = l (l + 1) C_l / (2 pi), from l = 0 on, in the square of the map's unit.
+They go by name, "TT" to "TB": in a plain list of six, programs mean different orders, and a wrong
+one still draws a plausible sky.
 """
 
 from collections.abc import Mapping
@@ -25,7 +26,8 @@ def alm2cl(alms: Tensor, other: Tensor | None = None, *, lmax: int) -> Tensor:
     """Measure the power spectrum of coefficients, or the cross-spectrum of two sets; differentiable.
 
     Arguments:
-        alms: ``(..., A)`` complex, any number of axes before; the imaginary parts of m = 0 do not count.
+        alms: ``(..., A)`` complex, any number of axes before; the imaginary parts of m = 0 do not
+            count.
         other: the second set, of the same lmax; its leading axes broadcast.
 
     Returns:
@@ -80,10 +82,12 @@ def pseudo_cl(
 ) -> Tensor | dict[str, Tensor]:
     """Measure the spectra of masked maps, ``C_l(mask * map) / mean(mask**2)`` [1]_, with ring weights; differentiable.
 
-    The divisor (f_sky times w_2) makes up for the power that is hidden. The mixing of degrees, and of E and B, is left in.
+    The divisor (f_sky times w_2) makes up for the power that is hidden. The mixing of degrees, and
+    of E and B, is left in.
 
     Arguments:
-        maps: ``(..., P)``, or ``(..., 2, P)``, Q and U, with spin 2; where the mask is 0 they may hold anything.
+        maps: ``(..., P)``, or ``(..., 2, P)``, Q and U, with spin 2; where the mask is 0 they may
+            hold anything.
         mask: ``(P,)`` in 0..1, in the order of the maps.
 
     Returns:
@@ -117,12 +121,14 @@ def check_spectra(spectra: Mapping[str, Tensor], *, lmax: int) -> dict[str, Tens
     E and B start at l = 2: what their spectra hold below is set to 0.
 
     Arguments:
-        spectra: some of TT, EE, BB, TE, EB, TB, each ``(L,)``, L at least lmax + 1: tensors, arrays or lists.
+        spectra: some of TT, EE, BB, TE, EB, TB, each ``(L,)``, L at least lmax + 1: tensors, arrays
+            or lists.
 
     Raises:
         TypeError: no dict.
-        ValueError: an unknown name, no spectrum, too short, NaN or infinite, an auto-spectrum below 0, a cross-spectrum
-            without both auto-spectra or too large for them; it names the spectrum and the first such l.
+        ValueError: an unknown name, no spectrum, too short, NaN or infinite, an auto-spectrum below
+            0, a cross-spectrum without both auto-spectra or too large for them; it names the
+            spectrum and the first such l.
 
     Example:
         >>> check_spectra({"TT": [1.0, 1.0], "EE": [0.0, 0.0], "TE": [0.0, 0.5]}, lmax=1)["TE"]
@@ -216,11 +222,13 @@ def gaussian_alms(
     Arguments:
         spectra: as in `check_spectra`; a cross-spectrum that is not named is 0.
         size: leading axes, one draw each.
-        generator: of the random numbers, which are drawn on its device; None is torch's own, on the CPU.
+        generator: of the random numbers, which are drawn on its device; None is torch's own, on the
+            CPU.
         dtype: torch.float64 or torch.float32; the coefficients are complex128 or complex64.
 
     Returns:
-        "T", "E", "B", those that the spectra name: ``(*size, A)``. E and B are 0 below l = 2, m = 0 is real.
+        "T", "E", "B", those that the spectra name: ``(*size, A)``. E and B are 0 below l = 2, m = 0
+        is real.
 
     Raises:
         TypeError, ValueError: bad arguments, named.
@@ -234,11 +242,9 @@ def gaussian_alms(
         raise TypeError(f"dtype must be torch.float32 or torch.float64, got {dtype}")
     if not isinstance(size, tuple) or any(as_integer("size", n) < 1 for n in size):
         raise ValueError(f"size must be a tuple of positive integers, got {size!r}")
-    fields, (l, m), device = (
-        _fields(checked),
-        degrees(lmax),
-        generator.device if generator else "cpu",
-    )
+    fields = _fields(checked)
+    (l, m) = degrees(lmax)
+    device = generator.device if generator else "cpu"
     root = _root(checked, fields)[l].to(device, dtype)  # (A, n, n)
     spread = torch.stack([1.0 - (1 - 0.5**0.5) * (m > 0).double(), 0.5**0.5 * (m > 0)], -1).to(
         device, dtype
@@ -266,7 +272,8 @@ def gaussian_maps(
     """Draw maps of correlated Gaussian fields: `gaussian_alms` on pixels, no beam and no pixel window.
 
     Returns:
-        "T": ``(*size, P)`` and "QU": ``(*size, 2, P)``, those that the spectra name, in the square root of their unit.
+        "T": ``(*size, P)`` and "QU": ``(*size, 2, P)``, those that the spectra name, in the square
+        root of their unit.
 
     Example:
         >>> gaussian_maps({"TT": torch.ones(9), "EE": torch.ones(9)}, nside=4, lmax=8)["QU"].shape

@@ -1,7 +1,7 @@
 """The saved state of a training run: sealed by a SHA-256, and looked through before a run goes on from it.
 
-The seal finds what happened to the file after it was written: a flipped bit, an edited field, a tensor taken out. The
-other checks find a state that is whole but belongs to another run.
+The seal finds what happened to the file after it was written: a flipped bit, an edited field, a
+tensor taken out. The other checks find a state that is whole but belongs to another run.
 """
 
 import hashlib

@@ -1,11 +1,12 @@
 """One training loop for every chapter: progress, history, best by validation, resume, many processes.
 
-Everything random in step s is drawn from generators seeded with (seed, s) alone. So the state to save is small,
-a killed run that resumes gives the weights it would have given, bit for bit on the CPU, and a run on several
-processes sees the samples a single one would see, each process its share of the batch.
+Everything random in step s is drawn from generators seeded with (seed, s) alone. So the state to
+save is small, a killed run that resumes gives the weights it would have given, bit for bit on the
+CPU, and a run on several processes sees the samples a single one would see, each process its share
+of the batch.
 
-A game of two networks is trained by the same loop: `turns` of the task names the model's children that move one after
-another on each batch, each with an optimizer of its own.
+A game of two networks is trained by the same loop: `turns` of the task names the model's children
+that move one after another on each batch, each with an optimizer of its own.
 """
 
 import ctypes
@@ -57,7 +58,8 @@ def train(
     """Train `model` on `task` and return the history and the weights best by validation.
 
     Arguments:
-        folder: where ``state.safetensors`` is kept. No other process may train there at the same time.
+        folder: where ``state.safetensors`` is kept. No other process may train there at the same
+            time.
         recipe, profile: what the state is filed under, besides seed, schedule, data and versions.
         fabric: devices and processes; default one process on the CPU.
         resume: go on from the state in `folder` if there is one, else start.
@@ -66,8 +68,8 @@ def train(
 
     Raises:
         ValueError: fewer samples than one batch, or both `resume` and `overwrite`.
-        CheckpointError: there is a state, and neither `resume` nor `overwrite`; another process trains in `folder`; the
-            state cannot be written, is damaged, or is not this run's.
+        CheckpointError: there is a state, and neither `resume` nor `overwrite`; another process
+            trains in `folder`; the state cannot be written, is damaged, or is not this run's.
         FloatingPointError: loss or score is no longer finite.
         Interrupted: Ctrl-C, SIGTERM or SIGHUP; the state was saved first.
         WorkerLost: another process of this training is gone.
@@ -85,7 +87,8 @@ def train(
         if resume and run.path.exists():
             run.restore()
         else:
-            run.save()  # a folder that cannot be written to is better known now than after the first epoch
+            # a folder that cannot be written to is better known now than after the first epoch
+            run.save()
         with StopRequest(supervisor=supervisor) as stop:
             _watched_loop(run, stop, progress=progress and fabric.global_rank == 0)
     return run.result

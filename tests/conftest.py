@@ -12,18 +12,20 @@ import pytest
 LOOPBACK = "127.0.0.1,::1,localhost"
 CI = bool(os.environ.get("CI"))
 
-# Each xdist worker gets its share of the cores. Torch reads this when it is imported, child processes inherit it.
+# Each xdist worker gets its share of the cores. Torch reads this when it is imported, child
+# processes inherit it.
 _workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // _workers)))
 
-# pytest-socket guards this process alone. Kernels, `skytutor` commands and training processes that a test starts are
-# sent to a proxy that nobody serves instead, so a download fails there as it does here.
+# pytest-socket guards this process alone. Kernels, `skytutor` commands and training processes that
+# a test starts are sent to a proxy that nobody serves instead, so a download fails there as it does
+# here.
 for _name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
     os.environ[_name] = "http://127.0.0.1:9"
 os.environ["no_proxy"] = os.environ["NO_PROXY"] = LOOPBACK
 
-# A shell lets commands in the background ignore Ctrl-C, and `nohup` has SIGHUP ignored; child processes would inherit it.
-# The tests that send these signals mean a process as it usually is.
+# A shell lets commands in the background ignore Ctrl-C, and `nohup` has SIGHUP ignored; child
+# processes would inherit it. The tests that send these signals mean a process as it usually is.
 if threading.current_thread() is threading.main_thread():
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -31,7 +33,8 @@ if threading.current_thread() is threading.main_thread():
         if signal.getsignal(_signum) is signal.SIG_IGN:
             signal.signal(_signum, signal.SIG_DFL)
 
-# A time limit on a machine with two busy cores fails tests at random. CI draws the same examples every time.
+# A time limit on a machine with two busy cores fails tests at random. CI draws the same examples
+# every time.
 hypothesis.settings.register_profile("skytutor", deadline=None, derandomize=CI, print_blob=not CI)
 hypothesis.settings.load_profile("skytutor")
 
@@ -82,7 +85,8 @@ def one_file_registry(tmp_path, monkeypatch):
     pooch.get_logger().setLevel("WARNING")
 
     def make(content: bytes, url: str = "http://127.0.0.1:9/a.bin") -> Path:
-        name, sha256 = "digits/a.bin", hashlib.sha256(content).hexdigest()
+        name = "digits/a.bin"
+        sha256 = hashlib.sha256(content).hexdigest()
         entry = registry.Entry(name, url, sha256, len(content), "CC0", "us", "digits", small=True)
         monkeypatch.setattr(registry, "ENTRIES", {name: entry})
         return tmp_path / "data" / name

@@ -1,7 +1,7 @@
 """A training task of a second or two, on real digits, and a script that runs it in a process of its own.
 
-`python tests/small_task.py FOLDER [--resume] [--pause SECONDS] [--devices N] [--no-dropout]` trains it. The tests kill
-that process, interrupt it, or start two of it.
+`python tests/small_task.py FOLDER [--resume] [--pause SECONDS] [--devices N] [--no-dropout]` trains
+it. The tests kill that process, interrupt it, or start two of it.
 """
 
 import argparse
@@ -30,8 +30,10 @@ class SmallTask:
         paint = digits.Projector(4, size_deg=180)
         images, self.labels = (t[:count] for t in data.part("train"))
         seen, self.seen_labels = data.part("validation")
-        self.maps, self.seen = paint(images), paint(seen)
-        self.size, self.pause = len(self.labels), pause
+        self.maps = paint(images)
+        self.seen = paint(seen)
+        self.size = len(self.labels)
+        self.pause = pause
 
     def draw(self, n, *, generator):
         return [torch.randn(n, 1, 192, generator=generator)]

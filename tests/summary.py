@@ -1,8 +1,10 @@
 """Say in one line how the test stages of `make` went: how many tests passed, failed and were skipped, and why.
 
-    python tests/summary.py _build/results --what "all tests" --stages unit build --ran unit build --status 0 --seconds 671
+    python tests/summary.py _build/results --what "all tests" --stages unit build --ran unit build
+    --status 0 --seconds 671
 
-Each stage that runs pytest leaves a JUnit file of its name in the folder. The line only reports: `make` knows the status.
+Each stage that runs pytest leaves a JUnit file of its name in the folder. The line only reports:
+`make` knows the status.
 """
 
 import argparse
@@ -18,7 +20,8 @@ PLACE = re.compile(r"^\S+:\d+: ")
 
 def outcomes(path: Path) -> tuple[Counter, Counter]:
     """Return how often each outcome stands in a JUnit file, and how often each reason to skip."""
-    counts, reasons = Counter(), Counter()
+    counts = Counter()
+    reasons = Counter()
     for case in ElementTree.parse(path).iter("testcase"):
         skipped = case.find("skipped")
         if case.find("failure") is not None:
@@ -55,7 +58,9 @@ def line(
     folder: Path, what: str, stages: Sequence[str], ran: Sequence[str], status: int, seconds: int
 ) -> str:
     """Return the closing line: `ran` are the stages that were begun, the last of them failed if `status` is not 0."""
-    counts, reasons, unread = Counter(), Counter(), []
+    counts = Counter()
+    reasons = Counter()
+    unread = []
     for stage in ran:
         path = folder / f"{stage}.xml"
         if not path.exists():  # a stage without pytest, or one that died before its end

@@ -87,7 +87,8 @@ def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch, where):
 def test_a_real_write_that_breaks_off(tmp_path):
     """The kernel lets 4 kB through and refuses the rest, as a full disk does."""
     path = saved(tmp_path)
-    before, limit = path.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = path.read_bytes()
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limit[1]))
         complaint(

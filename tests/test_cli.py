@@ -245,7 +245,8 @@ def start(*argv):
 def test_ctrl_c_in_training(tmp_path):
     """Status 130, one clean line that says how to go on, and going on works."""
     argv = ["train", "digits-mended", "--profile", "cpu", "--folder", str(tmp_path)]
-    process, state = start(*argv), tmp_path / "digits-mended" / "state.safetensors"
+    process = start(*argv)
+    state = tmp_path / "digits-mended" / "state.safetensors"
     limit = time.monotonic() + 120
     while not state.exists() and process.poll() is None and time.monotonic() < limit:
         time.sleep(0.02)

@@ -126,7 +126,8 @@ def copied(trained, tmp_path, monkeypatch):
 
 def test_a_checkpoint_is_scored_on_the_data_its_card_names(copied, capsys, monkeypatch):
     """Trained on the embedded digits, scored on them: without MNIST, and with it."""
-    asked, load = [], digits.load
+    asked = []
+    load = digits.load
     monkeypatch.setattr(
         digits, "load", lambda source="auto": (asked.append(source), load("embedded"))[1]
     )
@@ -145,7 +146,8 @@ def test_what_ships_is_scored_on_mnist(monkeypatch, tmp_path, capsys):
 @pytest.mark.parametrize("name", ["digits-mended.json", "digits-mended.safetensors"])
 def test_an_unreadable_file(copied, capsys, monkeypatch, name):
     """Root may read everything, so the refusal is put into `open`."""
-    real, path_read = open, Path.read_text
+    real = open
+    path_read = Path.read_text
 
     def deny(path, *args, **kwargs):
         if str(path).endswith(name):

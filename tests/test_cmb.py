@@ -56,7 +56,8 @@ def test_a_muK_arcmin():
 
 def test_a_seed_gives_the_same_maps_whatever_the_number():
     sky = Skies("T3", nside=4)
-    few, many = sky.sample(3, seed=5), sky.sample(1200, seed=5)
+    few = sky.sample(3, seed=5)
+    many = sky.sample(1200, seed=5)
     assert all(torch.equal(a, b[:3]) for a, b in zip(few, many, strict=True))
     assert not torch.equal(few[0], sky.sample(3, seed=6)[0])
 

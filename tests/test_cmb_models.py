@@ -38,17 +38,16 @@ def test_the_published_networks_have_their_sizes():
 
 
 def test_the_batched_product_is_the_published_sum():
-    alms, weights = (
-        torch.randn(3, 4, 5, 6, dtype=torch.complex64),
-        torch.randn(7, 4, 5, 6, dtype=torch.complex64),
-    )
+    alms = torch.randn(3, 4, 5, 6, dtype=torch.complex64)
+    weights = torch.randn(7, 4, 5, 6, dtype=torch.complex64)
     wanted = torch.einsum("bilm,oilm->bolm", alms, weights)
     torch.testing.assert_close(_product(alms, weights), wanted)
 
 
 @pytest.mark.parametrize("spin", [0, 2])
 def test_band_powers_are_those_of_least_squares_and_do_not_see_a_rotation(spin):
-    nside, lmax = 8, 23
+    nside = 8
+    lmax = 23
     sky = Skies("T2" if spin else "T1", nside=nside)
     maps = sky.sample(2, seed=0)[1]
     read = BandPowers(nside, lmax, spin=spin)
@@ -82,7 +81,8 @@ def test_every_study_has_a_bank_for_part_of_its_sky(study):
 
 
 def test_standardise_learns_mean_and_spread_of_all_it_saw():
-    layer, x = Standardise(3), torch.randn(4000, 3) * torch.tensor([1.0, 5.0, 0.1]) + 7
+    layer = Standardise(3)
+    x = torch.randn(4000, 3) * torch.tensor([1.0, 5.0, 0.1]) + 7
     for part in x.split(100):
         layer(part)
     out = layer.eval()(x)
@@ -91,7 +91,8 @@ def test_standardise_learns_mean_and_spread_of_all_it_saw():
 
 def test_calibration_makes_two_thirds_two_thirds():
     model = Estimator(6, outputs=1).eval()
-    read, true = torch.randn(5000, 6), 3 * torch.randn(5000, 1)
+    read = torch.randn(5000, 6)
+    true = 3 * torch.randn(5000, 1)
     model.calibrate(model(read, ready=True), true)
     found = model(read, ready=True)
     inside = ((found[..., 0] - true).abs() <= found[..., 1].exp()).double().mean()
@@ -115,7 +116,8 @@ def test_task_and_network_fit(name):
     """One step: a finite loss, and a gradient everywhere; in evaluation mode maps and readings give the same answer."""
     recipe = recipes.get(name)
     kinds = KINDS[name]
-    task, model = cmb.CmbTask(kinds, size=40, held=20), recipes.network(recipe)
+    task = cmb.CmbTask(kinds, size=40, held=20)
+    model = recipes.network(recipe)
     loss = task.loss(
         model.train(), task.batch(torch.arange(20), task.draw(20, generator=torch.Generator()))
     )
@@ -174,10 +176,8 @@ def test_what_is_shipped_meets_the_bar(name):
 
 def test_evaluating_again_gives_the_card_within_errors():
     recipe = recipes.get("cmb-t3")
-    scores, told = (
-        recipes.evaluate(recipe, seed=21, size=400)["scores"],
-        recipes.card(recipe)["test"]["scores"],
-    )
+    scores = recipes.evaluate(recipe, seed=21, size=400)["scores"]
+    told = recipes.card(recipe)["test"]["scores"]
     error = math.hypot(scores["standard_error"][0], told["standard_error"][0])
     assert abs(scores["error_percent"] - told["error_percent"]) < 4 * error
 

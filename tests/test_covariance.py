@@ -12,11 +12,12 @@ from skytutor.sht import RealHarmonics, real_degrees
 from skytutor.spectra import gaussian_maps
 
 each_spin = pytest.mark.parametrize("spin", [0, 2])
-NSIDE, LMAX, VARIANCE = 4, 11, 0.03
-CAP, RAGGED = (
-    torch.arange(192) < 72,
-    torch.arange(192) < 80,
-)  # the second is not the same after a quarter turn
+NSIDE = 4
+LMAX = 11
+VARIANCE = 0.03
+# the second is not the same after a quarter turn
+CAP = torch.arange(192) < 72
+RAGGED = torch.arange(192) < 80
 
 
 def model(spin):
@@ -26,10 +27,8 @@ def model(spin):
 
 def dense(spin, mask):
     """Rows of every coefficient on the seen pixels, and their powers."""
-    sky, eye = (
-        RealHarmonics(NSIDE, LMAX, spin=spin, dtype=torch.float64, room=2**30),
-        torch.eye((LMAX + 1) ** 2).double(),
-    )
+    sky = RealHarmonics(NSIDE, LMAX, spin=spin, dtype=torch.float64, room=2**30)
+    eye = torch.eye((LMAX + 1) ** 2).double()
     l = real_degrees(LMAX)[0]
     if not spin:
         return sky.synthesis(eye)[..., mask], model(0)["TT"][l]
@@ -86,10 +85,8 @@ def test_chi_square_of_drawn_maps_is_the_number_of_pixels():
 
 
 def test_pixels_behind_the_mask_do_not_count():
-    sky, maps = (
-        PixelCovariance(NSIDE, LMAX, mask=CAP, variance=1.0),
-        torch.randn(2, 192, dtype=torch.float64),
-    )
+    sky = PixelCovariance(NSIDE, LMAX, mask=CAP, variance=1.0)
+    maps = torch.randn(2, 192, dtype=torch.float64)
     other = torch.where(CAP, maps, torch.nan)
     assert torch.equal(sky.log_likelihood(maps, model(0)), sky.log_likelihood(other, model(0)))
 

@@ -24,7 +24,8 @@ def image_plane(vectors, size_deg, centre_deg=(0.0, 0.0)):
 
     Snyder 1987, eq. 22-4, 24-2, 24-13 and 24-14; east is left and north is up.
     """
-    lon, lat = np.arctan2(vectors[:, 1], vectors[:, 0]), np.arcsin(np.clip(vectors[:, 2], -1, 1))
+    lon = np.arctan2(vectors[:, 1], vectors[:, 0])
+    lat = np.arcsin(np.clip(vectors[:, 2], -1, 1))
     lon0, lat0 = np.radians(centre_deg)
     cosine = np.sin(lat0) * np.sin(lat) + np.cos(lat0) * np.cos(lat) * np.cos(lon - lon0)
     k = np.sqrt(2 / np.maximum(1 + cosine, 1e-30))
@@ -191,11 +192,13 @@ def test_the_published_projection_and_its_holes():
         np.linspace(0, np.pi, 28), np.linspace(-np.pi, np.pi, 56), indexing="ij"
     )
     for nside, holes in ((8, 34), (16, 1808)):
-        expected, met = np.zeros(12 * nside**2, np.float32), np.zeros(12 * nside**2, bool)
+        expected = np.zeros(12 * nside**2, np.float32)
+        met = np.zeros(12 * nside**2, bool)
         for pixel, value in zip(
             hp.ang2pix(nside, theta, phi, nest=True).ravel(), canvas.ravel(), strict=True
         ):
-            expected[pixel], met[pixel] = value, True
+            expected[pixel] = value
+            met[pixel] = True
         np.testing.assert_array_equal(
             digits.project_scatter(image, nside=nside)[0, 0].numpy(), expected
         )
@@ -245,7 +248,8 @@ def test_rotations_follow_their_generator():
 
 
 def test_embedded_digits_are_scikit_learns():
-    data, raw = digits.load("embedded"), load_digits()
+    data = digits.load("embedded")
+    raw = load_digits()
     assert data.source == "embedded" and data.credit
     assert data.images.dtype == torch.uint8 and len(data.images) == 1797
     np.testing.assert_array_equal(

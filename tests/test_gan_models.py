@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from skytutor.healpix import nested_to_face, neighbours
+from skytutor.healpix import neighbours, nested_to_face
 from skytutor.models.game import Game, discriminator_loss, generator_loss, r1_penalty
 from skytutor.models.gan import (
     HaloDiscriminator,
@@ -75,21 +75,17 @@ SMALL = {"widths": (8, 8, 4), "latent": 8}
 @pytest.mark.parametrize("place", ["sphere", "plane"])
 def test_each_move_teaches_the_one_who_moves_and_only_that(place, kind, classes):
     if place == "sphere":
-        pair, maps = (
-            (
-                HaloGenerator(8, classes=classes, **SMALL),
-                HaloDiscriminator(8, widths=(8, 8), classes=classes, group=4),
-            ),
-            torch.rand(8, 1, 768),
+        pair = (
+            HaloGenerator(8, classes=classes, **SMALL),
+            HaloDiscriminator(8, widths=(8, 8), classes=classes, group=4),
         )
+        maps = torch.rand(8, 1, 768)
     else:
-        pair, maps = (
-            (
-                PlanarGenerator(classes=classes, **SMALL),
-                PlanarDiscriminator(side=28, widths=(8, 8), classes=classes),
-            ),
-            torch.rand(8, 1, 28, 28),
+        pair = (
+            PlanarGenerator(classes=classes, **SMALL),
+            PlanarDiscriminator(side=28, widths=(8, 8), classes=classes),
         )
+        maps = torch.rand(8, 1, 28, 28)
     game = Game(*pair, kind=kind, r1=0.1)
     labels = torch.arange(8) % 10 if classes else None
     for turn in ("discriminator", "generator"):
@@ -108,10 +104,12 @@ def test_each_move_teaches_the_one_who_moves_and_only_that(place, kind, classes)
 def test_the_plane_is_a_twin():
     """Same blocks, same number of weights but for the 49 cells of the first picture against 48 of the first map."""
     many = lambda net: sum(p.numel() for p in net.parameters())  # noqa: E731
-    sphere, plane = HaloGenerator(16, classes=10), PlanarGenerator(classes=10)
+    sphere = HaloGenerator(16, classes=10)
+    plane = PlanarGenerator(classes=10)
     assert many(plane) - many(sphere) == 96 * (128 + 1)
     assert plane(torch.randn(2, 64), torch.tensor([1, 2])).shape == (2, 1, 56, 56)
-    sphere, plane = HaloDiscriminator(16, classes=10), PlanarDiscriminator(classes=10)
+    sphere = HaloDiscriminator(16, classes=10)
+    plane = PlanarDiscriminator(classes=10)
     assert many(plane) - many(sphere) == 11 * 96 * (49 - 48)
 
 
@@ -166,7 +164,8 @@ def test_noise_is_part_of_the_latent_and_acts_where_it_is_laid():
 def test_a_judge_with_batch_normalisation_never_sees_a_mixed_batch():
     """Its statistics would tell real from drawn; on the generator's turn there is no such batch."""
     game = Game(PublishedGenerator(latent=8, width=16), PublishedDiscriminator(), kind="logistic")
-    real, z = torch.ones(4, 1, 3072), torch.randn(4, 8)
+    real = torch.ones(4, 1, 3072)
+    z = torch.randn(4, 8)
     seen = []
     game.discriminator.register_forward_pre_hook(lambda _, args: seen.append(args[0].detach()))
     game("discriminator", real, None, z, None)
@@ -181,7 +180,8 @@ def test_a_judge_with_batch_normalisation_never_sees_a_mixed_batch():
 
 
 def test_losses_in_closed_form():
-    real, fake = torch.tensor([2.0, 0.0]), torch.tensor([-3.0, 1.0])
+    real = torch.tensor([2.0, 0.0])
+    fake = torch.tensor([-3.0, 1.0])
     assert float(discriminator_loss(real, fake)) == pytest.approx((0 + 1) / 2 + (0 + 2) / 2)
     assert float(generator_loss(fake)) == pytest.approx(1.0)
     sigmoid = lambda x: 1 / (1 + math.exp(-x))  # noqa: E731

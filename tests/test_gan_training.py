@@ -34,7 +34,8 @@ def _one_thread(request, monkeypatch, tmp_path_factory):
 class Told(nn.Sequential):
     """A small network that takes labels and does not look at them."""
 
-    latent, classes = 4, 0
+    latent = 4
+    classes = 0
 
     def forward(self, x, labels=None):
         return super().forward(x).squeeze(1) if self[-1].out_features == 1 else super().forward(x)
@@ -49,10 +50,13 @@ def mlp(inside, outside):
 class Ring:
     """Eight spots on a ring; a task of two players."""
 
-    score, size = "hit", 2048
+    score = "hit"
+    size = 2048
 
     def __init__(self, paces=(1.0, 1.0), stop_at=None):
-        self.turns, self.stop_at, self.calls = dict(zip(TURNS, paces, strict=True)), stop_at, 0
+        self.turns = dict(zip(TURNS, paces, strict=True))
+        self.stop_at = stop_at
+        self.calls = 0
         angle = 2 * math.pi * torch.arange(8) / 8
         self.places = torch.stack([angle.cos(), angle.sin()], 1)
 
@@ -156,7 +160,7 @@ def test_a_beta_of_one_is_refused(name):
         replace(PLAN, **{name: 1.0})
 
 
-# --- the recipes ----------------------------------------------------------------------------------------------------------------
+# --- the recipes ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -171,7 +175,7 @@ def test_a_digit_game_deals_what_its_networks_take(name):
     pixels = 12288 if "32" in name else 3072
     assert (
         maps.shape[2:] == ((56, 56) if "planar" in name else (pixels,))
-        and 0 <= float(maps.min())
+        and float(maps.min()) >= 0
         and float(maps.max()) <= 1
     )
     assert z.shape == (8, 64) and len(told) == (2 if task.classes else 0)
@@ -208,7 +212,8 @@ def test_a_validated_sky_game_has_measured_itself():
     with torch.no_grad():
         task.validate(game.eval())
         z = torch.randn(100, game.generator.latent)
-        judged, own = game.generator(z).std(), game.generator.train()(z).std()
+        judged = game.generator(z).std()
+        own = game.generator.train()(z).std()
     assert float(judged / own) == pytest.approx(1, abs=0.05)
     for layer in [
         *(part for step in game.discriminator.steps for part in step),
@@ -225,7 +230,10 @@ class Forger(nn.Module):
 
     def __init__(self, maps):
         super().__init__()
-        self.maps, self.at, self.latent, self.classes = maps, 0, 1, 0
+        self.maps = maps
+        self.at = 0
+        self.latent = 1
+        self.classes = 0
         self.weight = nn.Parameter(torch.zeros(1))
 
     def forward(self, z, labels=None):
@@ -244,7 +252,9 @@ def test_scores_of_forgers_whose_skill_is_known():
     own, unseen = (
         gan_scores.digit_maps(part) for part in (data.part("train")[0], data.part("test")[0][200:])
     )
-    honest, thief, parrot = score(unseen), score(own[:200]), score(own[:1].expand(200, -1, -1))
+    honest = score(unseen)
+    thief = score(own[:200])
+    parrot = score(own[:1].expand(200, -1, -1))
     noise = score(torch.rand(200, 1, 3072, generator=torch.Generator().manual_seed(0)))
     assert honest["copy_share"] < 0.1 < 0.9 < thief["copy_share"]
     assert (
@@ -268,10 +278,8 @@ def test_the_temperature_makes_the_judge_as_sure_as_it_is_right():
 def test_kolmogorov_smirnov_against_scipy():
     from scipy.stats import ks_2samp
 
-    a, b = (
-        torch.randn(500, generator=torch.Generator().manual_seed(1)),
-        torch.randn(300, generator=torch.Generator().manual_seed(2)) + 0.2,
-    )
+    a = torch.randn(500, generator=torch.Generator().manual_seed(1))
+    b = torch.randn(300, generator=torch.Generator().manual_seed(2)) + 0.2
     assert gan_skies.ks_distance(a, b) == pytest.approx(
         ks_2samp(a.numpy(), b.numpy()).statistic, abs=1e-12
     )
@@ -352,7 +360,7 @@ def test_each_suspect_is_one_change(tmp_path):
         gan_suspects.run(calm, SMOKE, folder=tmp_path, steps=0)
 
 
-# --- what is shipped -----------------------------------------------------------------------------------------------------------
+# --- what is shipped ------------------------------------------------------------------------------
 
 
 def test_the_shipped_digits_are_as_good_as_the_card_must_say():

@@ -110,10 +110,8 @@ def test_whole_sphere_equals_healpy(nside):
 def test_numberings_are_permutations(nside):
     """No pixel lost, none twice, and there and back again is the identity."""
     pix = every(nside)
-    nested, coordinates = (
-        healpix.ring_to_nested(pix, nside=nside),
-        healpix.nested_to_face(pix, nside=nside),
-    )
+    nested = healpix.ring_to_nested(pix, nside=nside)
+    coordinates = healpix.nested_to_face(pix, nside=nside)
     assert nested.bincount(minlength=len(pix)).eq(1).all()
     same(healpix.nested_to_ring(nested, nside=nside), pix)
     same(healpix.face_to_nested(*coordinates, nside=nside), pix)
@@ -149,7 +147,8 @@ def test_any_place_finds_healpys_pixel(nside, order):
         [rng.uniform(-1, 1, 40_000), 1 - 10 ** rng.uniform(-15, 0, 4000), rng.normal(0, 1e-3, 4000)]
     )
     z = np.clip(np.where(rng.random(z.size) < 0.5, z, -z), -1, 1)
-    theta, phi = np.arccos(z), rng.uniform(0, 2 * np.pi, z.size)
+    theta = np.arccos(z)
+    phi = rng.uniform(0, 2 * np.pi, z.size)
     got = healpix.angle_to_pixel(torch.tensor(theta), torch.tensor(phi), nside=nside, order=order)
     same(got, hp.ang2pix(nside, theta, phi, nest=order == "nested"))
     vec = hp.ang2vec(theta, phi) * rng.uniform(0.1, 10, (z.size, 1))  # the length must not matter
@@ -182,7 +181,8 @@ def test_poles_seam_and_equator(nside, theta, phi, order):
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("nside", NSIDES)
 def test_exact_poles_and_full_turns(nside, order):
-    nest, quarter = order == "nested", torch.arange(4, dtype=torch.float64) * math.pi / 2 + 0.1
+    nest = order == "nested"
+    quarter = torch.arange(4, dtype=torch.float64) * math.pi / 2 + 0.1
     for theta in (0.0, math.pi):
         got = healpix.angle_to_pixel(
             torch.full((4,), theta, dtype=torch.float64), quarter, nside=nside, order=order

@@ -9,7 +9,8 @@ import torch
 
 from skytutor import healpix
 
-NAN, INF = float("nan"), float("inf")
+NAN = float("nan")
+INF = float("inf")
 
 
 def complaint(error, call, *words, **arguments):
@@ -173,7 +174,7 @@ def test_colatitude_outside_0_to_pi(bad):
 
 @pytest.mark.parametrize("south", [math.pi, torch.tensor(math.pi)], ids=["python", "float32"])
 def test_the_south_pole_in_any_precision(south):
-    """pi in float32 is a little more than pi; a Python float must not be rounded on its way in."""
+    """Pi in float32 is a little more than pi; a Python float must not be rounded on its way in."""
     assert healpix.angle_to_pixel(south, 0.1, nside=2, order="ring").item() == 44
     assert healpix.angle_to_pixel(1.2345678, 5.4321987, nside=2**18, order="ring").item() == FINE
 

@@ -66,7 +66,8 @@ FLOORS = [
 ]
 FLOOR = {name: i for i, names in enumerate(FLOORS) for name in names}
 # Symptoms, not goals: what is longer is probably two things. Nothing is packed to fit.
-LONGEST_FILE, LONGEST_FUNCTION = 350, 40
+LONGEST_FILE = 350
+LONGEST_FUNCTION = 40
 
 
 def name_of(path):
@@ -238,7 +239,7 @@ assert not os.path.exists(os.environ["SKYTUTOR_DATA"])
 
 
 def test_the_core_needs_neither_healpy_nor_ducc():
-    """healpy and ducc0 are GPL: an oracle and an option, never a part of the core."""
+    """Healpy and ducc0 are GPL: an oracle and an option, never a part of the core."""
     core = [
         f"skytutor.{n}"
         for n in (

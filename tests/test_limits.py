@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from skytutor import limits
-from skytutor.data.cmb import Skies, peaked_spectrum
 from skytutor.covariance import PixelCovariance
+from skytutor.data.cmb import Skies, peaked_spectrum
 
 
 def test_the_relative_median_is_the_best_answer():
@@ -47,7 +47,8 @@ def test_fisher_of_tau_and_r_is_that_of_differences_of_the_likelihood():
     hessian = torch.zeros(2, 2, dtype=torch.float64)
     for i in range(2):
         for j in range(2):
-            a, b = step * (torch.arange(2) == i), step * (torch.arange(2) == j)
+            a = step * (torch.arange(2) == i)
+            b = step * (torch.arange(2) == j)
             corners = [log(*(place + s * a + t * b)) * s * t for s in (1, -1) for t in (1, -1)]
             hessian[i, j] = sum(corners) / (4 * step[i] * step[j])
     wanted = torch.linalg.inv(-hessian).diagonal().sqrt()

@@ -18,8 +18,10 @@ def draw(n, d, seed, mean=0.0, root=None):
 def test_frechet_is_that_of_two_gaussians():
     """Against scipy's matrix root, for the moments of the rows."""
     root = torch.randn(6, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    a, b = draw(300, 6, 2), draw(400, 6, 3, mean=0.5, root=root)
-    ca, cb = np.cov(a.numpy().T), np.cov(b.numpy().T)
+    a = draw(300, 6, 2)
+    b = draw(400, 6, 3, mean=0.5, root=root)
+    ca = np.cov(a.numpy().T)
+    cb = np.cov(b.numpy().T)
     want = float((a.mean(0) - b.mean(0)).square().sum()) + np.trace(
         ca + cb - 2 * sqrtm(ca @ cb).real
     )
@@ -28,7 +30,8 @@ def test_frechet_is_that_of_two_gaussians():
 
 
 def test_frechet_of_equal_moments_is_nothing_and_a_turn_changes_nothing():
-    a, b = draw(200, 5, 1), draw(200, 5, 2, mean=1.0)
+    a = draw(200, 5, 1)
+    b = draw(200, 5, 2, mean=1.0)
     assert frechet_distance(a, a.flip(0)) == pytest.approx(0, abs=1e-12)
     turn = torch.linalg.qr(draw(5, 5, 3))[0]
     assert frechet_distance(a @ turn, b @ turn) == pytest.approx(frechet_distance(a, b), rel=1e-9)
@@ -57,10 +60,12 @@ def test_collapse_costs_recall_and_outliers_cost_precision():
 def test_digits_against_themselves_noise_and_blur():
     """Real halves are near; noise is far; blur lies between, and its loss is seen by recall."""
     images = digits.load(source="embedded").images.double()
-    first, second = images[::2].flatten(1), images[1::2].flatten(1)
+    first = images[::2].flatten(1)
+    second = images[1::2].flatten(1)
     noise = torch.rand(first.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     blur = torch.nn.functional.avg_pool2d(images[1::2, None], 5, stride=1, padding=2).flatten(1)
-    # a few directions of large variance: 784 pixels of 800 digits would leave the covariance without rank
+    # a few directions of large variance: 784 pixels of 800 digits would leave the covariance
+    # without rank
     torch.manual_seed(0)
     axes = torch.pca_lowrank(first, q=12, niter=4)[2].double()
     one, two, three = (frechet_distance(first @ axes, x @ axes) for x in (second, blur, noise))
@@ -76,7 +81,8 @@ def test_digits_against_themselves_noise_and_blur():
 
 
 def test_copies_are_found():
-    train, fresh = draw(500, 6, 1), draw(300, 6, 2)
+    train = draw(500, 6, 1)
+    fresh = draw(300, 6, 2)
     apart = nearest_distances(fresh, train)
     assert apart.shape == (300,) and float(apart.min()) > 0
     threshold = apart.quantile(0.01)
@@ -105,10 +111,9 @@ def test_seams_by_hand():
     maps[0, 4 * 4] = (
         1  # the southern pixel of face 4, on the equator: two edges inside, two to other faces
     )
-    inside, across = (
-        12 * 4,
-        12 * 4,
-    )  # edges of each kind: every face has four sides of two edges, each shared
+    # edges of each kind: every face has four sides of two edges, each shared
+    inside = 12 * 4
+    across = 12 * 4
     assert seam_ratio(maps, order="nested") == pytest.approx((2 / across) / (2 / inside))
 
 

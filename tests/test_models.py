@@ -66,9 +66,13 @@ def test_pool_head_does_not_see_a_quarter_turn_and_flat_does():
 
 def test_it_sees_across_the_borders_of_base_pixels():
     """A change in one pixel at a face's edge reaches the first level of the neighbouring face, and no further."""
-    net, x = net_of("flat"), maps(batch=1)
+    net = net_of("flat")
+    x = maps(batch=1)
     other = x.clone()
-    x0, y0, face = 7, 3, 0  # on the north-eastern edge of face 0
+    # on the north-eastern edge of face 0
+    x0 = 7
+    y0 = 3
+    face = 0
     other[0, 0, hp.xyf2pix(8, x0, y0, face, nest=True)] += 1
     with torch.no_grad():
         change = (net.features(other)[0] - net.features(x)[0]).abs().sum(1, keepdim=True)

@@ -13,7 +13,8 @@ from skytutor.layers import pixel
 ORDERS = ["ring", "nested", "face"]
 SIZES = [1, 2, 4, 8, 16, 32]
 CLOSE = {torch.float32: {"rtol": 0.0, "atol": 1e-6}, torch.float64: {"rtol": 0.0, "atol": 1e-12}}
-# healpy's neighbour order SW, W, NW, N, NE, E, SE, S as (dy, dx): x grows to the north-east, y to the north-west
+# healpy's neighbour order SW, W, NW, N, NE, E, SE, S as (dy, dx): x grows to the north-east, y to
+# the north-west
 STEPS = [(0, -1), (1, -1), (1, 0), (1, 1), (0, 1), (-1, 1), (-1, 0), (-1, -1)]
 some = settings(max_examples=60, deadline=None, derandomize=True)
 
@@ -73,7 +74,8 @@ def twins(nside, order, dtype, channels=(3, 5)):
 @pytest.mark.parametrize("nside", SIZES)
 def test_faces_and_back(nside, order):
     nested = random_maps(nside)
-    given_, faces = as_order(nested, order, nside), as_order(nested, "face", nside)
+    given_ = as_order(nested, order, nside)
+    faces = as_order(nested, "face", nside)
     if order != "face":
         assert torch.equal(pixel.to_faces(given_, nside=nside, order=order), faces)
         assert torch.equal(pixel.from_faces(faces, order=order), given_)
@@ -102,7 +104,8 @@ def test_a_smooth_map_stays_smooth_across_borders(nside, component):
         "nan"
     )  # the 24 empty corners are not asked
     for axis in (-1, -2):
-        inside, all_ = faces.diff(dim=axis).abs().max(), padded.diff(dim=axis).abs()
+        inside = faces.diff(dim=axis).abs().max()
+        all_ = padded.diff(dim=axis).abs()
         assert all_[all_.isfinite()].max() <= 1.25 * inside
         assert all_.isfinite().sum() > faces.numel()  # the borders were looked at
 
@@ -114,7 +117,8 @@ def test_three_ways_to_the_same_convolution(nside, order, dtype):
     halo, gather = twins(nside, order, dtype)
     nested = random_maps(nside, dtype=dtype)
     x = as_order(nested, order, nside)
-    first, second = halo(x), gather(x)
+    first = halo(x)
+    second = gather(x)
     assert first.dtype == dtype and first.shape == second.shape
     torch.testing.assert_close(first, second, **CLOSE[dtype])
     expected = nine_by_hand(nested, halo.weight, halo.bias, nside)
@@ -164,7 +168,8 @@ def test_gradients_agree(nside, order):
     "kind", ["HaloConv", "GatherConv", "HierarchicalConv", "HierarchicalConvTranspose"]
 )
 def test_gradcheck(kind, order):
-    nside, where = 2, {"nside": 2} if kind in ("HaloConv", "GatherConv") else {}
+    nside = 2
+    where = {"nside": 2} if kind in ("HaloConv", "GatherConv") else {}
     layer = getattr(pixel, kind)(1, 2, order=order, **where).double()
     x = as_order(random_maps(nside, 1, 1), order, nside).requires_grad_()
     parameters = [p.detach().clone().requires_grad_() for p in (layer.weight, layer.bias)]
@@ -183,7 +188,8 @@ def test_a_quarter_turn_about_z_only_moves_the_output(kind, quarters, order):
 
     The gather's matrix product may sum in an order that depends on the column, on some processors.
     """
-    nside, pix = 8, np.arange(768)
+    nside = 8
+    pix = np.arange(768)
     theta, phi = hp.pix2ang(nside, pix, nest=order == "nested")
     turned = torch.from_numpy(
         hp.ang2pix(nside, theta, phi + quarters * np.pi / 2, nest=order == "nested")
@@ -221,7 +227,8 @@ def test_transpose_is_the_adjoint(nside, levels, order):
     x = as_order(random_maps(nside, 2, 3), order, nside)
     y = as_order(random_maps(nside >> levels, 2, 5, seed=1), order, nside >> levels)
     assert up(y).shape == x.shape
-    left, right = (down(x) * y).sum(), (x * up(y)).sum()
+    left = (down(x) * y).sum()
+    right = (x * up(y)).sum()
     assert abs(left - right) <= 1e-12 * x.norm() * y.norm() and abs(left) > 1e-3
 
 
@@ -240,7 +247,8 @@ def test_transpose_gives_each_child_its_own_weight(order):
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize(("nside", "levels"), [(2, 1), (16, 1), (16, 2), (32, 5)])
 def test_pooling(nside, levels, order):
-    nested, small = random_maps(nside), nside >> levels
+    nested = random_maps(nside)
+    small = nside >> levels
     x = as_order(nested, order, nside)
     mean = as_nested(pixel.HierarchicalPool("mean", levels=levels, order=order)(x), order, small)
     for got, m in zip(mean.flatten(0, 1), nested.flatten(0, 1), strict=True):
@@ -256,7 +264,8 @@ def test_pooling(nside, levels, order):
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize(("nside", "levels"), [(1, 1), (8, 1), (4, 3)])
 def test_unpooling(nside, levels, order):
-    nested, large = random_maps(nside), nside << levels
+    nested = random_maps(nside)
+    large = nside << levels
     x = as_order(nested, order, nside)
     up = pixel.HierarchicalUnpool(levels=levels, order=order)(x)
     assert torch.equal(as_nested(up, order, large), nested.repeat_interleave(4**levels, -1))

@@ -51,8 +51,10 @@ def test_compiles_as_one_graph(layer_and_maps):
     layer, x = layer_and_maps
     compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
     for sample in (x, torch.cat([x, x + 1, x])):
-        plain, fast = sample.clone().requires_grad_(), sample.clone().requires_grad_()
-        expected, got = layer(plain), compiled(fast)
+        plain = sample.clone().requires_grad_()
+        fast = sample.clone().requires_grad_()
+        expected = layer(plain)
+        got = compiled(fast)
         torch.testing.assert_close(got, expected)
         torch.testing.assert_close(
             *(
@@ -77,7 +79,8 @@ def test_inductor():
         pixel.HierarchicalUnpool(),
     )
     x = maps("nested")
-    expected, got = net(x), torch.compile(net, fullgraph=True)(x)
+    expected = net(x)
+    got = torch.compile(net, fullgraph=True)(x)
     torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-6)
 
 
@@ -132,7 +135,8 @@ def test_state_survives_safetensors(layer_and_maps, tmp_path):
 )
 def test_copies(layer_and_maps, clone):
     layer, x = layer_and_maps
-    twin, before = clone(layer), layer(x)
+    twin = clone(layer)
+    before = layer(x)
     assert torch.equal(twin(x), before)
     for parameter in twin.parameters():
         parameter.data.zero_()
@@ -141,7 +145,8 @@ def test_copies(layer_and_maps, clone):
 
 def test_halo_and_gather_exchange_their_weights():
     torch.manual_seed(0)
-    one, two = LAYERS["HaloConv"]("ring"), LAYERS["GatherConv"]("face")
+    one = LAYERS["HaloConv"]("ring")
+    two = LAYERS["GatherConv"]("face")
     shapes = [{k: tuple(v.shape) for k, v in m.state_dict().items()} for m in (one, two)]
     assert shapes[0] == shapes[1] == {"weight": (3, 2, 3, 3), "bias": (3,)}
 

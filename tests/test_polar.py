@@ -14,7 +14,8 @@ from skytutor.models.digits import RingNet
 
 
 def about_x(degrees):
-    c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    c = math.cos(math.radians(degrees))
+    s = math.sin(math.radians(degrees))
     return torch.tensor([[1, 0, 0], [0, c, -s], [0, s, c]], dtype=torch.float64)
 
 
@@ -23,7 +24,8 @@ def test_rings_lie_where_the_docstring_says():
     torch.testing.assert_close(there.norm(dim=2), torch.ones(6, 8, dtype=torch.float64))
     away = torch.rad2deg(there[..., 0].acos())
     torch.testing.assert_close(away, torch.arange(5, 60, 10.0).double()[:, None].expand(6, 8))
-    north, east = there[2, 0], there[2, 2]
+    north = there[2, 0]
+    east = there[2, 2]
     assert float(north[2]) > 0 and float(north[1].abs()) < 1e-12
     assert float(torch.atan2(east[1], east[0])) > 0 and float(east[2].abs()) < 1e-12
 
@@ -43,7 +45,8 @@ def test_a_turn_about_the_centre_shifts_the_columns(steps):
 
 
 def test_the_wrapped_convolution_commutes_with_shifts_and_is_conv2d_inside():
-    conv, pictures = WrapConv(3, 5), torch.randn(2, 3, 6, 10)
+    conv = WrapConv(3, 5)
+    pictures = torch.randn(2, 3, 6, 10)
     out = conv(pictures)
     for shift in (1, 4, 9):
         torch.testing.assert_close(
@@ -54,10 +57,8 @@ def test_the_wrapped_convolution_commutes_with_shifts_and_is_conv2d_inside():
 
 
 def test_the_wrapped_convolution_has_the_gradient_of_a_padded_one():
-    conv, pictures = (
-        WrapConv(2, 3).double(),
-        torch.randn(2, 2, 4, 6, dtype=torch.float64, requires_grad=True),
-    )
+    conv = WrapConv(2, 3).double()
+    pictures = torch.randn(2, 2, 4, 6, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(conv, pictures)
     plain = F.conv2d(
         F.pad(pictures, (1, 1, 0, 0), mode="circular"), conv.conv.weight, padding=(1, 0)

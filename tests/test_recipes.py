@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from skytutor import checkpoint, recipes
-from skytutor.files import CheckpointError
 from skytutor.data import digits
+from skytutor.files import CheckpointError
 from skytutor.metrics import constant_accuracy
 from skytutor.profile import Profile
 from skytutor.recipes.digits import DIGITS, ROTATED, UPRIGHT, DigitsTask, Sky, answers
@@ -63,7 +63,8 @@ def test_a_recipe_is_complete(recipe):
 @pytest.mark.parametrize("recipe", DIGITS, ids=lambda recipe: recipe.name)
 def test_its_task_and_its_network_fit(recipe, asked):
     """One step on the smoke data: a finite loss, a gradient everywhere, and never a look at the test split."""
-    task, model = recipe.task(SMOKE), recipes.network(recipe)
+    task = recipe.task(SMOKE)
+    model = recipes.network(recipe)
     g = torch.Generator().manual_seed(0)
     batch = task.batch(torch.arange(4), task.draw(4, generator=g))
     loss = task.loss(model.train(), batch)
@@ -157,7 +158,8 @@ def test_no_mnist_no_problem(no_mnist, tmp_path):
 class Remembers(torch.nn.Module):
     def __init__(self):
         super().__init__()
-        self.weight, self.seen = torch.nn.Parameter(torch.zeros(())), []
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+        self.seen = []
 
     def forward(self, maps):
         self.seen.append(maps)
@@ -214,7 +216,8 @@ def test_warps_stay_near_the_identity():
 def test_a_centred_sky_does_not_care_where_in_its_image_a_digit_lies():
     images = real_load("embedded").part("validation")[0][:10]
     moved = images.roll((2, -1), (1, 2))  # the margin is two wide
-    sky, as_it_comes = Sky(nside=8, centred=True), Sky(nside=8)
+    sky = Sky(nside=8, centred=True)
+    as_it_comes = Sky(nside=8)
     torch.testing.assert_close(sky.paint(moved), sky.paint(images), rtol=0, atol=1e-5)
     assert not torch.allclose(as_it_comes.paint(moved), as_it_comes.paint(images), atol=0.1)
     warp = sky.draw_warp(10, generator=torch.Generator().manual_seed(0))
@@ -233,7 +236,8 @@ def test_ripples_are_drawn_only_where_a_sky_has_them():
 
 def test_a_training_map_is_painted_from_all_that_was_drawn(asked):
     sky = Sky(nside=4, rotated=True, bend=0.1, ripple=0.1)
-    task, indices = DigitsTask(sky, limit=30), torch.arange(5)
+    task = DigitsTask(sky, limit=30)
+    indices = torch.arange(5)
     pose, warp, ripple = task.draw(5, generator=torch.Generator().manual_seed(1))
     maps, _ = task.batch(indices, [pose, warp, ripple])
     assert torch.equal(
@@ -258,7 +262,8 @@ BARS = {"digits-fixed": 0.994, "digits-rotated": 0.99, "digits-invariant": 0.97}
 
 @pytest.mark.parametrize("name", recipes.RECIPES)
 def test_what_is_shipped(name):
-    recipe, path = recipes.get(name), recipes.shipped_folder() / f"{name}.safetensors"
+    recipe = recipes.get(name)
+    path = recipes.shipped_folder() / f"{name}.safetensors"
     if not recipe.ships:
         assert not path.exists(), "what lies there ships"
         return

@@ -137,7 +137,9 @@ def test_unreadable_file(one_file_registry, monkeypatch):
 
 
 def test_hash_is_computed_once_until_the_file_changes(one_file_registry, monkeypatch):
-    place, calls, real = put(one_file_registry(GOOD)), [], pooch.file_hash
+    place = put(one_file_registry(GOOD))
+    calls = []
+    real = pooch.file_hash
     monkeypatch.setattr(pooch, "file_hash", lambda *a, **k: calls.append(a) or real(*a, **k))
     assert registry.have(NAME) and registry.have(NAME) and len(calls) == 1
     put(place, GOOD[::-1])

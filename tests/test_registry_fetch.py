@@ -53,8 +53,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
 @pytest.fixture(scope="module")
 def server():
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
-        running.daemon_threads, running.block_on_close = True, False
-        running.requests, running.gate, running.sent = [], threading.Event(), 0
+        running.daemon_threads = True
+        running.block_on_close = False
+        running.requests = []
+        running.gate = threading.Event()
+        running.sent = 0
         thread = threading.Thread(
             target=functools.partial(running.serve_forever, poll_interval=0.02), daemon=True
         )

@@ -13,7 +13,8 @@ from skytutor.layers.rotate import Rotate, own_frame
 
 
 def about_z(degrees):
-    c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    c = math.cos(math.radians(degrees))
+    s = math.sin(math.radians(degrees))
     return torch.tensor([[c, -s, 0], [s, c, 0], [0, 0, 1]], dtype=torch.float64)
 
 
@@ -32,7 +33,8 @@ def test_a_smooth_map_lands_where_the_rotation_says(nside, order):
     turned = Rotate(nside, order=order)(maps, rotations).squeeze(1)
     back = torch.einsum("pi,bij->bpj", v, rotations)  # R^-1 v
     expected = torch.einsum("bpi,bij,bpj->bp", back, w, back).float()
-    # Nine points around a place that is not their centre: off by less than a tenth of what the map changes in a pixel.
+    # Nine points around a place that is not their centre: off by less than a tenth of what the map
+    # changes in a pixel.
     steepest = (w + w.mT).flatten(1).norm(dim=1)
     assert ((turned - expected).abs().amax(1) < 0.1 * healpix.resolution(nside) * steepest).all()
 
@@ -70,12 +72,14 @@ def test_frames_are_rotations_and_turn_with_the_sky():
     one, two = (
         digits.project(images, nside=32, size_deg=150, rotations=r) for r in (first, second)
     )
-    f, g = own_frame(one, nside=32), own_frame(two, nside=32)
+    f = own_frame(one, nside=32)
+    g = own_frame(two, nside=32)
     for frame in (f, g):
         assert torch.allclose(frame @ frame.mT, torch.eye(3, dtype=torch.float64), atol=1e-10)
         assert torch.allclose(torch.linalg.det(frame), torch.ones(20, dtype=torch.float64))
     # F(R sky) R = F(sky), up to the half turn that is left open.
-    back, forth = f @ first, g @ second
+    back = f @ first
+    forth = g @ second
     half = torch.diag(torch.tensor([1.0, -1.0, -1.0])).double()
     apart = torch.minimum(
         (back - forth).abs().amax((1, 2)), (back - half @ forth).abs().amax((1, 2))

@@ -53,7 +53,8 @@ def test_the_packing_is_healpys():
 
 @each_backend
 def test_every_harmonic_is_scipys(backend):
-    nside, lmax = 4, 11
+    nside = 4
+    lmax = 11
     theta, phi = (t.numpy() for t in pixel_to_angle(torch.arange(192), nside=nside, order="ring"))
     maps = alm2map(
         torch.eye(count(lmax), dtype=torch.complex128), nside=nside, lmax=lmax, backend=backend
@@ -102,7 +103,8 @@ def healpy_analysis(maps, lmax):
 @pytest.mark.slow
 def test_both_ways_equal_healpys_at_high_resolution():
     """Tables made anew, chunk by chunk: at nside 256 and lmax 767 they would take 1.2 GB."""
-    nside, lmax = 256, 767
+    nside = 256
+    lmax = 767
     a = draw(lmax)
     wanted = hp.alm2map(real_m0(a, lmax).numpy(), nside, lmax=lmax)
     sky = Harmonics(nside, lmax, dtype=torch.float64, backend="torch", room=2**28)
@@ -114,7 +116,8 @@ def test_both_ways_equal_healpys_at_high_resolution():
 @each_backend
 @each_spin
 def test_single_precision(spin, backend):
-    nside, lmax = 64, 128
+    nside = 64
+    lmax = 128
     a = draw(lmax, spin=spin)
     exact = alm2map(a, nside=nside, lmax=lmax, spin=spin, backend=backend)
     found = alm2map(a.to(torch.complex64), nside=nside, lmax=lmax, spin=spin, backend=backend)
@@ -128,7 +131,8 @@ def test_single_precision(spin, backend):
 @each_spin
 def test_far_orders_do_not_underflow(spin):
     """At nside 512 and lmax 1535 the seeds of high m lie hundreds of decades below the smallest double."""
-    nside, lmax = 512, 1535
+    nside = 512
+    lmax = 1535
     for m in (0, 3, 900, 1500):
         l = min(lmax, m + 301)
         table = tables(nside, lmax, first=m, last=m + 1, spin=spin)[(l - m) % 2][0, (l - m) // 2]
@@ -158,9 +162,11 @@ def test_far_orders_do_not_underflow(spin):
 @each_spin
 def test_adjoints(spin, backend):
     """<synthesis(a), f> over the pixels is <a, sums(f)> over all m, positive and negative."""
-    nside, lmax = 8, 23
+    nside = 8
+    lmax = 23
     sky = Harmonics(nside, lmax, spin=spin, dtype=torch.float64, backend=backend)
-    a, f = draw(lmax, 3, spin=spin), sky.alm2map(draw(lmax, 3, spin=spin, seed=1)) + 1
+    a = draw(lmax, 3, spin=spin)
+    f = sky.alm2map(draw(lmax, 3, spin=spin, seed=1)) + 1
     sums = sky.map2alm(f, weights=None) * 768 / (4 * math.pi)
     left = (sky.alm2map(a) * f).sum()
     right = (
@@ -182,7 +188,8 @@ def test_gradients(spin, backend):
 
 @each_backend
 def test_orders_axes_and_tables_made_anew(backend):
-    nside, lmax = 8, 20
+    nside = 8
+    lmax = 20
     a = draw(lmax, 2, 3)
     ring = alm2map(a, nside=nside, lmax=lmax, backend=backend)
     nested = alm2map(a, nside=nside, lmax=lmax, order="nested", backend=backend)
@@ -207,7 +214,8 @@ def test_orders_axes_and_tables_made_anew(backend):
 @each_backend
 def test_a_quarter_turn_about_the_poles(backend):
     """Pixels go to pixels: rings shift by a quarter, and a_lm turns by exp(-i m pi / 2)."""
-    nside, lmax = 8, 23
+    nside = 8
+    lmax = 23
     a = draw(lmax)
     turned = a * torch.tensor([1, -1j, -1, 1j], dtype=torch.complex128)[degrees(lmax)[1] % 4]
     faces = alm2map(a, nside=nside, lmax=lmax, order="nested", backend=backend).view(3, 4, -1)
@@ -217,7 +225,8 @@ def test_a_quarter_turn_about_the_poles(backend):
 
 @each_backend
 def test_iterations_and_ring_weights_equal_healpys(backend):
-    nside, lmax = 16, 32
+    nside = 16
+    lmax = 32
     maps = torch.randn(3072, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     found = map2alm(maps, nside=nside, lmax=lmax, iterations=3, weights=None, backend=backend)
     assert rms(found, hp.map2alm(maps.numpy(), lmax=lmax, iter=3)) < 1e-12
@@ -265,7 +274,8 @@ def test_without_ducc0_torch_does_it(monkeypatch):
 
 
 GOOD = {"nside": 2, "lmax": 4}
-MAPS, ALMS = torch.zeros(48), torch.zeros(15, dtype=torch.complex64)
+MAPS = torch.zeros(48)
+ALMS = torch.zeros(15, dtype=torch.complex64)
 UNSEEN = torch.where(torch.arange(48) == 3, -1.6375e30, 0.0)
 NAN = torch.where(torch.arange(48) == 3, torch.nan, 0.0)
 
@@ -349,14 +359,14 @@ def test_all_rings_of_the_caps_at_once_equal_ring_by_ring(nside, orders, dtype):
 @each_spin
 def test_what_a_gpu_does_takes_few_operations(spin):
     """One chunk, all rings of the caps at once: operations that would be launched, views and shapes apart, and the result."""
-    nside, lmax, parts = 16, 32, 2 if spin else 1
+    nside = 16
+    lmax = 32
+    parts = 2 if spin else 1
     made = [Dense(nside, lmax, spin=spin, dtype=torch.float64, chunks=chunks) for chunks in (1, 8)]
     made[0].fourier = RingFourier(nside, lmax + 1, loop=False)
     alms = draw(lmax, 4, spin=2 if spin else 0).reshape(4, parts, -1)
-    (one, all_), maps = (
-        (d.synthesis(alms) for d in made),
-        torch.randn(4, parts, 12 * nside**2, dtype=torch.float64),
-    )
+    (one, all_) = (d.synthesis(alms) for d in made)
+    maps = torch.randn(4, parts, 12 * nside**2, dtype=torch.float64)
     assert rms(one, all_) <= 1e-13 and rms(made[0].analysis(maps), made[1].analysis(maps)) <= 1e-13
     work = {
         "bmm",

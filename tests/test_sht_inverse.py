@@ -38,7 +38,8 @@ def rms(found, wanted):
 
 
 def test_the_real_packing_keeps_scalar_products_and_comes_back():
-    a, b = draw(7, 3, seed=1), draw(7, 3, seed=2)
+    a = draw(7, 3, seed=1)
+    b = draw(7, 3, seed=2)
     twice = 2.0 - (degrees(7)[1] == 0).double()
     product = ((a.real * b.real + a.imag * b.imag) * twice).sum(-1)
     torch.testing.assert_close(
@@ -85,7 +86,8 @@ def test_real_harmonics_compile_whole():
 @each_spin
 def test_least_squares_gives_back_what_made_the_map(spin):
     """At lmax = 3 nside - 1, where quadrature and Jacobi iteration fail."""
-    nside, lmax = 16, 47
+    nside = 16
+    lmax = 47
     a = draw(lmax, spin=spin)
     sky = Harmonics(nside, lmax, spin=spin, dtype=torch.float64)
     solution = least_squares(sky.alm2map(a), sky)
@@ -100,10 +102,8 @@ def test_least_squares_gives_back_what_made_the_map(spin):
 @pytest.mark.parametrize("nside", [2, 8, 16])
 def test_symmetry_blocks_solve_the_normal_equations(nside, spin):
     lmax = 3 * nside - 1
-    sky, blocks = (
-        RealHarmonics(nside, lmax, spin=spin, dtype=torch.float64),
-        SymmetryBlocks(nside, lmax, spin=spin),
-    )
+    sky = RealHarmonics(nside, lmax, spin=spin, dtype=torch.float64)
+    blocks = SymmetryBlocks(nside, lmax, spin=spin)
     coefs = torch.randn(5, *((2,) if spin else ()), (lmax + 1) ** 2, dtype=torch.float64)
     coefs = coefs * (real_degrees(lmax)[0] >= spin)
     found = blocks(sky.adjoint(sky.synthesis(coefs)) * 4 * math.pi / (12 * nside**2))
@@ -151,7 +151,8 @@ def test_bad_limits_of_least_squares(change):
 
 
 def test_bad_input_of_the_real_kind():
-    sky, field = RealHarmonics(2, 4), RealHarmonics(2, 4, spin=2)
+    sky = RealHarmonics(2, 4)
+    field = RealHarmonics(2, 4, spin=2)
     for bad, says in ((torch.zeros(1, 24), "lmax"), (torch.zeros(1, 36), "25")):
         with pytest.raises(ValueError, match=says):
             sky.synthesis(bad)

@@ -23,7 +23,8 @@ from skytutor.spectra import (
     pseudo_cl,
 )
 
-NSIDE, LMAX = 16, 40
+NSIDE = 16
+LMAX = 40
 
 
 def draw(*lead, lmax=LMAX, seed=0, dtype=torch.complex128):
@@ -32,8 +33,10 @@ def draw(*lead, lmax=LMAX, seed=0, dtype=torch.complex128):
 
 
 def test_spectra_of_coefficients_are_healpys():
-    a, b = draw(2, 3), draw(2, 3, seed=1)
-    auto, cross = alm2cl(a, lmax=LMAX), alm2cl(a, b, lmax=LMAX)
+    a = draw(2, 3)
+    b = draw(2, 3, seed=1)
+    auto = alm2cl(a, lmax=LMAX)
+    cross = alm2cl(a, b, lmax=LMAX)
     assert auto.shape == cross.shape == (2, 3, LMAX + 1)
     np.testing.assert_allclose(auto[1, 2].numpy(), hp.alm2cl(a[1, 2].numpy()), rtol=1e-13)
     np.testing.assert_allclose(
@@ -46,7 +49,8 @@ def test_spectra_of_coefficients_are_healpys():
 
 
 def test_spectra_have_gradients():
-    a, b = draw(2, lmax=4).requires_grad_(), draw(2, lmax=4, seed=1).requires_grad_()
+    a = draw(2, lmax=4).requires_grad_()
+    b = draw(2, lmax=4, seed=1).requires_grad_()
     assert torch.autograd.gradcheck(lambda x, y: alm2cl(x, y, lmax=4), (a, b))
     maps = torch.randn(2, 48, dtype=torch.float64, requires_grad=True)
     mask = torch.linspace(0, 1, 48, dtype=torch.float64)
@@ -62,11 +66,9 @@ def cap():
 
 
 def test_masked_maps_give_healpys_spectra():
-    mask, maps = (
-        cap(),
-        torch.randn(
-            2, 12 * NSIDE**2, generator=torch.Generator().manual_seed(0), dtype=torch.float64
-        ),
+    mask = cap()
+    maps = torch.randn(
+        2, 12 * NSIDE**2, generator=torch.Generator().manual_seed(0), dtype=torch.float64
     )
     wanted = hp.anafast((maps[0] * mask).numpy(), lmax=LMAX, iter=0, use_weights=True) / float(
         (mask**2).mean()
@@ -84,11 +86,9 @@ def test_masked_maps_give_healpys_spectra():
 
 
 def test_masked_polarisation_gives_healpys_spectra():
-    mask, maps = (
-        cap(),
-        torch.randn(
-            2, 12 * NSIDE**2, generator=torch.Generator().manual_seed(1), dtype=torch.float64
-        ),
+    mask = cap()
+    maps = torch.randn(
+        2, 12 * NSIDE**2, generator=torch.Generator().manual_seed(1), dtype=torch.float64
     )
     weighed = np.array([np.zeros(12 * NSIDE**2), *(maps * mask).numpy()])
     wanted = hp.anafast(weighed, lmax=LMAX, iter=0, use_weights=True, pol=True) / float(
@@ -111,7 +111,9 @@ def test_a_full_sky_gives_the_plain_spectrum():
 def six(lmax):
     """All six, EB and TB too; EE nearly as large as TE allows at some l."""
     l = torch.arange(lmax + 1, dtype=torch.float64)
-    tt, ee, bb = 1e3 / (l + 1) ** 2, 1 / (l + 1), 0.3 + 0 * l
+    tt = 1e3 / (l + 1) ** 2
+    ee = 1 / (l + 1)
+    bb = 0.3 + 0 * l
     te, eb, tb = (
         x * (p * q).sqrt()
         for x, p, q in ((0.85 * torch.cos(l / 5), tt, ee), (0.2, ee, bb), (-0.3, tt, bb))
@@ -121,7 +123,9 @@ def six(lmax):
 
 def test_gaussian_fields_have_the_spectra_they_were_drawn_from():
     """The trap of chapter 3: simulate, measure the spectrum back, compare. Each of the six, at every l."""
-    n, lmax, spectra = 200, 47, six(47)
+    n = 200
+    lmax = 47
+    spectra = six(47)
     alms = gaussian_alms(spectra, lmax=lmax, size=(n,), generator=torch.Generator().manual_seed(5))
     assert list(alms) == ["T", "E", "B"] and alms["T"].shape == (n, count(lmax))
     l, m = degrees(lmax)
@@ -199,13 +203,16 @@ def test_beams_are_healpys(degrees_wide):
 
 def window_by_force(nside, lmax, cuts, sample=1):
     """w_l**2 from healpy's children of every pixel, and P_l by recurrence: healpy.pixwin wants to download its file."""
-    total, weights = np.zeros(lmax + 1), 0
+    total = np.zeros(lmax + 1)
+    weights = 0
     for face, weight in ((0, 2), (4, 1)):
         for pixel in range(face * nside**2, (face + 1) * nside**2, sample):
             inside = np.arange(pixel * cuts**2, (pixel + 1) * cuts**2)
             v = np.array(hp.pix2vec(nside * cuts, inside, nest=True))
-            cos, weights = v.T @ v, weights + weight
-            before, now = np.ones_like(cos), cos
+            cos = v.T @ v
+            weights = weights + weight
+            before = np.ones_like(cos)
+            now = cos
             for l in range(lmax + 1):
                 total[l] += before.mean() * weight
                 before, now = now, ((2 * l + 3) * cos * now - (l + 1) * before) / (l + 2)
@@ -349,7 +356,8 @@ def test_bad_parameters(name, value):
         camb_spectra(**{"lmax": 8, "tau": 0.06, name: value})
 
 
-ONE, ALMS = torch.ones(5), torch.zeros(15, dtype=torch.complex64)
+ONE = torch.ones(5)
+ALMS = torch.zeros(15, dtype=torch.complex64)
 BENT = torch.tensor([1.0, 1.0, 1.0, 1.1, 1.2])
 THREE = {"TT": ONE, "EE": ONE, "BB": ONE}
 

@@ -14,11 +14,12 @@ from skytutor.models.invariant import InvariantNet
 from skytutor.recipes.digits import ROTATED, UPRIGHT
 from skytutor.sht import RealHarmonics, degrees, real_degrees, to_complex, to_real
 
-LMAX, ANGLES = 12, (0.4, 1.1, -2.3)
+LMAX = 12
+ANGLES = (0.4, 1.1, -2.3)
 
 
 def rotated(coefs):
-    """healpy's rotation of every coefficient vector ``(..., K)``, float64."""
+    """Healpy's rotation of every coefficient vector ``(..., K)``, float64."""
     alms = to_complex(coefs.detach()).numpy().reshape(-1, (LMAX + 1) * (LMAX + 2) // 2).copy()
     for row in alms:
         hp.rotate_alm(row, *ANGLES)
@@ -85,17 +86,16 @@ def test_a_mirror_image_passes_zonal_convolutions_and_not_spin_products():
     """North for south: a_lm gains (-1)**(l + m), and U changes its sign."""
     flip = (-1.0) ** (real_degrees(LMAX)[0] + real_degrees(LMAX)[1]).double()
     sky, field = (RealHarmonics(8, LMAX, spin=s, dtype=torch.float64) for s in (0, 2))
-    x, zonal, spin = (
-        draw(1, 2),
-        ZonalConv(2, 3, lmax=LMAX).double(),
-        SpinConv(2, 4, lmax=LMAX, source=0).double(),
-    )
+    x = draw(1, 2)
+    zonal = ZonalConv(2, 3, lmax=LMAX).double()
+    spin = SpinConv(2, 4, lmax=LMAX, source=0).double()
 
     def means(coefs):
         u, v = field.synthesis(spin(coefs)).chunk(2, 1)
         return sky.synthesis(zonal(coefs)).relu().mean(-1), SpinProduct()(u, v).mean(-1)
 
-    (plain, product), (mirrored, other) = means(x), means(x * flip)
+    (plain, product) = means(x)
+    (mirrored, other) = means(x * flip)
     torch.testing.assert_close(plain, mirrored, rtol=0, atol=1e-13)
     assert (product - other).abs().max() > 0.01
 
@@ -125,10 +125,8 @@ def gates(q, s):
 def test_gates_commute_with_a_turn_of_the_axes():
     """Turning the axes at every point by some angle turns Q and U by twice that angle; scalars stay."""
     g = torch.Generator().manual_seed(1)
-    q, s = (
-        torch.randn(3, 2, 2, 48, generator=g, dtype=torch.float64),
-        torch.randn(3, 2, 48, generator=g, dtype=torch.float64),
-    )
+    q = torch.randn(3, 2, 2, 48, generator=g, dtype=torch.float64)
+    s = torch.randn(3, 2, 48, generator=g, dtype=torch.float64)
     angle = torch.rand(48, generator=g, dtype=torch.float64) * 6
 
     def turn(f):
@@ -155,7 +153,8 @@ def test_band_powers_are_healpys_spectrum_and_do_not_turn():
     x = draw(2, 3)
     power = BandPower([0, 2, 5, LMAX + 1])
     torch.testing.assert_close(power(rotated(x)), power(x), rtol=1e-12, atol=0)
-    cl, l = hp.alm2cl(to_complex(x)[0, 0].numpy()), np.arange(LMAX + 1)
+    cl = hp.alm2cl(to_complex(x)[0, 0].numpy())
+    l = np.arange(LMAX + 1)
     wanted = [
         np.average(cl[a:b], weights=(2 * l + 1)[a:b]) for a, b in ((0, 2), (2, 5), (5, LMAX + 1))
     ]

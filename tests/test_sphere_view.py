@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skytutor.healpix import UNSEEN, nested_to_ring
-from skytutor.widgets import figure, page, sphere, view
+from skytutor.widgets import figure, page, view
 from skytutor.widgets.explore import LayerInspector, SpectrumExplorer
 from skytutor.widgets.skies import LARGEST, as_frames, is_unseen
 
@@ -52,7 +52,8 @@ def test_kinds_of_numbers(value):
 @pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 def test_unseen_masked_and_nan_have_no_value(kind):
     values = MAP.detach().clone().to(kind)
-    values[0], values[1] = UNSEEN, torch.nan
+    values[0] = UNSEEN
+    values[1] = torch.nan
     got = as_frames("maps", values, nside=2, order="ring")
     assert np.isnan(got).sum() == 2 and np.nanmax(np.abs(got)) == 47
     masked = np.ma.masked_array(np.arange(48.0), np.arange(48) < 5)
@@ -467,7 +468,8 @@ def test_numbers_of_pixels_follow_the_order():
 
 def test_the_html_carries_the_view_as_it_is_now():
     globe = view(MAP, title="<b>&</b>", unit="</script>", **GOOD)
-    globe.lon, globe.projection = 12.0, "mollweide"
+    globe.lon = 12.0
+    globe.projection = "mollweide"
     text = html(globe)
     assert spec(globe)["state"]["lon"] == 12.0 and spec(globe)["state"]["projection"] == "mollweide"
     assert text.count("</script>") == 3 and "<b>" not in text
@@ -661,8 +663,8 @@ def test_the_explorers():
     for slider in tool.powers:
         slider.value = 0
     tool.powers[1].value = 2000
-    from skytutor.spectra import alm2cl
     from skytutor.sht import map2alm
+    from skytutor.spectra import alm2cl
 
     cl = alm2cl(map2alm(tool.sky(), nside=8, lmax=16, method="lsq"), lmax=16)
     low, high = tool.bands[1]

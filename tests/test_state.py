@@ -59,7 +59,7 @@ def stopped(tmp_path_factory):
 def parts(path):
     """Tensors and metadata of a safetensors file, as they are."""
     with safe_open(path, framework="pt") as stream:
-        return {name: stream.get_tensor(name) for name in stream.keys()}, stream.metadata()  # noqa: SIM118
+        return {name: stream.get_tensor(name) for name in stream.keys()}, stream.metadata()
 
 
 def places(value, place=()):
@@ -92,7 +92,8 @@ def edit_field(card, rng):
 
 def edit_bits(path, rng):
     data = bytearray(path.read_bytes())
-    at, bit = rng.randrange(len(data)), rng.randrange(8)
+    at = rng.randrange(len(data))
+    bit = rng.randrange(8)
     data[at] ^= 1 << bit
     path.write_bytes(data)
     return f"bit {bit} of byte {at} of {path.name}"
@@ -140,7 +141,8 @@ def same(one, two):
 def test_no_single_edit_of_a_state_leads_to_another_result(stopped, tmp_path):
     """Bits, fields and tensors: each is refused, or the run ends with the weights it would have had."""
     data, task, best = stopped
-    rng, refused = random.Random(17), 0
+    rng = random.Random(17)
+    refused = 0
     for k in range(EDITS):
         path = tmp_path / str(k) / "state.safetensors"
         path.parent.mkdir()
@@ -169,7 +171,8 @@ def test_no_single_edit_of_a_checkpoint_leads_to_another_result(tmp_path):
         "history": [{"epoch": 1, "loss": 0.25}],
     }
     weights = {f"{k}.weight": torch.randn(5, 3).half() for k in range(4)}
-    rng, refused = random.Random(18), 0
+    rng = random.Random(18)
+    refused = 0
     for k in range(EDITS):
         folder = tmp_path / str(k)
         path = checkpoint.publish(folder, "mine", weights, told)

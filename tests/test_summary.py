@@ -76,7 +76,8 @@ def results(tmp_path_factory):
 
 def test_every_outcome_is_counted(results):
     counts, reasons = outcomes(results / "unit.xml")
-    # The untidy test passed, and then its fixture made an error: pytest counts both, its file names the test once.
+    # The untidy test passed, and then its fixture made an error: pytest counts both, its file names
+    # the test once.
     assert counts == {"passed": 2, "failed": 1, "errors": 2, "skipped": 6, "failed as expected": 1}
     assert reasons == {
         "no CUDA device: none here": 3,

@@ -30,7 +30,8 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 def run(
     folder, task=None, model=None, *, resume=False, seed=3, recipe="small", fabric=None, **changes
 ):
-    task, model = task or SmallTask(), model or small_model()
+    task = task or SmallTask()
+    model = model or small_model()
     return train(
         model,
         task,
@@ -58,7 +59,8 @@ def rows(history):
 
 def assert_same(one, two):
     """Bit for bit: weights, averages, the best, the optimizer's memory, history."""
-    (tensors, card), (others, other_card) = one, two
+    (tensors, card) = one
+    (others, other_card) = two
     assert card == other_card
     assert tensors.keys() == others.keys() and len(tensors) > 20
     different = [k for k in tensors if not torch.equal(tensors[k], others[k])]
@@ -76,7 +78,8 @@ def reference(tmp_path_factory):
 
 def test_it_learns_real_digits(reference):
     _, result, _ = reference
-    first, last = result.history[0], result.history[-1]
+    first = result.history[0]
+    last = result.history[-1]
     assert [row["epoch"] for row in result.history] == [1, 2, 3]
     assert last["train_loss"] < 0.6 * first["train_loss"] and first["train_loss"] > 1.0
     assert max(row["accuracy"] for row in result.history) > 0.5, "a tenth is what guessing gives"
@@ -98,7 +101,8 @@ class Scripted(SmallTask):
 
     def __init__(self, scores):
         super().__init__(count=64)
-        self.script, self.given = iter(scores), []
+        self.script = iter(scores)
+        self.given = []
 
     def validate(self, model):
         self.given.append({k: v.clone() for k, v in model.state_dict().items()})
@@ -148,7 +152,8 @@ def test_resume_with_any_optimizer(tmp_path, optimizer, average):
     with pytest.raises(Interrupted):
         run(tmp_path / "parts", SignalledTask(11), **changes)
     run(tmp_path / "parts", resume=True, **changes)
-    (one, card), (two, other) = state(tmp_path / "whole"), state(tmp_path / "parts")
+    (one, card) = state(tmp_path / "whole")
+    (two, other) = state(tmp_path / "parts")
     assert card == other and all(torch.equal(one[k], two[k]) for k in one)
 
 
@@ -166,7 +171,8 @@ def test_autocast_computes_in_bfloat16_keeps_float32_weights_and_resumes(tmp_pat
     with pytest.raises(Interrupted):
         run(tmp_path / "parts", SignalledTask(11), autocast=True)
     run(tmp_path / "parts", resume=True, autocast=True)
-    (one, card), (two, other) = state(tmp_path / "whole"), state(tmp_path / "parts")
+    (one, card) = state(tmp_path / "whole")
+    (two, other) = state(tmp_path / "parts")
     assert card == other and all(torch.equal(one[k], two[k]) for k in one)
     assert whole.history[-1]["accuracy"] > 0.5, "a tenth is what guessing gives"
 
@@ -220,7 +226,8 @@ def test_a_process_that_is_stopped_ends_with_the_same_bits(reference, tmp_path, 
 @pytest.mark.slow
 def test_sigterm_at_any_moment(reference, tmp_path):
     """As Slurm, Kubernetes and Binder send it: at random moments, imports and validation among them. SKYTUTOR_KILLS of them."""
-    rng, kills = random.Random(2026), int(os.environ.get("SKYTUTOR_KILLS", "2"))
+    rng = random.Random(2026)
+    kills = int(os.environ.get("SKYTUTOR_KILLS", "2"))
     steps = []
     for k in range(kills):
         folder = tmp_path / str(k)
@@ -228,7 +235,8 @@ def test_sigterm_at_any_moment(reference, tmp_path):
         time.sleep(rng.uniform(0.5, 6.5))
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=60)
-        # Before its handler is set, a signal ends the process where it stands; afterwards it is answered.
+        # Before its handler is set, a signal ends the process where it stands; afterwards it is
+        # answered.
         assert process.returncode in (128 + signal.SIGTERM, -signal.SIGTERM, 0)
         path = folder / "state.safetensors"
         steps.append(load_tensors(path)[1]["step"] if path.exists() else None)
@@ -262,7 +270,7 @@ def test_an_ignored_signal_stays_ignored(tmp_path):
 
 @pytest.mark.slow
 def test_two_processes_are_one(tmp_path):
-    """gloo on this machine: both ranks end with the same bits, and with the single run's numbers to rounding."""
+    """Gloo on this machine: both ranks end with the same bits, and with the single run's numbers to rounding."""
     for name, devices in (("one", "1"), ("two", "2")):
         process = start(tmp_path / name, "--devices", devices, "--plain")
         out = process.communicate(timeout=240)[0]
@@ -283,7 +291,8 @@ def test_two_processes_are_one(tmp_path):
 
 def test_a_full_disk_in_mid_run(reference, tmp_path, monkeypatch):
     """The second epoch's save fails: the first one's state is whole, and the run can be taken up from it."""
-    calls, real = [], os.fsync
+    calls = []
+    real = os.fsync
 
     def fsync(descriptor):
         calls.append(descriptor)
@@ -394,7 +403,8 @@ def test_other_rates():
 
 
 def test_every_sample_once_an_epoch_and_rates_as_planned(tmp_path, monkeypatch):
-    seen, task = [], SmallTask()
+    seen = []
+    task = SmallTask()
     monkeypatch.setattr(
         task, "batch", lambda i, d, real=task.batch: (seen.append(i), real(i, d))[1]
     )

@@ -31,8 +31,11 @@ def draw(*shape, seed=0):
 @pytest.mark.parametrize("order", ["ring", "nested"])
 def test_half_a_sky_equals_a_dense_solution_in_pixels(spin, order):
     """``b = C S^T (S C S^T + N)^-1 d`` over the observed pixels: another formula, another space."""
-    nside, lmax, pixels = 8, 16, 768
-    mask, spectra = half_sky(nside), spectra_of(spin, lmax)
+    nside = 8
+    lmax = 16
+    pixels = 768
+    mask = half_sky(nside)
+    spectra = spectra_of(spin, lmax)
     variance = 0.01 + 0.02 * torch.rand(
         pixels, generator=torch.Generator().manual_seed(1), **double
     )
@@ -62,8 +65,10 @@ def test_half_a_sky_equals_a_dense_solution_in_pixels(spin, order):
 
 def test_full_sky_is_signal_over_signal_plus_noise():
     """At nside 64. Noise is laid out as the quadrature's weights: with equal pixels HEALPix itself is off by 1e-4."""
-    nside, lmax = 64, 64
-    l, c = real_degrees(lmax)[0], spectra_of(0, lmax)["TT"]
+    nside = 64
+    lmax = 64
+    l = real_degrees(lmax)[0]
+    c = spectra_of(0, lmax)["TT"]
     level = c[10]
     weights = Harmonics(nside, lmax, **double).pixel_weights()
     sky = RealHarmonics(nside, lmax, **double)
@@ -79,8 +84,10 @@ def test_full_sky_is_signal_over_signal_plus_noise():
 
 
 def test_half_a_sky_at_nside_64_solves_its_equations():
-    nside, lmax = 64, 128
-    mask, spectra = half_sky(nside), spectra_of(0, lmax)
+    nside = 64
+    lmax = 128
+    mask = half_sky(nside)
+    spectra = spectra_of(0, lmax)
     maps = draw(2, 12 * nside**2)
     found = WienerFilter(nside, lmax, coarse=16, **double)(maps, spectra, variance=10.0, mask=mask)
     sky = RealHarmonics(nside, lmax, **double)
@@ -92,12 +99,11 @@ def test_half_a_sky_at_nside_64_solves_its_equations():
 
 @each_spin
 def test_gradients_of_map_spectra_and_noise(spin):
-    nside, lmax = 2, 4
+    nside = 2
+    lmax = 4
     parts = (2,) if spin else ()
-    maps, variance = (
-        draw(1, *parts, 48).requires_grad_(),
-        (0.5 + torch.rand(48, **double)).requires_grad_(),
-    )
+    maps = draw(1, *parts, 48).requires_grad_()
+    variance = (0.5 + torch.rand(48, **double)).requires_grad_()
     values = [c.clone().requires_grad_() for c in spectra_of(spin, lmax).values()]
     names = tuple(spectra_of(spin, lmax))
     sky = WienerFilter(nside, lmax, spin=spin, tolerance=1e-13, coarse=1, **double)
@@ -111,7 +117,8 @@ def test_gradients_of_map_spectra_and_noise(spin):
 
 
 def test_what_stands_behind_the_mask_does_not_count():
-    mask, sky = half_sky(4), WienerFilter(4, 8, **double)
+    mask = half_sky(4)
+    sky = WienerFilter(4, 8, **double)
     maps = draw(192)
     one, two = (
         sky(m, spectra_of(0, 8), variance=0.1, mask=mask).coefs

@@ -9,11 +9,12 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 sys.path.insert(0, str(Path(__file__).parent))
-from skybook import ROOT, Measured  # noqa: E402
+from skybook import ROOT, Measured
 
 RESULTS = ROOT / "book" / "benchmarks.json"
 
-SIZE, TITLE = ("device", "spin", "nside", "lmax"), "{}, spin {}, nside {}, lmax {}"
+SIZE = ("device", "spin", "nside", "lmax")
+TITLE = "{}, spin {}, nside {}, lmax {}"
 COLUMNS = (
     ("library", "library", "{}"),
     ("type", "dtype", "{}"),

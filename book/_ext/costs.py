@@ -1,6 +1,7 @@
 """What a run costs: peak memory of a process and its children, the machine, and the file that keeps such numbers.
 
-`measure.py` and `tests/launch/prove.py` write `book/measurements.json` through here; nobody types a number into it.
+`measure.py` and `tests/launch/prove.py` write `book/measurements.json` through here; nobody types a
+number into it.
 """
 
 import datetime
@@ -21,13 +22,15 @@ MIB = 2**20
 class Memory(threading.Thread):
     """Watches a process and its children until told to stop; `peak` is in bytes.
 
-    Memory is resident memory, summed over the family 20 times a second; on Linux the process's own high-water mark is
-    read too, so no short peak is missed.
+    Memory is resident memory, summed over the family 20 times a second; on Linux the process's own
+    high-water mark is read too, so no short peak is missed.
     """
 
     def __init__(self, pid: int, *, every: float = 0.05):
         super().__init__(daemon=True)
-        self.process, self.every, self.peak = psutil.Process(pid), every, 0
+        self.process = psutil.Process(pid)
+        self.every = every
+        self.peak = 0
         self.stopped = threading.Event()
 
     def run(self) -> None:

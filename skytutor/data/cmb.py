@@ -7,7 +7,8 @@ Four studies, each with its own parameters:
 - T3: tau from 0.03 to 0.08; Q and U, CAMB's EE in muK**2, no BB.
 - T4: r from 0 to 0.01, uniform in log(r + 1e-4), and tau; Q and U, CAMB's EE and BB in muK**2.
 
-No beam and no pixel window. Every map is drawn anew from numbers of a generator, so a set of any size costs no disk.
+No beam and no pixel window. Every map is drawn anew from numbers of a generator, so a set of any
+size costs no disk.
 
 .. [1] N. Krachmalnicoff & M. Tomasi, 2019, A&A 628, A129.
 """
@@ -26,7 +27,8 @@ from skytutor.healpix.checks import as_integer
 from skytutor.sht import RealHarmonics, real_degrees
 from skytutor.spectra import check_mask
 
-WIDTH, FLOOR = 5.0, 1e-5
+WIDTH = 5.0
+FLOOR = 1e-5
 R_OFFSET = 1e-4
 SCALE_OFFSET = (
     5e-4  # about what cosmic variance and lensing leave of r: below, its logarithm means nothing
@@ -46,10 +48,8 @@ def peaked_spectrum(centre: Tensor, *, lmax: int) -> Tensor:
         >>> peaked_spectrum(torch.tensor(2.0), lmax=2)
         tensor([0.9231, 0.9802, 1.0000], dtype=torch.float64)
     """
-    l, centre = (
-        torch.arange(lmax + 1, dtype=torch.float64),
-        torch.as_tensor(centre, dtype=torch.float64),
-    )
+    l = torch.arange(lmax + 1, dtype=torch.float64)
+    centre = torch.as_tensor(centre, dtype=torch.float64)
     return torch.exp(-((l - centre[..., None]) ** 2) / (2 * WIDTH**2)) + FLOOR
 
 
@@ -265,7 +265,8 @@ class Skies:
         """Parameters ``(n, p)`` and maps of a seed, drawn a thousand at a time, so that the first ones do not depend on n."""
         if as_integer("n", n) < 1:
             raise ValueError(f"n must be positive, got {n}")
-        parameters, maps = [], []
+        parameters = []
+        maps = []
         for k in range(0, n, 1000):
             draw = torch.Generator().manual_seed(seed * 1_000_003 + k)
             some = self.draw_parameters(1000, generator=draw)

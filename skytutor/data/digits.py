@@ -1,12 +1,14 @@
 """Handwritten digits on the sphere: real images, a three-way split, and a projection without holes.
 
-Two sources. "mnist" is the original set of 70,000 images [1]_, found through `skytutor.data.registry`.
-"embedded" is the 1,797 real digits of 8 x 8 pixels that scikit-learn carries [2]_: no network, no file.
-Both are split into train, validation and test once and for all, so that what chooses a model never scores it.
+Two sources. "mnist" is the original set of 70,000 images [1]_, found through
+`skytutor.data.registry`. "embedded" is the 1,797 real digits of 8 x 8 pixels that scikit-learn
+carries [2]_: no network, no file. Both are split into train, validation and test once and for all,
+so that what chooses a model never scores it.
 
-A digit is laid on the sky with a Lambert azimuthal equal-area projection: every pixel centre is carried to the
-tangent plane of the digit's centre and the image is interpolated there. No pixel inside the image can stay
-empty, at any nside. The digit reads right as seen from inside the sphere, as on maps of the sky: east is left.
+A digit is laid on the sky with a Lambert azimuthal equal-area projection: every pixel centre is
+carried to the tangent plane of the digit's centre and the image is interpolated there. No pixel
+inside the image can stay empty, at any nside. The digit reads right as seen from inside the sphere,
+as on maps of the sky: east is left.
 
 .. [1] Y. LeCun, L. Bottou, Y. Bengio & P. Haffner, 1998, Proc. IEEE 86, 2278.
 .. [2] E. Alpaydin & C. Kaynak, 1998, UCI Machine Learning Repository, doi:10.24432/C50P49.
@@ -62,12 +64,13 @@ def load(source: str = "auto") -> Digits:
     """Load the digits.
 
     Arguments:
-        source: "mnist", "embedded", or "auto": MNIST if it is on this machine, else the embedded digits.
-            Nothing is ever downloaded here; `skytutor data fetch mnist` does that.
+        source: "mnist", "embedded", or "auto": MNIST if it is on this machine, else the embedded
+            digits. Nothing is ever downloaded here; `skytutor data fetch mnist` does that.
 
     Raises:
         ValueError: unknown source.
-        skytutor.data.registry.DataError: "mnist" asked for and not there, or damaged; says what to do.
+        skytutor.data.registry.DataError: "mnist" asked for and not there, or damaged; says what to
+        do.
 
     Example:
         >>> print(load("embedded"))
@@ -154,7 +157,8 @@ def centre_of_mass(images: Tensor) -> Tensor:
 
 def _frame(lon: float, lat: float) -> Tensor:
     """Rows: west, south and outward at the digit's centre; columns and rows of an image grow that way."""
-    a, b = math.radians(lon), math.radians(lat)
+    a = math.radians(lon)
+    b = math.radians(lat)
     west = [math.sin(a), -math.cos(a), 0.0]
     south = [math.sin(b) * math.cos(a), math.sin(b) * math.sin(a), -math.cos(b)]
     outward = [math.cos(b) * math.cos(a), math.cos(b) * math.sin(a), math.sin(b)]
@@ -164,13 +168,14 @@ def _frame(lon: float, lat: float) -> Tensor:
 class Projector:
     """Puts square images on a HEALPix map; holds the pixel centres so that a training loop can call it often.
 
-    The centre of the image lies at `centre_deg` and its sides reach ``size_deg / 2`` from there. With c the
-    angle from the centre, the plane's radius is ``2 sin(c / 2)``; image coordinates are scaled by
-    ``2 sin(size / 4)``, bilinear, zero outside.
+    The centre of the image lies at `centre_deg` and its sides reach ``size_deg / 2`` from there.
+    With c the angle from the centre, the plane's radius is ``2 sin(c / 2)``; image coordinates are
+    scaled by ``2 sin(size / 4)``, bilinear, zero outside.
 
     Arguments:
         nside: resolution. order: "ring" or "nested" of the maps it makes.
-        size_deg: angle across the image, in (0, 360). At 180 the image's corners meet at the antipode.
+        size_deg: angle across the image, in (0, 360). At 180 the image's corners meet at the
+            antipode.
         centre_deg: longitude and latitude of the centre.
 
     Raises:
@@ -190,14 +195,16 @@ class Projector:
         centre_deg: tuple[float, float] = (0.0, 0.0),
         order: str = "nested",
     ):
-        self.nside, self.order = check_nside(nside), check_order(order, allowed=("ring", "nested"))
+        self.nside = check_nside(nside)
+        self.order = check_order(order, allowed=("ring", "nested"))
         if not 0 < float(size_deg) < 360:
             raise ValueError(f"size_deg must lie between 0 and 360, got {size_deg}")
         if not -90 <= centre_deg[1] <= 90 or not math.isfinite(centre_deg[0]):
             raise ValueError(
                 f"centre_deg must be (longitude, latitude) with |latitude| <= 90, got {centre_deg}"
             )
-        self.size_deg, self.half = float(size_deg), 2 * math.sin(math.radians(size_deg) / 4)
+        self.size_deg = float(size_deg)
+        self.half = 2 * math.sin(math.radians(size_deg) / 4)
         self.frame = _frame(*centre_deg)
         self.centres = pixel_to_vector(
             torch.arange(nside_to_npix(nside)), nside=nside, order=order
@@ -227,8 +234,10 @@ class Projector:
 
         Arguments:
             rotations: ``(B, 3, 3)``, each moves its digit over the sphere after it was laid down.
-            warp: ``(B, 2, 3)`` affine maps of the image plane (units: half the image), for augmentation.
-            ripple: ``(B, 2, K, K)`` shifts of K x K nodes over the image (same units), linear between them, likewise.
+            warp: ``(B, 2, 3)`` affine maps of the image plane (units: half the image), for
+                augmentation.
+            ripple: ``(B, 2, K, K)`` shifts of K x K nodes over the image (same units), linear
+                between them, likewise.
         """
         images = check_images(images).float()
         if rotations is not None and tuple(rotations.shape) != (len(images), 3, 3):
@@ -264,8 +273,8 @@ def project(
 def random_rotations(n: int, *, generator: torch.Generator | None = None) -> Tensor:
     """Draw n rotations from Haar measure on SO(3), ``(n, 3, 3)`` float64.
 
-    A quaternion with four normal components, scaled to length one, is uniform on the 3-sphere, and that is
-    Haar measure on the rotations (Shoemake 1992, Graphics Gems III).
+    A quaternion with four normal components, scaled to length one, is uniform on the 3-sphere, and
+    that is Haar measure on the rotations (Shoemake 1992, Graphics Gems III).
     """
     if as_integer("n", n, wanted="a positive integer") < 1:
         raise ValueError(f"n must be a positive integer, got {n!r}")
@@ -288,9 +297,10 @@ def random_rotations(n: int, *, generator: torch.Generator | None = None) -> Ten
 def project_scatter(images: Tensor, *, nside: int) -> Tensor:
     """Project as the published code did: each image pixel is written into the HEALPix pixel it falls in.
 
-    The image stands in the middle of a canvas twice as wide as high that spans the whole sphere in longitude and
-    colatitude. Where two image pixels meet, the last one wins; HEALPix pixels that none meets stay 0. Kept for
-    chapter 1, which counts those holes and measures what they cost. Maps ``(B, 1, P)``, NESTED.
+    The image stands in the middle of a canvas twice as wide as high that spans the whole sphere in
+    longitude and colatitude. Where two image pixels meet, the last one wins; HEALPix pixels that
+    none meets stay 0. Kept for chapter 1, which counts those holes and measures what they cost.
+    Maps ``(B, 1, P)``, NESTED.
     """
     images = check_images(images)
     n, h, _ = images.shape

@@ -1,8 +1,10 @@
 """CAMB's spectra of polarisation over tau and r, without running CAMB: splines through its answers at some values.
 
-Gravitational waves add a spectrum that is almost in proportion to r: ``C_l(tau, r) = S_l(tau) + r (A_l(tau) + r B_l(tau))``.
-S, A and B are cubic splines in tau through 13 runs of CAMB each, at r = 0, 0.005 and 0.01. The nodes come with the
-package. ``python -m skytutor.data.emulator`` computes them again (some minutes) and prints the error at points between.
+Gravitational waves add a spectrum that is almost in proportion to r:
+``C_l(tau, r) = S_l(tau) + r (A_l(tau) + r B_l(tau))``. S, A and B are cubic splines in tau through
+13 runs of CAMB each, at r = 0, 0.005 and 0.01. The nodes come with the package.
+``python -m skytutor.data.emulator`` computes them again (some minutes) and prints the error at
+points between.
 """
 
 from functools import lru_cache
@@ -16,7 +18,8 @@ import skytutor
 from skytutor import checkpoint
 from skytutor.smoothing import camb_spectra
 
-NAME, LMAX = "cmb-emulator", 200
+NAME = "cmb-emulator"
+LMAX = 200
 TAUS = tuple(round(0.02 + 0.005 * k, 3) for k in range(15))  # 0.02 to 0.09
 RS = (0.0, 0.005, 0.01)
 FIELDS = ("EE", "BB")
@@ -50,7 +53,8 @@ def _splines():
     none, half, full = tensors["nodes"].numpy().swapaxes(0, 1)
     low, high = RS[1:]
     # Two equations for A and B: (C(r) - C(0)) / r = A + r B.
-    one, two = (half - none) / low, (full - none) / high
+    one = (half - none) / low
+    two = (full - none) / high
     slope = (two - one) / (high - low)
     parts = np.stack([none, one - low * slope, slope])  # (3, tau, field, l)
     return CubicSpline(np.array(TAUS), parts, axis=1)
@@ -91,7 +95,8 @@ def cmb_spectra(tau: Tensor, r: Tensor, *, lmax: int) -> dict[str, Tensor]:
 
 def worst_error(points: int = 6, *, seed: int = 0) -> float:
     """The largest relative difference from CAMB at random places between the nodes, l = 2..lmax."""
-    draw, worst = np.random.default_rng(seed), 0.0
+    draw = np.random.default_rng(seed)
+    worst = 0.0
     for tau, r in zip(
         draw.uniform(0.025, 0.085, points), draw.uniform(0, 0.01, points), strict=True
     ):

@@ -1,8 +1,8 @@
 """Know every data file by its URL, size, SHA-256, licence and credit, and fetch it when asked.
 
-The data folder is `SKYTUTOR_DATA` where that is set, else the user's cache folder. A file counts only when its size
-and its hash are right. `have` and `path` never touch the network, `fetch` alone downloads. A folder that may only be
-read will do when it holds the right files.
+The data folder is `SKYTUTOR_DATA` where that is set, else the user's cache folder. A file counts
+only when its size and its hash are right. `have` and `path` never touch the network, `fetch` alone
+downloads. A folder that may only be read will do when it holds the right files.
 """
 
 import os
@@ -47,8 +47,9 @@ def _entries(
     return {entry.name: entry for entry in made}
 
 
-# No licence file comes with MNIST or with Planck's products. MNIST: the terms that Keras and PyMVPA publish for LeCun
-# and Cortes, who hold the copyright. Planck: ESA's page on the use of Planck data asks for this credit.
+# No licence file comes with MNIST or with Planck's products. MNIST: the terms that Keras and PyMVPA
+# publish for LeCun and Cortes, who hold the copyright. Planck: ESA's page on the use of Planck data
+# asks for this credit.
 _MNIST_TERMS = (
     "CC BY-SA 3.0",
     "Y. LeCun, C. Cortes and C. J. C. Burges: the MNIST database of handwritten digits, made from NIST's",
@@ -143,7 +144,8 @@ def have(name_or_group: str) -> bool:
     Never touches the network. A file that does not change is hashed once in a process.
 
     Args:
-        name_or_group: a name or a group of the registry, or "small" for all that `make data` fetches.
+        name_or_group: a name or a group of the registry, or "small" for all that `make data`
+            fetches.
 
     Raises:
         DataError: the registry has no such name or group.
@@ -175,12 +177,14 @@ def path(name: str) -> Path:
         name: a name of the registry, such as "mnist/t10k-labels-idx1-ubyte.gz".
 
     Raises:
-        DataError: no such name, or the file is missing, cut short, altered, unreadable or no plain file.
+        DataError: no such name, or the file is missing, cut short, altered, unreadable or no plain
+            file.
 
     Example:
         >>> path("mnist/letters.gz")
         Traceback (most recent call last):
-        skytutor.data.registry.DataError: no file named 'mnist/letters.gz' in the registry; allowed: mnist/train-...
+        skytutor.data.registry.DataError: no file named 'mnist/letters.gz' in the registry; allowed:
+        mnist/train-...
     """
     if name not in ENTRIES:
         raise DataError(f"no file named {name!r} in the registry; allowed: {', '.join(ENTRIES)}")
@@ -193,23 +197,26 @@ def path(name: str) -> Path:
 def fetch(name_or_group: str, *, overwrite: bool = False, progress: bool = True) -> list[Path]:
     """Download what is missing and return the checked paths; write nothing where all is right.
 
-    A download goes to a temporary file and takes its name only when its hash is right: a broken connection or a
-    killed process leaves no half file under that name.
+    A download goes to a temporary file and takes its name only when its hash is right: a broken
+    connection or a killed process leaves no half file under that name.
 
     Args:
-        name_or_group: a name or a group of the registry, or "small" for all that `make data` fetches.
-        overwrite: replace a file that is there and is not the published one; without it, it is left alone.
+        name_or_group: a name or a group of the registry, or "small" for all that `make data`
+            fetches.
+        overwrite: replace a file that is there and is not the published one; without it, it is left
+            alone.
         progress: draw a progress bar on standard error.
 
     Raises:
-        DataError: no such name or group, another file in the place, no network, wrong bytes from the server, or the
-            folder cannot be written.
+        DataError: no such name or group, another file in the place, no network, wrong bytes from
+            the server, or the folder cannot be written.
             Files fetched before the failure stay.
 
     Example:
         >>> fetch("minst")
         Traceback (most recent call last):
-        skytutor.data.registry.DataError: no file or group named 'minst' in the registry; allowed: small, mnist, ...
+        skytutor.data.registry.DataError: no file or group named 'minst' in the registry; allowed:
+        small, mnist, ...
     """
     entries = _select(name_or_group)
     for entry in entries:
@@ -235,11 +242,9 @@ def _select(name_or_group: str) -> list[Entry]:
     return choices[name_or_group]
 
 
-_MISSING, _FOLDER, _SPECIAL = (
-    "is not there",
-    "is a folder where a file is expected",
-    "is not a plain file",
-)
+_MISSING = "is not there"
+_FOLDER = "is a folder where a file is expected"
+_SPECIAL = "is not a plain file"
 _NOT_REPLACED = (_FOLDER, _SPECIAL)  # someone put it there: it is never deleted
 
 

@@ -7,8 +7,9 @@ from skytutor.healpix.checks import check_nside, check_order
 from skytutor.healpix.numbering import face_to_nested, face_to_ring, nested_to_face, ring_to_face
 
 # What lies across each edge and corner of a face, by row of the face (north, equator, south) and by
-# the step (x, y) that leaves it: (row of the new face, quarters to the east, quarter turns of x, y).
-# Steps that are not here meet no pixel: three faces touch at eight corners of the sphere, not four.
+# the step (x, y) that leaves it: (row of the new face, quarters to the east, quarter turns of x,
+# y). Steps that are not here meet no pixel: three faces touch at eight corners of the sphere, not
+# four.
 _ACROSS = (
     {
         (1, 0): (0, 1, 1),
@@ -46,9 +47,12 @@ def _cross(f: Tensor, y: Tensor, x: Tensor, nside: int) -> Tensor:
     for row, steps in enumerate(_ACROSS):
         for (sx, sy), target in steps.items():
             table[row, sx + 1, sy + 1] = torch.tensor(target)
-    sx, sy = (x >= nside).long() - (x < 0).long(), (y >= nside).long() - (y < 0).long()
+    sx = (x >= nside).long() - (x < 0).long()
+    sy = (y >= nside).long() - (y < 0).long()
     row, east, turn = table.to(f.device)[f // 4, sx + 1, sy + 1].unbind(-1)
-    x, y, last = x % nside, y % nside, nside - 1
+    x = x % nside
+    y = y % nside
+    last = nside - 1
     tx = torch.where(
         turn == 1, y, torch.where(turn == 2, last - x, torch.where(turn == 3, last - y, x))
     )

@@ -52,7 +52,8 @@ def check_maps(
     """Return `maps` if they can be worked on: floating, of the right size, every pixel a number.
 
     Arguments:
-        maps: ``(..., P)`` with ``P = 12 nside**2``, or ``(..., 12, nside, nside)`` for order "face".
+        maps: ``(..., P)`` with ``P = 12 nside**2``, or ``(..., 12, nside, nside)`` for order
+            "face".
         name: what the error message calls them.
         finite: look at the values too. That waits for the device, so layers skip it when compiled.
 
@@ -64,7 +65,8 @@ def check_maps(
         >>> check_maps(torch.zeros(2, 1, 12), nside=1).shape
         torch.Size([2, 1, 12])
     """
-    nside, order = check_nside(nside), check_order(order)
+    nside = check_nside(nside)
+    order = check_order(order)
     if not isinstance(maps, Tensor) or not maps.is_floating_point():
         kind = maps.dtype if isinstance(maps, Tensor) else type(maps).__name__
         raise TypeError(
@@ -90,8 +92,8 @@ def all_finite(tensor: Tensor) -> bool:
 def _ends(tensor: Tensor) -> tuple[float, float]:
     """Smallest and largest element; NaN if there is one.
 
-    On the CPU by NumPy, in one thread: the threads of a torch operation go on spinning for milliseconds, in the way of
-    whatever comes next and has threads of its own, such as ducc0.
+    On the CPU by NumPy, in one thread: the threads of a torch operation go on spinning for
+    milliseconds, in the way of whatever comes next and has threads of its own, such as ducc0.
     """
     if tensor.device.type == "cpu" and tensor.dtype in (torch.float32, torch.float64):
         values = tensor.numpy()
@@ -107,7 +109,8 @@ def _check_values(maps: Tensor, name: str) -> None:
     bad = int((~torch.isfinite(maps)).sum())
     if bad:
         raise ValueError(f"{name} holds {bad} NaN or infinite pixels; replace or mask them first")
-    # Saved maps carry UNSEEN in float32 or bfloat16, where it is rounded: compare with room for that.
+    # Saved maps carry UNSEEN in float32 or bfloat16, where it is rounded: compare with room for
+    # that.
     unseen = int((maps < 0.99 * UNSEEN).sum()) if maps.dtype != torch.float16 else 0
     if unseen:
         raise ValueError(
@@ -121,7 +124,7 @@ def nside_to_npix(nside: int) -> int:
 
 
 def npix_to_nside(npix: int) -> int:
-    """nside of a map with `npix` pixels; ``ValueError`` if no HEALPix map has that many."""
+    """Nside of a map with `npix` pixels; ``ValueError`` if no HEALPix map has that many."""
     npix = as_integer("npix", npix)
     nside = math.isqrt(npix // 12) if npix >= 0 else 0
     if nside < 1 or nside & (nside - 1) or 12 * nside**2 != npix:

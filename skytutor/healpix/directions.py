@@ -57,17 +57,22 @@ def pixel_to_vector(pix: Tensor, *, nside: int, order: str) -> Tensor:
 def _locate(z: Tensor, sin: Tensor, phi: Tensor, nside: int, order: str) -> Tensor:
     t = (phi * (2 / math.pi)) % 4.0
     t = torch.where(t >= 4.0, 0.0, t)  # -1e-17 % 4 rounds up to 4
-    up, down = nside * (0.5 + t) + nside * (z * 0.75), nside * (0.5 + t) - nside * (z * 0.75)
-    up, down = up.floor().long(), down.floor().long()
-    a, b = up // nside, down // nside
+    up = nside * (0.5 + t) + nside * (z * 0.75)
+    down = nside * (0.5 + t) - nside * (z * 0.75)
+    up = up.floor().long()
+    down = down.floor().long()
+    a = up // nside
+    b = down // nside
     f = torch.where(a == b, 4 + b % 4, torch.where(b < a, b % 4, 8 + a % 4))
-    x, y = up % nside, nside - 1 - down % nside
+    x = up % nside
+    y = nside - 1 - down % nside
     # Caps. sin / sqrt((1 + |z|) / 3) is sqrt(3 (1 - |z|)) without the cancellation at the pole.
     k = t.floor().clamp(max=3)
     reach = nside * sin / ((1 + z.abs()) / 3).sqrt()
     p = ((t - k) * reach).floor().long().clamp(max=nside - 1)
     m = ((1 - t + k) * reach).floor().long().clamp(max=nside - 1)
-    belt, north = z.abs() <= 2 / 3, z > 0
+    belt = z.abs() <= 2 / 3
+    north = z > 0
     f = torch.where(belt, f, k.long() + torch.where(north, 0, 8))
     x = torch.where(belt, x, torch.where(north, nside - 1 - m, p))
     y = torch.where(belt, y, torch.where(north, nside - 1 - p, m))

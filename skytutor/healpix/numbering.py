@@ -12,11 +12,12 @@ def check_pixels(pix: Tensor | int, nside: int) -> Tensor:
     pix = torch.as_tensor(pix)
     if pix.is_floating_point() or pix.is_complex() or pix.dtype == torch.bool:
         raise TypeError(f"pix must be integers, got {pix.dtype}")
-    pix, npix = pix.long(), nside_to_npix(nside)
+    pix = pix.long()
+    npix = nside_to_npix(nside)
     if (
         not torch.compiler.is_compiling()
         and pix.numel()
-        and not (0 <= int(pix.min()) and int(pix.max()) < npix)
+        and not (int(pix.min()) >= 0 and int(pix.max()) < npix)
     ):
         raise ValueError(
             f"pix must lie in 0..{npix - 1} for nside {nside}, got {int(pix.min())}..{int(pix.max())}"
@@ -53,7 +54,8 @@ def _gather_bits(v: Tensor) -> Tensor:
 
 def nested_to_face(pix: Tensor, *, nside: int) -> tuple[Tensor, Tensor, Tensor]:
     """Face, row and column ``(f, y, x)`` of NESTED pixels, any shape."""
-    pix, area = check_pixels(pix, nside), nside * nside
+    pix = check_pixels(pix, nside)
+    area = nside * nside
     inside = pix % area
     return pix // area, _gather_bits(inside >> 1), _gather_bits(inside)
 
@@ -74,7 +76,7 @@ def _check_face(f: Tensor, y: Tensor, x: Tensor, nside: int) -> tuple[Tensor, Te
         if (
             not torch.compiler.is_compiling()
             and v.numel()
-            and not (0 <= int(v.min()) and int(v.max()) < top)
+            and not (int(v.min()) >= 0 and int(v.max()) < top)
         ):
             raise ValueError(f"{name} must lie in 0..{top - 1}, got {int(v.min())}..{int(v.max())}")
         out.append(v.long())
@@ -84,8 +86,9 @@ def _check_face(f: Tensor, y: Tensor, x: Tensor, nside: int) -> tuple[Tensor, Te
 def face_to_ring(f: Tensor, y: Tensor, x: Tensor, *, nside: int) -> Tensor:
     """RING number of the pixels ``(f, y, x)``.
 
-    Along a face's two axes the ring number i falls by one a step, so ``i = (2 + row) nside - x - y - 1``;
-    twice the position inside the ring, in half pixels, is ``x - y`` away from the face's meridian.
+    Along a face's two axes the ring number i falls by one a step, so
+    ``i = (2 + row) nside - x - y - 1``; twice the position inside the ring, in half pixels, is
+    ``x - y`` away from the face's meridian.
     """
     f, y, x = _check_face(f, y, x, nside)
     row = f // 4
@@ -109,7 +112,8 @@ def _ring_start(i: Tensor, nside: int) -> Tensor:
 
 def split_ring(pix: Tensor, nside: int) -> tuple[Tensor, Tensor]:
     """Ring i (1 .. 4 nside - 1) and position j in it (from 0) of RING pixels."""
-    npix, cap = 12 * nside**2, 2 * nside * (nside - 1)
+    npix = 12 * nside**2
+    cap = 2 * nside * (nside - 1)
     mirror = torch.where(
         pix < 6 * nside**2, pix, npix - 1 - pix
     )  # the sphere is symmetric in the equator
@@ -130,10 +134,13 @@ def ring_to_face(pix: Tensor, *, nside: int) -> tuple[Tensor, Tensor, Tensor]:
     belt = (i >= nside) & (i <= 3 * nside)
     # Belt: two families of straight lines cut it into faces; a and b count them from west to east.
     h = 2 * j + 1 - ((i - nside) & 1)
-    u, v = h - i - 1 + nside, 3 * nside - h - i - 1
-    a, b = u.div(2 * nside, rounding_mode="floor"), -v.div(2 * nside, rounding_mode="floor")
+    u = h - i - 1 + nside
+    v = 3 * nside - h - i - 1
+    a = u.div(2 * nside, rounding_mode="floor")
+    b = -v.div(2 * nside, rounding_mode="floor")
     f = torch.where(b == a, a % 4, torch.where(b == a + 1, 4 + b % 4, 8 + (a + 1) % 4))
-    x, y = u // 2 - nside * a, v.div(2, rounding_mode="floor") + nside * b
+    x = u // 2 - nside * a
+    y = v.div(2, rounding_mode="floor") + nside * b
     # Caps: each of the four faces takes a quarter of the ring.
     quarter = torch.minimum(i, 4 * nside - i).clamp(min=1)
     k = j // quarter
@@ -168,7 +175,8 @@ def face_table(nside: int, *, order: str) -> Tensor:
 
 def order_table(nside: int, *, source: str, target: str) -> Tensor:
     """Pixel in `source` order of every pixel in `target` order, ``(P,)``; one of them may be "face"."""
-    # Made once and kept, but not inside a graph that is being compiled: there it becomes a constant.
+    # Made once and kept, but not inside a graph that is being compiled: there it becomes a
+    # constant.
     make = _order_table if torch.compiler.is_compiling() else _kept_table
     return make(nside, source, target)
 

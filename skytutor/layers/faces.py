@@ -1,8 +1,8 @@
 """Maps as twelve square faces, and the halo that joins them.
 
-A NESTED map is twelve pictures of ``n`` x ``n`` pixels (n = nside). Kept as ``(B, C, 12, n, n)`` they can
-be handed to plain two-dimensional convolutions once each has a border of one pixel from the faces around it.
-Every layer of `skytutor.layers.pixel` is built on the functions here.
+A NESTED map is twelve pictures of ``n`` x ``n`` pixels (n = nside). Kept as ``(B, C, 12, n, n)``
+they can be handed to plain two-dimensional convolutions once each has a border of one pixel from
+the faces around it. Every layer of `skytutor.layers.pixel` is built on the functions here.
 
 Shapes: B batch, C channels, P = 12 n**2 pixels.
 """
@@ -82,7 +82,8 @@ def border(nside: int) -> tuple[Tensor, Tensor]:
 
 def pad_rows(faces: Tensor, source: Tensor, present: Tensor) -> Tensor:
     rows = faces.permute(0, 2, 3, 4, 1).contiguous()  # (B, 12, n, n, C)
-    n, c = rows.shape[3], rows.shape[4]
+    n = rows.shape[3]
+    c = rows.shape[4]
     edge = rows.view(-1, 12 * n * n, c).index_select(1, source)  # (B, 12 (4n + 4), C)
     edge = edge.view(-1, 12, 4 * n + 4, c) * present.to(edge.dtype)
     low, high, left, right = edge.split([n + 2, n + 2, n, n], 2)

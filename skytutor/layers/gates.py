@@ -1,8 +1,8 @@
 """Nonlinearities for spin-2 fields that a rotation commutes with: they look at lengths and at relative angles only.
 
-A component of a spin-2 field depends on the axes at its point, so a nonlinearity must not act on Q or U by itself. A
-rotation of the sky, or of the axes, turns all of a point's spin-2 vectors by one angle: lengths, angles between vectors
-and scalars stay as they are.
+A component of a spin-2 field depends on the axes at its point, so a nonlinearity must not act on Q
+or U by itself. A rotation of the sky, or of the axes, turns all of a point's spin-2 vectors by one
+angle: lengths, angles between vectors and scalars stay as they are.
 
 Shapes: fields ``(B, C, 2, P)`` hold Q and U; maps ``(B, C, P)`` are scalars.
 """
@@ -41,10 +41,8 @@ class NormGate(nn.Module):
     def __init__(self, channels: int):
         super().__init__()
         self.channels = channels
-        self.slope, self.offset = (
-            nn.Parameter(torch.ones(channels, 1)),
-            nn.Parameter(torch.zeros(channels, 1)),
-        )
+        self.slope = nn.Parameter(torch.ones(channels, 1))
+        self.offset = nn.Parameter(torch.zeros(channels, 1))
 
     def forward(self, field: Tensor) -> Tensor:
         size = length(_fields("field", field, self.channels))
@@ -73,8 +71,8 @@ class ScalarGate(nn.Module):
 class SpinProduct(nn.Module):
     """Scalars of two fields: real and imaginary part of ``u conj(v)``, in that order along the channels.
 
-    The real part is their lengths times the cosine of the angle between them. The imaginary part, its sine, changes
-    sign in a mirror: a network with these knows left from right.
+    The real part is their lengths times the cosine of the angle between them. The imaginary part,
+    its sine, changes sign in a mirror: a network with these knows left from right.
 
     Example:
         >>> SpinProduct()(torch.randn(2, 4, 2, 12), torch.randn(2, 4, 2, 12)).shape

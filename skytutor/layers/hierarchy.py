@@ -1,8 +1,8 @@
 """Layers that walk the HEALPix tree: one step up or down is a factor 2 in nside, 4 in pixels.
 
-In NESTED order the children of pixel p at twice the nside are ``4p .. 4p + 3``, so a kernel of 4 with
-stride 4 never leaves a parent. On faces the same four sit in a square of 2 x 2, and the same weights
-work there: child ``2 dy + dx`` is row dy, column dx.
+In NESTED order the children of pixel p at twice the nside are ``4p .. 4p + 3``, so a kernel of 4
+with stride 4 never leaves a parent. On faces the same four sit in a square of 2 x 2, and the same
+weights work there: child ``2 dy + dx`` is row dy, column dx.
 
 Shapes: B batch, C channels in, O channels out, P = 12 nside**2, K = 4**levels children.
 """
@@ -27,7 +27,8 @@ class _Hierarchical(nn.Module):
         super().__init__()
         (self.levels,) = positive(levels=levels)
         self.order = check_order(order)
-        self.step, self.family = 2**levels, 4**levels
+        self.step = 2**levels
+        self.family = 4**levels
         # (dy, dx) of a block -> NESTED number of the child
         table = face_table(self.step, order="nested")[: self.family]
         self.register_buffer("square", table, persistent=False)
@@ -102,7 +103,8 @@ class HierarchicalConv(_HierarchicalWeights):
 
     Arguments:
         levels: steps up the tree; nside falls by 2**levels.
-        order: of input and output alike. "nested" and "ring" maps ``(B, C, P)``, "face" ``(B, C, 12, n, n)``.
+        order: of input and output alike. "nested" and "ring" maps ``(B, C, P)``, "face"
+            ``(B, C, 12, n, n)``.
 
     Raises:
         ValueError: wrong size or channels, or fewer levels in the map than asked for.
@@ -123,7 +125,8 @@ class HierarchicalConv(_HierarchicalWeights):
         order: str = "nested",
         bias: bool = True,
     ):
-        shape, fan_in = (out_channels, in_channels), in_channels * 4**levels
+        shape = (out_channels, in_channels)
+        fan_in = in_channels * 4**levels
         super().__init__(
             in_channels, out_channels, shape, fan_in, levels=levels, order=order, bias=bias
         )
@@ -132,7 +135,8 @@ class HierarchicalConv(_HierarchicalWeights):
         return F.conv1d(maps, self.weight, self.bias, stride=self.family)  # (B, O, P / K)
 
     def on_pictures(self, pictures: Tensor) -> Tensor:
-        # Channels-last blocks are rows of a matrix: one product, several times faster here than a strided Conv2d.
+        # Channels-last blocks are rows of a matrix: one product, several times faster here than a
+        # strided Conv2d.
         s = self.step
         blocks = (
             pictures.permute(0, 2, 3, 1).unflatten(2, (-1, s)).unflatten(1, (-1, s))

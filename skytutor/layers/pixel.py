@@ -2,20 +2,20 @@
 
 Two families, and the reference that keeps one of them honest:
 
-* **hierarchical** (`HierarchicalConv` and its kin): a pixel's four children are neighbours in NESTED
-  order, so ``Conv1d(kernel 4, stride 4)`` is a convolution that goes one level up the tree. Cheap,
-  and blind across the border of a parent pixel;
+* **hierarchical** (`HierarchicalConv` and its kin): a pixel's four children are neighbours in
+  NESTED order, so ``Conv1d(kernel 4, stride 4)`` is a convolution that goes one level up the tree.
+  Cheap, and blind across the border of a parent pixel;
 * **halo** (`HaloConv`): every pixel with its eight neighbours. A NESTED map is twelve square
   pictures; give each a border of one pixel from the faces around it and a plain ``Conv2d`` does it;
 * **gather** (`GatherConv`): the same numbers by collecting nine columns, as in [1]_. The reference.
 
 Shapes: B batch, C channels in, O channels out, n nside, P = 12 n**2 pixels. Activations are maps
 ``(B, C, P)`` in "ring" or "nested" order, or faces ``(B, C, 12, n, n)`` with order "face", which is
-how a network should keep them between layers. Faces are stored channels-last: their gathers then copy
-whole rows of channels, and the CPU's and the GPU's convolutions run faster on that layout.
+how a network should keep them between layers. Faces are stored channels-last: their gathers then
+copy whole rows of channels, and the CPU's and the GPU's convolutions run faster on that layout.
 
-At eight points of the sphere three base pixels meet instead of four. The three pixels at each, 24 in
-all, have no neighbour in one diagonal direction; it counts as 0, as in [1]_.
+At eight points of the sphere three base pixels meet instead of four. The three pixels at each, 24
+in all, have no neighbour in one diagonal direction; it counts as 0, as in [1]_.
 
 .. [1] N. Krachmalnicoff & M. Tomasi, 2019, A&A 628, A129 (arXiv:1902.04083).
 """
@@ -74,7 +74,8 @@ class _PixelLayer(nn.Module):
         self.in_channels, self.out_channels = positive(
             in_channels=in_channels, out_channels=out_channels
         )
-        self.nside, self.order = check_nside(nside), check_order(order)
+        self.nside = check_nside(nside)
+        self.order = check_order(order)
         self.weight = nn.Parameter(torch.empty(out_channels, in_channels, 3, 3))
         self.bias = nn.Parameter(torch.empty(out_channels)) if bias else None
         nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))
@@ -96,9 +97,10 @@ class _PixelLayer(nn.Module):
 class HaloConv(_PixelLayer):
     """9-neighbour convolution: a halo from the neighbouring faces, then ``Conv2d``.
 
-    ``out[o, p] = bias[o] + sum_{c, dy, dx} weight[o, c, dy, dx] in[c, p + (dx, dy)]``, where the step
-    (dx, dy) is taken on the face: +x to the north-east, +y to the north-west. A rotation of the sky by
-    90 degrees about the poles permutes the output exactly; no other rotation does in general.
+    ``out[o, p] = bias[o] + sum_{c, dy, dx} weight[o, c, dy, dx] in[c, p + (dx, dy)]``, where the
+    step (dx, dy) is taken on the face: +x to the north-east, +y to the north-west. A rotation of
+    the sky by 90 degrees about the poles permutes the output exactly; no other rotation does in
+    general.
 
     Arguments:
         nside: resolution of the maps, a power of two.

@@ -1,9 +1,11 @@
 """See a map from its own centre: rings around the place where its mass lies, and convolutions that wrap around them.
 
-Turned about its own centre an object moves along these rings. So a rotation becomes a shift of columns, and
-convolutions commute with shifts. This is the idea of polar transformer networks [1]_, carried to the sphere.
+Turned about its own centre an object moves along these rings. So a rotation becomes a shift of
+columns, and convolutions commute with shifts. This is the idea of polar transformer networks [1]_,
+carried to the sphere.
 
-Shapes: B batch, C channels, P = 12 nside**2 pixels, R rings, A columns. Pictures are ``(B, C, R, A)``.
+Shapes: B batch, C channels, P = 12 nside**2 pixels, R rings, A columns. Pictures are
+    ``(B, C, R, A)``.
 
 .. [1] C. Esteves et al., 2018, ICLR (arXiv:1709.01889).
 """
@@ -20,7 +22,8 @@ from skytutor.layers.rotate import Sample, own_frame
 def ring_directions(rings: int, columns: int, *, reach_deg: float) -> Tensor:
     """Unit vectors ``(R A, 3)``, ring after ring, around longitude and latitude 0.
 
-    Ring r lies ``(r + 1/2) reach / R`` away from there. Column 0 points north, and columns count eastward.
+    Ring r lies ``(r + 1/2) reach / R`` away from there. Column 0 points north, and columns count
+    eastward.
 
     Raises:
         TypeError, ValueError: rings or columns not a positive integer, or a reach outside (0, 180].
@@ -39,8 +42,9 @@ def ring_directions(rings: int, columns: int, *, reach_deg: float) -> Tensor:
 class OwnRings(nn.Module):
     """Maps ``(B, C, P)`` to pictures ``(B, C, R, A)`` in rings around each map's own centre.
 
-    Centre and column 0 come from `own_frame`. If the sky is turned, the picture stays, but for what interpolation
-    blurs, and but for a shift by A/2 columns: which end of the long axis is up is left open.
+    Centre and column 0 come from `own_frame`. If the sky is turned, the picture stays, but for what
+    interpolation blurs, and but for a shift by A/2 columns: which end of the long axis is up is
+    left open.
 
     Arguments:
         nside: of the maps.
@@ -50,7 +54,8 @@ class OwnRings(nn.Module):
         order: "ring" or "nested".
 
     Raises:
-        TypeError, ValueError: as `ring_directions`, `skytutor.layers.rotate.Sample` and `own_frame`.
+        TypeError, ValueError: as `ring_directions`, `skytutor.layers.rotate.Sample` and
+            `own_frame`.
 
     Example:
         >>> OwnRings(8, rings=6, columns=16)(torch.rand(2, 1, 768)).shape
@@ -67,7 +72,8 @@ class OwnRings(nn.Module):
         order: str = "nested",
     ):
         super().__init__()
-        self.shape, self.reach_deg = (rings, columns), reach_deg
+        self.shape = (rings, columns)
+        self.reach_deg = reach_deg
         self.sample = Sample(
             ring_directions(rings, columns, reach_deg=reach_deg), nside=nside, order=order
         )
@@ -91,11 +97,9 @@ class _Wrap(torch.autograd.Function):
             0, 3, 1, 2
         )  # channels-last, as the convolution likes it
         inner = out[:, :, 1:-1]
-        inner[..., 1:-1], inner[..., 0], inner[..., -1] = (
-            pictures,
-            pictures[..., -1],
-            pictures[..., 0],
-        )
+        inner[..., 1:-1] = pictures
+        inner[..., 0] = pictures[..., -1]
+        inner[..., -1] = pictures[..., 0]
         return out
 
     @staticmethod

@@ -1,7 +1,8 @@
 """Turn maps by any rotation, and find the frame in which a map lies on its own axes.
 
-Only quarter turns about the poles carry HEALPix pixels onto pixels. Any other rotation has to interpolate; here
-each new pixel is a Gaussian mean of the nine old ones around the place it came from.
+Only quarter turns about the poles carry HEALPix pixels onto pixels. Any other rotation has to
+interpolate; here each new pixel is a Gaussian mean of the nine old ones around the place it came
+from.
 
 Shapes: B batch, C channels, P = 12 nside**2 pixels, Q pixels of the result.
 """
@@ -32,9 +33,9 @@ def _centres(nside: int, order: str) -> Tensor:
 class Sample(nn.Module):
     """Read maps ``(B, C, P)`` at fixed directions of a turned sky.
 
-    ``out(u) = sum_k g(|R^-1 u - v_k|) in(v_k) / sum_k g``, where v_k are the pixel that holds R^-1 u and its eight
-    neighbours and g is a Gaussian of width `width` pixels. It smooths by about that much,
-    and on a slope it is off by less than a tenth of the change from pixel to pixel.
+    ``out(u) = sum_k g(|R^-1 u - v_k|) in(v_k) / sum_k g``, where v_k are the pixel that holds R^-1
+    u and its eight neighbours and g is a Gaussian of width `width` pixels. It smooths by about that
+    much, and on a slope it is off by less than a tenth of the change from pixel to pixel.
 
     Arguments:
         directions: unit vectors ``(Q, 3)`` to read at.
@@ -43,8 +44,8 @@ class Sample(nn.Module):
         width: standard deviation in units of the map's pixel side.
 
     Raises:
-        ValueError, TypeError: directions of another shape, bad maps as in `skytutor.healpix.check_maps`, or rotations
-            of another shape.
+        ValueError, TypeError: directions of another shape, bad maps as in
+            `skytutor.healpix.check_maps`, or rotations of another shape.
 
     Example:
         >>> poles = torch.tensor([[0.0, 0.0, 1.0], [0.0, 0.0, -1.0]])
@@ -63,11 +64,9 @@ class Sample(nn.Module):
                 else type(directions).__name__
             )
             raise ValueError(f"directions must be a tensor (Q, 3), got {got}")
-        self.nside, self.order, self.width = (
-            check_nside(nside),
-            check_order(order, allowed=("ring", "nested")),
-            width,
-        )
+        self.nside = check_nside(nside)
+        self.order = check_order(order, allowed=("ring", "nested"))
+        self.width = width
         pixel = torch.arange(nside_to_npix(self.nside))
         around = torch.cat(
             [pixel[:, None], neighbours(pixel, nside=self.nside, order=order)], 1
@@ -83,7 +82,8 @@ class Sample(nn.Module):
         entry(maps, self.nside, self.order)
         if tuple(rotations.shape) != (len(maps), 3, 3):
             raise ValueError(f"rotations must be ({len(maps)}, 3, 3), got {tuple(rotations.shape)}")
-        # Directions in bfloat16 would be off by a fraction of a pixel: the geometry keeps its precision under autocast.
+        # Directions in bfloat16 would be off by a fraction of a pixel: the geometry keeps its
+        # precision under autocast.
         with torch.autocast(maps.device.type, enabled=False):
             source, weight = self._around(
                 self.targets @ rotations.to(self.targets)
@@ -136,12 +136,14 @@ class Rotate(Sample):
 def own_frame(maps: Tensor, *, nside: int, order: str = "nested") -> Tensor:
     """Rotations ``(B, 3, 3)`` that bring each map's first channel onto its own axes.
 
-    The pixel values, which must not be negative, are masses. Their centre goes to longitude and latitude 0, and the
-    direction in which they spread most goes north. Which of its two ends is north is left open: turning the result
-    by 180 degrees about the centre gives an equally good frame. If the sky is turned, the frame turns with it.
+    The pixel values, which must not be negative, are masses. Their centre goes to longitude and
+    latitude 0, and the direction in which they spread most goes north. Which of its two ends is
+    north is left open: turning the result by 180 degrees about the centre gives an equally good
+    frame. If the sky is turned, the frame turns with it.
 
     Raises:
-        ValueError: negative values, or a map whose mass has no centre (all zero, or perfectly balanced).
+        ValueError: negative values, or a map whose mass has no centre (all zero, or perfectly
+            balanced).
     """
     entry(maps, nside, order)
     mass = maps[:, 0].double()

@@ -1,9 +1,11 @@
 """Convolutions on the sphere by harmonic coefficients, and read-outs that do not see a rotation.
 
-A rotation mixes the 2 l + 1 coefficients of a degree among themselves. So weights that depend on l alone commute with
+A rotation mixes the 2 l + 1 coefficients of a degree among themselves. So weights that depend on l
+alone commute with
 it: they are the convolution with a filter that looks the same in every direction, a zonal one.
 
-Shapes: B batch, C channels, K = (lmax + 1)**2 real coefficients (`skytutor.sht.real`), P pixels. Spin 2 has an axis of
+Shapes: B batch, C channels, K = (lmax + 1)**2 real coefficients (`skytutor.sht.real`), P pixels.
+    Spin 2 has an axis of
 two before the last: E and B, or Q and U.
 """
 
@@ -47,12 +49,10 @@ class _ByDegree(nn.Module):
             raise ValueError(f"lmax must not be negative, got {lmax}")
         if knots is not None and not 2 <= as_integer("knots", knots) <= lmax + 1:
             raise ValueError(f"knots must lie in 2..{lmax + 1} (lmax + 1), got {knots}")
-        self.in_channels, self.out_channels, self.lmax, self.knots = (
-            in_channels,
-            out_channels,
-            lmax,
-            knots,
-        )
+        self.in_channels = in_channels
+        self.out_channels = out_channels
+        self.lmax = lmax
+        self.knots = knots
         at = torch.linspace(0, (knots or lmax + 1) - 1, lmax + 1)
         hat = (1 - (at[:, None] - torch.arange(knots or lmax + 1)).abs()).clamp(
             min=0
@@ -84,18 +84,19 @@ class _ByDegree(nn.Module):
 class ZonalConv(_ByDegree):
     """Convolve with zonal filters, ``b'_(o,lm) = sum_i w_(l,i,o) b_(i,lm)`` [1]_: rotating the sky commutes with it.
 
-    A zonal filter cannot tell a picture from its mirror image, nor one direction at a point from another:
-    `SpinConv` can.
+    A zonal filter cannot tell a picture from its mirror image, nor one direction at a point from
+    another: `SpinConv` can.
 
     Arguments:
         in_channels, out_channels: of the coefficients.
         lmax: highest degree.
-        knots: give the weights at so many degrees and draw straight lines between: fewer weights, and filters that
-            are narrow on the sky. None: one weight for each l.
+        knots: give the weights at so many degrees and draw straight lines between: fewer weights,
+            and filters that are narrow on the sky. None: one weight for each l.
         bias: add a constant to each channel's map.
 
     Raises:
-        TypeError: complex coefficients. ValueError: sizes out of range, coefficients of another shape.
+        TypeError: complex coefficients. ValueError: sizes out of range, coefficients of another
+            shape.
 
     Example:
         >>> ZonalConv(3, 8, lmax=16)(torch.randn(2, 3, 289)).shape
@@ -129,8 +130,9 @@ class ZonalConv(_ByDegree):
 class SpinConv(_ByDegree):
     """Convolve to spin 2: ``E' + i B' = sum_i w_(l,i,o) (E + i B)`` with complex weights that depend on l alone [1]_.
 
-    From spin 0, E is the map and B is nothing: what comes out are its second derivatives, smoothed. The imaginary part
-    of a weight turns E into B, which a mirror would undo: this layer knows left from right. Rotations commute with it.
+    From spin 0, E is the map and B is nothing: what comes out are its second derivatives, smoothed.
+    The imaginary part of a weight turns E into B, which a mirror would undo: this layer knows left
+    from right. Rotations commute with it.
 
     Arguments:
         in_channels, out_channels, lmax, knots: as in `ZonalConv`.
@@ -171,8 +173,8 @@ class SpinConv(_ByDegree):
 class SpectralConv(nn.Module):
     """Weights on (l, m): ``a'_(o,lm) = sum_i w_(i,o,lm) a_(i,lm)`` with complex w, as spherical neural operators have it.
 
-    Not a convolution in the strict sense: weights that depend on m tie the filter to the poles, and only rotations about
-    them commute with it. Here for comparison.
+    Not a convolution in the strict sense: weights that depend on m tie the filter to the poles, and
+    only rotations about them commute with it. Here for comparison.
 
     Arguments:
         in_channels, out_channels, lmax: as in `ZonalConv`.
@@ -185,7 +187,9 @@ class SpectralConv(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, *, lmax: int):
         super().__init__()
         _positive(in_channels=in_channels, out_channels=out_channels)
-        self.in_channels, self.out_channels, self.lmax = in_channels, out_channels, lmax
+        self.in_channels = in_channels
+        self.out_channels = out_channels
+        self.lmax = lmax
         l, m = real_degrees(lmax)
         row = l * (l + 1) // 2 + m.abs()  # one weight for the pair (l, m), (l, -m)
         for name, table in (("row", row), ("partner", l * (l + 1) - m), ("sign", m.sign())):
@@ -210,10 +214,12 @@ class BandPower(nn.Module):
     """Power in bands of l, ``sum_(l in band) sum_m b_lm**2 / sum_(l in band) (2 l + 1)``: no rotation changes it.
 
     Arguments:
-        edges: first degrees of the bands and, last, one past the end; band i is ``edges[i] <= l < edges[i + 1]``.
+        edges: first degrees of the bands and, last, one past the end; band i is
+            ``edges[i] <= l < edges[i + 1]``.
 
     Raises:
-        ValueError: fewer than two edges, not rising from 0 on, or coefficients that do not reach so far.
+        ValueError: fewer than two edges, not rising from 0 on, or coefficients that do not reach so
+            far.
 
     Example:
         >>> BandPower([0, 2, 4])(torch.ones(1, 16))

@@ -1,12 +1,13 @@
 """The Wiener filter of a masked, noisy sky, by conjugate gradients in harmonic space.
 
-A map is ``d = S b + n``: coefficients b with spectrum C_l, synthesised, plus noise of known variance in each pixel. The
-most probable b, and its mean given d, is
+A map is ``d = S b + n``: coefficients b with spectrum C_l, synthesised, plus noise of known
+variance in each pixel. The most probable b, and its mean given d, is
 
     b = (C^-1 + S^T N^-1 S)^-1 S^T N^-1 d.
 
-A masked pixel has ``N^-1 = 0``: it says nothing. ``C^-1 b`` is the inverse-covariance filtered map. With
-``b = C^(1/2) x`` the equations for x are ``(1 + C^(1/2) S^T N^-1 S C^(1/2)) x = C^(1/2) S^T N^-1 d`` [1]_.
+A masked pixel has ``N^-1 = 0``: it says nothing. ``C^-1 b`` is the inverse-covariance filtered map.
+With ``b = C^(1/2) x`` the equations for x are
+``(1 + C^(1/2) S^T N^-1 S C^(1/2)) x = C^(1/2) S^T N^-1 d`` [1]_.
 
 Shapes: maps ``(..., [2,] P)``; K = (lmax + 1)**2 real coefficients (`skytutor.sht.real`).
 
@@ -37,11 +38,13 @@ class Filtered(NamedTuple):
 class WienerFilter(nn.Module):
     """Filter maps of one nside, lmax, spin and order; differentiable in the map, the spectra and the noise.
 
-    The preconditioner solves degrees up to `coarse` exactly, whatever the mask, and takes the noise as uniform above.
+    The preconditioner solves degrees up to `coarse` exactly, whatever the mask, and takes the noise
+    as uniform above.
 
     Arguments:
         nside, lmax, spin, order, dtype: as in `skytutor.sht.Harmonics`.
-        coarse: last degree that is solved exactly; its matrix has (coarse + 1)**2 rows, twice that with spin 2.
+        coarse: last degree that is solved exactly; its matrix has (coarse + 1)**2 rows, twice that
+            with spin 2.
         tolerance: relative residual to stop at. most: steps to take at most.
 
     Raises:
@@ -68,7 +71,11 @@ class WienerFilter(nn.Module):
     ):
         super().__init__()
         self.harmonics = RealHarmonics(nside, lmax, spin=spin, order=order, dtype=dtype)
-        self.nside, self.lmax, self.spin, self.order, self.dtype = nside, lmax, spin, order, dtype
+        self.nside = nside
+        self.lmax = lmax
+        self.spin = spin
+        self.order = order
+        self.dtype = dtype
         if as_integer("coarse", coarse) < 0:
             raise ValueError(f"coarse must not be negative, got {coarse}")
         self.tolerance = (
@@ -78,7 +85,8 @@ class WienerFilter(nn.Module):
             raise ValueError(f"tolerance must lie in (0, 1), got {tolerance}")
         if as_integer("most", most) < 1:
             raise ValueError(f"most must be positive, got {most}")
-        self.most, self.low = most, (min(coarse, lmax) + 1) ** 2
+        self.most = most
+        self.low = (min(coarse, lmax) + 1) ** 2
         self.register_buffer("l", real_degrees(lmax)[0], persistent=False)
 
     def forward(
@@ -88,19 +96,22 @@ class WienerFilter(nn.Module):
 
         Arguments:
             maps: finite everywhere; what stands behind the mask does not count.
-            spectra: {"TT": C_l}, or {"EE": C_l, "BB": C_l} with spin 2, each ``(lmax + 1,)`` in the maps' units squared.
+            spectra: {"TT": C_l}, or {"EE": C_l, "BB": C_l} with spin 2, each ``(lmax + 1,)`` in the
+                maps' units squared.
             variance: of the noise in a pixel, a number or ``(P,)``, positive.
             mask: ``(P,)`` in 0..1, weights of the pixels' inverse variance.
 
         Raises:
-            TypeError: spectra without names, another precision. ValueError: names, lengths, signs, an empty mask.
+            TypeError: spectra without names, another precision. ValueError: names, lengths, signs,
+                an empty mask.
         """
         check_maps(
             maps, nside=self.nside, order=self.order, finite=not torch.compiler.is_compiling()
         )
         if maps.dtype != self.dtype:
             raise TypeError(f"maps must be {self.dtype}, as the filter is; got {maps.dtype}")
-        root, weight = self._root(spectra), self._weight(variance, mask)
+        root = self._root(spectra)
+        weight = self._weight(variance, mask)
 
         def system(x: Tensor) -> Tensor:
             return x + root * self.harmonics.adjoint(weight * self.harmonics.synthesis(root * x))
@@ -178,7 +189,8 @@ class WienerFilter(nn.Module):
         factor = torch.linalg.cholesky((matrix + matrix.T) / 2)
 
         def near(rest: Tensor) -> Tensor:
-            out, corner = rest / diagonal, rest[..., : self.low]
+            out = rest / diagonal
+            corner = rest[..., : self.low]
             flat = corner.reshape(-1, len(low))
             out[..., : self.low] = torch.cholesky_solve(flat.T, factor).T.reshape(corner.shape)
             return out
@@ -187,22 +199,27 @@ class WienerFilter(nn.Module):
 
     @torch.no_grad()
     def _solve(self, system: Callable, right: Tensor, near: Callable) -> tuple[Tensor, int, float]:
-        axes, tiny = (-2, -1) if self.spin else (-1,), torch.finfo(self.dtype).tiny
+        axes = (-2, -1) if self.spin else (-1,)
+        tiny = torch.finfo(self.dtype).tiny
 
         def inner(a: Tensor, b: Tensor) -> Tensor:
             return (a * b).sum(axes, keepdim=True)
 
-        found, rest = torch.zeros_like(right), right
+        found = torch.zeros_like(right)
+        rest = right
         way = close = near(rest)
-        now, size = inner(rest, close), inner(right, right)
+        now = inner(rest, close)
+        size = inner(right, right)
         for step in range(1, self.most + 1):
             there = system(way)
             length = now / inner(way, there).clamp(min=tiny)
-            found, rest = found + length * way, rest - length * there
+            found = found + length * way
+            rest = rest - length * there
             if bool((inner(rest, rest) <= self.tolerance**2 * size).all()):
                 break
             close = near(rest)
-            before, now = now, inner(rest, close)
+            before = now
+            now = inner(rest, close)
             way = close + now / before.clamp(min=tiny) * way
         return found, step, float((inner(rest, rest) / size.clamp(min=tiny)).max().sqrt())
 

@@ -16,8 +16,8 @@ from skytutor.sht.symmetry import SymmetryBlocks
 class BandPowers(nn.Module):
     """Logarithms of the power in each degree of a full sky: ``log(sum_m b_lm**2 / (2 l + 1))``, all that a Gaussian sky tells.
 
-    The coefficients are those of least squares, exact for a band-limited map: quadrature would be off by 0.8 % at
-    nside 16 and bury a spectrum that falls by five decades.
+    The coefficients are those of least squares, exact for a band-limited map: quadrature would be
+    off by 0.8 % at nside 16 and bury a spectrum that falls by five decades.
 
     Arguments:
         nside, lmax, spin: of the maps, RING.
@@ -30,7 +30,9 @@ class BandPowers(nn.Module):
 
     def __init__(self, nside: int, lmax: int, *, spin: int, fields: int | None = None):
         super().__init__()
-        self.lmax, self.spin, self.fields = lmax, spin, fields or (2 if spin else 1)
+        self.lmax = lmax
+        self.spin = spin
+        self.fields = fields or (2 if spin else 1)
         if self.fields not in ((1, 2) if spin else (1,)):
             raise ValueError(
                 f"fields must be {'1 or 2' if spin else '1'} for spin {spin}, got {fields}"
@@ -62,8 +64,9 @@ class BandPowers(nn.Module):
 class LikelihoodBank(nn.Module):
     """How likely a masked map is under each of some spectra: exact Gaussian log-likelihoods, as numbers a network can read.
 
-    Each costs one filtering by an inverse covariance, ``d C^-1 d``, with E, B and the mask's edge treated exactly.
-    A network behind it learns how the likelihood behaves between the spectra, from maps; it never sees a covariance.
+    Each costs one filtering by an inverse covariance, ``d C^-1 d``, with E, B and the mask's edge
+    treated exactly. A network behind it learns how the likelihood behaves between the spectra, from
+    maps; it never sees a covariance.
 
     Arguments:
         sky: with the mask and the noise.
@@ -77,12 +80,15 @@ class LikelihoodBank(nn.Module):
 
     def __init__(self, sky: PixelCovariance, powers: Tensor):
         super().__init__()
-        self.sky, self.powers, self.size = sky, powers, len(powers)
+        self.sky = sky
+        self.powers = powers
+        self.size = len(powers)
         entries = sum(
             block.waves.shape[1] ** 2 * (16 if block.waves.is_complex() else 8)
             for block in sky.blocks
         )
-        self.room, self.kept = entries * len(powers) <= 2**28, []
+        self.room = entries * len(powers) <= 2**28
+        self.kept = []
 
     def _factors(self) -> Iterator[list[Tensor]]:
         """Those of every spectrum, kept if they are small enough."""
@@ -104,7 +110,8 @@ class LikelihoodBank(nn.Module):
 class Standardise(nn.Module):
     """Subtract the mean and divide by the spread of all that was seen in training: ``(B, F)`` to the same.
 
-    Batch normalisation takes those of the batch instead, a noise of some per cent: too much where 0.5 % is asked for.
+    Batch normalisation takes those of the batch instead, a noise of some per cent: too much where
+    0.5 % is asked for.
     """
 
     def __init__(self, size: int):
@@ -119,7 +126,8 @@ class Standardise(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.training:
             share = len(x) / (self.seen + len(x))
-            here, apart = x.var(0, correction=0), x.mean(0) - self.mean
+            here = x.var(0, correction=0)
+            apart = x.mean(0) - self.mean
             self.square = (
                 (1 - share) * self.square + share * here + share * (1 - share) * apart.square()
             )
@@ -135,8 +143,8 @@ class Estimator(nn.Module):
         size: numbers that the front makes of a map.
         outputs: parameters.
         width: of two hidden layers.
-        front: maps to numbers ``(B, size)``, on the CPU; it has no weights and is no part of this module, so that one serves
-            many networks and stays where it is.
+        front: maps to numbers ``(B, size)``, on the CPU; it has no weights and is no part of this
+            module, so that one serves many networks and stays where it is.
 
     Example:
         >>> front = BandPowers(4, 11, spin=0)
@@ -153,7 +161,8 @@ class Estimator(nn.Module):
         front: Callable[[Tensor], Tensor] | None = None,
     ):
         super().__init__()
-        self.front, self.outputs = front, outputs
+        self.front = front
+        self.outputs = outputs
         self.norm = Standardise(size)
         self.register_buffer("stretch", torch.ones(outputs))
         sizes = (size, width, width)

@@ -16,7 +16,8 @@ from skytutor.layers.pixel import HaloConv
 class PublishedPixelNet(nn.Module):
     """The network of Krachmalnicoff & Tomasi [1]_: nine-neighbour convolutions and pooling by four, down to twelve pixels.
 
-    Each level has one convolution with 32 filters, ReLU and the maximum of four children; then dropout and 48 neurons.
+    Each level has one convolution with 32 filters, ReLU and the maximum of four children; then
+    dropout and 48 neurons.
 
     Arguments:
         nside: of the input, RING.
@@ -33,7 +34,8 @@ class PublishedPixelNet(nn.Module):
 
     def __init__(self, nside: int, *, channels: int, outputs: int, width: int = 32):
         super().__init__()
-        self.nside, self.channels = nside, channels
+        self.nside = nside
+        self.channels = channels
         sides = [nside >> k for k in range(int(math.log2(nside)))]
         self.convs = nn.ModuleList(
             HaloConv(width if k else channels, width, nside=n) for k, n in enumerate(sides)
@@ -58,9 +60,10 @@ class PublishedPixelNet(nn.Module):
 class PublishedSpectralCNN(nn.Module):
     """The spectral CNN of zonca/torch-harmonics-healpix [1]_, as published: 6,454,529 weights for one map and one parameter.
 
-    Pixels are copied to the nearest of 32 x 64 points of an equiangular grid, then three blocks multiply each (l, m) by
-    weights of its own. Its faults are the chapter's subject: the grid is exact to l = 15 or so and drops 43 % of the
-    pixels, weights on m are not equivariant, Q and U go in as two scalars, and what follows the last block reads m = 0 alone.
+    Pixels are copied to the nearest of 32 x 64 points of an equiangular grid, then three blocks
+    multiply each (l, m) by weights of its own. Its faults are the chapter's subject: the grid is
+    exact to l = 15 or so and drops 43 % of the pixels, weights on m are not equivariant, Q and U go
+    in as two scalars, and what follows the last block reads m = 0 alone.
 
     Arguments:
         nside: of the input, RING.
@@ -81,9 +84,12 @@ class PublishedSpectralCNN(nn.Module):
         super().__init__()
         from torch_harmonics import InverseRealSHT, RealSHT
 
-        self.nside, self.channels = nside, channels
-        tall, wide = 2 * nside, 4 * nside
-        top, orders = 3 * nside - 1, min(3 * nside - 1, wide // 2 + 1)
+        self.nside = nside
+        self.channels = channels
+        tall = 2 * nside
+        wide = 4 * nside
+        top = 3 * nside - 1
+        orders = min(3 * nside - 1, wide // 2 + 1)
         self.there = RealSHT(tall, wide, lmax=top, mmax=orders, grid="equiangular")
         self.back = InverseRealSHT(tall, wide, lmax=top, mmax=orders, grid="equiangular")
         theta = math.pi * torch.arange(tall, dtype=torch.float64) / tall

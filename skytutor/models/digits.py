@@ -1,6 +1,7 @@
 """Chapter 1's networks: the published Conv1D network and a residual one that sees across borders.
 
-Shapes: B batch, C channels, P = 12 nside**2 pixels, n nside. Input: maps ``(B, 1, P)`` in NESTED order.
+Shapes: B batch, C channels, P = 12 nside**2 pixels, n nside. Input: maps ``(B, 1, P)`` in NESTED
+    order.
 """
 
 from collections.abc import Iterable
@@ -22,8 +23,9 @@ class PublishedConv1d(nn.Module):
     """The Conv1D network of jibanCat (2018) [1]_: two hierarchical convolutions, two dense layers; 403,050 weights.
 
     Arguments:
-        softmax: end in a softmax as published. The loss takes the logarithm of a second softmax, so the output
-            of the first, confined to 0..1, can never say more than e : 1 for a class. False gives plain logits.
+        softmax: end in a softmax as published. The loss takes the logarithm of a second softmax, so
+            the output of the first, confined to 0..1, can never say more than e : 1 for a class.
+            False gives plain logits.
 
     Example:
         >>> sum(p.numel() for p in PublishedConv1d().parameters())
@@ -54,7 +56,8 @@ class Residual(nn.Module):
 
     def __init__(self, convs: Iterable[nn.Module], norms: Iterable[nn.Module]):
         super().__init__()
-        self.convs, self.norms = nn.ModuleList(convs), nn.ModuleList(norms)
+        self.convs = nn.ModuleList(convs)
+        self.norms = nn.ModuleList(norms)
 
     def forward(self, x: Tensor) -> Tensor:
         inner = self.norms[0](self.convs[0](x))  # the shape of x throughout
@@ -78,20 +81,22 @@ def _ring_block(channels: int, *, depth: int) -> Residual:
 class HaloNet(nn.Module):
     """A residual network on faces: a halo convolution, then steps up the tree with a residual block after each.
 
-    The stem works at `nside`, block k at ``nside / 2**(k + 1)``. Every layer but the last sees across the borders
-    of base pixels and of parents.
+    The stem works at `nside`, block k at ``nside / 2**(k + 1)``. Every layer but the last sees
+    across the borders of base pixels and of parents.
 
     Arguments:
         nside: resolution of the input.
         stem: channels of the first convolution.
         widths: channels of each block.
         depths: convolutions in each block.
-        head: "flat" reads every pixel of the last level in its place; "pool" takes mean and maximum over the
-            sphere, which makes the answer exactly invariant under the rotations by 90 degrees about the poles.
+        head: "flat" reads every pixel of the last level in its place; "pool" takes mean and maximum
+            over the sphere, which makes the answer exactly invariant under the rotations by 90
+            degrees about the poles.
         dropout: before the last layer.
 
     Raises:
-        ValueError: more levels than the map has, widths and depths of different length, or an unknown head.
+        ValueError: more levels than the map has, widths and depths of different length, or an
+            unknown head.
 
     Example:
         >>> HaloNet(8, stem=8, widths=(8, 16), depths=(1, 1), head="pool")(torch.zeros(3, 1, 768)).shape
@@ -109,7 +114,9 @@ class HaloNet(nn.Module):
         dropout: float = 0.0,
     ):
         super().__init__()
-        self.nside, self.head, last = check_nside(nside), head, nside >> len(widths)
+        self.nside = check_nside(nside)
+        self.head = head
+        last = nside >> len(widths)
         one_of("head", head, allowed=("flat", "pool"))
         if len(widths) != len(depths) or not widths or last < 1:
             raise ValueError(
@@ -153,23 +160,25 @@ class HaloNet(nn.Module):
 class RingNet(nn.Module):
     """See each map in rings around its own centre, convolve, and forget the angle only at the very end.
 
-    Whatever angle the object is turned by about its centre becomes a shift of columns, up to the frame's half turn.
-    The convolutions shift along, and the mean and the maximum over the columns do not care. So the answer to a turned
-    sky is the answer to the sky itself, but for what interpolation blurs; which end of the axis is up changes nothing.
+    Whatever angle the object is turned by about its centre becomes a shift of columns, up to the
+    frame's half turn. The convolutions shift along, and the mean and the maximum over the columns
+    do not care. So the answer to a turned sky is the answer to the sky itself, but for what
+    interpolation blurs; which end of the axis is up changes nothing.
 
     Arguments:
         nside: of the maps.
         rings: of the picture, as in `skytutor.layers.polar.OwnRings`; so are columns and reach_deg.
         columns: along each ring.
         reach_deg: from the centre to the edge.
-        widths: channels of each level, from the full picture up; each level is half as fine as the one before.
+        widths: channels of each level, from the full picture up; each level is half as fine as the
+            one before.
         depths: convolutions in the residual block of each level.
         last: channels of the layer that reads all rings at once.
         dropout: before the last layer.
 
     Raises:
-        ValueError: widths and depths of different length, or rings and columns that cannot be halved so often
-            (columns once more, for the half turn).
+        ValueError: widths and depths of different length, or rings and columns that cannot be
+            halved so often (columns once more, for the half turn).
 
     Example:
         >>> RingNet(8, rings=8, columns=16, widths=(4, 8), depths=(1, 1), last=16)(torch.rand(3, 1, 768)).shape
@@ -215,7 +224,8 @@ class RingNet(nn.Module):
         self.levels = nn.Sequential(*levels)
         self.join = nn.Conv2d(widths[-1], last, (rings // step, 3), bias=False)
         self.norm = nn.BatchNorm2d(last)
-        self.dropout, self.read = nn.Dropout(dropout), nn.Linear(2 * last, CLASSES)
+        self.dropout = nn.Dropout(dropout)
+        self.read = nn.Linear(2 * last, CLASSES)
         self.to(memory_format=torch.channels_last)  # as the pictures are: a tenth faster
 
     def read_rings(self, pictures: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """The game of a generator and a discriminator: what each makes small, and who moves when.
 
-A generator turns numbers ``z`` into maps, a discriminator gives each map a judgement, large for what it holds to be real.
+A generator turns numbers ``z`` into maps, a discriminator gives each map a judgement, large for
+what it holds to be real.
 """
 
 import torch
@@ -10,7 +11,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from skytutor.healpix.checks import all_finite, one_of
 
-TURNS, KINDS = ("discriminator", "generator"), ("hinge", "logistic")
+TURNS = ("discriminator", "generator")
+KINDS = ("hinge", "logistic")
 
 
 def check_latent(z: Tensor, size: int) -> Tensor:
@@ -44,7 +46,8 @@ def check_labels(labels: Tensor | None, classes: int) -> Tensor | None:
 def discriminator_loss(real: Tensor, fake: Tensor, *, kind: str = "hinge") -> Tensor:
     """What a discriminator makes small, from its judgements ``(B,)`` of real and of drawn maps.
 
-    "hinge": ``mean max(0, 1 - D(x)) + mean max(0, 1 + D(G(z)))``. "logistic": ``-log sigmoid`` of both, the original game.
+    "hinge": ``mean max(0, 1 - D(x)) + mean max(0, 1 + D(G(z)))``. "logistic": ``-log sigmoid`` of
+    both, the original game.
     """
     if one_of("kind", kind, allowed=KINDS) == "hinge":
         return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
@@ -74,10 +77,11 @@ def r1_penalty(judged: Tensor, maps: Tensor) -> Tensor:
 class Game(nn.Module):
     """A generator and a discriminator, and the loss of whoever is to move.
 
-    The discriminator sees real and drawn maps in one pass, but in two if it has batch normalisation: the statistics of a
-    mixed batch would give away which is which, and on the generator's turn there is no such batch. With `r1` the penalty on
-    its slope is taken at an eighth of the real maps, in float32: cheap enough for every step, and for a judge that looks
-    at each map for itself the same in the mean.
+    The discriminator sees real and drawn maps in one pass, but in two if it has batch
+    normalisation: the statistics of a mixed batch would give away which is which, and on the
+        generator's turn there is no such batch. With `r1` the penalty on
+    its slope is taken at an eighth of the real maps, in float32: cheap enough for every step, and
+    for a judge that looks at each map for itself the same in the mean.
 
     Arguments:
         generator: called as ``generator(z, labels)``; ``labels`` may be None.
@@ -103,8 +107,10 @@ class Game(nn.Module):
         super().__init__()
         if not 0 <= r1 < float("inf"):
             raise ValueError(f"r1 must be a finite number from 0 on, got {r1}")
-        self.generator, self.discriminator = generator, discriminator
-        self.kind, self.r1 = one_of("kind", kind, allowed=KINDS), r1
+        self.generator = generator
+        self.discriminator = discriminator
+        self.kind = one_of("kind", kind, allowed=KINDS)
+        self.r1 = r1
         self.apart = any(isinstance(part, _BatchNorm) for part in discriminator.modules())
 
     def forward(
@@ -121,7 +127,8 @@ class Game(nn.Module):
         with torch.no_grad():
             drawn = self.generator(z, wanted)
         if self.apart:
-            real, fake = self.discriminator(maps, labels), self.discriminator(drawn, wanted)
+            real = self.discriminator(maps, labels)
+            fake = self.discriminator(drawn, wanted)
         else:
             both = None if labels is None else torch.cat([labels, wanted])
             real, fake = self.discriminator(torch.cat([maps, drawn]), both).split(

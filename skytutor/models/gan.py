@@ -1,6 +1,7 @@
 """Chapter 2's networks: generators and discriminators whose layers see across base pixels, and their twins on the plane.
 
-Shapes: B batch, Z latent, P = 12 nside**2 pixels in NESTED order. Maps ``(B, 1, P)``, pictures ``(B, 1, H, H)``.
+Shapes: B batch, Z latent, P = 12 nside**2 pixels in NESTED order. Maps ``(B, 1, P)``, pictures
+    ``(B, 1, H, H)``.
 """
 
 from collections.abc import Sequence
@@ -24,17 +25,17 @@ def _flat(inside: int, outside: int, n: int) -> nn.Module:
 class HaloGenerator(Generator):
     """Latents to nside 2, then up to `nside`; convolutions have a halo, so base pixels are drawn in sight of each other.
 
-    At each level a cell spreads over its children and, but for the level before the last, a halo convolution is added. The
-    finest cells are drawn as channels of their parents, spread by a pixel shuffle and joined by a last halo convolution: at
-    `nside` itself only a few channels are needed.
+    At each level a cell spreads over its children and, but for the level before the last, a halo
+    convolution is added. The finest cells are drawn as channels of their parents, spread by a pixel
+    shuffle and joined by a last halo convolution: at `nside` itself only a few channels are needed.
 
     Arguments:
         nside: of the maps, a power of two of at least 4.
         latent: numbers in; with `noise` there are more, `self.latent` says how many.
         widths: channels at nside 2, 4, ... up to `nside`.
         classes: with labels, their number; 0 for none.
-        noise: the latents hold one more number for each pixel of each level from nside 4 on, added there: what a sky
-            needs that is random at every scale.
+        noise: the latents hold one more number for each pixel of each level from nside 4 on, added
+            there: what a sky needs that is random at every scale.
         signed: maps without bounds; else 0..1.
 
     Raises:
@@ -72,14 +73,16 @@ class HaloDiscriminator(Discriminator):
 
     Arguments:
         nside: of the maps, at least 4.
-        widths: channels, two for each level below `nside`: of the halo convolution there, and of the step to the next. The
-            last step ends at nside 1 or above.
-        classes: with labels, their number: the label's direction is added to the judgement [2]_. 0 for none.
-        head: "flat" reads each pixel of the last level in its place. "pool" reads mean and standard deviation over the
-            sphere, after each halo convolution and at the last level: waves of each length are seen where they are strong,
-            and the judgement of a sky turned by 90 degrees about the poles is the same.
-        group: maps of a batch, this many at a time, are told how much they differ [3]_: a generator that draws the same again
-            and again is found out. 0 for none.
+        widths: channels, two for each level below `nside`: of the halo convolution there, and of
+            the step to the next. The last step ends at nside 1 or above.
+        classes: with labels, their number: the label's direction is added to the judgement [2]_. 0
+            for none.
+        head: "flat" reads each pixel of the last level in its place. "pool" reads mean and standard
+            deviation over the sphere, after each halo convolution and at the last level: waves of
+            each length are seen where they are strong, and the judgement of a sky turned by 90
+            degrees about the poles is the same.
+        group: maps of a batch, this many at a time, are told how much they differ [3]_: a generator
+            that draws the same again and again is found out. 0 for none.
         spectral: hold every weight matrix at a largest singular value of one [1]_.
 
     Raises:

@@ -1,7 +1,8 @@
 """What generators and discriminators of chapter 2 are built from, on the sphere and on the plane alike.
 
-A map is twelve square faces, a picture is one. Both are kept as ``(B, C, F, n, n)`` with F faces of n x n cells, and the
-same networks serve both: only the convolution differs, which sees across the borders of faces or pads a picture with 0.
+A map is twelve square faces, a picture is one. Both are kept as ``(B, C, F, n, n)`` with F faces of
+n x n cells, and the same networks serve both: only the convolution differs, which sees across the
+borders of faces or pads a picture with 0.
 
 Shapes: B batch, Z latent, C channels.
 """
@@ -54,7 +55,8 @@ class ToldNorm(nn.Module):
 
     def __init__(self, channels: int, told: int):
         super().__init__()
-        self.norm, self.read = nn.BatchNorm3d(channels, affine=False), nn.Linear(told, 2 * channels)
+        self.norm = nn.BatchNorm3d(channels, affine=False)
+        self.read = nn.Linear(told, 2 * channels)
 
     def forward(self, x: Tensor, told: Tensor) -> Tensor:
         scale, shift = self.read(told)[:, :, None, None, None].chunk(2, 1)
@@ -76,7 +78,8 @@ class Level(nn.Module):
         plain: bool,
     ):
         super().__init__()
-        self.norm, self.spread = ToldNorm(inside, told), nn.Conv3d(inside, 4 * outside, 1)
+        self.norm = ToldNorm(inside, told)
+        self.spread = nn.Conv3d(inside, 4 * outside, 1)
         self.noise = nn.Parameter(torch.full((outside, 1, 1, 1), 0.1)) if noise else None
         self.after = None if plain else ToldNorm(outside, told)
         self.conv = None if plain else conv(outside, outside, n)
@@ -103,18 +106,14 @@ class Generator(nn.Module):
         signed: bool,
     ):
         super().__init__()
-        widths, (latent,) = (
-            positive(**{f"widths[{k}]": w for k, w in enumerate(widths)}),
-            positive(latent=latent),
-        )
+        widths = positive(**{f"widths[{k}]": w for k, w in enumerate(widths)})
+        (latent,) = positive(latent=latent)
         told = latent * (2 if classes else 1)
-        self.faces, self.start, self.dense, self.classes, self.signed = (
-            faces,
-            start,
-            latent,
-            classes,
-            signed,
-        )
+        self.faces = faces
+        self.start = start
+        self.dense = latent
+        self.classes = classes
+        self.signed = signed
         sides = [start * 2**k for k in range(1, len(widths))]
         self.grains = [faces * n * n for n in sides] if noise else []
         self.latent = latent + sum(self.grains)
@@ -125,10 +124,8 @@ class Generator(nn.Module):
             Level(a, b, told, n, conv, noise=noise, plain=k == len(pairs) - 2)
             for k, (a, b, n) in enumerate(pairs[:-1])
         )
-        self.norm, self.fine = (
-            ToldNorm(widths[-2], told),
-            conv(widths[-2], 4 * widths[-1], sides[-1] // 2),
-        )
+        self.norm = ToldNorm(widths[-2], told)
+        self.fine = conv(widths[-2], 4 * widths[-1], sides[-1] // 2)
         self.noise = nn.Parameter(torch.full((widths[-1], 1, 1, 1), 0.1)) if noise else None
         self.last = conv(widths[-1], 1, sides[-1])
 
@@ -176,13 +173,13 @@ class Discriminator(nn.Module):
             )
         if as_integer("group", group) < 0:
             raise ValueError(f"group must be 0 or a number of maps, got {group}")
-        self.head, self.group, self.classes = (
-            one_of("head", head, allowed=("flat", "pool")),
-            group,
-            classes,
-        )
+        self.head = one_of("head", head, allowed=("flat", "pool"))
+        self.group = group
+        self.classes = classes
         bound = spectral_norm if spectral else nn.Identity()
-        self.steps, before, deep = nn.ModuleList(), 4, len(widths) // 2
+        self.steps = nn.ModuleList()
+        before = 4
+        deep = len(widths) // 2
         for k, (wide, up) in enumerate(zip(widths[::2], widths[1::2], strict=True)):
             more = int(group > 1 and k + 1 == deep)  # a channel for the spread of the batch
             self.steps.append(
@@ -200,7 +197,9 @@ class Discriminator(nn.Module):
 
     def forward(self, faces: Tensor, labels: Tensor | None = None) -> Tensor:
         check_labels(labels, self.classes)
-        x, levels = to_parents(faces), []  # (B, 4, F, n / 2, n / 2)
+        # (B, 4, F, n / 2, n / 2)
+        x = to_parents(faces)
+        levels = []
         for k, (conv, up) in enumerate(self.steps):
             x = F.leaky_relu(conv(x), 0.2)
             levels.append(x)

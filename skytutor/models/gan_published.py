@@ -1,6 +1,7 @@
 """Chapter 2's starting point: the DCGAN on HEALPix as it was described, in which base pixels never meet.
 
-Shapes: B batch, Z latent, C channels, P = 12 nside**2 pixels in NESTED order. Maps ``(B, 1, P)`` in 0..1.
+Shapes: B batch, Z latent, C channels, P = 12 nside**2 pixels in NESTED order. Maps ``(B, 1, P)`` in
+    0..1.
 """
 
 import torch
@@ -16,7 +17,8 @@ from skytutor.models.game import check_latent
 class PublishedGenerator(nn.Module):
     """The published design: the latent spread over the 12 base pixels, then four transposed hierarchical convolutions [1]_.
 
-    Each pixel of a level comes from its parent alone: what lies beside it in another base pixel is never looked at.
+    Each pixel of a level comes from its parent alone: what lies beside it in another base pixel is
+    never looked at.
 
     Arguments:
         latent: numbers in.
@@ -62,7 +64,8 @@ class PublishedDiscriminator(nn.Module):
 
     def __init__(self, *, nside: int = 16, width: int = 64):
         super().__init__()
-        self.nside, sizes = check_nside(nside), [1, width, 2 * width, 4 * width]
+        self.nside = check_nside(nside)
+        sizes = [1, width, 2 * width, 4 * width]
         if nside < 8:
             raise ValueError(
                 f"nside must be at least 8, got {nside}: each of three levels takes half of it"

@@ -35,16 +35,16 @@ class SkyBlock(nn.Module):
         order: str = "nested",
     ):
         super().__init__()
-        self.width, self.lmax, self.spins = width + 2 * spins, lmax, spins
+        self.width = width + 2 * spins
+        self.lmax = lmax
+        self.spins = spins
         self.zonal = ZonalConv(in_channels, width, lmax=lmax, bias=False)
         self.scalars = RealHarmonics(nside, lmax, order=order)
         self.norm = nn.BatchNorm1d(self.width)
         if spins:
             self.spin = SpinConv(in_channels, 2 * spins, lmax=lmax, source=0)
-            self.fields, self.product = (
-                RealHarmonics(nside, lmax, spin=2, order=order),
-                SpinProduct(),
-            )
+            self.fields = RealHarmonics(nside, lmax, spin=2, order=order)
+            self.product = SpinProduct()
 
     def forward(self, coefs: Tensor) -> Tensor:
         coefs = coefs[..., : (self.lmax + 1) ** 2]
@@ -58,12 +58,14 @@ class SkyBlock(nn.Module):
 class InvariantNet(nn.Module):
     """Blocks in harmonic space, coarser from one to the next; at the end mean, maximum and rms of each map over the sphere.
 
-    Every step but sampling commutes with rotations, and the read-out does not see them. What is left of the rotation is
+    Every step but sampling commutes with rotations, and the read-out does not see them. What is
+    left of the rotation is
     aliasing: a GELU makes harmonics beyond what the pixels hold.
 
     Arguments:
         nside: of the input, NESTED.
-        levels: of each block (nside, lmax, zonal channels, spin-2 pairs). Nside and lmax must not rise.
+        levels: of each block (nside, lmax, zonal channels, spin-2 pairs). Nside and lmax must not
+            rise.
         last: features of the layer before the classes.
         dropout: after it.
 
@@ -86,11 +88,14 @@ class InvariantNet(nn.Module):
         super().__init__()
         if not levels:
             raise ValueError("levels must hold at least one block")
-        self.nside, sizes = nside, [(nside, 3 * nside - 1), *(level[:2] for level in levels)]
+        self.nside = nside
+        sizes = [(nside, 3 * nside - 1), *(level[:2] for level in levels)]
         for before, now in zip(sizes, sizes[1:], strict=False):
             if now[0] > before[0] or now[1] > before[1]:
                 raise ValueError(f"levels must not get finer: (nside, lmax) {now} after {before}")
-        self.blocks, self.looks, channels = nn.ModuleList(), nn.ModuleList(), 1
+        self.blocks = nn.ModuleList()
+        self.looks = nn.ModuleList()
+        channels = 1
         for (seen, _), (n, lmax, width, spins) in zip(sizes, levels, strict=False):
             self.looks.append(RealHarmonics(seen, lmax, order="nested"))
             self.blocks.append(SkyBlock(channels, width, spins=spins, nside=n, lmax=lmax))
@@ -106,7 +111,8 @@ class InvariantNet(nn.Module):
     def features(self, maps: Tensor) -> list[Tensor]:
         """Activations ``(B, C, P)`` after each block, finest first."""
         entry(maps, self.nside, "nested", 1)
-        seen, now = [], maps
+        seen = []
+        now = maps
         for look, block in zip(self.looks, self.blocks, strict=True):
             after = block(look.analysis(now))
             now = now + after if now.shape == after.shape else after

@@ -1,7 +1,8 @@
 """Recipes: what each chapter trains and how it is scored, under one name.
 
-A recipe joins data, network, schedule and scores, so that the same two commands serve every chapter:
-``skytutor train RECIPE`` and ``skytutor evaluate RECIPE``. One file a chapter; each adds to `RECIPES`.
+A recipe joins data, network, schedule and scores, so that the same two commands serve every
+chapter: ``skytutor train RECIPE`` and ``skytutor evaluate RECIPE``. One file a chapter; each adds
+    to `RECIPES`.
 """
 
 from skytutor.recipes.base import (

@@ -28,12 +28,15 @@ class Recipe:
         build: makes the network, weights drawn from torch's global generator.
         task: makes data and loss for a profile.
         schedules: how long to train, by profile name.
-        score: ``score(model, seed, size, source=None)`` draws or loads test data and returns ``scores``, ``constant``,
-            ``size`` and ``data``; `source` is the task's, or None for the study's own.
+        score: ``score(model, seed, size, source=None)`` draws or loads test data and returns
+            ``scores``, ``constant``, ``size`` and ``data``; `source` is the task's, or None for the
+            study's own.
         published: figures of others, each with where it stands.
         limit: what no method can beat, or None where none is known; `score` may return its own.
-        half: ship the weights in float16; small networks that answer to better than a per cent keep float32.
-        ships: whether a checkpoint comes with the package; one that does not has to be trained first.
+        half: ship the weights in float16; small networks that answer to better than a per cent keep
+            float32.
+        ships: whether a checkpoint comes with the package; one that does not has to be trained
+            first.
         adversarial: two networks are trained against each other, by one process.
     """
 
@@ -98,7 +101,8 @@ def check_run(
     try:
         if not (resume or overwrite):
             refuse_leftovers([state], what="the state of an earlier training")
-        # A finished checkpoint whose state is gone: nothing can go on, so only --overwrite replaces it.
+        # A finished checkpoint whose state is gone: nothing can go on, so only --overwrite replaces
+        # it.
         if not overwrite and not state.exists():
             refuse_leftovers([weights, weights.with_suffix(".json")], what="an earlier training")
     except OSError as error:  # a name that is too long, a folder that may not be read
@@ -119,11 +123,13 @@ def run(
 ) -> tuple[Path, dict[str, Any], Result]:
     """Train a recipe and write its checkpoint and card into `folder`.
 
-    The weights best by validation are rounded to float16, which is how most are shipped, and only then scored,
-    once, on the test split. `resume`, `overwrite` and `supervisor` are those of `skytutor.train.train`.
+    The weights best by validation are rounded to float16, which is how most are shipped, and only
+    then scored, once, on the test split. `resume`, `overwrite` and `supervisor` are those of
+    `skytutor.train.train`.
 
     Returns:
-        path of the weights, the card, and the training's result. On other ranks than 0 the card is empty.
+        path of the weights, the card, and the training's result. On other ranks than 0 the card is
+        empty.
     """
     fabric = fabric or Fabric(accelerator=profile.device.type, devices=1)
     path = Path(folder) / f"{recipe.name}.safetensors"
@@ -243,7 +249,8 @@ def standing(recipe: Recipe, *, size: int | None = None) -> dict[str, Any]:
     """What the shipped checkpoint scores: evaluated now if its test data are here, else as its card says.
 
     Returns:
-        the ``scores`` of `evaluate`, with ``how`` ("evaluated now on ..." or "from the card of DATE") and ``size``.
+        the ``scores`` of `evaluate`, with ``how`` ("evaluated now on ..." or "from the card of
+        DATE") and ``size``.
     """
     try:
         found = evaluate(recipe, seed=1, size=size)

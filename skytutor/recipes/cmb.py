@@ -17,8 +17,12 @@ from skytutor.profile import Profile
 from skytutor.recipes.base import Recipe
 from skytutor.schedule import Schedule
 
-# Seeds of drawn skies; 5,000 skies (fewer above nside 16) use one, then comes the next. `evaluate --seed N` draws its own, below all of these.
-TEST_SEEDS, VALIDATION_SEED, TRAIN_SEED, AT_ONCE = 1_000_000, 1_900_000, 2_000_000, 5000
+# Seeds of drawn skies; 5,000 skies (fewer above nside 16) use one, then comes the next. `evaluate
+# --seed N` draws its own, below all of these.
+TEST_SEEDS = 1_000_000
+VALIDATION_SEED = 1_900_000
+TRAIN_SEED = 2_000_000
+AT_ONCE = 5000
 CERTAIN = 4000  # maps for coverage, at least
 KNOTS = 6  # values of each parameter in a bank of spectra
 
@@ -30,7 +34,8 @@ def front(skies: Skies) -> nn.Module:
         return BandPowers(
             skies.nside, skies.lmax, spin=skies.spin, fields=1 if skies.study in ("T1", "T3") else 2
         )
-    axis, many = torch.linspace(0, 1, KNOTS, dtype=torch.float64), len(skies.names)
+    axis = torch.linspace(0, 1, KNOTS, dtype=torch.float64)
+    many = len(skies.names)
     grid = skies.from_unit(torch.cartesian_prod(*[axis] * many).view(-1, many))
     variance = skies.noise**2 + limits.RIDGE
     sky = PixelCovariance(
@@ -48,7 +53,9 @@ def readings(skies: Skies, size: int, *, seed: int) -> tuple[Tensor, Tensor]:
     """Parameters ``(size, n)`` of drawn skies, and what the front reads in them."""
     if as_integer("size", size) < 1:
         raise ValueError(f"size must be positive, got {size}")
-    parameters, read, step = [], [], at_once(skies)
+    parameters = []
+    read = []
+    step = at_once(skies)
     for k in range(0, size, step):
         some, maps = skies.sample(min(step, size - k), seed=seed + k // step)
         parameters.append(some)
@@ -59,14 +66,16 @@ def readings(skies: Skies, size: int, *, seed: int) -> tuple[Tensor, Tensor]:
 class CmbTask:
     """Training and validation on drawn skies; a `skytutor.train.Task`.
 
-    A fixed set: each sky is drawn once, and what the front reads in it is kept. `fresh`: a new sky for each sample of
-    each epoch, of the first of `kinds`.
+    A fixed set: each sky is drawn once, and what the front reads in it is kept. `fresh`: a new sky
+    for each sample of each epoch, of the first of `kinds`.
     """
 
     score = "log_likelihood"
 
     def __init__(self, kinds: Sequence[Skies], *, size: int, held: int, fresh: bool = False):
-        self.kinds, self.size, self.fresh = tuple(kinds), size, fresh
+        self.kinds = tuple(kinds)
+        self.size = size
+        self.fresh = fresh
         self.held = self._draw(held, VALIDATION_SEED)
         if not fresh:
             self.set = self._draw(size, TRAIN_SEED)
@@ -187,7 +196,8 @@ def score_r_tau(
     kinds: Sequence[Skies], model: nn.Module, seed: int, size: int | None, source: str | None = None
 ) -> dict[str, Any]:
     """T4: how the mean estimate of r answers to the true r around 0.003, and errors there over Fisher's; the worst of all noises."""
-    size, rows = _size(size, seed), {}
+    size = _size(size, seed)
+    rows = {}
     place = torch.tensor([limits.FIDUCIAL["r"], limits.FIDUCIAL["tau"]], dtype=torch.float64)
     for skies, level in zip(kinds, ("noise0", "noise6"), strict=True):
         inside = estimate(skies, model, max(size, CERTAIN), seed=seed)[2]
@@ -220,7 +230,8 @@ def score_r_tau(
 
 def _at(skies: Skies, model: nn.Module, size: int, seed: int, place: Tensor) -> Tensor:
     """Estimates ``(size, n)`` of skies that all have the same parameters; the same seed gives the same dice."""
-    draw, out = torch.Generator().manual_seed(seed + 77_777), []
+    draw = torch.Generator().manual_seed(seed + 77_777)
+    out = []
     for k in range(0, size, at_once(skies)):
         true = place.expand(min(at_once(skies), size - k), -1)
         maps = skies.maps(true, skies.draw_noise(len(true), generator=draw))

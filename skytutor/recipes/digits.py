@@ -29,15 +29,19 @@ class Sky:
     """How images become maps: nside, pose, projection, and how far training images are bent.
 
     Attributes:
-        rotated: draw each digit's rotation from Haar measure; else it stands upright at longitude and latitude 0.
+        rotated: draw each digit's rotation from Haar measure; else it stands upright at longitude
+            and latitude 0.
         scatter: the published projection, holes and all.
         size_deg: angle across the image.
-        bend: standard deviation of the random linear map of a training image: scale and shear, relative.
+        bend: standard deviation of the random linear map of a training image: scale and shear,
+            relative.
         shift: standard deviation of its random shift, in half images.
         turn_deg: standard deviation of a small turn of a training image in its own plane.
-        ripple: standard deviation of the shifts that bend a training image smoothly, in half images.
-        centred: lay each digit down with its centre of mass, not its image's centre, in the middle. MNIST has them
-            0.7 pixels apart, always the same way, which tells a network that sees both which way is up.
+        ripple: standard deviation of the shifts that bend a training image smoothly, in half
+            images.
+        centred: lay each digit down with its centre of mass, not its image's centre, in the middle.
+            MNIST has them 0.7 pixels apart, always the same way, which tells a network that sees
+            both which way is up.
     """
 
     nside: int
@@ -109,7 +113,9 @@ class DigitsTask:
         self, sky: Sky, *, source: str = "auto", limit: int | None = None, smoothing: float = 0.0
     ):
         data = digits.load(source)
-        self.sky, self.smoothing, self.source = sky, smoothing, data.source
+        self.sky = sky
+        self.smoothing = smoothing
+        self.source = data.source
         self.images, self.labels = (t[:limit] for t in data.part("train"))
         held, self.held_labels = (t[:limit] for t in data.part("validation"))
         self.size = len(self.labels)
@@ -123,7 +129,8 @@ class DigitsTask:
         if self.maps is not None:
             return []
         sky = self.sky
-        pose, warp = sky.draw_pose(n, generator=generator), sky.draw_warp(n, generator=generator)
+        pose = sky.draw_pose(n, generator=generator)
+        warp = sky.draw_warp(n, generator=generator)
         return [*pose, warp, *sky.draw_ripple(n, generator=generator)]
 
     def batch(self, indices: Tensor, draws: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
@@ -159,14 +166,15 @@ def score(
 ) -> dict[str, Any]:
     """Score a network on the test images (MNIST's 10,000 unless `source` says else), or the first `size` of them.
 
-    The seed draws their rotations. If they are rotated, ``centred`` is the score on the same digits at the same
-    poses, each laid down by its own centre of mass: without a hint at which way is up.
+    The seed draws their rotations. If they are rotated, ``centred`` is the score on the same digits
+    at the same poses, each laid down by its own centre of mass: without a hint at which way is up.
     """
     source = source or "mnist"
     images, labels = digits.load(source).part("test")
     if size is not None and not 1 <= size <= len(labels):
         raise ValueError(f"size must lie in 1..{len(labels)} (the test split), got {size}")
-    images, labels = images[:size], labels[:size]
+    images = images[:size]
+    labels = labels[:size]
     scores = _compare(answers(sky, model, images, seed), labels)
     if sky.rotated:
         scores["centred"] = _compare(
@@ -227,14 +235,16 @@ def _recipe(
 
 
 FIXED = Sky(nside=8, bend=0.08, shift=0.04, turn_deg=7.0)
-# Large, so that Nside 16 resolves it. Training images are not shifted: their centre is part of what the map shows.
+# Large, so that Nside 16 resolves it. Training images are not shifted: their centre is part of what
+# the map shows.
 ROTATED = Sky(nside=16, rotated=True, size_deg=300.0, bend=0.1, ripple=0.03)
 UPRIGHT = replace(ROTATED, rotated=False)
 AS_PUBLISHED = Sky(nside=8, scatter=True)
 MENDED = Sky(nside=8)
 
 _CONV1D = {"jibanCat 2018, PyTorch": 0.9733, "jibanCat 2018, Keras": 0.9807}
-# Published: 100 epochs, the rate divided by ten every ten. After 40 it is 1e-7 and nothing moves any more.
+# Published: 100 epochs, the rate divided by ten every ten. After 40 it is 1e-7 and nothing moves
+# any more.
 _STEPS = Schedule(epochs=40, batch_size=32, lr=1e-3, optimizer="adam", rate="steps", step_epochs=10)
 _BRIEF = Schedule(epochs=10, batch_size=64, lr=2e-3, optimizer="adam", rate="one-cycle")
 

@@ -31,7 +31,9 @@ from skytutor.recipes.gan_scores import (
 )
 from skytutor.schedule import Schedule
 
-LATENT, CLASSES, SIDE = 64, 10, 56
+LATENT = 64
+CLASSES = 10
+SIDE = 56
 _VALIDATION_SEED = 2
 
 
@@ -76,10 +78,13 @@ class DigitGame(GameTask):
     ):
         super().__init__(paces)
         data = digits.load(source)
-        self.source, self.latent, self.classes = data.source, latent, classes
+        self.source = data.source
+        self.latent = latent
+        self.classes = classes
         images, self.labels = (part[:limit] for part in data.part("train"))
         self.maps = as_pictures(images) if planar else paint(images, nside=nside)
-        self.size, self.judge = len(self.labels), judge(data.source)
+        self.size = len(self.labels)
+        self.judge = judge(data.source)
         seen, self.seen_labels = (part[:held] for part in data.part("validation"))
         self.seen = self.judge(digit_maps(seen))[0]
 

@@ -16,7 +16,9 @@ from skytutor.models.digits import HaloNet
 from skytutor.recipes.base import shipped, shipped_folder
 from skytutor.recipes.digits import DIGITS, Sky
 
-NSIDE, JUDGED, SURE = 16, 8, 0.9
+NSIDE = 16
+JUDGED = 8
+SURE = 0.9
 
 
 @lru_cache(maxsize=4)
@@ -41,8 +43,8 @@ def coarse(maps: Tensor) -> Tensor:
 class Judge:
     """Chapter 1's classifier at fixed pose, and the temperature that makes its probabilities true.
 
-    It was trained with label smoothing, so it is never quite certain. One number, fitted to digits it was
-    not trained on, divides its answers before the softmax [1]_.
+    It was trained with label smoothing, so it is never quite certain. One number, fitted to digits
+    it was not trained on, divides its answers before the softmax [1]_.
 
     .. [1] C. Guo, G. Pleiss, Y. Sun & K. Weinberger, 2017, ICML 34.
     """
@@ -53,7 +55,8 @@ class Judge:
     @torch.no_grad()
     def __call__(self, maps: Tensor) -> tuple[Tensor, Tensor]:
         """Features ``(N, 128)``, the last level's mean over the sphere, and class probabilities ``(N, 10)``, of maps at nside 8 or finer."""
-        features, logits = [], []
+        features = []
+        logits = []
         for part in coarse(maps).split(64):  # few at a time: the finest features are large
             seen = self.network.features(part)[-1]  # (64, 128, 12, 2, 2)
             features.append(seen.mean((2, 3, 4)))
@@ -87,7 +90,8 @@ def sure(probabilities: Tensor) -> float:
 @torch.no_grad()
 def draw(generator: nn.Module, labels: Tensor, *, seed: int, batch_size: int = 64) -> Tensor:
     """One sample for each label, on the CPU, from latents of the seed; labels are passed on if the generator knows classes."""
-    device, dice = next(generator.parameters()).device, torch.Generator().manual_seed(seed)
+    device = next(generator.parameters()).device
+    dice = torch.Generator().manual_seed(seed)
     latents = torch.randn(len(labels), generator.latent, generator=dice).split(batch_size)
     told = labels.split(batch_size) if getattr(generator, "classes", 0) else [None] * len(latents)
     return torch.cat(
@@ -118,7 +122,8 @@ def compare(maps: Tensor, labels: Tensor, features: Tensor, judge: Judge) -> dic
 
 def copy_share(maps: Tensor, test: Tensor, images: Tensor) -> dict[str, float]:
     """Share of samples nearer to a training image than the nearest hundredth of test digits is; all laid down at nside 8."""
-    both, near = coarse(torch.cat([maps, test]))[:, 0], None
+    both = coarse(torch.cat([maps, test]))[:, 0]
+    near = None
     for part in images.split(2000):  # a few at a time: all of them would be maps of 700 MB
         found = nearest_distances(both, coarse(digit_maps(part))[:, 0])
         near = found if near is None else torch.minimum(near, found)
@@ -139,7 +144,8 @@ def score_digits(
     if size is not None and not 100 <= size <= len(labels):
         raise ValueError(f"size must lie in 100..{len(labels)} (the test split), got {size}")
     nside = getattr(game.generator, "nside", NSIDE)
-    test, labels = digit_maps(images[:size], nside=nside), labels[:size]
+    test = digit_maps(images[:size], nside=nside)
+    labels = labels[:size]
     judging = judge(source)
     features, named = judging(test)
     began = time.perf_counter()

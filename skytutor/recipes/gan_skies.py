@@ -20,8 +20,11 @@ from skytutor.sht import Harmonics, RealHarmonics, real_degrees
 from skytutor.smoothing import camb_spectra
 from skytutor.spectra import alm2cl
 
-LMAX, BAND = 3 * NSIDE - 1, 5
-_VALIDATION_SEED, _SETTLING_SEED, _TEST_SEED = 2, 4, 1_000_000
+LMAX = 3 * NSIDE - 1
+BAND = 5
+_VALIDATION_SEED = 2
+_SETTLING_SEED = 4
+_TEST_SEED = 1_000_000
 
 
 @lru_cache(maxsize=1)
@@ -91,7 +94,8 @@ def ks_distance(a: Tensor, b: Tensor) -> float:
             raise ValueError(
                 f"{name} must hold finite numbers, at least one, got shape {tuple(numbers.shape)}"
             )
-    a, b = a.flatten().sort().values, b.flatten().sort().values
+    a = a.flatten().sort().values
+    b = b.flatten().sort().values
     at = torch.cat([a, b])
     below = [torch.searchsorted(x, at, right=True).double() / len(x) for x in (a, b)]
     return float((below[0] - below[1]).abs().max())
@@ -101,14 +105,16 @@ def compare_skies(game: nn.Module, size: int, *, seed: int) -> dict[str, Any]:
     """Drawn skies beside the spectrum and beside as many true skies.
 
     Returns:
-        ``cl_ratios``, mean band powers over the spectrum's, and ``cl_deviation``, the largest distance of one from 1;
-        ``cl_scatter``, how much band powers differ from sky to sky, over the same of true skies: 0 for a generator that
-        draws one sky for ever; ``ks_distance`` of up to a million pixels' values from as many true ones. The keys that
-        end in ``_true`` say the same of true skies.
+        ``cl_ratios``, mean band powers over the spectrum's, and ``cl_deviation``, the largest
+        distance of one from 1; ``cl_scatter``, how much band powers differ from sky to sky, over
+        the same of true skies: 0 for a generator that draws one sky for ever; ``ks_distance`` of up
+        to a million pixels' values from as many true ones. The keys that end in ``_true`` say the
+        same of true skies.
     """
     drawn = draw(game.generator, torch.zeros(size), seed=seed)
     dice = torch.Generator().manual_seed(seed + 1)
-    true, wanted = true_skies(size, generator=dice), sky_spectrum()[None, : 2 * NSIDE + 1]
+    true = true_skies(size, generator=dice)
+    wanted = sky_spectrum()[None, : 2 * NSIDE + 1]
     many = torch.randperm(drawn.numel(), generator=dice)[:1_000_000]
     (ratios, spread), (own, own_spread) = (
         (band_ratios(cl, wanted), _spread(cl)) for cl in map(band_powers, (drawn, true))
@@ -157,7 +163,9 @@ class SkyGame(GameTask):
 
     def __init__(self, *, latent: int, size: int, held: int, paces: Sequence[float] = (2.0, 1.0)):
         super().__init__(paces)
-        self.latent, self.size, self.held = latent, size, held
+        self.latent = latent
+        self.size = size
+        self.held = held
 
     def draw(self, n: int, *, generator: torch.Generator) -> list[Tensor]:
         return [
@@ -180,11 +188,13 @@ class SkyGame(GameTask):
     def _settle(self, game: nn.Module) -> None:
         """Measure anew, on the averaged weights, what both networks keep beside weights.
 
-        Weights that jitter cancel in part when they are averaged. Activations are then weaker than those that batch
-        normalisation has measured, and skies come out 2 % too faint; the singular vectors of spectral normalisation are
-        no longer those of the matrices, and judgements come out as any number.
+        Weights that jitter cancel in part when they are averaged. Activations are then weaker than
+        those that batch normalisation has measured, and skies come out 2 % too faint; the singular
+        vectors of spectral normalisation are no longer those of the matrices, and judgements come
+        out as any number.
         """
-        dice, device = torch.Generator().manual_seed(_SETTLING_SEED), next(game.parameters()).device
+        dice = torch.Generator().manual_seed(_SETTLING_SEED)
+        device = next(game.parameters()).device
         latents = torch.randn(self.held, game.generator.latent, generator=dice)
         update_bn(latents.split(50), game.generator, device)
         game.discriminator.train()
@@ -196,7 +206,8 @@ class SkyGame(GameTask):
 def sky_game() -> Game:
     """Ours with noise at every scale, maps without bounds, and a judge that does not see where on the sphere it looks.
 
-    Hinge loss and spectral normalisation; without R1 the large waves come out too strong and too faint by turns.
+    Hinge loss and spectral normalisation; without R1 the large waves come out too strong and too
+    faint by turns.
     """
     generator = HaloGenerator(NSIDE, latent=64, widths=(64, 48, 32, 16), noise=True, signed=True)
     discriminator = HaloDiscriminator(

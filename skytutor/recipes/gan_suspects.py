@@ -1,7 +1,7 @@
 """Why the published GAN fails: one suspect at a time is taken out, everything else stays, and the result is scored.
 
-``python -m skytutor.recipes.gan_suspects`` trains each for 400 steps (about twenty minutes on one core), and writes what
-it found to ``sphere-gan-suspects.json`` among the checkpoints.
+``python -m skytutor.recipes.gan_suspects`` trains each for 400 steps (about twenty minutes on one
+core), and writes what it found to ``sphere-gan-suspects.json`` among the checkpoints.
 """
 
 import json
@@ -24,7 +24,8 @@ from skytutor.recipes.gan import OURS, PUBLISHED, digit_game, halo_game
 from skytutor.recipes.gan_scores import NSIDE, compare, digit_maps, draw, judge, seam_over
 from skytutor.train import train
 
-NAME, STEPS = "sphere-gan-suspects", 400
+NAME = "sphere-gan-suspects"
+STEPS = 400
 
 
 def with_holes(images: Tensor, *, nside: int = NSIDE) -> Tensor:
@@ -87,7 +88,8 @@ def run(
     if steps < 1:
         raise ValueError(f"steps must be positive, got {steps}")
     torch.manual_seed(profile.seed)
-    game, rules = suspect.game(), OURS if suspect.cured else PUBLISHED
+    game = suspect.game()
+    rules = OURS if suspect.cured else PUBLISHED
     plan = replace(
         rules.schedules["gpu"], epochs=1, average=0.99, autocast=False, rate="constant", warmup=0.0
     )

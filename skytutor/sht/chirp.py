@@ -1,12 +1,16 @@
 """Fourier sums along all rings of both polar caps at once, by Bluestein's chirps: a handful of operations, as a GPU wants.
 
-The rings have 4, 8, ..., 4 (nside - 1) pixels, so no one FFT serves them. With ``2 m p = m**2 + p**2 - (p - m)**2``
+The rings have 4, 8, ..., 4 (nside - 1) pixels, so no one FFT serves them. With
+``2 m p = m**2 + p**2 - (p - m)**2``
 
-    sum_m F_m exp(2 pi i m p / n) = c_p sum_m (F_m c_m) conj(c_(p - m)),      c_k = exp(i pi k**2 / n),
+    sum_m F_m exp(2 pi i m p / n) = c_p sum_m (F_m c_m) conj(c_(p - m)),      c_k = exp(i pi k**2 /
+    n),
 
-a convolution, which FFTs of one length do for all rings [1]_. On a CPU a loop over the rings is faster.
+a convolution, which FFTs of one length do for all rings [1]_. On a CPU a loop over the rings is
+faster.
 
-Shapes: N maps, C = nside - 1 rings of a cap, M orders, P = 4 C pixels of the longest ring, L >= M + P - 1.
+Shapes: N maps, C = nside - 1 rings of a cap, M orders, P = 4 C pixels of the longest ring, L >= M +
+    P - 1.
 
 .. [1] L. I. Bluestein, 1970, IEEE Trans. Audio Electroacoust. 18, 451.
 """
@@ -45,10 +49,13 @@ class CapFourier(nn.Module):
 
     def __init__(self, nside: int, orders: int):
         super().__init__()
-        self.nside, self.orders, self.longest = nside, orders, 4 * (nside - 1)
+        self.nside = nside
+        self.orders = orders
+        self.longest = 4 * (nside - 1)
         self.length = _fast_length(orders + self.longest - 1)
         n = rings(nside).count[: nside - 1, None]
-        m, p = torch.arange(orders), torch.arange(self.longest)
+        m = torch.arange(orders)
+        p = torch.arange(self.longest)
         lag = torch.arange(self.length)  # p - m or m - p, wrapped around
         for name, most, factor in (
             ("kernel", self.longest, 2),
@@ -60,7 +67,8 @@ class CapFourier(nn.Module):
             )
         self.register_buffer("chirp_m", _chirp(m, n), persistent=False)
         self.register_buffer("chirp_p", _chirp(p, n), persistent=False)
-        # Where pixel p of ring i lies in the caps' 2 nside (nside - 1) pixels, and which p there are.
+        # Where pixel p of ring i lies in the caps' 2 nside (nside - 1) pixels, and which p there
+        # are.
         start = rings(nside).start[: nside - 1, None]
         self.register_buffer("there", (p < n).flatten().nonzero().flatten(), persistent=False)
         self.register_buffer("at", start + p % n, persistent=False)

@@ -1,7 +1,8 @@
 """Spherical-harmonic sums in plain torch: matrix products with Legendre tables, then Fourier sums along rings.
 
-Real arithmetic throughout the products. Harmonics of even and of odd l + m are symmetric and antisymmetric about the
-equator, so each product covers the northern rings only, and half of the degrees.
+Real arithmetic throughout the products. Harmonics of even and of odd l + m are symmetric and
+antisymmetric about the equator, so each product covers the northern rings only, and half of the
+degrees.
 
 Shapes: N maps, c = 1 or 2 components, A coefficients, P pixels in RING order, R rings, M orders.
 """
@@ -26,7 +27,8 @@ class Legendre(nn.Module):
         self, nside: int, lmax: int, *, first: int, last: int, spin: int, dtype: torch.dtype
     ):
         super().__init__()
-        self.spin, self.nside = spin, nside
+        self.spin = spin
+        self.nside = nside
         if spin:
             up, down = (
                 legendre.tables(nside, lmax, first=first, last=last, spin=s) for s in (spin, -spin)
@@ -38,15 +40,14 @@ class Legendre(nn.Module):
             both = legendre.tables(nside, lmax, first=first, last=last, spin=0)
         seen = torch.stack([table.abs().amax((0, 1)) for table in both]).amax(0) > _FAINT
         self.skip = int(seen.long().argmax())  # rings
-        self.north, self.south = (
-            slice(self.skip, 2 * nside),
-            slice(2 * nside, 4 * nside - 1 - self.skip),
-        )
+        self.north = slice(self.skip, 2 * nside)
+        self.south = slice(2 * nside, 4 * nside - 1 - self.skip)
         for name, table in zip(("even", "odd", "even2", "odd2"), both, strict=False):
             self.register_buffer(
                 name, table[..., self.skip :].to(dtype, copy=True), persistent=False
             )
-        m, k = torch.arange(first, last)[:, None], torch.arange(both[0].shape[1])
+        m = torch.arange(first, last)[:, None]
+        k = torch.arange(both[0].shape[1])
         for name, l in (("even", m + 2 * k), ("odd", m + 2 * k + 1)):
             at = position(l.clamp(max=lmax), m, lmax=lmax)
             here = (
@@ -71,11 +72,10 @@ class Legendre(nn.Module):
     def analysis(self, orders: Tensor, out: Tensor) -> None:
         """The adjoint: write into coefficients ``(N, c, A)`` from ``(N, c, R, m)``."""
         rings = torch.view_as_real(orders).permute(3, 0, 1, 4, 2)  # (m, N, c, 2, R)
-        north, south = (
-            rings[..., self.north],
-            nn.functional.pad(rings[..., self.south].flip(-1), (0, 1)),
-        )
-        same, opposite = north + south, north - south
+        north = rings[..., self.north]
+        south = nn.functional.pad(rings[..., self.south].flip(-1), (0, 1))
+        same = north + south
+        opposite = north - south
         for name, one, two in (("even", same, opposite), ("odd", opposite, same)):
             found = self._product(one, getattr(self, name).mT)
             if self.spin:
@@ -119,7 +119,11 @@ class Dense(nn.Module):
         chunks: int = CHUNKS,
     ):
         super().__init__()
-        self.nside, self.lmax, self.spin, self.dtype, self.chunks = nside, lmax, spin, dtype, chunks
+        self.nside = nside
+        self.lmax = lmax
+        self.spin = spin
+        self.dtype = dtype
+        self.chunks = chunks
         size = (
             (lmax + 1)
             * (lmax + 2)

@@ -31,9 +31,11 @@ def _belt(nside: int) -> tuple[slice, slice]:
 def _sum(orders: Tensor, n: int) -> Tensor:
     """Rings of n pixels ``(..., n)`` from orders ``(..., M)``: twice the real part of ``sum_m F_m exp(2 pi i m p / n)``.
 
-    m looks like m - n, and a real ring like the conjugate at n - m: all orders are folded into 0 .. n / 2.
+    m looks like m - n, and a real ring like the conjugate at n - m: all orders are folded into 0 ..
+    n / 2.
     """
-    count, half = orders.shape[-1], n // 2
+    count = orders.shape[-1]
+    half = n // 2
     folded = orders.new_zeros(*orders.shape[:-1], half + 1)
     for first in range(0, count, n):
         up = orders[..., first : first + half + 1]
@@ -67,7 +69,8 @@ class RingFourier(torch.nn.Module):
     Arguments:
         nside: of the maps.
         orders: how many m, from 0.
-        loop: over the rings of the caps, or all of them at once (`CapFourier`); None: loop on a CPU alone.
+        loop: over the rings of the caps, or all of them at once (`CapFourier`); None: loop on a CPU
+            alone.
         dtype: of the maps.
     """
 
@@ -80,7 +83,9 @@ class RingFourier(torch.nn.Module):
         dtype: torch.dtype = torch.float64,
     ):
         super().__init__()
-        self.nside, self.orders, self.loop = nside, orders, loop
+        self.nside = nside
+        self.orders = orders
+        self.loop = loop
         self.caps = CapFourier(nside, orders) if nside > 1 and loop is False else None
         turns = turn(nside, torch.arange(orders), torch.arange(4 * nside - 1))
         self.register_buffer(
@@ -110,14 +115,16 @@ class RingFourier(torch.nn.Module):
 
     def to_pixels(self, orders: Tensor) -> Tensor:
         """Maps ``(N, P)`` of ``(N, R, M)``."""
-        orders, nside = orders * self.turns.to(orders.dtype), self.nside
+        orders = orders * self.turns.to(orders.dtype)
+        nside = self.nside
         belt = _sum(orders[:, _belt(nside)[0]], 4 * nside).flatten(1)
         if not self._loops(orders):
             north, south = self.caps.to_pixels(
                 torch.cat([orders[:, : nside - 1], orders[:, 3 * nside :].flip(1)])
             ).chunk(2)
             return torch.cat([north, belt, south.index_select(1, self.caps.southern)], 1)
-        north, south = [], []
+        north = []
+        south = []
         for i in range(1, nside):
             both = orders[:, [i - 1, 4 * nside - 1 - i]]  # (N, 2, M)
             if i <= self.short:
@@ -130,17 +137,16 @@ class RingFourier(torch.nn.Module):
 
     def to_orders(self, maps: Tensor) -> Tensor:
         """``(N, R, M)`` of maps ``(N, P)``."""
-        nside, out = (
-            self.nside,
-            maps.new_empty(len(maps), 4 * self.nside - 1, self.orders, dtype=_complex(maps.dtype)),
-        )
+        nside = self.nside
+        out = maps.new_empty(len(maps), 4 * self.nside - 1, self.orders, dtype=_complex(maps.dtype))
         ring, pixel = _belt(nside)
         out[:, ring] = _split(maps[:, pixel].unflatten(1, (2 * nside + 1, 4 * nside)), self.orders)
         self._caps_to_orders(maps, out)
         return out * self.back.to(out.dtype)
 
     def _caps_to_orders(self, maps: Tensor, out: Tensor) -> None:
-        nside, cap = self.nside, 2 * self.nside * (self.nside - 1)
+        nside = self.nside
+        cap = 2 * self.nside * (self.nside - 1)
         if not self._loops(maps):
             southern = maps[:, maps.shape[1] - cap :].index_select(1, self.caps.northern)
             out[:, : nside - 1], south = self.caps.to_orders(
@@ -149,7 +155,8 @@ class RingFourier(torch.nn.Module):
             out[:, 3 * nside :] = south.flip(1)
             return
         for i in range(1, nside):
-            first, last = 2 * i * (i - 1), maps.shape[1] - 2 * i * (i + 1)
+            first = 2 * i * (i - 1)
+            last = maps.shape[1] - 2 * i * (i + 1)
             pair = torch.stack([maps[:, first : first + 4 * i], maps[:, last : last + 4 * i]], 1)
             if i <= self.short:
                 pair = torch.view_as_complex(

@@ -61,8 +61,8 @@ def map2alm(
     Arguments:
         iterations: how often to analyse what is still missing from the map and add it (Jacobi).
         weights: "ring", or None for equal weights.
-        method: "quadrature" is `Harmonics.map2alm`; "lsq" is `least_squares`, exact for band-limited maps at every
-            lmax, and uses neither iterations nor weights.
+        method: "quadrature" is `Harmonics.map2alm`; "lsq" is `least_squares`, exact for
+            band-limited maps at every lmax, and uses neither iterations nor weights.
 
     Example:
         >>> map2alm(torch.ones(12), nside=1, lmax=2)[0]

@@ -1,11 +1,12 @@
 """The coefficients whose map comes closest to a given one, by conjugate gradients.
 
-Quadrature on HEALPix is not exact, and above lmax of about 2 nside Jacobi iteration hardly moves. The least-squares
-inverse solves ``S^+ S a = S^+ f`` instead, S the synthesis and S^+ its adjoint. A band-limited map gives back the
-coefficients it was made of. Up to lmax = 2 nside that takes about ten steps. Towards 3 nside - 1 the equations are worse
-conditioned the larger nside is (`skytutor.sht.symmetry` says why): 70 steps at nside 16, 340 at 32. Above, they are
-solved block by block and conjugate gradients refine; from nside 128 on double precision no longer holds the smallest
-eigenvalue at 3 nside - 1, and a lower lmax is the only way.
+Quadrature on HEALPix is not exact, and above lmax of about 2 nside Jacobi iteration hardly moves.
+The least-squares inverse solves ``S^+ S a = S^+ f`` instead, S the synthesis and S^+ its adjoint. A
+band-limited map gives back the coefficients it was made of. Up to lmax = 2 nside that takes about
+ten steps. Towards 3 nside - 1 the equations are worse conditioned the larger nside is
+(`skytutor.sht.symmetry` says why): 70 steps at nside 16, 340 at 32. Above, they are solved block by
+block and conjugate gradients refine; from nside 128 on double precision no longer holds the
+smallest eigenvalue at 3 nside - 1, and a lower lmax is the only way.
 """
 
 from functools import lru_cache
@@ -43,8 +44,9 @@ def least_squares(
     Arguments:
         tolerance: relative residual to stop at; 1e-14 in float64 and 1e-6 in float32 by default.
         most: steps to take at most; the residual tells how far they came.
-        blocks: solve block by block first; None: where conjugate gradients alone would crawl (lmax above 2.4 nside,
-            nside 64: half a minute and 0.7 GB, once) and the blocks take at most 1 GiB.
+        blocks: solve block by block first; None: where conjugate gradients alone would crawl (lmax
+            above 2.4 nside, nside 64: half a minute and 0.7 GB, once) and the blocks take at most 1
+            GiB.
 
     Raises:
         ValueError: a tolerance outside (0, 1), `most` not positive; maps as in `Harmonics.map2alm`.
@@ -103,8 +105,11 @@ class _Steps:
     """Conjugate gradients, each map with its own step lengths."""
 
     def __init__(self, sky: Harmonics, tolerance: float, most: int, blocks: bool):
-        self.sky, self.tolerance, self.most = sky, tolerance, most
-        self.axes, self.tiny = (-2, -1) if sky.spin else (-1,), torch.finfo(sky.dtype).tiny
+        self.sky = sky
+        self.tolerance = tolerance
+        self.most = most
+        self.axes = (-2, -1) if sky.spin else (-1,)
+        self.tiny = torch.finfo(sky.dtype).tiny
         self.near = _kept(sky.nside, sky.lmax, sky.spin, sky.twice.device) if blocks else None
 
     def inner(self, a: Tensor, b: Tensor) -> Tensor:
@@ -121,9 +126,11 @@ class _Steps:
 
     def solve(self, maps: Tensor | None, right: Tensor | None) -> Solution:
         """For maps, what is left of them is kept as a map: squaring the matrix would cost half of the digits."""
-        sky, left = self.sky, maps
+        sky = self.sky
+        left = maps
         rest = sky.map2alm(maps, weights=None) if right is None else right
-        size, found = self.inner(rest, rest), torch.zeros_like(rest)
+        size = self.inner(rest, rest)
+        found = torch.zeros_like(rest)
         way = close = self.precondition(rest)
         now = self.inner(rest, close)
         for step in range(1, self.most + 1):
@@ -139,7 +146,8 @@ class _Steps:
             if bool((self.inner(rest, rest) <= self.tolerance**2 * size).all()):
                 break
             close = self.precondition(rest)
-            before, now = now, self.inner(rest, close)
+            before = now
+            now = self.inner(rest, close)
             way = close + now / before.clamp(min=self.tiny) * way
         return Solution(
             found, step, float((self.inner(rest, rest) / size.clamp(min=self.tiny)).max().sqrt())

@@ -1,15 +1,16 @@
 """Tables of normalised associated Legendre functions and their spin-2 kin, at HEALPix's northern rings.
 
-``s_lambda_lm(theta) exp(i m phi)`` is the spherical harmonic ``sY_lm`` [1]_. Recurrence in l at fixed m [2]_, with
-x = cos(theta):
+``s_lambda_lm(theta) exp(i m phi)`` is the spherical harmonic ``sY_lm`` [1]_. Recurrence in l at
+fixed m [2]_, with x = cos(theta):
 
     a_(l+1) f_(l+1) = (x + m s / (l (l + 1))) f_l - a_l f_(l-1),
     a_l = sqrt((l^2 - m^2) (l^2 - s^2) / (l^2 (4 l^2 - 1)))
 
-from ``l = max(m, |s|)``. Far from the equator the seeds are smaller than any double: each value carries a scale, a power
-of 2**SCALE, until it has grown to where a double holds it.
+from ``l = max(m, |s|)``. Far from the equator the seeds are smaller than any double: each value
+carries a scale, a power of 2**SCALE, until it has grown to where a double holds it.
 
-Shapes: M orders of a chunk, K degrees of one parity of l + m, R = 2 nside rings from the north pole to the equator.
+Shapes: M orders of a chunk, K degrees of one parity of l + m, R = 2 nside rings from the north pole
+    to the equator.
 
 .. [1] J. N. Goldberg et al., 1967, J. Math. Phys. 8, 2155.
 .. [2] M. Reinecke & D. S. Seljebotn, 2013, A&A 554, A112.
@@ -38,15 +39,17 @@ def _root(l: Tensor, m: Tensor, s: int) -> Tensor:
 def _seeds(m: Tensor, s: int, nside: int) -> tuple[Tensor, Tensor]:
     """Values at ``l = max(m, |s|)``, ``(M, R)``, and their scales.
 
-    There only one term of Goldberg's sum is left, a product of powers of half-angle sines and cosines. Logarithms
-    of factorials would lose digits as m grows, so the binomial is a running product of numbers near 1.
+    There only one term of Goldberg's sum is left, a product of powers of half-angle sines and
+    cosines. Logarithms of factorials would lose digits as m grows, so the binomial is a running
+    product of numbers near 1.
     """
     below, z = (t[: 2 * nside] for t in (rings(nside).below, rings(nside).z))
     k = torch.arange(1, int(m[-1]) + 1, dtype=torch.float64)
     central = torch.cat([torch.zeros(1).double(), torch.log1p(-0.5 / k).cumsum(0)])[
         m
     ]  # log of C(2 m, m) / 4**m
-    mm, steps = m.double(), torch.arange(1, abs(s) + 1, dtype=torch.float64)
+    mm = m.double()
+    steps = torch.arange(1, abs(s) + 1, dtype=torch.float64)
     tail = ((mm[:, None] - steps + 1).clamp(min=0.5) / (mm[:, None] + steps)).log().sum(1)
     norm = 0.5 * (((2 * mm + 1) / (4 * math.pi)).log() + central + tail)
     sine = 0.5 * torch.where(z < 0.5, torch.log1p(-z * z), (4 * below).log() + torch.log1p(-below))
@@ -72,11 +75,14 @@ def tables(nside: int, lmax: int, *, first: int, last: int, spin: int) -> tuple[
     Degrees beyond lmax or below ``max(m, |spin|)`` are 0.
     """
     m = torch.arange(first, last)
-    rows, rings_north = (lmax - first) // 2 + 1, 2 * nside
+    rows = (lmax - first) // 2 + 1
+    rings_north = 2 * nside
     out = tuple(torch.zeros(len(m), rows, rings_north, dtype=torch.float64) for _ in range(2))
-    x, begin = rings(nside).z[:rings_north], m.clamp(min=abs(spin))
+    x = rings(nside).z[:rings_north]
+    begin = m.clamp(min=abs(spin))
     now, scale = _seeds(m, spin, nside)
-    before, deep = torch.zeros_like(now), bool((scale < 0).any())
+    before = torch.zeros_like(now)
+    deep = bool((scale < 0).any())
     roots = _root(torch.arange(lmax + 2)[:, None], m.double(), spin)[..., None]  # (lmax + 2, M, 1)
     for l in range(int(begin[0]), lmax + 1):
         live = int((begin <= l).sum())  # orders that have begun
@@ -86,7 +92,8 @@ def tables(nside: int, lmax: int, *, first: int, last: int, spin: int) -> tuple[
         shown = torch.where(scale[:live] == 0, f, 0.0) if deep else f
         for parity in (0, 1):
             top = (l - parity - first) % 2
-            count, k = (live - top + 1) // 2, (l - first - top) // 2
+            count = (live - top + 1) // 2
+            k = (l - first - top) // 2
             if count > 0:  # rows top, top + 2, ...; their degrees lie on a diagonal
                 steps = ((2 * rows - 1) * rings_north, 1)
                 out[parity].as_strided(
@@ -95,7 +102,8 @@ def tables(nside: int, lmax: int, *, first: int, last: int, spin: int) -> tuple[
         if l < lmax:
             slope = x + m[:live, None].double() * spin / (l * (l + 1)) if spin else x
             after = (slope * f - roots[l, :live] * before[:live]) / roots[l + 1, :live]
-            before[:live], now[:live] = f, after
+            before[:live] = f
+            now[:live] = after
     return out
 
 

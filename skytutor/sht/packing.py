@@ -21,14 +21,15 @@ def position(l: Tensor, m: Tensor, *, lmax: int) -> Tensor:
 
 
 def degrees(lmax: int) -> tuple[Tensor, Tensor]:
-    """l and m of every place in the packing, int64."""
+    """L and m of every place in the packing, int64."""
     m, l = torch.triu_indices(lmax + 1, lmax + 1)
     return l, m
 
 
 def check_lmax(lmax: int, nside: int) -> int:
     """Return `lmax` as an int if it lies in 0..3 nside - 1; ``TypeError`` or ``ValueError`` that says so."""
-    nside, lmax = check_nside(nside), as_integer("lmax", lmax)
+    nside = check_nside(nside)
+    lmax = as_integer("lmax", lmax)
     if not 0 <= lmax <= 3 * nside - 1:
         raise ValueError(
             f"lmax must lie in 0..{3 * nside - 1} (3 nside - 1) at nside {nside}, got {lmax}"
@@ -42,7 +43,8 @@ def check_alms(
     """Return `alms` if they are complex ``(..., A)``, or ``(..., 2, A)`` with spin 2, and every one is a number.
 
     Raises:
-        TypeError: not a complex tensor. ValueError: empty, another length, not E and B, NaN or infinite.
+        TypeError: not a complex tensor. ValueError: empty, another length, not E and B, NaN or
+            infinite.
     """
     if not isinstance(alms, Tensor) or not alms.is_complex():
         kind = alms.dtype if isinstance(alms, Tensor) else type(alms).__name__

@@ -1,9 +1,10 @@
 """The transforms in real arithmetic, for layers: coefficients sorted by degree, and one matrix product where it is fastest.
 
-A real map is ``f(p) = sum_l sum_(m=-l)^(l) b_lm R_lm(p)`` with orthonormal real harmonics, ``R_l0 = Y_l0``,
-``R_lm = sqrt(2) Re Y_lm`` and ``R_(l,-m) = sqrt(2) Im Y_lm`` for m > 0. So ``b_lm = sqrt(2) Re a_lm`` and
-``b_(l,-m) = -sqrt(2) Im a_lm``. Every coefficient counts once: powers are sums of squares, adjoints are transposes, a
-rotation is an orthogonal matrix for each l, and the first (L + 1)**2 coefficients are those up to L.
+A real map is ``f(p) = sum_l sum_(m=-l)^(l) b_lm R_lm(p)`` with orthonormal real harmonics,
+``R_l0 = Y_l0``, ``R_lm = sqrt(2) Re Y_lm`` and ``R_(l,-m) = sqrt(2) Im Y_lm`` for m > 0. So
+``b_lm = sqrt(2) Re a_lm`` and ``b_(l,-m) = -sqrt(2) Im a_lm``. Every coefficient counts once:
+powers are sums of squares, adjoints are transposes, a rotation is an orthogonal matrix for each l,
+and the first (L + 1)**2 coefficients are those up to L.
 
 Shapes: ``K = (lmax + 1)**2`` coefficients at place ``l (l + 1) + m``, P = 12 nside**2 pixels.
 """
@@ -31,7 +32,7 @@ def _places(lmax: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def real_degrees(lmax: int) -> tuple[Tensor, Tensor]:
-    """l and m of every place in the real packing, int64."""
+    """L and m of every place in the real packing, int64."""
     l = torch.repeat_interleave(torch.arange(lmax + 1), 2 * torch.arange(lmax + 1) + 1)
     return l, torch.arange(len(l)) - l * (l + 1)
 
@@ -63,7 +64,8 @@ def to_real(alms: Tensor, *, lmax: int) -> Tensor:
 def to_complex(coefs: Tensor) -> Tensor:
     """The inverse of `to_real`."""
     plus, minus, twice = (t.to(coefs.device) for t in _places(degree_of(coefs)))
-    real, imag = coefs[..., plus], -math.sqrt(0.5) * coefs[..., minus]
+    real = coefs[..., plus]
+    imag = -math.sqrt(0.5) * coefs[..., minus]
     return torch.complex(
         torch.where(twice, math.sqrt(0.5) * real, real), torch.where(twice, imag, 0.0)
     )
@@ -72,8 +74,9 @@ def to_complex(coefs: Tensor) -> Tensor:
 class RealHarmonics(nn.Module):
     """Synthesis and quadrature between maps and real coefficients at one nside, lmax, spin and order.
 
-    Where the matrix of all harmonics fits into `room` bytes, each is one product with it: the fastest way up to
-    nside 16 or so, and nothing but real arithmetic for `torch.compile`. Beyond, they are `Harmonics`'.
+    Where the matrix of all harmonics fits into `room` bytes, each is one product with it: the
+    fastest way up to nside 16 or so, and nothing but real arithmetic for `torch.compile`. Beyond,
+    they are `Harmonics`'.
 
     Arguments:
         nside, lmax, spin, order, dtype: as in `Harmonics`.
@@ -96,7 +99,10 @@ class RealHarmonics(nn.Module):
         room: int = ROOM,
     ):
         super().__init__()
-        self.nside, self.lmax, self.spin, self.order = nside, check_lmax(lmax, nside), spin, order
+        self.nside = nside
+        self.lmax = check_lmax(lmax, nside)
+        self.spin = spin
+        self.order = order
         size = (lmax + 1) ** 2 * 12 * nside**2 * (2 if spin else 1) * dtype.itemsize
         self.sums = (
             None if size <= room else Harmonics(nside, lmax, spin=spin, order=order, dtype=dtype)
@@ -112,7 +118,8 @@ class RealHarmonics(nn.Module):
         )
         unit = to_complex(torch.eye((self.lmax + 1) ** 2, dtype=torch.float64))  # (K, A)
         rows = sky.alm2map(torch.stack([unit, torch.zeros_like(unit)], 1) if self.spin else unit)
-        # A column for each pixel of one map: what the quadrature makes of it is the weighted transpose.
+        # A column for each pixel of one map: what the quadrature makes of it is the weighted
+        # transpose.
         weight = sky.pixel_weights() * pixel_area(self.nside)
         return rows.flatten(1).to(dtype), (rows * weight).flatten(1).T.contiguous().to(dtype)
 

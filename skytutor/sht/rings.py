@@ -1,7 +1,7 @@
 """HEALPix's rings: where they lie, and the weights that make them a quadrature.
 
-Ring r has n_r pixels at longitudes ``phi_r + 2 pi p / n_r``. The belt's 2 nside + 1 rings have 4 nside pixels each;
-polar rings i = 1 .. nside - 1 have 4 i, the same north and south.
+Ring r has n_r pixels at longitudes ``phi_r + 2 pi p / n_r``. The belt's 2 nside + 1 rings have 4
+nside pixels each; polar rings i = 1 .. nside - 1 have 4 i, the same north and south.
 
 Shapes: N maps, P = 12 nside**2 pixels in RING order, R rings = 4 nside - 1, M = mmax + 1 orders.
 """
@@ -21,7 +21,8 @@ class Rings(NamedTuple):
     start: Tensor  # RING number of its first pixel
     shift: Tensor  # longitude of its first pixel in half pixels, 0 or 1
     z: Tensor  # cosine of the colatitude
-    below: Tensor  # (1 - z) / 2, without cancellation near the north pole: the squared sine of half the colatitude
+    # (1 - z) / 2, without cancellation near the north pole: the squared sine of half the colatitude
+    below: Tensor
 
 
 @lru_cache(maxsize=16)
@@ -54,14 +55,17 @@ def longitudes(nside: int) -> Tensor:
 def ring_weights(nside: int) -> Tensor:
     """Weights of the rings, ``(R,)`` float64, mean over pixels 1: quadrature exact for zonal functions up to l = 3 nside.
 
-    Of all weights w with ``sum_r n_r w_r P_l(z_r) = 12 nside**2 delta_l0`` for l <= 3 nside (rounded down to even;
-    odd l vanish by symmetry) they are those with the least ``sum_r (n_r (w_r - 1))**2``. HEALPix's files hold the same
-    to 1e-14 for nside 8 and 16, and reach up to half an nside further in l for others.
+    Of all weights w with ``sum_r n_r w_r P_l(z_r) = 12 nside**2 delta_l0`` for l <= 3 nside
+    (rounded down to even; odd l vanish by symmetry) they are those with the least
+    ``sum_r (n_r (w_r - 1))**2``. HEALPix's files hold the same to 1e-14 for nside 8 and 16, and
+    reach up to half an nside further in l for others.
     """
     z = rings(nside).z[: 2 * nside]
     pixels = 2.0 * rings(nside).count[: 2 * nside].double()
     pixels[-1] /= 2
-    rows, before, now = [torch.ones_like(z)], torch.ones_like(z), z
+    rows = [torch.ones_like(z)]
+    before = torch.ones_like(z)
+    now = z
     for l in range(2, 3 * nside + 1):
         before, now = now, ((2 * l - 1) * z * now - (l - 1) * before) / l
         rows += [now] if l % 2 == 0 else []

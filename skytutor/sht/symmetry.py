@@ -1,12 +1,14 @@
 """Exact solution of the normal equations of HEALPix synthesis, split by the symmetries of the pixels.
 
-Turning by 90 degrees about the poles, and the mirrors at the equator and at the meridian 0, map pixels onto pixels. So
-the normal matrix falls apart into blocks by the parity of l + m, by cosine and sine, and by m modulo 4 (1 and 3 stay
-together), and each block needs an eighth or a quarter of the pixels.
+Turning by 90 degrees about the poles, and the mirrors at the equator and at the meridian 0, map
+pixels onto pixels. So the normal matrix falls apart into blocks by the parity of l + m, by cosine
+and sine, and by m modulo 4 (1 and 3 stay together), and each block needs an eighth or a quarter of
+the pixels.
 
-Conjugate gradients need this at high lmax. Where two base pixels of a polar cap meet, the grid is rectangular and its
-pixels 1.28 / nside apart along a ring, so waves beyond l = 2.45 nside, cut to that place, all but vanish on it. The
-smallest eigenvalue at lmax = 3 nside - 1 is 0.28 at nside 8, 0.042 at 16, 3e-4 at 32, 8e-9 at 64.
+Conjugate gradients need this at high lmax. Where two base pixels of a polar cap meet, the grid is
+rectangular and its pixels 1.28 / nside apart along a ring, so waves beyond l = 2.45 nside, cut to
+that place, all but vanish on it. The smallest eigenvalue at lmax = 3 nside - 1 is 0.28 at nside 8,
+0.042 at 16, 3e-4 at 32, 8e-9 at 64.
 """
 
 import math
@@ -30,14 +32,19 @@ def block_bytes(lmax: int, spin: int = 0) -> int:
 class SymmetryBlocks(nn.Module):
     """Cholesky factors of all blocks, float64; calling it solves ``N b = right`` in the real packing.
 
-    With spin 2 a block holds the E of one parity and kind (cosine or sine) and the B of the other parity and the other
-    kind: that is how their Q look alike in both mirrors. Memory grows as lmax**4 and the work to make it as lmax**6.
+    With spin 2 a block holds the E of one parity and kind (cosine or sine) and the B of the other
+    parity and the other
+    kind: that is how their Q look alike in both mirrors. Memory grows as lmax**4 and the work to
+        make it as lmax**6.
     """
 
     def __init__(self, nside: int, lmax: int, *, spin: int = 0):
         super().__init__()
         self.parts: list[int] = []  # which factor solves each block
-        self.nside, self.lmax, self.spin, self.eighth = nside, lmax, spin, _eighth(nside)
+        self.nside = nside
+        self.lmax = lmax
+        self.spin = spin
+        self.eighth = _eighth(nside)
         for parity in (0, 1):
             for residues in _RESIDUES:
                 self._add([m for m in range(lmax + 1) if m % 4 in residues], parity)
@@ -50,14 +57,16 @@ class SymmetryBlocks(nn.Module):
             entries = [e for m in orders for e in self._entries(m, parity, kind)]
             if not entries:
                 continue
-            odd, k = bool(orders[0] % 2), len(self.parts)
+            odd = bool(orders[0] % 2)
+            k = len(self.parts)
             self.register_buffer(
                 f"at{k}", torch.cat([at for at, _, _ in entries]), persistent=False
             )
             turned = torch.cat([torch.full(at.shape, sign) for at, sign, _ in entries]).double()
             self.register_buffer(f"sign{k}", turned if odd and kind < 0 else None, persistent=False)
             if name is None or not odd:
-                name, rows = k, torch.cat([make() for _, _, make in entries])
+                name = k
+                rows = torch.cat([make() for _, _, make in entries])
                 self.register_buffer(
                     f"factor{k}", torch.linalg.cholesky(rows @ rows.T), persistent=False
                 )
@@ -67,7 +76,8 @@ class SymmetryBlocks(nn.Module):
         self, m: int, parity: int, kind: int
     ) -> list[tuple[Tensor, float, Callable[[], Tensor]]]:
         """Places of one order's coefficients, the sign that a quarter turn gives them, and what makes their rows."""
-        turn, out = 1.0 if (m - 1) % 4 == 0 else -1.0, []
+        turn = 1.0 if (m - 1) % 4 == 0 else -1.0
+        out = []
         for part in range(2 if self.spin else 1):  # E, B
             one, way = (1 - parity, -kind) if part else (parity, kind)
             low = max(m, self.spin)
@@ -83,13 +93,15 @@ class SymmetryBlocks(nn.Module):
         """Values of one order's harmonics on an eighth of the sky, times the root of the area; Q and U side by side."""
         ring, phi, weight = self.eighth
         weight = weight * (math.sqrt(2) if m else 1)
-        cos, sin = (m * phi).cos() * weight, (m * phi).sin() * weight
+        cos = (m * phi).cos() * weight
+        sin = (m * phi).sin() * weight
         same, other = (cos, -sin) if way > 0 else (sin, cos)  # other: the derivative along the ring
         up = self._table(m, parity, self.spin, many)[:, ring]
         if not self.spin:
             return up * same
         down = self._table(m, parity, -self.spin, many)[:, ring]
-        plus, minus = (up + down) / 2, (up - down) / 2
+        plus = (up + down) / 2
+        minus = (up - down) / 2
         pair = (-plus * same, minus * other) if part == 0 else (-minus * other, -plus * same)
         return torch.cat(pair, 1)
 
@@ -104,7 +116,8 @@ class SymmetryBlocks(nn.Module):
         flat = right.flatten(1)
         out = torch.zeros_like(flat)
         for k, factor in enumerate(self.parts):
-            at, sign = getattr(self, f"at{k}"), getattr(self, f"sign{k}")
+            at = getattr(self, f"at{k}")
+            sign = getattr(self, f"sign{k}")
             side = flat[:, at].double()
             side = side if sign is None else side * sign
             solved = torch.cholesky_solve(side.T, getattr(self, f"factor{factor}")).T

@@ -2,10 +2,11 @@
 
     f(p) = sum_lm a_lm Y_lm(p),      a_lm = (4 pi / P) sum_p w_p f(p) conj(Y_lm(p))
 
-Spin 2 relates Q and U to E and B as HEALPix does, ``Q +- i U = -sum_lm (E_lm +- i B_lm) +-2Y_lm``; its U has the
-opposite sign of the IAU's.
+Spin 2 relates Q and U to E and B as HEALPix does, ``Q +- i U = -sum_lm (E_lm +- i B_lm) +-2Y_lm``;
+its U has the opposite sign of the IAU's.
 
-Shapes: maps ``(..., P)`` with P = 12 nside**2 pixels, a_lm ``(..., A)`` with A = (lmax + 1) (lmax + 2) / 2, complex, in
+Shapes: maps ``(..., P)`` with P = 12 nside**2 pixels, a_lm ``(..., A)`` with A = (lmax + 1) (lmax +
+    2) / 2, complex, in
 healpy's packing (`skytutor.sht.packing`). With spin 2 the axis before the last holds Q, U or E, B.
 """
 
@@ -43,7 +44,8 @@ class _Analysis(torch.autograd.Function):
     def forward(
         ctx, maps: Tensor, sums, twice: Tensor, factor: Tensor | None, both: bool = False
     ) -> Tensor:
-        ctx.how, ctx.both = (sums, twice, factor), both
+        ctx.how = (sums, twice, factor)
+        ctx.both = both
         return sums.analysis(maps, factor, twice if both else None)
 
     @staticmethod
@@ -60,11 +62,14 @@ class Harmonics(nn.Module):
         spin: 0 or 2.
         order: "ring" or "nested".
         dtype: of the maps, torch.float32 or torch.float64.
-        backend: "ducc0" (CPU), "torch", or None: ducc0 for tensors on the CPU if it is installed, else torch.
-        room: bytes that tables of the "torch" backend may take; beyond, they are made anew, in chunks, at each call.
+        backend: "ducc0" (CPU), "torch", or None: ducc0 for tensors on the CPU if it is installed,
+            else torch.
+        room: bytes that tables of the "torch" backend may take; beyond, they are made anew, in
+            chunks, at each call.
 
     Raises:
-        TypeError, ValueError: bad arguments, named. ImportError: "ducc0" asked for and not installed.
+        TypeError, ValueError: bad arguments, named. ImportError: "ducc0" asked for and not
+            installed.
 
     Example:
         >>> sky = Harmonics(4, 8)
@@ -84,12 +89,11 @@ class Harmonics(nn.Module):
         room: int = 2**30,
     ):
         super().__init__()
-        self.nside, self.lmax, self.spin = (
-            check_nside(nside),
-            check_lmax(lmax, nside),
-            check_spin(spin),
-        )
-        self.order, self.dtype = check_order(order, allowed=("ring", "nested")), dtype
+        self.nside = check_nside(nside)
+        self.lmax = check_lmax(lmax, nside)
+        self.spin = check_spin(spin)
+        self.order = check_order(order, allowed=("ring", "nested"))
+        self.dtype = dtype
         if dtype not in _COMPLEX:
             raise TypeError(f"dtype must be torch.float32 or torch.float64, got {dtype}")
         if backend not in (*BACKENDS, None):
@@ -98,7 +102,8 @@ class Harmonics(nn.Module):
             raise ImportError(
                 'backend="ducc0" needs ducc0: pip install "skytutor[fast] @ git+https://github.com/skytutor/skytutor"'
             )
-        self.backend, self.room = backend, room
+        self.backend = backend
+        self.room = room
         self.ducc = Ducc(nside, lmax, spin=spin) if backend != "torch" and installed() else None
         self.dense = None if self.ducc else self._make_dense()
         area = torch.full((4 * nside - 1,), pixel_area(nside), dtype=torch.float64)
@@ -176,10 +181,8 @@ class Harmonics(nn.Module):
             raise ValueError(f"iterations must not be negative, got {iterations}")
         if weights not in ("ring", None):
             raise ValueError(f"weights must be 'ring' or None, got {weights!r}")
-        maps, factor = (
-            self._turn_order(maps, self.order, "ring"),
-            self.quadrature if weights else self.area,
-        )
+        maps = self._turn_order(maps, self.order, "ring")
+        factor = self.quadrature if weights else self.area
         alms = self._fold(_Analysis, maps, factor)
         for _ in range(iterations):
             alms = alms + self._fold(_Analysis, maps - self._fold(_Synthesis, alms), factor)

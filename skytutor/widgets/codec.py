@@ -1,9 +1,10 @@
 """Maps as few bytes: 16-bit steps of the range, predicted from pixels already sent, the rest deflated; and back.
 
-A map is cut into its twelve faces. A pixel is predicted as a weighted sum of twelve neighbours that come before it in its
-face, and of three pixels of the frame before, if there is one. The weights are the least-squares fit, in whole
-4096ths, so that every machine predicts the same. What is left is small for a smooth map, and its high and low bytes
-are deflated apart. `sphere.js` decodes the same bytes.
+A map is cut into its twelve faces. A pixel is predicted as a weighted sum of twelve neighbours that
+come before it in its face, and of three pixels of the frame before, if there is one. The weights
+are the least-squares fit, in whole 4096ths, so that every machine predicts the same. What is left
+is small for a smooth map, and its high and low bytes are deflated apart. `sphere.js` decodes the
+same bytes.
 """
 
 import zlib
@@ -14,8 +15,10 @@ from numpy.typing import NDArray
 
 STEPS = 32768  # of the range; codes 0..STEPS
 HIDDEN = 65535  # the code of a pixel without a value
-_MIDDLE, _ONE = STEPS // 2, 4096
-# (row, column) of the neighbours, in rows y and columns x of a face; all lie before (0, 0) in reading order.
+_MIDDLE = STEPS // 2
+_ONE = 4096
+# (row, column) of the neighbours, in rows y and columns x of a face; all lie before (0, 0) in
+# reading order.
 _NEAR = ((0, -1), (0, -2), *((row, column) for row in (-1, -2) for column in (-2, -1, 0, 1, 2)))
 _BEFORE = ((0, 0), (0, -1), (-1, 0))  # in the frame before
 
@@ -50,7 +53,8 @@ def quantise(values: NDArray) -> tuple[NDArray[np.uint16], float, float, float]:
     good = np.isfinite(values)
     if not good.any():
         raise ValueError("no pixel has a value: all are NaN, infinite or UNSEEN")
-    low, high = float(values[good].min()), float(values[good].max())
+    low = float(values[good].min())
+    high = float(values[good].max())
     span = high - low or 1.0  # a constant map: code 0 everywhere
     codes = np.full(values.shape, HIDDEN, np.uint16)
     codes[good] = np.rint((values[good] - low) / span * STEPS)
@@ -79,14 +83,13 @@ def _features(codes: NDArray[np.int64], frame: int) -> NDArray[np.int64]:
 
 def _fit(codes: NDArray[np.int64], frames: range) -> NDArray[np.int64]:
     """Least squares over some frames, one at a time in memory."""
-    square, right = 0.0, 0.0
+    square = 0.0
+    right = 0.0
     for frame in frames:
         rows = _features(codes, frame).astype(np.float64)
         rows = rows.reshape(len(rows), -1)
-        square, right = (
-            square + rows @ rows.T,
-            right + rows @ (codes[frame, :, 2:, 2:-2].ravel() - float(_MIDDLE)),
-        )
+        square = square + rows @ rows.T
+        right = right + rows @ (codes[frame, :, 2:, 2:-2].ravel() - float(_MIDDLE))
     found = np.linalg.lstsq(square, right, rcond=1e-9)[0]
     return np.rint(np.clip(found, -8, 8) * _ONE).astype(np.int64)
 
@@ -114,7 +117,8 @@ def pack(faces: NDArray) -> Packed:
     """Pack frames of a map.
 
     Arguments:
-        faces: ``(F, 12, nside, nside)``, a map in faces for each of F frames; NaN or infinite where there is no value.
+        faces: ``(F, 12, nside, nside)``, a map in faces for each of F frames; NaN or infinite where
+            there is no value.
     """
     codes, low, high, error = quantise(np.asarray(faces, np.float64))
     gone = codes == HIDDEN
@@ -131,7 +135,8 @@ def _fill(codes: NDArray[np.int64], gone: NDArray[np.bool_]) -> NDArray[np.int64
     """Where there is no value, the last one before it in reading order: cheap to send, and it disturbs its neighbours little."""
     if not gone.any():
         return codes
-    flat, at = codes.reshape(-1).copy(), np.arange(codes.size)
+    flat = codes.reshape(-1).copy()
+    at = np.arange(codes.size)
     last = np.maximum.accumulate(np.where(gone.ravel(), -1, at))
     return np.where(last < 0, _MIDDLE, flat[last]).reshape(codes.shape)
 
@@ -141,7 +146,8 @@ def unpack(packed: Packed, shape: tuple[int, int, int, int]) -> NDArray[np.float
     planes = np.frombuffer(zlib.decompress(packed.data), np.uint8).reshape(2, -1).astype(np.int64)
     zigzag = (planes[0] * 256 + planes[1]).reshape(shape)
     left = np.where(zigzag & 1, -(zigzag + 1) // 2, zigzag // 2)
-    codes, n = np.zeros(shape, np.int64), shape[-1]
+    codes = np.zeros(shape, np.int64)
+    n = shape[-1]
     for frame, face, y, x in np.ndindex(*shape):
         here = codes[frame, face]
         expected = (
@@ -153,7 +159,7 @@ def unpack(packed: Packed, shape: tuple[int, int, int, int]) -> NDArray[np.float
             if y
             else _MIDDLE
         )
-        if 2 <= x < n - 2 and 2 <= y and n >= 8:
+        if 2 <= x < n - 2 and y >= 2 and n >= 8:
             known = [here[y + a, x + b] for a, b in _NEAR]
             known += [codes[frame - 1, face, y + a, x + b] for a, b in _BEFORE if frame]
             total = sum(

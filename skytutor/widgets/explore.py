@@ -1,6 +1,7 @@
 """Two small tools for the live notebook: drag a spectrum and see the sky, and walk a map through a network's levels.
 
-In a page without a kernel they are spheres with frames: one range of degrees after the other, one level after the other.
+In a page without a kernel they are spheres with frames: one range of degrees after the other, one
+level after the other.
 """
 
 import math
@@ -28,8 +29,8 @@ def _show(live: Callable[[], Any], still: Callable[[], Any]) -> None:
 class SpectrumExplorer:
     """A Gaussian sky whose spectrum is dragged: a slider for the power in each range of degrees, and a button to throw the dice again.
 
-    Power is ``l (l + 1) C_l / (2 pi)``, the same at all degrees of a range. When a slider moves, the waves stay what they
-    are and only their heights change.
+    Power is ``l (l + 1) C_l / (2 pi)``, the same at all degrees of a range. When a slider moves,
+    the waves stay what they are and only their heights change.
 
     Arguments:
         nside: of the map. Ranges that reach beyond 3 nside - 1 are left out.
@@ -45,7 +46,9 @@ class SpectrumExplorer:
     """
 
     def __init__(self, *, nside: int = 16, unit: str = "µK", seed: int = 1):
-        self.nside, self.unit, self.seed = nside, unit, seed
+        self.nside = nside
+        self.unit = unit
+        self.seed = seed
         self.bands = [band for band in BANDS if band[1] < 3 * check_nside(nside)]
         if not self.bands:
             raise ValueError(f"nside must be at least 2, got {nside}")
@@ -125,14 +128,16 @@ class SpectrumExplorer:
 class LayerInspector:
     """What a network makes of a map, level by level: a slider for the level, one for the channel.
 
-    Every output of a module that is a batch of maps is a level, whatever its nside; a module that is run twice gives two. The frames
-    are of the input's nside, each pixel of a coarser level shown as the pixels it covers. A level is divided by its largest absolute
-    value, so colours compare within it alone.
+    Every output of a module that is a batch of maps is a level, whatever its nside; a module that
+    is run twice gives two. The frames are of the input's nside, each pixel of a coarser level shown
+    as the pixels it covers. A level is divided by its largest absolute value, so colours compare
+    within it alone.
 
     Arguments:
         network: run once, in evaluation mode, on `maps`; its mode is put back.
         maps: ``(1, C, P)``, one batch entry.
-        order: of the input and of outputs ``(1, C, P)``, "ring" or "nested". Faces ``(1, C, 12, n, n)`` have their own.
+        order: of the input and of outputs ``(1, C, P)``, "ring" or "nested". Faces
+            ``(1, C, 12, n, n)`` have their own.
 
     Raises:
         ValueError: another shape, or a network none of whose modules gives maps.
@@ -148,10 +153,8 @@ class LayerInspector:
         self, network: nn.Module, maps: Tensor, *, order: str, title: str = "Level by level"
     ):
         self.levels = _levels(network, maps, check_order(order))
-        self.names, self.nside = (
-            list(self.levels),
-            npix_to_nside(next(iter(self.levels.values())).shape[-1]),
-        )
+        self.names = list(self.levels)
+        self.nside = npix_to_nside(next(iter(self.levels.values())).shape[-1])
         self.channel = ipywidgets.IntSlider(
             value=0,
             min=0,
@@ -197,10 +200,8 @@ def _levels(network: nn.Module, maps: Tensor, order: str) -> dict[str, Tensor]:
     """``{name: (C, P)}`` NESTED at the input's nside, each divided by its largest absolute value."""
     nside = maps.shape[-1] if order == "face" else npix_to_nside(maps.shape[-1])
     check_maps(maps, nside=nside, order=order)
-    found, modes = (
-        {"input": _as_nested(maps.detach(), order)},
-        [(module, module.training) for module in network.modules()],
-    )
+    found = {"input": _as_nested(maps.detach(), order)}
+    modes = [(module, module.training) for module in network.modules()]
     if found["input"] is None or len(maps) != 1:
         raise ValueError(
             f"maps must be one batch entry (1, C, P) or (1, C, 12, n, n), got shape {tuple(maps.shape)}"

@@ -19,7 +19,8 @@ from skytutor.widgets.skies import LARGEST, Skies, by_title
 
 PROJECTIONS = ("globe", "mollweide", "gnomonic")
 SCALINGS = ("linear", "symlog", "histogram")
-STATIC = "SKYTUTOR_STATIC"  # set while a book is built: no kernel will answer its pages, so no model is made for one
+# set while a book is built: no kernel will answer its pages, so no model is made for one
+STATIC = "SKYTUTOR_STATIC"
 
 
 def is_static() -> bool:
@@ -31,7 +32,8 @@ def is_static() -> bool:
 def _run_by_nbconvert() -> bool:
     """Whether nbconvert started this kernel.
 
-    Its page would show a widget, if there is one, rather than HTML, and fetch the script for that from the network.
+    Its page would show a widget, if there is one, rather than HTML, and fetch the script for that
+    from the network.
     """
     try:
         import psutil  # comes with ipykernel
@@ -103,9 +105,11 @@ class Sphere(anywidget.AnyWidget):
         projection: "globe", "mollweide" or "gnomonic".
         pixel: number of the chosen pixel in the order of the maps, -1 for none; a click sets it.
         frame: number of the frame shown. low, high: ends of the colours, in the map's unit.
-        cmap, scaling, graticule, borders, pixels, mask, vectors: what is shown, and how; see `view`.
+        cmap, scaling, graticule, borders, pixels, mask, vectors: what is shown, and how; see
+            `view`.
         palette: colours of `cmap`, set with it.
-        swipe: with two maps, where the second begins on the canvas, 0 to 1; -1 shows them side by side.
+        swipe: with two maps, where the second begins on the canvas, 0 to 1; -1 shows them side by
+            side.
     """
 
     spec = traitlets.Unicode().tag(sync=True)
@@ -132,7 +136,9 @@ class Sphere(anywidget.AnyWidget):
 
     def __init__(self, skies: Skies, spec: dict[str, Any], *, controls: bool, **state: Any):
         self._esm = page.script(controls=controls)
-        self.skies, self._spec, self._controls = skies, spec, controls
+        self.skies = skies
+        self._spec = spec
+        self._controls = controls
         super().__init__(data=skies.data, **state)
         self.spec = page.settings(spec, skies.data)
         for name in ("sky-live", *page.PLAIN):
@@ -151,7 +157,8 @@ class Sphere(anywidget.AnyWidget):
         Raises:
             ValueError: as `view`, or a dict of other titles, or another number of maps or frames.
         """
-        old, titles = self.skies, list(self.skies.shown)
+        old = self.skies
+        titles = list(self.skies.shown)
         new = by_title(maps, titles[0])
         if isinstance(maps, Mapping):
             if set(new) != set(titles):
@@ -169,7 +176,8 @@ class Sphere(anywidget.AnyWidget):
         for entry in (entry for entry in old.entries if "role" in entry):
             skies.adopt(entry, old.data)
         words = {"maps": skies.entries, "summary": skies.summary(self._spec["unit"])}
-        self.skies, self._spec = skies, self._spec | words
+        self.skies = skies
+        self._spec = self._spec | words
         with self.hold_sync():
             self.spec = page.settings(self._spec, skies.data)
             self.data = skies.data

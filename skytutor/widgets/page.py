@@ -12,7 +12,8 @@ import numpy as np
 SCRIPT = Path(__file__).with_name("sphere.js")
 _LINE = "// ==== controls ====\n"
 _LETTERS = np.array([c for c in range(33, 127) if chr(c) not in "&<>"], np.uint8)
-# a line's comment or indentation; a string or a template, kept; blanks between words; other blanks; the naught of 0.5
+# a line's comment or indentation; a string or a template, kept; blanks between words; other blanks;
+# the naught of 0.5
 _TOKEN = re.compile(
     r"""^\s*//[^\n]*\n|[ \t]+//[^\n]*$|^[ \t]+|("(?:\\.|[^"\\])*"|`[^`]*`)|(?<![\w$])[ \t]+|[ \t]+(?![\w$])|(?<![\w.$])0(?=\.\d)""",
     re.MULTILINE,
@@ -21,10 +22,12 @@ _BREAK = re.compile(
     r"(?<=[;{},(])\n|\n(?=\})"
 )  # a line needs no end here: in `sphere.js` every statement has its semicolon
 _LONE = re.compile(r"(?<![\w$])\(([\w$]+)\)=>")  # the one argument of a function, in brackets
-# MathJax, of whatever version, sets no equation in an element of these classes: a title is text, dollar signs and all.
+# MathJax, of whatever version, sets no equation in an element of these classes: a title is text,
+# dollar signs and all.
 PLAIN = ("tex2jax_ignore", "mathjax_ignore")
-# Said by the page itself, since a script that may not run cannot say so. Readers whose script runs do not see it flash: for
-# two seconds it takes no room, and the script removes it. Where styles are forbidden too it is plainly there.
+# Said by the page itself, since a script that may not run cannot say so. Readers whose script runs
+# do not see it flash: for two seconds it takes no room, and the script removes it. Where styles are
+# forbidden too it is plainly there.
 _WHY = (
     "The sphere is drawn by a script inside this page, which has not run. If this sentence stays, scripts are switched off here, "
     "the page's security policy forbids scripts inside it, or the notebook is not trusted."

@@ -14,7 +14,9 @@ from skytutor.widgets import codec
 
 NSIDE_MAX = 512
 HEAVIEST = 32 * 2**20  # bytes of codes in one view, before they are packed
-LARGEST = 1e300  # of a value that is shown: the range of two such values, and the sum of a map of them, are finite in float64
+# of a value that is shown: the range of two such values, and the sum of a map of them, are finite
+# in float64
+LARGEST = 1e300
 ANGLE_OF = {"COSMO": 1.0, "IAU": -1.0}  # sign of U in HEALPix' convention
 _UNSEEN_BFLOAT16 = float(torch.tensor(UNSEEN, dtype=torch.bfloat16))  # 0.2 % off
 
@@ -22,7 +24,8 @@ _UNSEEN_BFLOAT16 = float(torch.tensor(UNSEEN, dtype=torch.bfloat16))  # 0.2 % of
 def is_unseen(values: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Where a map holds UNSEEN, as it is or as float32, bfloat16 or a few decimals (to 1e-5, as healpy reads it) have rounded it.
 
-    Any other number is a value, however low. In float16 UNSEEN becomes minus infinity: `as_frames` knows it by the type.
+    Any other number is a value, however low. In float16 UNSEEN becomes minus infinity: `as_frames`
+    knows it by the type.
     """
     near = (values >= (1 + 1e-5) * UNSEEN) & (values <= (1 - 1e-5) * UNSEEN)
     return near | (values == _UNSEEN_BFLOAT16)
@@ -37,7 +40,8 @@ def as_frames(name: str, value: Any, *, nside: int, order: str) -> NDArray[np.fl
 
     Raises:
         TypeError: complex numbers, or no numbers at all.
-        ValueError: empty, wrong pixel count or shape, infinite values, values beyond `LARGEST`, or no pixel with a value.
+        ValueError: empty, wrong pixel count or shape, infinite values, values beyond `LARGEST`, or
+            no pixel with a value.
     """
     array = _numbers(name, value)
     npix = nside_to_npix(nside)
@@ -118,7 +122,8 @@ def by_title(maps: Any, title: str) -> dict[str, Any]:
     """Maps side by side as ``{title: map}``: from one map, a dict, or a list of maps.
 
     Raises:
-        ValueError: an empty dict, titles that read the same, or a list whose items are neither numbers nor maps.
+        ValueError: an empty dict, titles that read the same, or a list whose items are neither
+            numbers nor maps.
     """
     if isinstance(maps, Mapping):
         if not maps:
@@ -135,7 +140,8 @@ def by_title(maps: Any, title: str) -> dict[str, Any]:
 
 def _by_own_title(maps: Mapping[Any, Any]) -> dict[str, Any]:
     """A dict's keys as text. 1 and "1" read the same, and so do titles that differ in blanks or in how an accent is written."""
-    found, read = {}, {}
+    found = {}
+    read = {}
     for key, one in maps.items():
         title = plain_text("a title of maps", key)
         seen = " ".join(unicodedata.normalize("NFC", title).split())
@@ -150,7 +156,8 @@ def _by_own_title(maps: Mapping[Any, Any]) -> dict[str, Any]:
 
 class Skies:
     """Checked and packed maps of one view: `data`, one string of bytes; `entries`, which say where in it each map lies;
-    `shown`, the maps in faces by title."""
+    `shown`, the maps in faces by title.
+    """
 
     def __init__(
         self,
@@ -162,7 +169,8 @@ class Skies:
         polarisation: Sequence[Any] | None = None,
         convention: str = "COSMO",
     ):
-        self.nside, self.order = check_nside(nside), check_order(order, allowed=("ring", "nested"))
+        self.nside = check_nside(nside)
+        self.order = check_order(order, allowed=("ring", "nested"))
         if nside > NSIDE_MAX:
             raise ValueError(
                 f"nside must be at most {NSIDE_MAX} here, got {nside}: average over children first, or show a part"
@@ -174,7 +182,10 @@ class Skies:
         if len(counts) > 1:
             raise ValueError(f"maps must have equally many frames, got {sorted(counts)}")
         self.frames = counts.pop()
-        self.shown, self.data, self.entries, self.about = faces, b"", [], []
+        self.shown = faces
+        self.data = b""
+        self.entries = []
+        self.about = []
         for title, one in faces.items():
             packed = self._add(one, title=title)
             self.about.append(_words(title, one[-1] if self.frames == 1 else one, packed))
@@ -199,7 +210,8 @@ class Skies:
         return as_frames(name, one, nside=self.nside, order=self.order)
 
     def _add(self, faces: NDArray[np.float64], **more: str) -> codec.Packed:
-        packed, parts = codec.pack(faces), []
+        packed = codec.pack(faces)
+        parts = []
         for some in (packed.data, packed.hidden):
             parts.append([len(self.data), len(some)])
             self.data += some
@@ -231,7 +243,8 @@ class Skies:
 
     def summary(self, unit: str) -> str:
         """What is shown, in words: for readers who do not see the sphere."""
-        size, side = nside_to_npix(self.nside), np.degrees(resolution(self.nside)) * 60
+        size = nside_to_npix(self.nside)
+        side = np.degrees(resolution(self.nside)) * 60
         wide = f"{side:.0f} arcminutes" if side < 120 else f"{side / 60:.0f} degrees"
         start = f"HEALPix, Nside {self.nside}, {size:,} pixels of {wide}. "
         return start + " ".join(text.format(unit=f" {unit}" if unit else "") for text in self.about)

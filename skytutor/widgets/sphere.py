@@ -9,7 +9,6 @@ from numbers import Real
 from typing import Any
 
 import matplotlib.pyplot as plt
-import numpy as np
 import torch
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
@@ -48,26 +47,32 @@ def view(
 ) -> Sphere:
     """Show maps on a sphere that can be turned by mouse, finger and keyboard.
 
-    With a kernel it is a widget: Python sees the chosen pixel and the view, and can set them. Its output holds the map and
-    the script too, as HTML, so a built book or a saved page shows the same sphere without kernel and network. A book that is
-    built and a notebook that nbconvert runs get the HTML alone.
+    With a kernel it is a widget: Python sees the chosen pixel and the view, and can set them. Its
+    output holds the map and the script too, as HTML, so a built book or a saved page shows the same
+    sphere without kernel and network. A book that is built and a notebook that nbconvert runs get
+    the HTML alone.
 
     Arguments:
-        maps: one map ``(P,)``; frames of one ``(F, P)``; or several side by side, as a dict by title or a list. Tensors,
-            arrays or masked arrays. NaN, masked and UNSEEN pixels are shown grey; other values may be as large as 1e300.
+        maps: one map ``(P,)``; frames of one ``(F, P)``; or several side by side, as a dict by
+            title or a list. Tensors, arrays or masked arrays. NaN, masked and UNSEEN pixels are
+            shown grey; other values may be as large as 1e300.
         nside: resolution, a power of two up to 512; the same for all maps.
         order: "ring" or "nested"; the same for all maps, mask and polarisation.
         unit: shown beside the values. It, titles and labels are plain text, dollar signs and all.
-        title: shown above the sphere; the maps of a list are numbered after it, those of a dict have their own.
+        title: shown above the sphere; the maps of a list are numbered after it, those of a dict
+            have their own.
         mask: ``(P,)``, true where the sky is seen; the rest is hatched.
-        polarisation: the pair (Q, U), each ``(P,)``, drawn as lines without heads, averaged to about 20 dots apart.
+        polarisation: the pair (Q, U), each ``(P,)``, drawn as lines without heads, averaged to
+            about 20 dots apart.
         convention: of U's sign, "COSMO" (HEALPix, healpy) or "IAU".
         lon_deg: longitude of the middle, degrees, east positive.
         lat_deg: its latitude, degrees.
         zoom: 1 shows the whole sphere, or 38 degrees of a gnomonic view.
         projection: "globe", "mollweide" or "gnomonic".
-        cmap: "cividis", "viridis", "magma", "blue-red", "grey", "planck", or a name that matplotlib knows.
-        scaling: "linear", "symlog" (linear below a hundredth of the largest value) or "histogram" (equal areas).
+        cmap: "cividis", "viridis", "magma", "blue-red", "grey", "planck", or a name that matplotlib
+            knows.
+        scaling: "linear", "symlog" (linear below a hundredth of the largest value) or "histogram"
+            (equal areas).
         value_range: ends of the colours; None for all values, "symmetric" around zero, or a pair.
         graticule: show a grid of longitude and latitude.
         borders: show the borders of the base pixels.
@@ -116,7 +121,8 @@ def view(
         "swipe": 0.5 if swipe and len(skies.shown) == 2 else -1.0,
         "nested": -1,
     }
-    words, (least, most) = skies.summary(unit), skies.ends()
+    words = skies.summary(unit)
+    (least, most) = skies.ends()
     spec = {
         "nside": skies.nside,
         "order": order,
@@ -184,7 +190,8 @@ class Still:
         store = io.BytesIO()
         drawn.savefig(store, format="png")
         plt.close(drawn)
-        self.png, self.alt = store.getvalue(), alt
+        self.png = store.getvalue()
+        self.alt = alt
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
         image = base64.b64encode(self.png).decode("ascii")
@@ -229,7 +236,8 @@ def figure(
     skies = Skies(by_title(maps, title), nside=nside, order=order)
     one_of("projection", projection, allowed=("mollweide", "globe"))
     low, high = _ends(value_range, skies)
-    points, unit = anchors(cmap), plain_text("unit", unit)
+    points = anchors(cmap)
+    unit = plain_text("unit", unit)
     colours = LinearSegmentedColormap.from_list(
         cmap, ["#" + points[k : k + 6] for k in range(0, len(points), 6)]
     )

@@ -40,7 +40,7 @@ LIVE = (
 )
 
 
-# --- what a cell does ---------------------------------------------------------------------------------------------------------
+# --- what a cell does -----------------------------------------------------------------------------
 
 
 def run_now(tree: ast.AST) -> Iterator[ast.AST]:
@@ -71,7 +71,7 @@ def drawing_functions(sources: list[str]) -> set[str]:
     return found
 
 
-# --- code cells ---------------------------------------------------------------------------------------------------------------
+# --- code cells -----------------------------------------------------------------------------------
 
 
 def clean(notebook) -> Iterator[str]:
@@ -124,7 +124,7 @@ def figures(notebook) -> Iterator[str]:
             yield f"cell {k}: makes a figure without alt text; write what it shows in metadata.mystnb.image.alt"
 
 
-# --- text ---------------------------------------------------------------------------------------------------------------------
+# --- text -----------------------------------------------------------------------------------------
 
 
 def order(notebook) -> Iterator[str]:
@@ -192,7 +192,7 @@ def words(text: str) -> Iterator[str]:
             yield f"{{{name}}} {block.split()[0]} has no :alt:"
 
 
-# --- whole pages --------------------------------------------------------------------------------------------------------------
+# --- whole pages ----------------------------------------------------------------------------------
 
 
 def lint_notebook(notebook, *, appendix: bool = False) -> list[str]:

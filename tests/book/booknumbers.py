@@ -1,13 +1,18 @@
 """Numbers in prose. A reader may trust a number only if something would break when it stopped being true. So in a chapter's text
-every decimal number, every percentage and every whole number of three digits or more must be one of these:
+every decimal number, every percentage and every whole number of three digits or more must be one of
+these:
 
-* **checked**: it stands in a call of ``check.*`` in the same notebook, as a literal or an expression of literals. 99.4 % is
-  backed by ``check.at_least("accuracy", score, 0.994)``, 768 by ``check.equal("pixels", maps.shape[-1], 12 * 8**2)``;
+* **checked**: it stands in a call of ``check.*`` in the same notebook, as a literal or an
+  expression of literals. 99.4 % is backed by ``check.at_least("accuracy", score, 0.994)``, 768 by
+  ``check.equal("pixels", maps.shape[-1], 12 * 8**2)``;
 * **cited**: its sentence, or its row of a table, holds a ``{cite}``;
-* **a definition**: it is listed with a reason under ``skytutor.numbers`` in the notebook's metadata (``numbers:`` in the front
-  matter of a Markdown page), as ``{"2.5": "the exponent of the magnitude scale"}``. An entry that the text no longer uses is a fault.
+* **a definition**: it is listed with a reason under ``skytutor.numbers`` in the notebook's metadata
+  (``numbers:`` in the front matter of a Markdown page), as
+  ``{"2.5": "the exponent of the magnitude scale"}``. An entry that the text no longer uses is a
+  fault.
 
-Code, addresses, versions, licences, exponents, indices, years, and 180 and 360 (degrees) are left alone.
+Code, addresses, versions, licences, exponents, indices, years, and 180 and 360 (degrees) are left
+alone.
 """
 
 import ast
@@ -108,7 +113,9 @@ def claims(text: str) -> Iterator[tuple[str, float, bool]]:
         if "CITE" in sentence:
             continue
         for found in NUMBER.finditer(sentence):
-            whole, part, percent = found[1], found[2] or "", found[3]
+            whole = found[1]
+            part = found[2] or ""
+            percent = found[3]
             digits = re.sub(r"\D", "", whole)
             year = len(whole) == 4 and 1900 <= int(digits) <= 2099 and not part and not percent
             if (
@@ -132,7 +139,8 @@ def fold(node: ast.AST) -> float | None:
         value = fold(node.operand)
         return None if value is None else -value
     if isinstance(node, ast.BinOp) and type(node.op) in OPERATIONS:
-        left, right = fold(node.left), fold(node.right)
+        left = fold(node.left)
+        right = fold(node.right)
         if left is not None and right is not None:
             return float(OPERATIONS[type(node.op)](left, right))
     return None
@@ -164,7 +172,8 @@ def numbers(
     texts: list[tuple[str, str]], sources: list[str], allowed: dict[str, str]
 ) -> Iterator[str]:
     """Every number in `texts` (place, text) that nothing backs; then stale or unexplained entries of `allowed`."""
-    values, used = checked(sources), set()
+    values = checked(sources)
+    used = set()
     for place, text in texts:
         for written, value, percent in claims(text):
             if written in allowed or written.replace(" %", "") in allowed:

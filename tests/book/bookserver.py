@@ -34,7 +34,10 @@ class Visit:
     """A page as a reader opens it, with every other host blocked; what went wrong is noted."""
 
     def __init__(self, browser, base: str, *, scheme: str = "light", width: int = 1280):
-        self.base, self.foreign, self.errors, self.missing = base, [], [], []
+        self.base = base
+        self.foreign = []
+        self.errors = []
+        self.missing = []
         self.context = browser.new_context(
             viewport={"width": width, "height": 900}, color_scheme=scheme, reduced_motion="reduce"
         )

@@ -82,7 +82,8 @@ def ready(page, count=1):
 
 def frame(lon, lat):
     """Toward the reader, right, up: rows, from longitude and latitude in degrees."""
-    a, b = np.radians(lon), np.radians(lat)
+    a = np.radians(lon)
+    b = np.radians(lat)
     toward = [np.cos(b) * np.cos(a), np.cos(b) * np.sin(a), np.sin(b)]
     right = np.cross(toward, [-np.sin(b) * np.cos(a), -np.sin(b) * np.sin(a), np.cos(b)])
     return np.array([toward, right, np.cross(right, toward)])
@@ -92,7 +93,8 @@ def direction_at(projection, x, y, *, width, height, lon, lat, zoom):
     """Direction seen at x to the right and y up from the middle, CSS pixels; None outside the sphere. East is left."""
     r = 0.48 * min(width, height) * zoom
     if projection == "globe":
-        x, y = x / r, y / r
+        x = x / r
+        y = y / r
         if x * x + y * y > 1:
             return None
         w = np.array([np.sqrt(1 - x * x - y * y), x, y])
@@ -100,11 +102,13 @@ def direction_at(projection, x, y, *, width, height, lon, lat, zoom):
         w = np.array([3 * r, x, y]) / np.sqrt(9 * r * r + x * x + y * y)
     else:
         m = 0.48 * min(width / 2, height) * zoom
-        x, y = x / m, y / m
+        x = x / m
+        y = y / m
         if x * x / 4 + y * y > 1:
             return None
         t = np.arcsin(y)
-        z, phi = (2 * t + np.sin(2 * t)) / np.pi, np.pi * x / (2 * np.cos(t))
+        z = (2 * t + np.sin(2 * t)) / np.pi
+        phi = np.pi * x / (2 * np.cos(t))
         w = np.array([np.sqrt(1 - z * z) * np.cos(phi), np.sqrt(1 - z * z) * np.sin(phi), z])
     return w @ frame(lon, lat)
 

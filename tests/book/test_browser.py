@@ -28,7 +28,8 @@ if not PAGES:
 @pytest.mark.parametrize("path", PAGES)
 def test_page(browser, site, path, scheme):
     with Visit(browser, site, scheme=scheme) as visit:
-        page, faults = visit.open(path), []
+        page = visit.open(path)
+        faults = []
         page.add_script_tag(content=AXE.read_text())
         for width in (1280, 390):
             page.set_viewport_size({"width": width, "height": 900})

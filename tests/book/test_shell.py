@@ -365,7 +365,8 @@ def test_measuring_writes_time_and_memory(tmp_path):
     import nbformat
     from nbformat.v4 import new_code_cell, new_notebook
 
-    notebook, results = tmp_path / "page.ipynb", tmp_path / "measured.json"
+    notebook = tmp_path / "page.ipynb"
+    results = tmp_path / "measured.json"
     cells = [
         new_code_cell(
             "import os\nassert os.environ['SKYTUTOR_PROFILE'] == 'smoke'\nblock = bytearray(200 * 2**20)"

@@ -84,7 +84,8 @@ def test_pixel_of_a_direction_is_healpys(browser, tmp_path, nside):
 @pytest.mark.parametrize("projection", ["globe", "mollweide", "gnomonic"])
 def test_the_cursor_reads_the_pixel_under_it(opened, projection):
     """About 1,000 places in turned and enlarged views, against an inverse projection written apart and healpy."""
-    nside, values = 64, sky(64)
+    nside = 64
+    values = sky(64)
     page = opened(
         static_view(values, nside=nside, order="ring", unit="K", projection=projection, title="")
     )
@@ -123,7 +124,8 @@ def test_the_cursor_reads_the_pixel_under_it(opened, projection):
         if d is None or near_border(d[None], nside)[0]:
             continue
         seen += 1
-        ring, nested = healpy.vec2pix(nside, *d), healpy.vec2pix(nside, *d, nest=True)
+        ring = healpy.vec2pix(nside, *d)
+        nested = healpy.vec2pix(nside, *d, nest=True)
         assert f"pixel {ring} (RING), {nested} (NESTED)" in text
         value = float(text.rsplit("·", 1)[1].split()[0])
         assert value == pytest.approx(float(values[ring]), abs=6e-4 * float(values.abs().max())), (
@@ -186,7 +188,9 @@ def test_drag_keys_wheel_and_double_click(opened):
     assert state(page, "zoom") < zoom
     page.keyboard.press("Home")
     assert [state(page, k) for k in ("lon", "lat", "zoom")] == [0, 0, 1]
-    x, y = round(middle[0] - 60), round(middle[1] - 30)  # the mouse stands on whole pixels
+    # the mouse stands on whole pixels
+    x = round(middle[0] - 60)
+    y = round(middle[1] - 30)
     page.mouse.dblclick(x, y)
     d = direction_at(
         "globe",
@@ -288,10 +292,8 @@ def test_every_control_changes_the_picture(opened):
         page.evaluate(
             f"() => {{ const s = {SPHERE}; delete s.draw; s.morph = 0; s.was = s.is; s.ask(); }}"
         )
-    low, high = (
-        page.get_by_label("Lowest value of the colours"),
-        page.get_by_label("Highest value of the colours"),
-    )
+    low = page.get_by_label("Lowest value of the colours")
+    high = page.get_by_label("Highest value of the colours")
     low.focus()
     page.keyboard.press("PageUp")
     changed("the lowest value")
@@ -382,10 +384,8 @@ def test_the_reading_of_a_tap_stays(opened):
 
 def test_handles_that_meet_can_be_parted(opened):
     page = opened(static_view(sky(4), nside=4, order="ring", value_range=(-1, 1)))
-    low, high = (
-        page.get_by_label("Lowest value of the colours"),
-        page.get_by_label("Highest value of the colours"),
-    )
+    low = page.get_by_label("Lowest value of the colours")
+    high = page.get_by_label("Highest value of the colours")
     for end in (high, low):
         end.evaluate("end => { end.value = 1000; end.dispatchEvent(new Event('input')); }")
     box = low.bounding_box()
@@ -475,7 +475,8 @@ def test_mathjax_leaves_titles_alone(opened, tmp_path):
 @pytest.mark.parametrize("width", [700, 320])
 def test_long_and_odd_titles_leave_the_page_as_it_is(opened, width):
     """Cut off above the sphere, whole in the summary."""
-    long, unit = "a title of many words " * 50 + "W" * 900, "$$\\frac{" + "u" * 900
+    long = "a title of many words " * 50 + "W" * 900
+    unit = "$$\\frac{" + "u" * 900
     page = opened(
         static_view({long: sky(4), "$$": sky(4, seed=2)}, nside=4, order="ring", unit=unit),
         static_view(sky(4), nside=4, order="ring"),

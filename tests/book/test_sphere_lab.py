@@ -40,10 +40,8 @@ def lab(tmp_path):
         new_notebook(cells=[new_code_cell(cell) for cell in CELLS], metadata=kernel),
         tmp_path / "sphere.ipynb",
     )
-    port, own = (
-        free_port(),
-        {f"JUPYTER_{name}_DIR": str(tmp_path / name) for name in ("CONFIG", "DATA", "RUNTIME")},
-    )
+    port = free_port()
+    own = {f"JUPYTER_{name}_DIR": str(tmp_path / name) for name in ("CONFIG", "DATA", "RUNTIME")}
     own |= {
         "JUPYTERLAB_SETTINGS_DIR": str(tmp_path / "settings"),
         "JUPYTERLAB_WORKSPACES_DIR": str(tmp_path / "spaces"),
@@ -68,7 +66,7 @@ def lab(tmp_path):
     try:
         for _ in range(240):
             try:
-                urllib.request.urlopen(address + "api/status", timeout=1)  # noqa: S310
+                urllib.request.urlopen(address + "api/status", timeout=1)
                 break
             except OSError:
                 assert process.poll() is None, (tmp_path / "lab.log").read_text()[-2000:]
@@ -110,7 +108,8 @@ def test_kernel_and_page_tell_each_other(browser, lab):
             timeout=60_000,
         )
         box = stage.bounding_box()
-        x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+        x = box["x"] + box["width"] / 2
+        y = box["y"] + box["height"] / 2
         page.mouse.move(x, y), page.mouse.down(), page.mouse.move(x + 50, y + 20), page.mouse.up()
         page.mouse.click(x + 30, y)
         read = first.locator(".sky-read").inner_text()

@@ -7,7 +7,8 @@ from spheres import ready, served, sky, static_view, write
 pytestmark = [pytest.mark.built, pytest.mark.skipif(CHROMIUM is None, reason=NO_BROWSER)]
 WHY = "drawn by a script inside this page, which has not run"
 NO_WEBGL2 = "const get = HTMLCanvasElement.prototype.getContext; HTMLCanvasElement.prototype.getContext = function (kind, ...rest) { return kind === 'webgl2' ? null : get.call(this, kind, ...rest); };"
-# Whether the sentence can be seen at a time after the page was shown, by the clock of its animation.
+# Whether the sentence can be seen at a time after the page was shown, by the clock of its
+# animation.
 SEEN = """async after => { const why = document.querySelector(".sky-why"), [clock] = why.getAnimations();
     if (clock) { clock.pause(); clock.currentTime = after; }
     return getComputedStyle(why).visibility === "visible" && why.getBoundingClientRect().height > 10; }"""

@@ -1,6 +1,7 @@
 """Print the lower bounds of pyproject.toml as constraints: `python tests/launch/lower_bounds.py > constraints.txt`.
 
-CI installs with them to learn whether the bounds are true. Only the standard library: it runs before any installation.
+CI installs with them to learn whether the bounds are true. Only the standard library: it runs
+before any installation.
 """
 
 import re

@@ -1,11 +1,15 @@
 """Prove that a chapter runs where its launch buttons lead: `python tests/launch/prove.py binder|colab NOTEBOOK`.
 
-binder: a fresh environment from `binder/` alone, `postBuild` run in a copy of the checkout, one core as on Binder.
-colab: a fresh environment that resembles Colab's image, then the notebook's own first cell, with the wheel built from
-the checkout in place of the repository's URL (`--published` keeps the URL). What the image brought must stay as it was.
-Then the chapter runs, and time, peak memory and disk are written to `book/measurements.json`, for the status page.
+binder: a fresh environment from `binder/` alone, `postBuild` run in a copy of the checkout, one
+    core as on Binder.
+colab: a fresh environment that resembles Colab's image, then the notebook's own first cell, with
+    the wheel built from
+the checkout in place of the repository's URL (`--published` keeps the URL). What the image brought
+must stay as it was. Then the chapter runs, and time, peak memory and disk are written to
+`book/measurements.json`, for the status page.
 
-Needs what `make` installs (nbclient, nbformat, psutil) and a package index, set as for any other pip.
+Needs what `make` installs (nbclient, nbformat, psutil) and a package index, set as for any other
+pip.
 """
 
 import argparse
@@ -118,7 +122,8 @@ def versions(python: Path) -> dict[str, str]:
 
 def prepare_binder(folder: Path, options: argparse.Namespace) -> tuple[dict, dict]:
     """Do what Binder does: the pinned requirements, then postBuild in the repository."""
-    checkout, env = copy_checkout(folder / "checkout"), environment(folder)
+    checkout = copy_checkout(folder / "checkout")
+    env = environment(folder)
     index = set_index(checkout / "binder" / "requirements.txt", options.index)
     pip = [
         folder / "env" / "bin" / "python",
@@ -135,7 +140,8 @@ def prepare_binder(folder: Path, options: argparse.Namespace) -> tuple[dict, dic
 
 def prepare_colab(folder: Path, options: argparse.Namespace) -> tuple[dict, dict]:
     """Make an environment that resembles Colab's image and a kernel in which google.colab is already imported."""
-    env, python = environment(folder), folder / "env" / "bin" / "python"
+    env = environment(folder)
+    python = folder / "env" / "bin" / "python"
     image = Path(__file__).with_name("colab_image.txt")
     run(
         python,

@@ -268,7 +268,8 @@ KINDS = {
     ".yaml",
     ".yml",
 }
-# The command with all words behind it, up to the end of the line or of the quoted piece it stands in.
+# The command with all words behind it, up to the end of the line or of the quoted piece it stands
+# in.
 INSTALL = re.compile(r"\b(?:pip3?|pipx|uv|conda|mamba)\s+(?:pip\s+)?install\b([^\n`]*)")
 FROM_REPOSITORY = re.compile(
     r"(?:skytutor(?:\[[\w,]+\])? @ )?git\+"

@@ -26,8 +26,9 @@ GOALS = [
     "bench",
     "measure",
 ]
-# Stands for every Python: `-m venv` makes an environment of itself, pytest leaves one passed and one skipped test,
-# and the step whose words are in $FAILS fails. The closing line is made by the real Python.
+# Stands for every Python: `-m venv` makes an environment of itself, pytest leaves one passed and
+# one skipped test, and the step whose words are in $FAILS fails. The closing line is made by the
+# real Python.
 PYTHON = r"""#!/bin/sh
 printf '%s\n' "$0 $*" >> "$LOG"
 case "$*" in
@@ -46,7 +47,8 @@ class Checkout:
     """A folder with our Makefile and nothing else of ours, and what `make` did in it."""
 
     def __init__(self, folder: Path, helpers: Path):
-        self.folder, self.helpers = folder, helpers
+        self.folder = folder
+        self.helpers = helpers
         (folder / "book" / "chapters").mkdir(parents=True)
         (folder / "book" / "chapters" / "one.ipynb").touch()
         shutil.copy(ROOT / "Makefile", folder)
@@ -132,7 +134,8 @@ def test_a_fresh_folder_gets_an_environment_once(checkout):
 @pytest.mark.parametrize("carry", [shutil.copytree, shutil.move])
 def test_an_environment_of_another_folder_is_made_anew(checkout, carry):
     checkout.make(".venv/.ready")
-    old, new = checkout.folder, checkout.folder.with_name("b")
+    old = checkout.folder
+    new = checkout.folder.with_name("b")
     before = checkout.ready.read_text()
     carry(old, new)
     os.utime(new / ".venv" / ".ready")  # newer than what it depends on: its age is not what tells
@@ -256,7 +259,8 @@ def test_a_name_that_the_tools_cannot_bear_is_refused_in_one_line(tmp_path, help
     "goal", ["book", "test", "test-data", "data", "lab", "bench", "measure", "clean"]
 )
 def test_a_folder_that_cannot_be_written_to_is_refused_in_one_line(helpers, goal):
-    # pytest's own folders are closed to other users, and only another user finds a closed door where the tests run as root.
+    # pytest's own folders are closed to other users, and only another user finds a closed door
+    # where the tests run as root.
     with tempfile.TemporaryDirectory() as place:
         os.chmod(place, 0o755)
         checkout = Checkout(Path(place) / "a", helpers)
