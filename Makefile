@@ -23,13 +23,15 @@ SMOKE := SKYTUTOR_PROFILE=$${SKYTUTOR_PROFILE:-smoke}
 JUPYTER_BOOK := $(PYTHON) -c 'from jupyter_book.cli.main import main; main(prog_name="jupyter-book")' \
   build book --config _config.yml --toc "$$(pwd -P)/_toc.yml" -W -n --keep-going --all
 PYTEST := $(PYTHON) -m pytest
+# What `make lint` reads: our Python, and the examples in the pages.
+CODE := skytutor tests benchmarks book README.md
 
 # Where the test stages write: pytest's results, the book they look at.
 RESULTS := _build/results
 BUILT := _build/test
 STEP :=
 STAGE :=
-TEST_STAGES := unit chapters browser
+TEST_STAGES := lint unit chapters browser
 DATA_STAGES := marked chapters
 
 # What cannot work is refused here, before any rule: one line, and none of make's own after it.
@@ -58,7 +60,7 @@ endif
 # .ready holds the folder the environment was made in. A copied or moved environment still runs the package of its first place.
 HERE := $(shell [ -x $(PYTHON) ] && [ "$$(cat $(READY) 2>/dev/null)" = "$$(pwd -P)" ] && echo yes)
 
-.PHONY: help book test test-unit test-chapters test-notebooks test-build test-browser test-data test-marked closing-line data lab bench measure clean always
+.PHONY: help book lint test test-lint test-unit test-chapters test-notebooks test-build test-browser test-data test-marked closing-line data lab bench measure clean always
 
 help:
 	@echo "make book      build the book: runs the chapters, writes the HTML, prints where it lies"
@@ -66,6 +68,7 @@ help:
 	@echo "make test-data what looks at the real data sets once more, with those in the folder SKYTUTOR_DATA"
 	@echo "make data      fetch the small real data sets (the book also builds without them)"
 	@echo "make lab       open JupyterLab on the chapters"
+	@echo "make lint      lay out the code, then look for faults in style and types"
 	@echo "make bench     time our layers against their peers"
 	@echo "make measure   run the chapters once more and record run time and memory for the status page"
 	@echo "make clean     remove what was built; the environment in $(VENV) stays"
@@ -123,6 +126,18 @@ closing-line: $(READY)
 test: $(READY)
 	$(call in_turn,all tests,$(TEST_STAGES))
 
+# The formatter decides the layout; what it cannot mend, ruff and mypy name by file and line.
+lint: $(READY)
+	@$(PYTHON) -m ruff format $(CODE)
+	@$(PYTHON) -m ruff check $(CODE)
+	@$(PYTHON) -m mypy
+
+test-lint: $(READY)
+	@echo "== $(STEP)layout, style and types"
+	@$(PYTHON) -m ruff format --check --quiet $(CODE)
+	@$(PYTHON) -m ruff check $(CODE)
+	@$(PYTHON) -m mypy
+
 test-unit: $(READY)
 	@echo "== $(STEP)unit, property and book tests, doctests"
 	@$(ONE_THREAD) $(SMOKE) $(PYTEST) -n $(WORKERS) -m "not built" --junitxml=$(RESULTS)/unit.xml
@@ -179,5 +194,5 @@ measure: $(READY)
 	done
 
 clean:
-	rm -rf _build build *.egg-info .pytest_cache .hypothesis
+	rm -rf _build build *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache
 	@echo "The environment stays. To remove it too: rm -rf $(VENV)"

@@ -25,6 +25,7 @@ from benchmarks.peers import PEERS, Case
 from benchmarks.rows import LONGEST, TooSlowError, measure, times
 
 RESULTS = Path(__file__).parents[1] / "book" / "benchmarks.json"
+PACKAGES = ("torch", "healpy", "ducc0", "torch-harmonics", "jaxht", "s2fft", "healpix-analyse")
 LARGEST = 3 * 2**30  # bytes a row may take
 NSIDES = (16, 64, 256, 512)
 BATCHES = {"cpu": (1, 8, 32), "cuda": (1, 8, 16, 32)}
@@ -49,7 +50,7 @@ COLUMNS = (
 
 
 def _alone(work: Callable, *arguments):
-    """The work in a new process, forked from one that has imported torch and has computed nothing."""
+    """Do the work in a new process, forked from one that has loaded torch and computed nothing."""
     context = get_context("forkserver")
     context.set_forkserver_preload(
         ["benchmarks.rows", "healpy", "ducc0", "torch_harmonics", "skytutor.sht"]
@@ -59,7 +60,7 @@ def _alone(work: Callable, *arguments):
 
 
 def missing(library: str) -> bool:
-    """Whether a library cannot be imported."""
+    """Tell whether a library cannot be imported."""
     try:
         for module in PEERS[library].needs:
             import_module(module)
@@ -69,125 +70,124 @@ def missing(library: str) -> bool:
 
 
 def cases(device: str, quick: bool) -> list[Case]:
-    """All rows: spin 0, then a block of spin 2 at nside 64; float32 of ours, and of every library on a GPU."""
+    """List all rows: spin 0, then a block of spin 2 at nside 64.
+
+    On the CPU the float32 rows are ours alone; on a GPU all libraries that compute on tensors have
+    both types.
+    """
     nsides, batches = (NSIDES[:2], (8,)) if quick else (NSIDES, BATCHES[device])
-    sizes = [(nside, batch, 0) for nside in nsides for batch in batches] + [
-        (64, batch, 2) for batch in batches
-    ]
-    return [
-        Case(name, nside, 2 * nside, batch, spin, dtype, device)
-        for nside, batch, spin in sizes
-        for name, kind in PEERS.items()
-        for dtype in ("float64", "float32")
-        if spin in kind.spins
-        if (
-            dtype == "float64" or name.startswith("ours")
-            if device == "cpu"
-            else kind.tensors and name != "ours/ducc0"
-        )
-    ]
+    sizes = [(nside, batch, 0) for nside in nsides for batch in batches]
+    sizes += [(64, batch, 2) for batch in batches]
+    out = []
+    for nside, batch, spin in sizes:
+        for name, kind in PEERS.items():
+            for dtype in ("float64", "float32"):
+                if device == "cpu":
+                    measured = dtype == "float64" or name.startswith("ours")
+                else:
+                    measured = kind.tensors and name != "ours/ducc0"
+                if spin in kind.spins and measured:
+                    out.append(Case(name, nside, 2 * nside, batch, spin, dtype, device))
+    return out
+
+
+def _number_bytes(case: Case) -> int:
+    """Return the bytes of one real number."""
+    return 8 if case.dtype == "float64" else 4
 
 
 def hopeless(case: Case, done: list[dict]) -> str:
-    """Why a case is not tried: the memory it would take, or the time, judged by the nearest smaller one; "" if it is."""
-    unit = case.batch * (2 if case.spin else 1) * case.nside * (8 if case.dtype == "float64" else 4)
-    wide = PEERS[case.library].tensors and case.library != "ours/ducc0"
-    room = PEERS[case.library].bytes(case) + 4 * unit * (
-        12 * case.nside + (8 * case.lmax if wide else 0)
-    )
-    if room > LARGEST:
-        return f"about {room / 2**30:.1f} GiB"
+    """Say why a case is not tried; "" if it is.
+
+    It is not tried where it would take too much memory, or too much time by what the largest case
+    so far took, times nside cubed.
+    """
+    kind = PEERS[case.library]
+    unit = case.batch * (2 if case.spin else 1) * case.nside * _number_bytes(case)
+    maps = 4 * unit * 12 * case.nside
+    # Libraries on tensors keep the rings' Fourier coefficients too, also for the gradient.
+    rings = 4 * unit * 8 * case.lmax if kind.tensors and case.library != "ours/ducc0" else 0
+    memory = kind.bytes(case) + maps + rings
+    if memory > LARGEST:
+        return f"about {memory / 2**30:.1f} GiB"
     key = ("library", "spin", "dtype", "device")
     near = [r for r in done if all(r[k] == getattr(case, k) for k in key)]
     if not near:
         return ""
     last = max(near, key=lambda r: (r["nside"], r["batch"]))
-    seconds = (
-        sum(last.get(k, 0) for k in ("inverse", "forward", "both"))
-        / 1e3
-        * case.batch
-        * (case.nside / last["nside"]) ** 3
-    )
+    a_map = sum(last.get(k, 0) for k in ("inverse", "forward", "both")) / 1e3
+    seconds = a_map * case.batch * (case.nside / last["nside"]) ** 3
     seconds *= 2.5  # a first call and a warm-up of each, and the errors
     return f"about {seconds:.0f} s" if seconds > LONGEST else ""
 
 
 def speeds() -> dict[str, tuple[float, float]]:
-    """Multiplications and additions a second in a product of two large matrices, and bytes read a second; by dtype."""
-    found = {}
+    """Measure the GPU, by dtype.
+
+    Returns:
+        Multiplications and additions a second in a product of two large matrices, and bytes read a
+        second.
+    """
+    out = {}
     for dtype in ("float32", "float64"):
         a, b = torch.randn(2, 4096, 4096, device="cuda", dtype=getattr(torch, dtype))
-        product, reading = (
-            times(step, "cuda", 0.5)[1] for step in (lambda a=a, b=b: a @ b, lambda a=a: a.sum())
-        )
-        found[dtype] = 2 * 4096**3 / product, a.nbytes / reading
-    return found
+        _, product = times(lambda a=a, b=b: a @ b, "cuda", 0.5)
+        _, reading = times(lambda a=a: a.sum(), "cuda", 0.5)
+        out[dtype] = (2 * 4096**3 / product, a.nbytes / reading)
+    return out
 
 
 def _floor(case: Case, speed: float, reading: float) -> float:
-    """Seconds a map that no transform with tables can beat: 4 nside lmax**2 operations, the tables read once a batch."""
+    """Return seconds a map that no transform with tables can beat.
+
+    That is 4 nside lmax**2 operations, and the tables read once a batch.
+    """
     work = case.nside * case.lmax**2 * (2 if case.spin else 1)
-    return 4 * work / speed + work * (8 if case.dtype == "float64" else 4) / reading / case.batch
+    return 4 * work / speed + work * _number_bytes(case) / reading / case.batch
+
+
+def _line(what: str, value: float | None, bar: float) -> str:
+    """Say whether a value is at most `bar`; None stands for a case that was not run."""
+    if value is None:
+        return f"{what}: not run"
+    return f"{what}: {value:.2f} (at most {bar:g}): {'met' if value <= bar else 'missed'}"
 
 
 def bars(rows: list[dict]) -> list[str]:
-    """What was aimed at, what came out, and whether that will do."""
-    at = {tuple(r[k] for k in Case._fields): r for r in rows}
-
-    def line(what: str, values: list[float | None], bar: float) -> str:
-        worst = max((v for v in values if v is not None), default=None)
-        if worst is None:
-            return f"{what}: not run"
-        return f"{what}: {worst:.2f} (at most {bar:g}): {'met' if worst <= bar else 'missed'}"
+    """Say what was aimed at, what came out, and whether that will do."""
+    by_case = {tuple(row[k] for k in Case._fields): row for row in rows}
 
     def of(key: str, *case) -> float | None:
-        return at.get(tuple(Case(*case)), {}).get(key)
+        return by_case.get(tuple(Case(*case)), {}).get(key)
 
     lines = []
     for nside in (64, 256):
         for name, bar in (("ours/ducc0", 0.5), ("ours/torch", 1.0)):
-            for way in ("inverse", "forward"):
-                mine, theirs = (
-                    of(way, library, nside, 2 * nside, 8) for library in (name, "healpy")
-                )
-                lines.append(
-                    line(
-                        f"{name}, nside {nside}, batch 8, {way}, against healpy",
-                        [mine and theirs and mine / theirs],
-                        bar,
-                    )
-                )
+            for key in ("inverse", "forward"):
+                ours = of(key, name, nside, 2 * nside, 8)
+                theirs = of(key, "healpy", nside, 2 * nside, 8)
+                what = f"{name}, nside {nside}, batch 8, {key}, against healpy"
+                lines.append(_line(what, ours and theirs and ours / theirs, bar))
     for name in ("ours/ducc0", "ours/torch"):
         ratios = [of("ratio", name, nside, 2 * nside, 8) for nside in (64, 256)]
-        lines.append(
-            line(
-                f"{name}, forward and backward over forward, batch 8, the worse of nside 64 and 256",
-                ratios,
-                3,
-            )
-        )
-        for nside, bar in (
-            (256, 1),
-            (512, 6),
-        ):  # tables that are too large to keep are made at each call
-            made, first = (of(key, name, nside, 2 * nside, 1) for key in ("setup", "inverse"))
-            what = (
-                f"{name}, from nothing to the first map at nside {nside}, lmax {2 * nside}, seconds"
-            )
-            lines.append(line(what, [made and made + first / 1e3], bar))
-    if any(r["device"] == "cuda" for r in rows):
-        whole = of("inverse", "ours/torch", 256, 512, 16, 0, "float32", "cuda")
-        lines.append(
-            line(
-                "ours/torch on the GPU, nside 256, batch 16, float32, inverse, ms a batch",
-                [whole and 16 * whole],
-                1,
-            )
-        )
+        worse = max((ratio for ratio in ratios if ratio is not None), default=None)
+        what = f"{name}, forward and backward over forward, batch 8, the worse of nside 64 and 256"
+        lines.append(_line(what, worse, 3))
+        # At nside 512 the tables are too large to keep, and are made at each call.
+        for nside, bar in ((256, 1), (512, 6)):
+            setup = of("setup", name, nside, 2 * nside, 1)
+            first = of("inverse", name, nside, 2 * nside, 1)
+            what = f"{name}, from nothing to the first map at nside {nside}, lmax {2 * nside}"
+            lines.append(_line(f"{what}, seconds", setup and setup + first / 1e3, bar))
+    if any(row["device"] == "cuda" for row in rows):
+        a_map = of("inverse", "ours/torch", 256, 512, 16, 0, "float32", "cuda")
+        what = "ours/torch on the GPU, nside 256, batch 16, float32, inverse, ms a batch"
+        lines.append(_line(what, a_map and 16 * a_map, 1))
     return lines
 
 
 def _cells(row: dict) -> list[str]:
+    """Return the cells of a row, each as wide as its column; "-" where there is no number."""
     return [
         form.format(row[key]) if row.get(key) is not None else "-".rjust(len(form.format(0)))
         for _, key, form in COLUMNS
@@ -195,24 +195,12 @@ def _cells(row: dict) -> list[str]:
 
 
 def machine(threads: int) -> dict:
-    """Where, when and with what the numbers are taken."""
+    """Say where, when and with what the numbers are taken."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.is_file() else []
     names = [x.partition(":")[2].strip() for x in lines if x.startswith("model name")]
-    known = {x.metadata["Name"].lower().replace("_", "-") for x in metadata.distributions()}
-    took_part = [
-        n
-        for n in (
-            "torch",
-            "healpy",
-            "ducc0",
-            "torch-harmonics",
-            "jaxht",
-            "s2fft",
-            "healpix-analyse",
-        )
-        if n in known
-    ]
+    installed = {x.metadata["Name"].lower().replace("_", "-") for x in metadata.distributions()}
+    took_part = [name for name in PACKAGES if name in installed]
     gpu = [torch.cuda.get_device_name()] if torch.cuda.is_available() else []
     return {
         "machine": ", ".join([names[0] if names else platform.machine(), *gpu]),
@@ -224,7 +212,13 @@ def machine(threads: int) -> dict:
 
 
 def report(*, quick: bool = False, save: bool = False, keep: bool = False) -> None:
-    """Print the table, row by row, and the bars; with `save`, keep them for the book."""
+    """Print the table, row by row, and the bars.
+
+    Arguments:
+        quick: fewer and smaller cases.
+        save: keep the results for the book.
+        keep: time with freed memory kept, as `skytutor.train` sets it.
+    """
     threads = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count())
     os.environ["OMP_NUM_THREADS"] = str(threads)  # healpy's threads, in the processes to come
     allocator = "freed memory kept" if keep else "allocator as torch leaves it"
@@ -234,19 +228,21 @@ def report(*, quick: bool = False, save: bool = False, keep: bool = False) -> No
     absent = [name for name in PEERS if _alone(missing, name)]
     fast = speeds() if torch.cuda.is_available() else {}
     print(
-        f"Spherical-harmonic transforms, times a map. {where['machine']}, {threads} threads, {allocator}.\n"
+        f"Spherical-harmonic transforms, times a map. {where['machine']}, {threads} threads, "
+        f"{allocator}.\n"
     )
     print("  ".join(_pad(title, form) for title, _, form in COLUMNS))
-    for case in (
-        c
-        for device in ("cpu", "cuda")[: 1 + bool(fast)]
-        for c in cases(device, quick)
-        if c.library not in absent
-    ):
+    every = cases("cpu", quick) + (cases("cuda", quick) if fast else [])
+    for case in every:
+        if case.library in absent:
+            continue
         why = hopeless(case, rows)
         row = {} if why else _try(case, threads, 0.3 if quick else 1.0, keep)
         if why := why or row.get("failed"):
-            what = f"{case.library}, {case.dtype}, {case.device}, spin {case.spin}, nside {case.nside}, batch {case.batch}"
+            what = (
+                f"{case.library}, {case.dtype}, {case.device}, spin {case.spin}, "
+                f"nside {case.nside}, batch {case.batch}"
+            )
             notes.append(f"{what}: {why}")
             print(f"not run: {notes[-1]}", flush=True)
             continue
@@ -255,28 +251,31 @@ def report(*, quick: bool = False, save: bool = False, keep: bool = False) -> No
         rows.append(row)
         print("  ".join(_cells(row)), flush=True)
     tail = [f"Not installed: {', '.join(absent)}."] if absent else []
-    print("", *(results := bars(rows)), *tail, sep="\n")
+    results = bars(rows)
+    print("", *results, *tail, sep="\n")
     if save:
         _keep(where | {"bars": results, "not_run": notes + tail, "rows": rows})
 
 
 def _pad(title: str, form: str) -> str:
-    wide = len(form.format(0))
-    return title.ljust(wide) if "<" in form else title.rjust(wide)
+    """Return a title as wide as its column, on the side where the cells stand."""
+    width = len(form.format(0))
+    return title.ljust(width) if "<" in form else title.rjust(width)
 
 
-def _try(case: Case, *how) -> dict:
+def _try(case: Case, *options) -> dict:
+    """Measure a row; return the reason under "failed" where it cannot be measured."""
     try:
-        return _alone(measure, case, *how)
+        return _alone(measure, case, *options)
     except TooSlowError as error:
         return {"failed": str(error)}
     except Exception as error:  # a peer's: it shall not end the run
         return {"failed": f"{type(error).__name__}: {error}".splitlines()[0][:120]}
 
 
-def _keep(found: dict) -> None:
+def _keep(results: dict) -> None:
     """Write one machine's results beside those of others."""
-    known = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
-    known[f"{found['machine']}, {found['cores']} cores"] = found
-    RESULTS.write_text(json.dumps(known, indent=1) + "\n")
+    machines = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
+    machines[f"{results['machine']}, {results['cores']} cores"] = results
+    RESULTS.write_text(json.dumps(machines, indent=1) + "\n")
     print(f"\n-> {RESULTS}")

@@ -1,4 +1,7 @@
-"""The sphere in headless Chromium: time of a frame at each nside on the same canvas, and bytes of script and page."""
+"""The sphere in headless Chromium: time of a frame, and bytes of script and page.
+
+Frames are timed at each nside on the same canvas.
+"""
 
 import os
 import shutil
@@ -12,14 +15,27 @@ WIDTH = 640
 HEIGHT = 400
 FRAMES = 30
 # A frame ends when a dot of it has been read back.
-CLOCK = """frames => { const s = document.querySelector('.sky-sphere').sphere, gl = s.painter.gl, dot = new Uint8Array(4), times = [];
-    for (let k = 0; k < frames; k++) { const t = performance.now(); s.model.state.lon = 7 * k; s.draw();
-        gl.readPixels(1, 1, 1, 1, gl.RGBA, gl.UNSIGNED_BYTE, dot); times.push(performance.now() - t); }
-    return times.sort((a, b) => a - b)[frames >> 1]; }"""
+CLOCK = """frames => {
+    const s = document.querySelector('.sky-sphere').sphere, gl = s.painter.gl;
+    const dot = new Uint8Array(4), times = [];
+    for (let k = 0; k < frames; k++) {
+        const t = performance.now();
+        s.model.state.lon = 7 * k;
+        s.draw();
+        gl.readPixels(1, 1, 1, 1, gl.RGBA, gl.UNSIGNED_BYTE, dot);
+        times.push(performance.now() - t);
+    }
+    return times.sort((a, b) => a - b)[frames >> 1];
+}"""
 
 
 def sky(nside: int, beam: float) -> np.ndarray:
-    """A scale-free sky behind a beam of that many pixels; 0 for white noise."""
+    """Draw a map ``(P,)``, RING: a scale-free sky behind a beam, or white noise.
+
+    Arguments:
+        nside: of the map; also the seed.
+        beam: full width at half maximum, in pixels; 0 for white noise.
+    """
     import healpy
 
     np.random.seed(nside)
@@ -27,27 +43,24 @@ def sky(nside: int, beam: float) -> np.ndarray:
         return np.random.standard_normal(12 * nside**2)
     l = np.arange(3 * nside)
     cl = np.where(l > 1, 1 / np.maximum(l * (l + 1.0), 1), 0)
-    return healpy.alm2map(
-        healpy.smoothalm(
-            healpy.synalm(cl, lmax=3 * nside - 1), fwhm=beam * (4 * np.pi / 12) ** 0.5 / nside
-        ),
-        nside,
-    )
+    alm = healpy.synalm(cl, lmax=3 * nside - 1)
+    fwhm = beam * (4 * np.pi / 12) ** 0.5 / nside  # radians: a pixel is (4 pi / 12)**0.5 / nside
+    return healpy.alm2map(healpy.smoothalm(alm, fwhm=fwhm), nside)
 
 
 def html(values: np.ndarray, nside: int) -> str:
+    """Return the HTML of a sphere with that map."""
     from skytutor.widgets import view
 
     return view(values, nside=nside, order="ring", height=HEIGHT).html()
 
 
 def frame_times(folder: Path) -> dict[int, float]:
-    """Median milliseconds of a frame, by nside."""
+    """Measure the median milliseconds of a frame, by nside; pages are written to `folder`."""
     from playwright.sync_api import sync_playwright
 
-    program = next(
-        filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-    )
+    names = ("chromium", "chromium-browser", "google-chrome")
+    program = next(filter(None, map(shutil.which, names)), None)
     out = {}
     with sync_playwright() as play:
         browser = play.chromium.launch(
@@ -63,7 +76,7 @@ def frame_times(folder: Path) -> dict[int, float]:
             page.wait_for_function(
                 "document.querySelector('.sky-sphere').sphere?.loaded", timeout=60_000
             )
-            page.evaluate(CLOCK, FRAMES)
+            page.evaluate(CLOCK, FRAMES)  # warms up
             out[nside] = page.evaluate(CLOCK, FRAMES)
             page.close()
         browser.close()
@@ -71,13 +84,13 @@ def frame_times(folder: Path) -> dict[int, float]:
 
 
 def report() -> None:
+    """Print the bytes of script and page, and the time of a frame at each nside."""
     os.environ["SKYTUTOR_STATIC"] = "1"
     from skytutor.widgets import page
 
     script = len(page.script().encode())
-    print(
-        f"script {script / 1000:.1f} kB, its core alone {len(page.script(controls=False).encode()) / 1000:.1f} kB"
-    )
+    core = len(page.script(controls=False).encode())
+    print(f"script {script / 1000:.1f} kB, its core alone {core / 1000:.1f} kB")
     print("page without the script, kB:   beam of 3 pixels   of 2   white noise")
     for nside in (64, 256):
         sizes = [

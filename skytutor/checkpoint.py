@@ -20,14 +20,15 @@ import skytutor
 from skytutor.files import CheckpointError, parse_json, strict_json, write_atomic
 
 __all__ = [
+    "load_checkpoint",
     "load_into",
     "load_tensors",
     "misfits",
     "provenance",
-    "publish",
     "read_card",
-    "read_published",
+    "save_checkpoint",
     "save_tensors",
+    "to_float16",
     "write_card",
 ]
 
@@ -46,7 +47,17 @@ _CARD = {
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], *, card: dict[str, Any]) -> None:
-    """Write named tensors and the card into one safetensors file, atomically."""
+    """Write named tensors and the card into one safetensors file, atomically.
+
+    Arguments:
+        path: of the file.
+        tensors: on any device.
+        card: values that JSON can hold.
+
+    Raises:
+        CheckpointError: the file cannot be written.
+        ValueError: a number of the card is not finite.
+    """
     flat = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
     write_atomic(Path(path), save(flat, metadata={_KEY: strict_json(card, what="the card")}))
 
@@ -57,7 +68,11 @@ def load_tensors(
     """Read what `save_tensors` wrote.
 
     Arguments:
+        path: of the file.
         recipe: if given, the card must name this recipe.
+
+    Returns:
+        the tensors, on the CPU, and the card.
 
     Raises:
         CheckpointError: no such file, a folder, truncated, a pickle, not ours, or of another
@@ -74,7 +89,8 @@ def load_tensors(
         size = path.stat().st_size
         with safe_open(path, framework="pt") as stream:
             card = parse_json((stream.metadata() or {}).get(_KEY, "null"))
-            tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
+            names = stream.keys()  # the stream itself cannot be iterated over
+            tensors = {name: stream.get_tensor(name) for name in names}
     except OSError as error:
         raise CheckpointError(
             f"checkpoint {path} cannot be read: {error.strerror or error}"
@@ -101,8 +117,8 @@ def _refuse_pickle(path: Path) -> None:
     # pickle's; then comes a brace.
     if head[8:] != b"{" and (head[:1] == b"\x80" or head[:4] == b"PK\x03\x04"):
         raise CheckpointError(
-            f"checkpoint {path} is a pickle (torch.save); loading one can run any code, so it is refused. "
-            "Save the state_dict with safetensors instead"
+            f"checkpoint {path} is a pickle (torch.save); loading one can run any code, "
+            "so it is refused. Save the state_dict with safetensors instead"
         )
 
 
@@ -111,24 +127,42 @@ def load_into(
 ) -> None:
     """Copy weights into `model`, casting to its precision; every name and shape must fit.
 
+    Arguments:
+        model: left as it was if anything does not fit.
+        tensors: for every name of its ``state_dict``, and no others.
+        path: where they come from, for the message.
+
     Raises:
         CheckpointError: names the first tensors that are missing, unexpected or of another shape.
     """
-    have = model.state_dict()
-    wrong = misfits(have, tensors)
+    current = model.state_dict()
+    wrong = misfits(current, tensors)
     if wrong:
         raise CheckpointError(
             f"{path} does not fit this network: {'; '.join(wrong[:3])} ({len(wrong)} in all)"
         )
-    model.load_state_dict({k: v.to(have[k].dtype) for k, v in tensors.items()})
+    model.load_state_dict({k: v.to(current[k].dtype) for k, v in tensors.items()})
 
 
 def misfits(
-    have: Mapping[str, Tensor], tensors: Mapping[str, Tensor], *, same_dtype: bool = False
+    current: Mapping[str, Tensor], tensors: Mapping[str, Tensor], *, same_dtype: bool = False
 ) -> list[str]:
-    """Say what keeps `tensors` from taking the place of `have`: names, shapes and, if asked for, types."""
+    """Say what keeps `tensors` from taking the place of `current`.
+
+    Arguments:
+        current: tensors by name, as they must be.
+        tensors: those that are to take their place.
+        same_dtype: whether types must be equal too, not names and shapes alone.
+
+    Returns:
+        a few words for each tensor that is missing, unexpected or of another kind.
+
+    Example:
+        >>> misfits({"a": torch.ones(2)}, {"a": torch.ones(3), "b": torch.ones(1)})
+        ["'a' is (3,), not (2,)", "'b' is unexpected"]
+    """
     wrong = []
-    for name, tensor in have.items():
+    for name, tensor in current.items():
         if name not in tensors:
             wrong.append(f"{name!r} is missing")
         elif tensors[name].shape != tensor.shape:
@@ -136,13 +170,40 @@ def misfits(
         elif same_dtype and tensors[name].dtype != tensor.dtype:
             wrong.append(f"{name!r} is {tensors[name].dtype}, not {tensor.dtype}")
     # A name comes from the file: quoted, so that no escape code of it reaches the terminal.
-    return wrong + [f"{name!r} is unexpected" for name in tensors if name not in have]
+    return wrong + [f"{name!r} is unexpected" for name in tensors if name not in current]
+
+
+def to_float16(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return floating tensors in float16, and all others as they are.
+
+    Arguments:
+        tensors: by name.
+
+    Raises:
+        OverflowError: names a tensor that holds a number float16 cannot.
+    """
+    out = {}
+    for name, tensor in tensors.items():
+        out[name] = tensor.half() if tensor.is_floating_point() else tensor
+        if not torch.isfinite(out[name]).all():
+            raise OverflowError(f"{name} does not fit into float16")
+    return out
 
 
 def provenance(
     *, device: torch.device | str, seed: int, profile: str, command: str
 ) -> dict[str, Any]:
-    """What a card says of how its weights were made: command, seed, profile, device, date, versions."""
+    """Return what a card says of how its weights were made.
+
+    Arguments:
+        device: on which they were trained.
+        seed: of everything random in the training.
+        profile: name of the profile.
+        command: that repeats the training.
+
+    Returns:
+        the arguments, the number of threads, the date, and the versions of the packages.
+    """
     import numpy
 
     device = torch.device(device)
@@ -164,7 +225,16 @@ def provenance(
 
 
 def write_card(path: Path, card: Mapping[str, Any]) -> None:
-    """Write a card as JSON with the SHA-256 of its fields, atomically."""
+    """Write a card as JSON with the SHA-256 of its fields, atomically.
+
+    Arguments:
+        path: of the JSON file.
+        card: values that JSON can hold; an earlier seal among them is replaced.
+
+    Raises:
+        CheckpointError: the file cannot be written.
+        ValueError: a number of the card is not finite.
+    """
     unsealed = {name: value for name, value in card.items() if name != _SEAL}
     sealed = {**unsealed, _SEAL: _card_digest(unsealed)}
     text = strict_json(sealed, what=f"the card {Path(path).name}", indent=1)
@@ -177,6 +247,9 @@ def _card_digest(card: Mapping[str, Any]) -> str:
 
 def read_card(path: Path) -> dict[str, Any]:
     """Read what `write_card` wrote.
+
+    Arguments:
+        path: of the JSON file.
 
     Raises:
         CheckpointError: it cannot be read, is no JSON object, or was altered after it was written.
@@ -202,12 +275,27 @@ def read_card(path: Path) -> dict[str, Any]:
     return card
 
 
-def publish(folder: Path, recipe: str, tensors: dict[str, Tensor], card: dict[str, Any]) -> Path:
-    """Write ``recipe.safetensors`` and its card ``recipe.json``, which holds the weights' SHA-256."""
+def save_checkpoint(
+    folder: Path, recipe: str, tensors: dict[str, Tensor], card: dict[str, Any]
+) -> Path:
+    """Write the weights of a recipe, ``RECIPE.safetensors``, and their card, ``RECIPE.json``.
+
+    Arguments:
+        folder: made if it is not there.
+        recipe: name of the recipe.
+        tensors: the weights.
+        card: what is said of them; the recipe, and size and SHA-256 of the file, are added.
+
+    Returns:
+        path of the weights.
+
+    Raises:
+        CheckpointError: a file cannot be written.
+        ValueError: a number of the card is not finite; nothing was written.
+    """
     path = Path(folder) / f"{recipe}.safetensors"
-    strict_json(
-        card, what=f"the card of {recipe}"
-    )  # before the weights of an earlier card are replaced
+    # Before the weights of an earlier card are replaced: a card that JSON cannot hold is an error.
+    strict_json(card, what=f"the card of {recipe}")
     save_tensors(path, tensors, card={"recipe": recipe})
     card = {"recipe": recipe, **card, "bytes": path.stat().st_size, "sha256": _digest(path)}
     write_card(path.with_suffix(".json"), card)
@@ -218,23 +306,29 @@ def _digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def read_published(folder: Path, recipe: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def load_checkpoint(folder: Path, recipe: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read weights and card; each must be as it was written, and they must belong together.
+
+    Arguments:
+        folder: where `save_checkpoint` wrote them.
+        recipe: name of the recipe.
+
+    Returns:
+        the weights, on the CPU, and the card.
 
     Raises:
         CheckpointError: missing, damaged, altered, or weights and card that do not belong together.
     """
     path = Path(folder) / f"{recipe}.safetensors"
+    place = path.with_suffix(".json")
     tensors, _ = load_tensors(path, recipe=recipe)
-    card = read_card(path.with_suffix(".json"))
+    card = read_card(place)
     for name, kind in _CARD.items():
         if not isinstance(card.get(name), kind):
-            raise CheckpointError(
-                f"the card {path.with_suffix('.json')} lacks {name}, or it is no {kind.__name__}"
-            )
+            raise CheckpointError(f"the card {place} lacks {name}, or it is no {kind.__name__}")
     if card["recipe"] != recipe:
         raise CheckpointError(
-            f"the card {path.with_suffix('.json')} belongs to recipe {card['recipe']!r}, not to {recipe!r}"
+            f"the card {place} belongs to recipe {card['recipe']!r}, not to {recipe!r}"
         )
     if card["sha256"] != _digest(path):
         raise CheckpointError(f"{path} was altered after its card was written: the SHA-256 differs")

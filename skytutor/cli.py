@@ -5,16 +5,19 @@ import contextlib
 import os
 import signal
 import sys
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import skytutor
+from skytutor.interrupt import answer_signals
+
+# Torch takes a second to import: each command imports what it needs, and `--help` nothing.
 
 
 def _seed(text: str) -> int:
-    """A seed that torch takes: a whole number of 63 bits."""
+    """Return a seed that torch takes: a whole number of 63 bits."""
     if not text.isdecimal() or int(text) >= 2**63:
         raise argparse.ArgumentTypeError(
             f"a whole number from 0 to 2**63 - 1 is needed, got {text!r}"
@@ -23,7 +26,10 @@ def _seed(text: str) -> int:
 
 
 def _folder(text: str) -> Path:
-    """A folder's name; an empty one, from a variable that is not set, would mean the current folder."""
+    """Return the folder of that name.
+
+    An empty name, of a variable that is not set, would mean the current folder, and is refused.
+    """
     if not text.strip():
         raise argparse.ArgumentTypeError(f"the name of a folder is needed, got {text!r}")
     return Path(text)
@@ -35,7 +41,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands.add_parser("info", help="versions, device, profile, data folder")
-    data = commands.add_parser("data", help="list or fetch the public data sets")
+    _describe_data(commands.add_parser("data", help="list or fetch the public data sets"))
+    commands.add_parser("recipes", help="what can be trained and evaluated")
+    _describe_train(commands.add_parser("train", help="train a recipe; writes weights and a card"))
+    _describe_evaluate(commands.add_parser("evaluate", help="score a checkpoint on test data"))
+    return parser
+
+
+def _describe_data(data: argparse.ArgumentParser) -> None:
     data.add_argument("action", choices=("list", "fetch"))
     data.add_argument(
         "name", nargs="?", help="a file or a group; default for fetch: the small sets"
@@ -45,8 +58,9 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="fetch: replace a file that is not the published one",
     )
-    commands.add_parser("recipes", help="what can be trained and evaluated")
-    train = commands.add_parser("train", help="train a recipe; writes weights and a card")
+
+
+def _describe_train(train: argparse.ArgumentParser) -> None:
     train.add_argument("recipe")
     train.add_argument(
         "--profile", help="smoke, cpu or gpu; default: SKYTUTOR_PROFILE, else what fits the machine"
@@ -65,7 +79,9 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument(
         "--overwrite", action="store_true", help="start again where an earlier training lies"
     )
-    evaluate = commands.add_parser("evaluate", help="score a checkpoint on test data")
+
+
+def _describe_evaluate(evaluate: argparse.ArgumentParser) -> None:
     evaluate.add_argument("recipe")
     evaluate.add_argument("--json", action="store_true", help="print one JSON object")
     evaluate.add_argument(
@@ -73,9 +89,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     evaluate.add_argument("--size", type=int, help="test samples (default: all)")
     evaluate.add_argument(
-        "--folder", type=_folder, help="where the checkpoint lies (default: the shipped ones)"
+        "--folder", type=_folder, help="where the checkpoint lies (default: the pretrained ones)"
     )
-    return parser
 
 
 def _info(_: argparse.Namespace) -> None:
@@ -84,9 +99,8 @@ def _info(_: argparse.Namespace) -> None:
     from skytutor import profile
     from skytutor.data import registry
 
-    print(
-        f"skytutor {skytutor.__version__}, torch {torch.__version__}, {torch.get_num_threads()} threads"
-    )
+    versions = f"skytutor {skytutor.__version__}, torch {torch.__version__}"
+    print(f"{versions}, {torch.get_num_threads()} threads")
     print(f"{profile.current()}")
     print(f"data folder {registry.folder()}")
     for group in registry.groups():
@@ -100,16 +114,11 @@ def _data(args: argparse.Namespace) -> None:
         print(f"data folder {registry.folder()}")
         for entry in registry.ENTRIES.values():
             state = registry.state(entry.name)
-            print(
-                f"  {entry.name}  {entry.size / 1e6:.1f} MB  {state}  {entry.licence}; {entry.credit}"
-            )
+            about = f"{entry.size / 1e6:.1f} MB  {state}  {entry.licence}; {entry.credit}"
+            print(f"  {entry.name}  {about}")
         return
-    names = (
-        [args.name]
-        if args.name
-        else sorted({e.group for e in registry.ENTRIES.values() if e.small})
-    )
-    for name in names:
+    small = sorted({entry.group for entry in registry.ENTRIES.values() if entry.small})
+    for name in [args.name] if args.name else small:
         for path in registry.fetch(name, overwrite=args.overwrite):
             print(path)
 
@@ -118,12 +127,9 @@ def _recipes(_: argparse.Namespace) -> None:
     from skytutor import recipes
 
     for recipe in recipes.RECIPES.values():
-        shipped = (
-            "shipped"
-            if (recipes.shipped_folder() / f"{recipe.name}.safetensors").exists()
-            else "not shipped"
-        )
-        print(f"{recipe.name:18} chapter {recipe.chapter}  {shipped:11}  {recipe.summary}")
+        weights = recipes.pretrained_folder() / f"{recipe.name}.safetensors"
+        pretrained = "pretrained" if weights.exists() else "no weights"
+        print(f"{recipe.name:18} chapter {recipe.chapter}  {pretrained}  {recipe.summary}")
 
 
 def _train(args: argparse.Namespace) -> int:
@@ -165,9 +171,9 @@ def _json(value: Any) -> str:
 
 def _evaluate(args: argparse.Namespace) -> None:
     from skytutor import recipes
-    from skytutor.train import keep_memory
+    from skytutor.train import tune_malloc
 
-    keep_memory()
+    tune_malloc()
     found = recipes.evaluate(
         recipes.get(args.recipe), seed=args.seed, size=args.size, folder=args.folder
     )
@@ -186,24 +192,9 @@ class _Terminated(BaseException):
         self.signum = signum
 
 
-@contextlib.contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end the command as Ctrl-C does: with a sentence, and nothing half done."""
-
-    def end(signum: int, _: object) -> None:
-        raise _Terminated(signum)
-
-    before = {}
-    if threading.current_thread() is threading.main_thread():
-        for name in ("SIGTERM", "SIGHUP"):
-            signum = getattr(signal, name, None)
-            if signum is not None and signal.getsignal(signum) is signal.SIG_DFL:
-                before[signum] = signal.signal(signum, end)
-    try:
-        yield
-    finally:
-        for signum, handler in before.items():
-            signal.signal(signum, handler)
+def _end(signum: int, frame: FrameType | None) -> None:
+    """Let SIGTERM and SIGHUP end the command as Ctrl-C does: with a sentence, nothing half done."""
+    raise _Terminated(signum)
 
 
 def _expected() -> tuple[type[Exception], ...]:
@@ -214,7 +205,10 @@ def _expected() -> tuple[type[Exception], ...]:
 
 
 def _one_line(error: BaseException) -> str:
-    """The message of an error, fit for a terminal: one line, no escape codes of a file's or an argument's making."""
+    """Return the message of an error, fit for a terminal.
+
+    It is one line, without the escape codes that a file or an argument may have put into it.
+    """
     text = str(error)
     if isinstance(error, OSError) and error.strerror:
         # Files are opened by name; what has none is standard output, whose buffer could not be
@@ -267,16 +261,22 @@ def _orphaned() -> bool:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line `argv` (default: the process's own) and return its exit status.
+    """Run a command line and return its exit status.
 
     0 done; 1 a process of a training on several devices is gone; 2 bad input, in one line on
     standard error; 130 stopped with Ctrl-C, 143 with SIGTERM, 129 with SIGHUP; a training's state
     is saved first.
+
+    Arguments:
+        argv: words behind ``skytutor``; None for those of the process.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     try:
-        with _ended_by_signals():
+        # A handler of the program that calls this stays; the training loop has its own.
+        with answer_signals(_end, names=("SIGTERM", "SIGHUP"), unhandled_only=True):
             return _run(words)
+    except SystemExit:  # the parser has said what there is to say
+        raise
     except BaseException as error:
         status = _answer(error, words)
         if isinstance(error, OSError):
@@ -310,7 +310,7 @@ def _flush_output() -> None:
 
 
 def _close_output() -> None:
-    """Point standard output nowhere: what is left in its buffer cannot be written when Python ends either."""
+    """Point standard output nowhere: nor can its buffer be written when Python ends."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())

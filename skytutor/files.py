@@ -30,6 +30,10 @@ class CheckpointError(RuntimeError):
 def write_atomic(path: Path, data: bytes) -> None:
     """Write `data` to `path` in full or not at all.
 
+    Arguments:
+        path: of the file; its folder is made if it is not there.
+        data: all that the file is to hold.
+
     Raises:
         CheckpointError: disk full, no permission, a folder in the way. What was at `path` is
             untouched.
@@ -51,9 +55,16 @@ def write_atomic(path: Path, data: bytes) -> None:
 
 
 def cannot_write(path: Path, error: Exception, *, size: int | None = None) -> CheckpointError:
-    """Say in one line which file or folder could not be written, why, and whether an earlier one is left."""
-    full = isinstance(error, OSError) and error.errno == errno.ENOSPC
-    why = "the disk is full" if full else getattr(error, "strerror", None) or str(error)
+    """Return the error that says in one line what could not be written and why.
+
+    Arguments:
+        path: of the file or folder; the message says if an earlier file is left there.
+        error: what the system said.
+        size: bytes that were to be written, for the message.
+    """
+    why = getattr(error, "strerror", None) or str(error)
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        why = "the disk is full"
     amount = "" if size is None else f" ({size:,} bytes)"
     kept = ""
     with contextlib.suppress(OSError):  # a name that is too long can be no file either
@@ -62,9 +73,13 @@ def cannot_write(path: Path, error: Exception, *, size: int | None = None) -> Ch
 
 
 def remove_parts(folder: Path, stem: str) -> None:
-    """Delete what writers that were killed left of files of `folder` whose names begin with `stem`.
+    """Delete what writers that were killed left in `folder` of files whose names begin with `stem`.
 
     Call it while the folder is held: a writer that still lives needs its part.
+
+    Arguments:
+        folder: need not exist.
+        stem: with which the names of the files begin.
     """
     for part in Path(folder).glob(f".{stem}.*.part"):
         with contextlib.suppress(OSError):
@@ -77,7 +92,10 @@ def strict_json(
     """Return `value` as JSON of the standard, which has no NaN and no infinity.
 
     Arguments:
+        value: nested dicts, lists and tuples of strings, numbers, truth values and None.
         what: what `value` is, for the message.
+        indent: spaces a level; None for one line.
+        sort_keys: whether fields come in alphabetical order.
 
     Raises:
         ValueError: a number is not finite, and where it stands; or the value is nested too deeply.
@@ -110,7 +128,14 @@ def _numbers(value: Any, place: tuple[Any, ...]) -> Iterator[tuple[tuple[Any, ..
 
 
 def parse_json(text: str) -> Any:
-    """Read what `strict_json` wrote; whatever is wrong with the text is a ValueError."""
+    """Read what `strict_json` wrote.
+
+    Arguments:
+        text: one JSON value.
+
+    Raises:
+        ValueError: whatever is wrong with the text, NaN, infinity and deep nesting included.
+    """
 
     def refuse(word: str) -> None:
         raise ValueError(f"{word} is no number of JSON")

@@ -3,19 +3,19 @@
 import os
 import signal
 import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # who only wants the errors need not wait for torch
     from lightning_fabric import Fabric
 
-__all__ = ["Interrupted", "StopRequest", "WorkerLost"]
+__all__ = ["Interrupted", "StopRequest", "WorkerLost", "answer_signals"]
 
 # Ctrl-C; what Slurm, Kubernetes and a culled Binder send before they kill; a terminal that was
 # closed.
-SIGNALS = tuple(
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
-)
+SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 
 
 class Interrupted(RuntimeError):
@@ -31,7 +31,7 @@ class Interrupted(RuntimeError):
 
     @property
     def exit_status(self) -> int:
-        """Return 128 and the signal's number, as a shell expects it, so 130 after Ctrl-C and 143 after SIGTERM."""
+        """Return 128 plus the signal's number, as shells do: 130 for Ctrl-C, 143 for SIGTERM."""
         return 128 + self.signum
 
 
@@ -39,26 +39,63 @@ class WorkerLost(RuntimeError):
     """Another process of the same training is gone; the message says how to go on."""
 
 
-class StopRequest:
-    """Turn signals into a request: an exception in mid-step could leave half of the weights moved.
+@contextmanager
+def answer_signals(
+    handler: Callable[[int, FrameType | None], object],
+    *,
+    names: Sequence[str] = SIGNALS,
+    unhandled_only: bool = False,
+) -> Iterator[None]:
+    """Let `handler` answer signals while the context lasts, and the earlier handlers after it.
 
     A signal that the process was told to ignore (`nohup` does so with SIGHUP) stays ignored.
+    Python lets the main thread alone set handlers: in another thread the context changes nothing.
 
     Arguments:
-        supervisor: number of the parent process, when that is gone it is time to stop; for the
-            workers of a training on several devices.
+        handler: called with the signal's number and the interrupted frame.
+        names: of the signals; one that this system does not have is left out.
+        unhandled_only: leave a signal alone that a handler of Python's or of the program's answers.
+    """
+    earlier: dict[int, Any] = {}
+    try:
+        if threading.current_thread() is threading.main_thread():
+            for signum in [getattr(signal, name) for name in names if hasattr(signal, name)]:
+                before = signal.getsignal(signum)
+                # None: set by a library in C, and Python could not put it back.
+                if before is None or before is signal.SIG_IGN:
+                    continue
+                if unhandled_only and before is not signal.SIG_DFL:
+                    continue
+                earlier[signum] = before
+                signal.signal(signum, handler)
+        yield
+    finally:
+        for signum, before in earlier.items():
+            signal.signal(signum, before)
+
+
+class StopRequest:
+    """Turn signals into a request: an exception in mid-step could leave weights half changed.
+
+    Arguments:
+        supervisor: number of the parent process, for the workers of a training on several devices:
+            when that process is gone it is time to stop.
     """
 
     def __init__(self, *, supervisor: int | None = None):
         self.signum = 0
-        self._handlers: dict[int, Any] = {}
         self._supervisor = supervisor
+        self._handlers: AbstractContextManager[None] = answer_signals(self._note)
 
     def _note(self, signum: int, frame: FrameType | None) -> None:
         self.signum = signum
 
     def stop_requested(self, fabric: "Fabric") -> bool:
-        """Tell whether any process was asked to stop: all of them must leave at the same step."""
+        """Tell whether any process was asked to stop: all of them must leave at the same step.
+
+        Arguments:
+            fabric: of this process; where there are several, all of them must call this together.
+        """
         if self._supervisor is not None and os.getppid() != self._supervisor:
             self.signum = self.signum or signal.SIGTERM
         if fabric.world_size == 1:
@@ -66,20 +103,13 @@ class StopRequest:
         import torch
 
         highest = fabric.all_reduce(torch.tensor(float(self.signum)), reduce_op="max")
+        assert isinstance(highest, torch.Tensor)  # of a tensor, all_reduce returns a tensor
         self.signum = int(highest)
         return self.signum > 0
 
     def __enter__(self) -> "StopRequest":
-        # Python lets the main thread alone set handlers; a training in another thread cannot be
-        # asked to stop.
-        if threading.current_thread() is threading.main_thread():
-            for signum in SIGNALS:
-                before = signal.getsignal(signum)
-                if before is not signal.SIG_IGN and before is not None:
-                    self._handlers[signum] = before
-                    signal.signal(signum, self._note)
+        self._handlers.__enter__()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        for signum, handler in self._handlers.items():
-            signal.signal(signum, handler)
+    def __exit__(self, *error: Any) -> None:
+        self._handlers.__exit__(*error)

@@ -1,4 +1,4 @@
-"""Training on several devices of this machine: one process a device, watched by the process that started them.
+"""Training on several devices of this machine: one process for each, watched by their parent.
 
 They find each other through a file, and speak over the loopback interface: no other machine can
 listen or join.
@@ -10,10 +10,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING
+
+from skytutor.interrupt import answer_signals
 
 if TYPE_CHECKING:  # torch takes a second: who only asks whether he is a worker need not wait for it
     import torch
@@ -42,16 +44,25 @@ def is_worker() -> bool:
 
 
 def started_by_others() -> bool:
-    """Tell whether this process is one of several already: of `supervise`, or of ``fabric run`` (torchrun)."""
+    """Tell whether `supervise` or ``fabric run`` (torchrun) started this as one of several."""
     return is_worker() or "TORCHELASTIC_RUN_ID" in os.environ
 
 
 def check_number(devices: int, device: "torch.device") -> None:
-    """Raise `ValueError` unless this machine has that many devices: graphics cards, or cores."""
+    """Refuse a number of devices that this machine does not have.
+
+    Arguments:
+        devices: processes that are to train.
+        device: on the CPU each takes a core, else a graphics card.
+
+    Raises:
+        ValueError: says how many there are.
+    """
     import torch
 
     cuda = device.type == "cuda"
-    there = torch.cuda.device_count() if cuda else os.cpu_count() or 1
+    cores = os.cpu_count() or 1
+    there = torch.cuda.device_count() if cuda else cores
     if not 1 <= devices <= there:
         kind = "CUDA devices" if cuda else "cores"
         raise ValueError(
@@ -70,6 +81,10 @@ def make_fabric(device: "torch.device", *, devices: int) -> "Fabric":
     A plain run asks neither Slurm nor another launcher what it is: a variable such as SLURM_NTASKS
     in the environment changes nothing. Processes that ``fabric run`` (torchrun) started stay what
     it made of them.
+
+    Arguments:
+        device: its type is that of all processes.
+        devices: processes in all.
     """
     import torch
     from lightning_fabric import Fabric
@@ -86,8 +101,12 @@ def make_fabric(device: "torch.device", *, devices: int) -> "Fabric":
             rank=int(os.environ["LOCAL_RANK"]),
             world_size=devices,
         )
-    plugins = [LightningEnvironment()]
-    return Fabric(accelerator=device.type, devices=devices, strategy=strategy, plugins=plugins)
+    return Fabric(
+        accelerator=device.type,
+        devices=devices,
+        strategy=strategy,
+        plugins=LightningEnvironment(),
+    )
 
 
 def supervise(arguments: Sequence[str], *, devices: int) -> int:
@@ -95,17 +114,32 @@ def supervise(arguments: Sequence[str], *, devices: int) -> int:
 
     When one process is gone, the others cannot go on: they are ended, and one sentence says so.
     Signals that ask for a stop are passed on.
+
+    Arguments:
+        arguments: of the command, which is the same for all.
+        devices: processes to start.
+
+    Returns:
+        0 if all of them ended well, else the status of the first that failed; 1 where it could not
+        say itself what went wrong.
     """
     with tempfile.TemporaryDirectory(prefix="skytutor-") as folder:
         workers = [
             _start(arguments, rank=rank, devices=devices, meeting=Path(folder) / "meeting")
             for rank in range(devices)
         ]
-        with _passing_signals(workers):
+
+        def pass_on(signum: int, frame: FrameType | None) -> None:
+            for worker in workers:
+                if worker.poll() is None:
+                    worker.send_signal(signum)
+
+        with answer_signals(pass_on):
             return _watch(workers)
 
 
 def _start(arguments: Sequence[str], *, rank: int, devices: int, meeting: Path) -> subprocess.Popen:
+    """Start one worker; `meeting` is the file in which all of them find each other."""
     environment = {
         **os.environ,
         MEETING: str(meeting),
@@ -120,24 +154,8 @@ def _start(arguments: Sequence[str], *, rank: int, devices: int, meeting: Path) 
     return subprocess.Popen([sys.executable, "-m", "skytutor", *arguments], env=environment)
 
 
-@contextmanager
-def _passing_signals(workers: Sequence[subprocess.Popen]) -> Iterator[None]:
-    def pass_on(signum: int, _: object) -> None:
-        for worker in workers:
-            if worker.poll() is None:
-                worker.send_signal(signum)
-
-    names = [name for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    before = {name: signal.signal(getattr(signal, name), pass_on) for name in names}
-    try:
-        yield
-    finally:
-        for name, handler in before.items():
-            signal.signal(getattr(signal, name), handler)
-
-
 def _watch(workers: Sequence[subprocess.Popen]) -> int:
-    """Wait for all; end the rest when one has failed. Return the status of the first that failed, 0 if none did."""
+    """Wait for all workers; end the rest when one has failed. Return the status of the whole."""
     failed: list[int] = []  # ranks, in the order in which they ended
     deadline = float("inf")
     while any(worker.poll() is None for worker in workers):
@@ -150,20 +168,22 @@ def _watch(workers: Sequence[subprocess.Popen]) -> int:
             for worker in workers:
                 worker.kill()
     failed += [k for k, worker in enumerate(workers) if worker.returncode and k not in failed]
-    if not failed:
-        return 0
+    return _report(workers, failed) if failed else 0
+
+
+def _report(workers: Sequence[subprocess.Popen], failed: Sequence[int]) -> int:
+    """Say which worker failed first, unless it has done so itself; return its status, or else 1."""
     # A worker that lost another one is not what went wrong.
     first = next((k for k in failed if workers[k].returncode != LOST), failed[0])
     status = workers[first].returncode
     if status in (2, 130, 143, 129):  # it has said why itself
         return status
-    how = (
-        f"was killed by {signal.Signals(-status).name}"
-        if status < 0
-        else f"ended with status {status}"
-    )
+    how = f"ended with status {status}"
+    if status < 0:
+        how = f"was killed by {signal.Signals(-status).name}"
     print(
-        f"\nskytutor: error: process {first} of {len(workers)} {how}, so the others were ended too; "
+        f"\nskytutor: error: process {first} of {len(workers)} {how}, "
+        "so the others were ended too; "
         "the same command with --resume goes on from the last saved state",
         file=sys.stderr,
     )

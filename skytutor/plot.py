@@ -1,4 +1,4 @@
-"""Static figures of the sphere: globes and whole-sky maps from tensors, borders, colour bars with a unit.
+"""Static figures of the sphere: globes, whole-sky maps, borders, colour bars with a unit.
 
 The sphere is seen from inside, as maps of the sky are drawn: east is left. Every picture is made by
 asking, for each dot of the figure, which pixel lies there; no pixel is interpolated or smoothed.
@@ -6,6 +6,7 @@ asking, for each dot of the figure, which pixel lies there; no pixel is interpol
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import matplotlib.pyplot as plt
 import torch
@@ -20,11 +21,14 @@ from skytutor.healpix import check_order, npix_to_nside, reorder, vector_to_pixe
 
 CMAP = "cividis"  # even in lightness, and the same to colour-blind readers
 PLAIN_TEXT = {"parse_math": False, "usetex": False}  # of a text: a dollar sign is a dollar sign
-_DOTS = 320
+_DOTS = 320  # of a figure from top to bottom
 
 
 def style() -> None:
-    """Set matplotlib's defaults for the book: sizes that stay legible on a telephone, constrained layout."""
+    """Set matplotlib's defaults for the book.
+
+    Sizes stay legible on a telephone, and the layout is constrained.
+    """
     plt.rcParams.update(
         {
             "figure.figsize": (7.0, 3.6),
@@ -46,10 +50,17 @@ def style() -> None:
 
 
 def _orthographic(lon: float, lat: float, dots: int) -> tuple[Tensor, Tensor]:
-    """Directions ``(dots, dots, 3)`` and which dots show the sphere."""
+    """Return directions ``(dots, dots, 3)`` and which dots show the sphere, ``(dots, dots)``.
+
+    Arguments:
+        lon: longitude of the middle, degrees.
+        lat: latitude of the middle, degrees.
+        dots: of the figure along each side.
+    """
     line = (torch.arange(dots, dtype=torch.float64) + 0.5) / dots * 2 - 1
     down, right = torch.meshgrid(line, line, indexing="ij")
-    seen = right**2 + down**2 < 1
+    inside = right**2 + down**2 < 1
+    # Seen from far away the sphere is a disc: what is missing to length 1 points to the reader.
     depth = (1 - right**2 - down**2).clamp(min=0).sqrt()
     a = math.radians(lon)
     b = math.radians(lat)
@@ -60,86 +71,142 @@ def _orthographic(lon: float, lat: float, dots: int) -> tuple[Tensor, Tensor]:
     centre = torch.tensor(
         [math.cos(b) * math.cos(a), math.cos(b) * math.sin(a), math.sin(b)], dtype=torch.float64
     )
-    return -right[..., None] * east - down[..., None] * north + depth[..., None] * centre, seen
+    # East is left.
+    directions = -right[..., None] * east - down[..., None] * north + depth[..., None] * centre
+    return directions, inside
 
 
 def _mollweide(dots: int) -> tuple[Tensor, Tensor]:
+    """Return directions ``(dots, 2 dots, 3)`` and which dots show the sphere, ``(dots, 2 dots)``.
+
+    With t the auxiliary angle of the projection, ``sin(t)`` is the height in the ellipse and
+    ``2 t + sin(2 t) = pi z``.
+    """
     down = (torch.arange(dots, dtype=torch.float64) + 0.5) / dots * 2 - 1
     right = (torch.arange(2 * dots, dtype=torch.float64) + 0.5) / dots * 2 - 2
     down, right = torch.meshgrid(down, right, indexing="ij")
-    t = torch.asin(down.clamp(-1, 1))
+    t = torch.asin(down.clamp(-1, 1))  # counted downwards, hence the sign of z
     z = (-(2 * t + torch.sin(2 * t)) / math.pi).clamp(-1, 1)
-    lon = -math.pi * right / (2 * t.cos().clamp(min=1e-9))
-    flat = (1 - z * z).sqrt()
-    return torch.stack([flat * lon.cos(), flat * lon.sin(), z], -1), right**2 / 4 + down**2 < 1
+    lon = -math.pi * right / (2 * t.cos().clamp(min=1e-9))  # east is left
+    equatorial = (1 - z * z).sqrt()  # length of a direction's part in the plane of the equator
+    directions = torch.stack([equatorial * lon.cos(), equatorial * lon.sin(), z], -1)
+    return directions, right**2 / 4 + down**2 < 1
 
 
 def _draw(
     ax: Axes,
-    sky: Tensor,
+    values: Tensor,
+    *,
     order: str,
-    where: tuple[Tensor, Tensor],
+    projection: tuple[Tensor, Tensor],
     borders: str | None,
     line: str,
-    look: dict,
+    imshow_options: dict[str, Any],
 ) -> AxesImage:
+    """Draw a map ``(P,)`` where `projection`, directions and a mask, says; return the image."""
     check_order(order, allowed=("ring", "nested"))
-    if sky.dim() != 1:
-        raise ValueError(f"sky must be one map of shape (P,), got shape {tuple(sky.shape)}")
-    directions, seen = where
-    nside = npix_to_nside(len(sky))
-    values = reorder(sky.detach().cpu().double(), source=order, target="nested")
-    pixel = vector_to_pixel(directions.reshape(-1, 3), nside=nside, order="nested").view(seen.shape)
-    picture = torch.where(seen, values[pixel], torch.nan)
-    image = ax.imshow(picture.numpy(), interpolation="nearest", **{"cmap": CMAP, **look})
+    if values.dim() != 1:
+        raise ValueError(f"values must be one map of shape (P,), got shape {tuple(values.shape)}")
+    directions, inside = projection
+    nside = npix_to_nside(len(values))
+    nested = reorder(values.detach().cpu().double(), source=order, target="nested")
+    pixel = vector_to_pixel(directions.reshape(-1, 3), nside=nside, order="nested")
+    pixel = pixel.view(inside.shape)  # of each dot
+    picture = torch.where(inside, nested[pixel], torch.nan)
+    options = {"cmap": CMAP, **imshow_options}
+    image = ax.imshow(picture.numpy(), interpolation="nearest", **options)
     if borders:
-        _lines(ax, pixel // (nside * nside) if borders == "base" else pixel, seen, line)
+        label = pixel // (nside * nside) if borders == "base" else pixel
+        _draw_borders(ax, label, inside=inside, line=line)
     ax.set_axis_off()
     return image
 
 
-def _lines(ax: Axes, label: Tensor, seen: Tensor, line: str) -> None:
+def _draw_borders(ax: Axes, label: Tensor, *, inside: Tensor, line: str) -> None:
     """Draw where the label changes between a dot and the next to the right or below."""
-    edge = torch.zeros_like(seen)
+    edge = torch.zeros_like(inside)
     edge[:, :-1] |= label[:, :-1] != label[:, 1:]
     edge[:-1] |= label[:-1] != label[1:]
-    ink = torch.zeros(*seen.shape, 4)
+    # A second picture on top: one colour, opaque on the borders and transparent elsewhere.
+    ink = torch.zeros(*inside.shape, 4)  # red, green, blue, opacity
     ink[..., :3] = torch.tensor(to_rgb(line))
-    ink[..., 3] = (edge & seen).float()
+    ink[..., 3] = (edge & inside).float()
     ax.imshow(ink.numpy(), interpolation="nearest")
 
 
 def globe(
     ax: Axes,
-    sky: Tensor,
+    values: Tensor,
     *,
-    order: str = "nested",
+    order: str,
     centre_deg: tuple[float, float] = (0.0, 0.0),
     borders: str | None = None,
     line: str = "0.8",
-    **look,
+    **imshow_options: Any,
 ) -> AxesImage:
     """Draw the half of a map ``(P,)`` around `centre_deg` (longitude, latitude).
 
     Arguments:
+        ax: where to draw.
+        values: the map, in any unit.
+        order: "ring" or "nested".
+        centre_deg: longitude and latitude of the middle.
         borders: None, "base" for the twelve base pixels, "pixel" for every pixel.
         line: colour of the borders, as matplotlib names colours.
-        look: passed to ``imshow`` (cmap, vmin, vmax).
+        **imshow_options: passed to ``imshow`` (cmap, vmin, vmax).
+
+    Returns:
+        the image, for `colour_bar`.
+
+    Raises:
+        ValueError: a number of pixels that no nside has, more than one map, or another order.
     """
-    return _draw(ax, sky, order, _orthographic(*centre_deg, _DOTS), borders, line, look)
+    lon, lat = centre_deg
+    return _draw(
+        ax,
+        values,
+        order=order,
+        projection=_orthographic(lon, lat, _DOTS),
+        borders=borders,
+        line=line,
+        imshow_options=imshow_options,
+    )
 
 
 def mollweide(
     ax: Axes,
-    sky: Tensor,
+    values: Tensor,
     *,
-    order: str = "nested",
+    order: str,
     borders: str | None = None,
     line: str = "0.8",
-    **look,
+    **imshow_options: Any,
 ) -> AxesImage:
-    """Draw a whole map ``(P,)`` in the Mollweide projection: equal areas stay equal, east is left. See `globe`."""
-    return _draw(ax, sky, order, _mollweide(_DOTS), borders, line, look)
+    """Draw a whole map ``(P,)`` in the Mollweide projection: equal areas stay equal, east is left.
+
+    Arguments:
+        ax: where to draw.
+        values: the map, in any unit.
+        order: "ring" or "nested".
+        borders: as in `globe`.
+        line: as in `globe`.
+        **imshow_options: passed to ``imshow`` (cmap, vmin, vmax).
+
+    Returns:
+        the image, for `colour_bar`.
+
+    Raises:
+        ValueError: as `globe`.
+    """
+    return _draw(
+        ax,
+        values,
+        order=order,
+        projection=_mollweide(_DOTS),
+        borders=borders,
+        line=line,
+        imshow_options=imshow_options,
+    )
 
 
 def colour_bar(
@@ -149,15 +216,21 @@ def colour_bar(
     *,
     label: str,
     math_text: bool = True,
-    **how,
+    **colorbar_options: Any,
 ) -> None:
-    """Add a colour bar; `label` names the quantity and its unit.
+    """Add a colour bar to a figure.
 
     Arguments:
+        figure: that of the axes.
+        image: what the bar explains, as `globe` and `mollweide` return it.
+        axes: those that give room for the bar.
+        label: names the quantity and its unit.
         math_text: read what stands between dollar signs in `label` as an equation; False shows it
             as it is.
-        how: passed to ``Figure.colorbar``.
+        **colorbar_options: passed to ``Figure.colorbar``.
     """
-    bar = figure.colorbar(image, ax=axes, **{"shrink": 0.8, "pad": 0.02, **how})
-    bar.set_label(label, **({} if math_text else PLAIN_TEXT))
+    options = {"shrink": 0.8, "pad": 0.02, **colorbar_options}
+    bar = figure.colorbar(image, ax=axes, **options)
+    text_options: dict[str, Any] = {} if math_text else PLAIN_TEXT
+    bar.set_label(label, **text_options)
     bar.outline.set_visible(False)

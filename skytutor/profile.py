@@ -11,13 +11,21 @@ from typing import TypeVar
 
 import torch
 
+__all__ = ["NAMES", "Profile", "current"]
+
 NAMES = ("smoke", "cpu", "gpu")
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Profile:
-    """A profile's name, the device its tensors live on, and the seed of everything random."""
+    """A size of study, where it is computed, and with which random numbers.
+
+    Attributes:
+        name: "smoke", "cpu" or "gpu".
+        device: on which its tensors live.
+        seed: of everything random.
+    """
 
     name: str
     device: torch.device
@@ -26,6 +34,11 @@ class Profile:
     def pick(self, *, smoke: T, cpu: T, gpu: T) -> T:
         """Return the value meant for this profile.
 
+        Arguments:
+            smoke: value for "smoke".
+            cpu: value for "cpu".
+            gpu: value for "gpu".
+
         Example:
             >>> Profile("smoke", torch.device("cpu")).pick(smoke=1, cpu=5, gpu=50)
             1
@@ -33,21 +46,29 @@ class Profile:
         return {"smoke": smoke, "cpu": cpu, "gpu": gpu}[self.name]
 
     def __str__(self) -> str:
-        return f"profile {self.name}, device {self.device}, seed {self.seed}, torch {torch.__version__}"
+        place = f"device {self.device}, seed {self.seed}, torch {torch.__version__}"
+        return f"profile {self.name}, {place}"
 
 
 def current(name: str | None = None, *, seed: int = 0) -> Profile:
-    """The profile called `name`, or the one SKYTUTOR_PROFILE names, or the one that fits this machine.
+    """Return the profile that is asked for, or the one that fits this machine.
 
     "gpu" runs on the CPU where there is no CUDA device: the full study, slowly. "smoke" and "cpu"
     stay on the CPU.
 
+    Arguments:
+        name: of the profile; else the environment variable SKYTUTOR_PROFILE names it; else it is
+            "gpu" on a machine with a CUDA device and "cpu" on any other.
+        seed: of everything random.
+
     Raises:
-        ValueError: unknown name; lists the known ones.
+        ValueError: unknown name; lists those there are.
     """
     cuda = torch.cuda.is_available()
     source = "profile" if name else "SKYTUTOR_PROFILE"
-    name = name or os.environ.get("SKYTUTOR_PROFILE") or ("gpu" if cuda else "cpu")
+    fitting = "gpu" if cuda else "cpu"
+    name = name or os.environ.get("SKYTUTOR_PROFILE") or fitting
     if name not in NAMES:
         raise ValueError(f"{source} must be one of {', '.join(map(repr, NAMES))}, got {name!r}")
-    return Profile(name, torch.device("cuda" if cuda and name == "gpu" else "cpu"), seed)
+    device = torch.device("cuda" if cuda and name == "gpu" else "cpu")
+    return Profile(name, device, seed)

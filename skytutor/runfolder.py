@@ -13,13 +13,13 @@ __all__ = ["hold", "refuse_leftovers"]
 
 @contextlib.contextmanager
 def hold(folder: Path, *, rank: int = 0) -> Iterator[None]:
-    """Keep other processes out of `folder`, which is made if it is not there, for as long as the context lasts.
+    """Keep other processes out of `folder` for as long as the context lasts.
 
     The operating system lifts the lock when the process ends, however it ends: the lock of a dead
     process is none. The process that holds a folder may hold it once more.
 
     Arguments:
-        folder: of the run.
+        folder: of the run; made if it is not there.
         rank: of this process among those that train together; the first alone writes, so it alone
             holds the folder.
 
@@ -36,7 +36,8 @@ def hold(folder: Path, *, rank: int = 0) -> Iterator[None]:
         lock.acquire(timeout=0)
     except Timeout as error:
         raise CheckpointError(
-            f"another process is training in {folder}: wait until it has ended, or choose another folder"
+            f"another process is training in {folder}: wait until it has ended, "
+            "or choose another folder"
         ) from error
     except (OSError, NotImplementedError) as error:
         raise cannot_write(folder, error) from error
@@ -47,9 +48,18 @@ def hold(folder: Path, *, rank: int = 0) -> Iterator[None]:
 
 
 def refuse_leftovers(paths: list[Path], *, what: str) -> None:
-    """Raise `CheckpointError` if any of `paths` exists: nothing is thrown away unless it is asked for."""
+    """Refuse to go on where an earlier training lies: nothing is thrown away unasked.
+
+    Arguments:
+        paths: none of which may exist.
+        what: they hold, for the message.
+
+    Raises:
+        CheckpointError: names the first that exists.
+    """
     for path in paths:
         if path.exists():
             raise CheckpointError(
-                f"{path} holds {what}: go on with --resume, start again with --overwrite, or choose another folder"
+                f"{path} holds {what}: go on with --resume, start again with --overwrite, "
+                "or choose another folder"
             )

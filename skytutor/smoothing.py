@@ -19,23 +19,22 @@ from torch import Tensor
 
 from skytutor.files import CheckpointError, write_atomic
 from skytutor.healpix import check_nside
-from skytutor.healpix.checks import as_integer
-from skytutor.sht import check_alms, degrees
-from skytutor.sht.transforms import check_spin
+from skytutor.sht import alm_lm, check_alms, check_lmax
+from skytutor.validate import check_spin
 
-_EXACT = (
-    16,
-    32,
-    64,
-)  # above the last nside, moments are extrapolated from these: from all pixels they take too long
+# Above the last nside, moments are extrapolated from these: from all pixels they take too long.
+_EXACT = (16, 32, 64)
 _CHUNK = 2**20  # pairs of points at a time, 8 MB
 
 
 def gaussian_beam(fwhm: float, lmax: int, *, spin: int = 0) -> Tensor:
-    """Window of a Gaussian beam, ``b_l = exp(-(l (l + 1) - s**2) sigma**2 / 2)`` [1]_ with ``sigma = fwhm / sqrt(8 ln 2)``.
+    """Return the window of a Gaussian beam, ``b_l = exp(-(l (l + 1) - s**2) sigma**2 / 2)`` [1]_.
+
+    Here ``sigma = fwhm / sqrt(8 ln 2)``.
 
     Arguments:
         fwhm: full width at half maximum in radians, 0 (no smoothing) to pi.
+        lmax: last degree of the window.
         spin: s, 0 for T and 2 for E and B.
 
     Returns:
@@ -49,7 +48,7 @@ def gaussian_beam(fwhm: float, lmax: int, *, spin: int = 0) -> Tensor:
     """
     if not 0 <= fwhm <= math.pi:
         raise ValueError(f"fwhm must lie in 0..pi, in radians, got {fwhm}")
-    l = torch.arange(_degree(lmax) + 1, dtype=torch.float64)
+    l = torch.arange(check_lmax(lmax) + 1, dtype=torch.float64)
     return torch.exp(-(l * (l + 1) - check_spin(spin) ** 2) * fwhm**2 / (16 * math.log(2)))
 
 
@@ -59,6 +58,7 @@ def smooth(alms: Tensor, window: Tensor, *, lmax: int) -> Tensor:
     Arguments:
         alms: ``(..., A)`` complex, any number of axes before.
         window: real ``(L,)`` with L of at least lmax + 1; what lies beyond is left.
+        lmax: of the coefficients.
 
     Returns:
         The shape and the precision of `alms`.
@@ -67,26 +67,31 @@ def smooth(alms: Tensor, window: Tensor, *, lmax: int) -> Tensor:
         >>> smooth(torch.ones(6, dtype=torch.complex64), torch.tensor([1.0, 0.5, 0.0]), lmax=2).real
         tensor([1.0000, 0.5000, 0.0000, 0.5000, 0.0000, 0.0000])
     """
-    check_alms(alms, lmax=_degree(lmax))
+    check_alms(alms, lmax=check_lmax(lmax))
     if not isinstance(window, Tensor) or not window.is_floating_point():
         kind = window.dtype if isinstance(window, Tensor) else type(window).__name__
         raise TypeError(f"window must be a floating-point torch tensor, got {kind}")
     if window.dim() != 1 or len(window) <= lmax:
         raise ValueError(
-            f"window must be (L,) with L of at least {lmax + 1} (lmax + 1), got shape {tuple(window.shape)}"
+            f"window must be (L,) with L of at least {lmax + 1} (lmax + 1), "
+            f"got shape {tuple(window.shape)}"
         )
     if not bool(torch.isfinite(window).all()):
         raise ValueError("window holds NaN or infinite values")
-    return alms * window.to(alms.real)[degrees(lmax)[0].to(alms.device)]
+    return alms * window.to(alms.real)[alm_lm(lmax)[0].to(alms.device)]
 
 
 @lru_cache(maxsize=32)
 def _pixel_window(nside: int, lmax: int) -> Tensor:
-    return _sum(_moments(nside), nside, lmax)
+    return _window_of_moments(_moments(nside), nside, lmax)
 
 
-def _sum(moments: Tensor, nside: int, lmax: int) -> Tensor:
-    """The window: the root of the mean of ``P_l(1 - 2 t) = sum_k (-t)**k (l + k)! / ((l - k)! k!**2)``."""
+def _window_of_moments(moments: Tensor, nside: int, lmax: int) -> Tensor:
+    """Return the window ``(lmax + 1,)``: the root of the mean of P_l over pairs of points.
+
+    ``P_l(1 - 2 t) = sum_k (-t)**k (l + k)! / ((l - k)! k!**2)``, so the mean follows from those of
+    the powers of t.
+    """
     l = torch.arange(lmax + 1, dtype=torch.float64)
     factor = torch.ones_like(l)
     total = torch.ones_like(l)
@@ -97,7 +102,9 @@ def _sum(moments: Tensor, nside: int, lmax: int) -> Tensor:
 
 
 def pixel_window(nside: int, lmax: int) -> Tensor:
-    """Window of HEALPix pixels: how much a mean over a pixel's area loses of degree l, averaged over the pixels [1]_::
+    """Return the window of HEALPix pixels, averaged over the pixels [1]_.
+
+    It says how much of degree l is lost when a map is averaged over a pixel's area::
 
         w_l**2 = mean over pixels of (4 pi / (2 l + 1)) sum_m |mean over the area of Y_lm|**2
                = mean over pixels and pairs of points in a pixel of P_l(cos of their distance)
@@ -107,8 +114,12 @@ def pixel_window(nside: int, lmax: int) -> Tensor:
     nside 64 extrapolated in 1 / nside. The relative error is below 1e-6, above nside 64 below 1e-5,
     for l up to 3 nside - 1.
 
+    Arguments:
+        nside: of the pixels.
+        lmax: last degree of the window, at most 4 nside.
+
     Returns:
-        ``(lmax + 1,)`` float64, 1 at l = 0; lmax at most 4 nside.
+        ``(lmax + 1,)`` float64, 1 at l = 0.
 
     Example:
         >>> pixel_window(16, 47)[[0, 16, 32, 47]]
@@ -116,77 +127,89 @@ def pixel_window(nside: int, lmax: int) -> Tensor:
 
     .. [1] K. M. Gorski et al., The HEALPix Primer, arXiv:astro-ph/9905275.
     """
-    if _degree(lmax) > 4 * check_nside(nside):
+    if check_lmax(lmax) > 4 * check_nside(nside):
         raise ValueError(f"lmax must lie in 0..{4 * nside} (4 nside) at nside {nside}, got {lmax}")
     return _pixel_window(int(nside), int(lmax)).clone()
 
 
 def _moments(nside: int) -> Tensor:
-    """Means ``(K,)`` of ``(nside**2 t)**k``, k = 1..K, over pairs and pixels; a smooth function of 1 / nside."""
+    """Return the means ``(K,)`` of ``(nside**2 t)**k``, k = 1..K, over pairs of points and pixels.
+
+    They are a smooth function of 1 / nside.
+    """
     if nside <= _EXACT[-1]:
         return _all_moments(nside)
-    out = 0
-    for one in _EXACT:  # Lagrange's polynomial in 1 / nside
-        factors = [
-            (1 / nside - 1 / other) / (1 / one - 1 / other) for other in _EXACT if other != one
-        ]
-        out = out + math.prod(factors) * _all_moments(one)
-    return out
+    # Lagrange's polynomial in 1 / nside
+    total = torch.zeros(())
+    for node in _EXACT:
+        others = [other for other in _EXACT if other != node]
+        factors = [(1 / nside - 1 / other) / (1 / node - 1 / other) for other in others]
+        total = total + math.prod(factors) * _all_moments(node)
+    return total
 
 
 @lru_cache(maxsize=8)
 def _all_moments(nside: int) -> Tensor:
-    """The same from every pixel. One face at a pole stands for eight, one on the equator for four."""
+    """Return the same from every pixel of this nside.
+
+    One face at a pole stands for eight, one on the equator for four.
+    """
     terms = min(4 * nside, 40)  # P_l has l; at l = 4 nside the 40th is 1e-40
-    out = torch.zeros(terms, dtype=torch.float64)
-    u, v, share = _nodes(8 if nside < 16 else 5)
-    y, x = torch.tril_indices(nside, nside).flip(
-        0
-    )  # east is west in a mirror, and that swaps x and y
-    weight = (2.0 - (x == y).double()) / (3 * nside**2)
+    total = torch.zeros(terms, dtype=torch.float64)
+    u, v, weight = _nodes(8 if nside < 16 else 5)
+    # East is west in a mirror, and that swaps x and y: pixels with y <= x stand for both.
+    y, x = torch.tril_indices(nside, nside).flip(0)
+    pixel_weight = (2.0 - (x == y).double()) / (3 * nside**2)
     size = max(1, _CHUNK // len(u) ** 2)
+    chunks = list(zip(pixel_weight.split(size), x.split(size), y.split(size), strict=True))
     for polar in (True, False):
-        for some, left, low in zip(weight.split(size), x.split(size), y.split(size), strict=True):
+        for some, left, low in chunks:
             points = _directions(
                 (left[:, None] + u) / nside, (low[:, None] + v) / nside, polar=polar
             )
-            apart = sum((axis[:, :, None] - axis[:, None]).square() for axis in points)  # (p, C, C)
-            apart = apart * (nside**2 / 4)  # nside**2 t: t is a quarter of the squared chord
-            power = (2.0 if polar else 1.0) * some[:, None, None] * share[:, None] * share
+            # nside**2 t of every pair: t is a quarter of the squared chord. (pixels, C, C)
+            apart = _squared_chords(points) * (nside**2 / 4)
+            power = (2.0 if polar else 1.0) * some[:, None, None] * weight[:, None] * weight
             for k in range(terms):
                 power *= apart
-                out[k] += power.sum()
-    return out
+                total[k] += power.sum()
+    return total
+
+
+def _squared_chords(points: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+    """Return squared distances ``(pixels, C, C)`` of all pairs of C points of each pixel."""
+    x, y, z = ((axis[:, :, None] - axis[:, None]).square() for axis in points)
+    return x + y + z
 
 
 def _nodes(n: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Gauss' points in the unit square, and weights that sum to 1; the belt ends along diagonals, so two triangles."""
-    at, weight = (torch.from_numpy(t) / 2 for t in np.polynomial.legendre.leggauss(n))
+    """Return Gauss' points in the unit square, u and v, and weights that sum to 1.
+
+    The belt ends along diagonals of faces, so the square is cut into two triangles.
+    """
+    points, weights = np.polynomial.legendre.leggauss(n)
+    at = torch.from_numpy(points) / 2
+    weight = torch.from_numpy(weights) / 2
     far = (at[:, None] + 0.5).expand(n, n).flatten()
     part = (at + 0.5).expand(n, n).flatten()
-    share = (
-        weight[:, None] * weight
-    ).flatten() * far  # a square folded onto a triangle: its area grows with `far`
+    # A square folded onto a triangle: its area grows with `far`.
+    weight = (weight[:, None] * weight).flatten() * far
     u = far * (1 - part)
     v = far * part
-    return torch.cat([u, 1 - u]), torch.cat([v, 1 - v]), torch.cat([share, share])
+    return torch.cat([u, 1 - u]), torch.cat([v, 1 - v]), torch.cat([weight, weight])
 
 
 def _directions(x: Tensor, y: Tensor, *, polar: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """Unit vectors to points (x, y) in 0..1 of a face at the north pole or on the equator, longitude from its middle."""
-    ring = (
-        (2.0 if polar else 3.0) - x - y
-    )  # 0 at the north pole, 1 where the belt begins, 2 on the equator
+    """Return unit vectors to points (x, y) in 0..1 of a face at the north pole or on the equator.
+
+    Longitude counts from the face's middle.
+    """
+    # 0 at the north pole, 1 where the belt begins, 2 on the equator
+    ring = (2.0 if polar else 3.0) - x - y
     drop = torch.where(ring < 1, ring**2, 2 * ring - 1) / 3  # 1 - z
     sin = (drop * (2 - drop)).sqrt()
     phi = (x - y) / ring.clamp(max=1) * (math.pi / 4)
     return sin * phi.cos(), sin * phi.sin(), 1 - drop
-
-
-def _degree(lmax: int) -> int:
-    if as_integer("lmax", lmax) < 0:
-        raise ValueError(f"lmax must not be negative, got {lmax}")
-    return int(lmax)
 
 
 _NAMES = ("TT", "EE", "BB", "TE")  # CAMB's columns
@@ -211,9 +234,14 @@ def camb_spectra(
     CAMB runs up to l = 500 at least (some seconds), and its spectra are cut.
 
     Arguments:
-        tau, r: optical depth of reionisation; tensor-to-scalar ratio.
-        H0, ombh2, omch2, As, ns: in km/s/Mpc, the densities of baryons and dark matter, and the
-            primordial spectrum.
+        lmax: last degree of the spectra.
+        tau: optical depth of reionisation.
+        r: tensor-to-scalar ratio.
+        H0: Hubble constant in km/s/Mpc.
+        ombh2: density of baryons, Omega_b h**2.
+        omch2: density of cold dark matter, Omega_c h**2.
+        As: amplitude of the primordial spectrum at 0.05 / Mpc.
+        ns: its slope.
         lensed: with gravitational lensing.
         cache: folder; None is `SKYTUTOR_CACHE` or ``spectra`` in the user's cache folder. One that
             cannot be written is not used.
@@ -239,12 +267,13 @@ def camb_spectra(
         import camb
     except ImportError as error:
         raise ImportError("camb_spectra needs CAMB: pip install camb") from error
-    parameters = {k: float(v) for k, v in parameters.items()} | {"lmax": max(_LEAST, _degree(lmax))}
-    told = json.dumps(
+    table_lmax = max(_LEAST, check_lmax(lmax))
+    parameters = {k: float(v) for k, v in parameters.items()} | {"lmax": table_lmax}
+    key = json.dumps(
         {**parameters, "lensed": bool(lensed), "camb": camb.__version__}, sort_keys=True
     )
-    file = _cache_folder(cache) / f"{hashlib.sha256(told.encode()).hexdigest()}.npz"
-    table = _read(file, parameters["lmax"])
+    file = _cache_folder(cache) / f"{hashlib.sha256(key.encode()).hexdigest()}.npz"
+    table = _read(file, table_lmax)
     if table is None:
         table = _run_camb(parameters, bool(lensed))
         _write(file, table)
@@ -252,7 +281,10 @@ def camb_spectra(
 
 
 def _cache_folder(cache: str | Path | None) -> Path:
-    """The folder that is asked for, or SKYTUTOR_CACHE, or one in the user's cache folder, where the data lie too."""
+    """Return the folder that is asked for, or SKYTUTOR_CACHE, or one in the user's cache folder.
+
+    The data lie there too.
+    """
     import pooch
 
     named = cache or os.environ.get("SKYTUTOR_CACHE")
@@ -265,20 +297,20 @@ def _cache_folder(cache: str | Path | None) -> Path:
 
 
 def _run_camb(parameters: dict[str, float], lensed: bool) -> np.ndarray:
-    """C_l ``(lmax + 1, 4)`` in muK**2."""
+    """Return C_l ``(lmax + 1, 4)`` in muK**2, TT, EE, BB and TE."""
     import camb
 
     setting = camb.set_params(**parameters, WantTensors=parameters["r"] > 0)
     setting.max_l_tensor = max(setting.max_l_tensor, parameters["lmax"])
     kind = "total" if lensed else "unlensed_total"
-    found = camb.get_results(setting).get_cmb_power_spectra(
+    spectra = camb.get_results(setting).get_cmb_power_spectra(
         setting, spectra=(kind,), CMB_unit="muK", raw_cl=True
     )
-    return found[kind][: parameters["lmax"] + 1]
+    return spectra[kind][: parameters["lmax"] + 1]
 
 
 def _read(file: Path, lmax: int) -> np.ndarray | None:
-    """The table in a file, None if there is none that is whole."""
+    """Return the table in a file, or None if there is none that is whole."""
     try:
         table = np.load(io.BytesIO(file.read_bytes()))["cl"]
     except Exception:  # whatever a damaged archive makes of zipfile and NumPy; it is made anew
@@ -287,7 +319,7 @@ def _read(file: Path, lmax: int) -> np.ndarray | None:
 
 
 def _write(file: Path, table: np.ndarray) -> None:
-    """Keep a table for the next caller; a folder that cannot be written only costs him some seconds."""
+    """Keep a table for the next call; a folder that cannot be written only costs some seconds."""
     archive = io.BytesIO()
     np.savez(archive, cl=table)
     with contextlib.suppress(CheckpointError):

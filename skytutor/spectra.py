@@ -13,9 +13,17 @@ import torch
 from torch import Tensor
 
 from skytutor.healpix import check_maps, check_order, nside_to_npix
-from skytutor.healpix.checks import as_integer
-from skytutor.sht import alm2map, check_alms, check_lmax, count, degrees, map2alm
-from skytutor.sht.transforms import check_spin
+from skytutor.sht import (
+    RealHarmonics,
+    alm2map,
+    alm_lm,
+    alm_size,
+    check_alms,
+    check_lmax,
+    map2alm,
+    real_degrees,
+)
+from skytutor.validate import as_integer, check_spin
 
 NAMES = ("TT", "EE", "BB", "TE", "EB", "TB")
 FIELDS = {0: ("TT",), 2: ("EE", "BB")}  # the auto-spectra of a field of each spin
@@ -23,12 +31,13 @@ _ROUNDING = 1e-6  # how far a correlation may pass 1: spectra come in single pre
 
 
 def alm2cl(alms: Tensor, other: Tensor | None = None, *, lmax: int) -> Tensor:
-    """Measure the power spectrum of coefficients, or the cross-spectrum of two sets; differentiable.
+    """Measure the spectrum of coefficients, or the cross-spectrum of two sets; differentiable.
 
     Arguments:
         alms: ``(..., A)`` complex, any number of axes before; the imaginary parts of m = 0 do not
             count.
         other: the second set, of the same lmax; its leading axes broadcast.
+        lmax: of the coefficients.
 
     Returns:
         ``(..., lmax + 1)`` real, in the precision of `alms`.
@@ -40,21 +49,25 @@ def alm2cl(alms: Tensor, other: Tensor | None = None, *, lmax: int) -> Tensor:
         >>> alm2cl(torch.ones(6, dtype=torch.complex64), lmax=2)
         tensor([1., 1., 1.])
     """
-    a = check_alms(alms, lmax=_degree(lmax))
+    a = check_alms(alms, lmax=check_lmax(lmax))
     b = a if other is None else check_alms(other, lmax=lmax, name="other")
-    l, m = (t.to(a.device) for t in degrees(lmax))
-    weight = torch.stack([2.0 - (m == 0).double(), 2.0 * (m > 0)], -1) / (
-        2 * l[:, None] + 1
-    )  # (A, 2)
+    l, m = (t.to(a.device) for t in alm_lm(lmax))
+    # Real and imaginary parts: m > 0 stands for -m too, and m = 0 has no imaginary part.
+    multiplicity = torch.stack([2.0 - (m == 0).double(), 2.0 * (m > 0)], -1)  # (A, 2)
+    weight = multiplicity / (2 * l[:, None] + 1)
     power = (torch.view_as_real(a) * torch.view_as_real(b) * weight.to(a.real)).sum(-1)  # (..., A)
     return power.new_zeros(*power.shape[:-1], lmax + 1).index_add(-1, l, power)
 
 
 def check_mask(mask: Tensor, *, nside: int) -> Tensor:
-    """Return `mask` ``(P,)``, 0 (hidden) to 1 (seen), bool or floating.
+    """Return `mask` if it is one: 0 (hidden) to 1 (seen), bool or floating.
+
+    Arguments:
+        mask: ``(P,)``.
+        nside: of the maps that it hides.
 
     Raises:
-        TypeError: not such a tensor. ValueError: another size, NaN, outside 0..1, or nothing seen.
+        TypeError, ValueError: not such a tensor, another size, NaN, outside 0..1, nothing seen.
 
     Example:
         >>> check_mask(torch.ones(12), nside=1).shape
@@ -78,17 +91,21 @@ def check_mask(mask: Tensor, *, nside: int) -> Tensor:
 
 
 def pseudo_cl(
-    maps: Tensor, mask: Tensor, *, nside: int, lmax: int, spin: int = 0, order: str = "ring"
+    maps: Tensor, mask: Tensor, *, nside: int, lmax: int, spin: int = 0, order: str
 ) -> Tensor | dict[str, Tensor]:
-    """Measure the spectra of masked maps, ``C_l(mask * map) / mean(mask**2)`` [1]_, with ring weights; differentiable.
+    """Measure the spectra of masked maps, ``C_l(mask * map) / mean(mask**2)`` [1]_.
 
-    The divisor (f_sky times w_2) makes up for the power that is hidden. The mixing of degrees, and
-    of E and B, is left in.
+    With ring weights, and differentiable. The divisor (f_sky times w_2) makes up for the power that
+    is hidden. The mixing of degrees, and of E and B, is left in.
 
     Arguments:
         maps: ``(..., P)``, or ``(..., 2, P)``, Q and U, with spin 2; where the mask is 0 they may
             hold anything.
         mask: ``(P,)`` in 0..1, in the order of the maps.
+        nside: of the maps.
+        lmax: largest degree to measure, at most 3 nside - 1.
+        spin: 0 or 2.
+        order: of the pixels, "ring" or "nested".
 
     Returns:
         ``(..., lmax + 1)``; with spin 2 a dict of three of them: "EE", "BB", "EB".
@@ -97,14 +114,13 @@ def pseudo_cl(
         TypeError, ValueError: bad arguments, named.
 
     Example:
-        >>> pseudo_cl(torch.ones(12), torch.ones(12), nside=1, lmax=2)
+        >>> pseudo_cl(torch.ones(12), torch.ones(12), nside=1, lmax=2, order="ring")
         tensor([1.2566e+01, ...])
 
     .. [1] E. Hivon et al., 2002, ApJ 567, 2.
     """
-    seen = check_mask(mask, nside=nside).to(
-        check_maps(maps, nside=nside, order=order, finite=False)
-    )
+    maps = check_maps(maps, nside=nside, order=order, finite=False)
+    seen = check_mask(mask, nside=nside).to(maps)
     maps = torch.where(seen > 0, maps, 0) * seen  # first the choice: NaN * 0 is NaN
     alms = map2alm(maps, nside=nside, lmax=lmax, spin=check_spin(spin), order=order)
     norm = seen.double().square().mean().item()
@@ -116,13 +132,14 @@ def pseudo_cl(
 
 
 def check_spectra(spectra: Mapping[str, Tensor], *, lmax: int) -> dict[str, Tensor]:
-    """Return spectra as float64 ``(lmax + 1,)`` by name, cut at lmax, if a Gaussian sky can have them.
+    """Return spectra as float64 ``(lmax + 1,)`` by name, if a Gaussian sky can have them.
 
-    E and B start at l = 2: what their spectra hold below is set to 0.
+    They are cut at lmax. E and B start at l = 2: what their spectra hold below is set to 0.
 
     Arguments:
         spectra: some of TT, EE, BB, TE, EB, TB, each ``(L,)``, L at least lmax + 1: tensors, arrays
             or lists.
+        lmax: largest degree to keep.
 
     Raises:
         TypeError: no dict.
@@ -136,22 +153,21 @@ def check_spectra(spectra: Mapping[str, Tensor], *, lmax: int) -> dict[str, Tens
     """
     if not isinstance(spectra, Mapping):
         raise TypeError(
-            f"spectra must be a dict such as {{'TT': ..., 'EE': ...}}, got {type(spectra).__name__}: in a bare array the "
-            "order can be mistaken (TT, EE, BB, TE or TT, TE, EE, BB), and the sky would look right and be wrong"
+            f"spectra must be a dict such as {{'TT': ..., 'EE': ...}}, got "
+            f"{type(spectra).__name__}: in a bare array the order can be mistaken (TT, EE, BB, TE "
+            "or TT, TE, EE, BB), and the sky would look right and be wrong"
         )
     if not spectra or not set(spectra) <= set(NAMES):
-        raise ValueError(
-            f"spectra must have names out of {', '.join(NAMES)}, got {sorted(map(str, spectra)) or 'none'}"
-        )
-    out = {
-        name: _check_spectrum(name, spectra[name], _degree(lmax))
-        for name in NAMES
-        if name in spectra
-    }
+        got = sorted(map(str, spectra)) or "none"
+        raise ValueError(f"spectra must have names out of {', '.join(NAMES)}, got {got}")
+    lmax = check_lmax(lmax)
+    out = {name: _check_spectrum(name, spectra[name], lmax) for name in NAMES if name in spectra}
     for name in out.keys() - {"TT", "EE", "BB"}:
-        if missing := [2 * x for x in name if 2 * x not in out]:
+        missing = [2 * field for field in name if 2 * field not in out]
+        if missing:
             raise ValueError(
-                f"spectra: {name} needs the auto-spectra of both fields; {' and '.join(missing)} missing"
+                f"spectra: {name} needs the auto-spectra of both fields; "
+                f"{' and '.join(missing)} missing"
             )
     _root(out, _fields(out))
     return out
@@ -161,7 +177,8 @@ def _check_spectrum(name: str, values: Tensor, lmax: int) -> Tensor:
     cl = torch.as_tensor(values, dtype=torch.float64, device="cpu").detach()
     if cl.dim() != 1 or len(cl) <= lmax:
         raise ValueError(
-            f"spectra: {name} must be (L,), L at least {lmax + 1} (lmax + 1), got shape {tuple(cl.shape)}"
+            f"spectra: {name} must be (L,), L at least {lmax + 1} (lmax + 1), "
+            f"got shape {tuple(cl.shape)}"
         )
     cl = cl[: lmax + 1].clone()
     _refuse(name, ~torch.isfinite(cl), "is NaN or infinite", cl)
@@ -173,39 +190,37 @@ def _check_spectrum(name: str, values: Tensor, lmax: int) -> Tensor:
 
 
 def _refuse(name: str, wrong: Tensor, why: str, values: Tensor) -> None:
+    """Raise the error of a spectrum that is `wrong` somewhere, with the first such l."""
     if bool(wrong.any()):
         l = int(wrong.nonzero()[0, 0])
         raise ValueError(f"spectra: {name} {why}, first at l = {l}: {float(values[l]):g}")
 
 
 def _fields(spectra: Mapping[str, Tensor]) -> str:
-    return "".join(x for x in "TEB" if 2 * x in spectra)
+    """Return the fields that have an auto-spectrum, such as "TE"."""
+    return "".join(field for field in "TEB" if 2 * field in spectra)
 
 
 def _root(spectra: Mapping[str, Tensor], fields: str) -> Tensor:
-    """Symmetric roots ``(lmax + 1, n, n)`` of the fields' covariance matrices; zeros on a diagonal do no harm."""
-    none = torch.zeros_like(spectra[2 * fields[0]])
+    """Return symmetric roots ``(lmax + 1, n, n)`` of covariance matrices, singular too."""
+    zero = torch.zeros_like(spectra[2 * fields[0]])
     scale = torch.stack([spectra[2 * x].sqrt() for x in fields], -1)  # (lmax + 1, n)
-    rows = [
-        torch.stack([spectra.get(x + y, spectra.get(y + x, none)) for y in fields], -1)
-        for x in fields
-    ]
-    over = torch.where(scale > 0, scale, 1.0)
-    matrix = (
-        torch.stack(rows, -2) / over[:, :, None] / over[:, None]
-    )  # correlations, (lmax + 1, n, n)
+    rows = []
+    for x in fields:
+        row = [spectra.get(x + y, spectra.get(y + x, zero)) for y in fields]
+        rows.append(torch.stack(row, -1))
+    # Correlations, (lmax + 1, n, n): fields differ by orders of magnitude, correlations do not.
+    divisor = torch.where(scale > 0, scale, 1.0)
+    matrix = torch.stack(rows, -2) / divisor[:, :, None] / divisor[:, None]
     for i, j in torch.combinations(torch.arange(len(fields))).tolist():
-        room = torch.where((scale[:, i] > 0) & (scale[:, j] > 0), 1.0 + _ROUNDING, 0.0)
+        largest = torch.where((scale[:, i] > 0) & (scale[:, j] > 0), 1.0 + _ROUNDING, 0.0)
         why = "is larger than its auto-spectra allow, as a correlation"
-        _refuse(fields[i] + fields[j], matrix[:, i, j].abs() > room, why, matrix[:, i, j])
+        _refuse(fields[i] + fields[j], matrix[:, i, j].abs() > largest, why, matrix[:, i, j])
     values, vectors = torch.linalg.eigh(matrix)
     crosses = ", ".join(name for name in NAMES[3:] if name in spectra)
-    _refuse(
-        crosses,
-        values[:, 0] < -_ROUNDING,
-        "contradict one another: an eigenvalue is negative",
-        values[:, 0],
-    )
+    lowest = values[:, 0]
+    why = "contradict one another: an eigenvalue is negative"
+    _refuse(crosses, lowest < -_ROUNDING, why, lowest)
     return scale[:, :, None] * (vectors * values.clamp(min=0).sqrt()[:, None]) @ vectors.mT
 
 
@@ -217,10 +232,11 @@ def gaussian_alms(
     generator: torch.Generator | None = None,
     dtype: torch.dtype = torch.float64,
 ) -> dict[str, Tensor]:
-    """Draw coefficients of correlated Gaussian fields, ``a_lm = root(C_l) n_lm``, n_lm of variance 1.
+    """Draw coefficients of Gaussian fields, ``a_lm = root(C_l) n_lm`` with n_lm of variance 1.
 
     Arguments:
         spectra: as in `check_spectra`; a cross-spectrum that is not named is 0.
+        lmax: of the coefficients.
         size: leading axes, one draw each.
         generator: of the random numbers, which are drawn on its device; None is torch's own, on the
             CPU.
@@ -243,20 +259,18 @@ def gaussian_alms(
     if not isinstance(size, tuple) or any(as_integer("size", n) < 1 for n in size):
         raise ValueError(f"size must be a tuple of positive integers, got {size!r}")
     fields = _fields(checked)
-    (l, m) = degrees(lmax)
-    device = generator.device if generator else "cpu"
+    l, m = alm_lm(lmax)
+    device = generator.device if generator else torch.device("cpu")
     root = _root(checked, fields)[l].to(device, dtype)  # (A, n, n)
-    spread = torch.stack([1.0 - (1 - 0.5**0.5) * (m > 0).double(), 0.5**0.5 * (m > 0)], -1).to(
-        device, dtype
-    )  # (A, 2)
-    noise = (
-        torch.randn(
-            *size, len(fields), count(lmax), 2, generator=generator, dtype=dtype, device=device
-        )
-        * spread
-    )
-    drawn = torch.view_as_complex(torch.einsum("aij,...jac->...iac", root, noise).contiguous())
-    return dict(zip(fields, drawn.unbind(-2), strict=True))
+    # Real and imaginary parts share the variance; with m = 0 the real part has all of it.
+    real_sigma = 1.0 - (1 - 0.5**0.5) * (m > 0).double()
+    imag_sigma = 0.5**0.5 * (m > 0)
+    sigma = torch.stack([real_sigma, imag_sigma], -1).to(device, dtype)  # (A, 2)
+    shape = (*size, len(fields), alm_size(lmax), 2)
+    noise = torch.randn(shape, generator=generator, dtype=dtype, device=device) * sigma
+    parts = torch.einsum("aij,...jac->...iac", root, noise)  # (*size, n, A, 2)
+    alms = torch.view_as_complex(parts.contiguous())
+    return dict(zip(fields, alms.unbind(-2), strict=True))
 
 
 def gaussian_maps(
@@ -264,37 +278,71 @@ def gaussian_maps(
     *,
     nside: int,
     lmax: int,
-    order: str = "ring",
+    order: str,
     size: tuple[int, ...] = (),
     generator: torch.Generator | None = None,
     dtype: torch.dtype = torch.float64,
 ) -> dict[str, Tensor]:
-    """Draw maps of correlated Gaussian fields: `gaussian_alms` on pixels, no beam and no pixel window.
+    """Draw maps of correlated Gaussian fields, with no beam and no pixel window.
+
+    Arguments:
+        spectra: as in `check_spectra`; a cross-spectrum that is not named is 0.
+        nside: of the maps.
+        lmax: of the coefficients, at most 3 nside - 1.
+        order: of the pixels, "ring" or "nested".
+        size: leading axes, one draw each.
+        generator: as in `gaussian_alms`.
+        dtype: torch.float64 or torch.float32.
 
     Returns:
         "T": ``(*size, P)`` and "QU": ``(*size, 2, P)``, those that the spectra name, in the square
         root of their unit.
 
+    Raises:
+        TypeError, ValueError: bad arguments, named.
+
     Example:
-        >>> gaussian_maps({"TT": torch.ones(9), "EE": torch.ones(9)}, nside=4, lmax=8)["QU"].shape
+        >>> spectra = {"TT": torch.ones(9), "EE": torch.ones(9)}
+        >>> gaussian_maps(spectra, nside=4, lmax=8, order="ring")["QU"].shape
         torch.Size([2, 192])
     """
-    how = {
-        "nside": nside,
-        "lmax": check_lmax(lmax, nside),
-        "order": check_order(order, allowed=("ring", "nested")),
-    }
+    lmax = check_lmax(lmax, nside)
+    check_order(order, allowed=("ring", "nested"))
     alms = gaussian_alms(spectra, lmax=lmax, size=size, generator=generator, dtype=dtype)
-    out = {"T": alm2map(alms["T"], **how)} if "T" in alms else {}
+    out = {}
+    if "T" in alms:
+        out["T"] = alm2map(alms["T"], nside=nside, lmax=lmax, order=order)
     if "E" in alms or "B" in alms:
-        none = torch.zeros_like(next(iter(alms.values())))
-        out["QU"] = alm2map(
-            torch.stack([alms.get("E", none), alms.get("B", none)], -2), spin=2, **how
-        )
+        zero = torch.zeros_like(next(iter(alms.values())))
+        pair = torch.stack([alms.get("E", zero), alms.get("B", zero)], -2)  # (*size, 2, A)
+        out["QU"] = alm2map(pair, nside=nside, lmax=lmax, spin=2, order=order)
     return out
 
 
-def _degree(lmax: int) -> int:
-    if as_integer("lmax", lmax) < 0:
-        raise ValueError(f"lmax must not be negative, got {lmax}")
-    return int(lmax)
+def maps_from_white_noise(white_noise: Tensor, cl: Tensor, *, harmonics: RealHarmonics) -> Tensor:
+    """Return Gaussian maps of independent fields: ``b_lm = sqrt(C_l) w_lm``, synthesised.
+
+    Arguments:
+        white_noise: w, ``(..., K)``, or ``(..., 2, K)``, E and B, with spin 2, independent numbers
+            of variance 1 in the real packing of `skytutor.sht.real`.
+        cl: spectra ``(..., lmax + 1)``, or ``(..., 2, lmax + 1)``, EE and BB, with spin 2, none
+            negative; leading axes broadcast with those of `white_noise`.
+        harmonics: of the maps, with the lmax of both.
+
+    Returns:
+        ``(..., P)``, or ``(..., 2, P)``, Q and U, with spin 2, in the order of `harmonics`, in the
+        precision of `white_noise` and in the square root of the spectra's unit.
+
+    Raises:
+        ValueError: spectra or numbers of another length than lmax asks for.
+
+    Example:
+        >>> harmonics = RealHarmonics(4, 8, order="ring")
+        >>> maps_from_white_noise(torch.randn(3, 81), torch.ones(9), harmonics=harmonics).shape
+        torch.Size([3, 192])
+    """
+    if cl.shape[-1] != harmonics.lmax + 1:
+        raise ValueError(f"cl must end in {harmonics.lmax + 1} values, got {tuple(cl.shape)}")
+    l = real_degrees(harmonics.lmax)[0].to(cl.device)
+    root = cl.sqrt().to(white_noise)[..., l]  # (..., K)
+    return harmonics.synthesis(white_noise * root)

@@ -1,12 +1,12 @@
-"""One training loop for every chapter: progress, history, best by validation, resume, many processes.
+"""One training loop for every chapter: progress, history, best by validation, resume, processes.
 
 Everything random in step s is drawn from generators seeded with (seed, s) alone. So the state to
 save is small, a killed run that resumes gives the weights it would have given, bit for bit on the
-CPU, and a run on several processes sees the samples a single one would see, each process its share
+CPU, and a run on several processes sees the samples a single one would see, each process its part
 of the batch.
 
-A game of two networks is trained by the same loop: `turns` of the task names the model's children
-that move one after another on each batch, each with an optimizer of its own.
+Adversarial training is done by the same loop: `lr_factors` of the task names the networks that are
+trained one after another on each batch, each with an optimizer of its own.
 """
 
 import ctypes
@@ -28,11 +28,15 @@ from skytutor.run import STATE, Result, Run, seeded_generator
 from skytutor.runfolder import hold, refuse_leftovers
 from skytutor.schedule import Schedule, Task
 
-__all__ = ["check_devices", "keep_memory", "train"]
+__all__ = ["check_options", "train", "tune_malloc"]
 
 
-def keep_memory() -> None:
-    """Ask glibc to keep freed memory: large activations otherwise cost a page fault a page at every step."""
+def tune_malloc() -> None:
+    """Ask glibc to keep freed memory.
+
+    Otherwise it gives large activations back to the system, and every step of a training pays for
+    them anew, a page fault for each page. On other systems nothing is done.
+    """
     if sys.platform == "linux":
         libc = ctypes.CDLL(None)
         if hasattr(libc, "mallopt"):
@@ -58,13 +62,19 @@ def train(
     """Train `model` on `task` and return the history and the weights best by validation.
 
     Arguments:
+        model: its weights are changed in place, and end as those of the last step.
+        task: data, loss and validation score.
+        schedule: how long and how fast to train.
         folder: where ``state.safetensors`` is kept. No other process may train there at the same
             time.
-        recipe, profile: what the state is filed under, besides seed, schedule, data and versions.
+        seed: of the order of samples, of what `task` draws for a batch, and of dropout.
+        recipe: part of what the state is filed under, besides schedule, data and versions.
+        profile: part of it as well.
         fabric: devices and processes; default one process on the CPU.
         resume: go on from the state in `folder` if there is one, else start.
         overwrite: start again where a state lies.
         supervisor: number of the parent process; when that is gone, stop as if asked to.
+        progress: draw a progress bar on standard error.
 
     Raises:
         ValueError: fewer samples than one batch, or both `resume` and `overwrite`.
@@ -75,8 +85,18 @@ def train(
         WorkerLost: another process of this training is gone.
     """
     fabric = fabric or Fabric(accelerator="cpu", devices=1)
-    _check(task, schedule, devices=fabric.world_size, resume=resume, overwrite=overwrite)
-    keep_memory()
+    if task.size < schedule.batch_size:
+        raise ValueError(
+            f"batch_size {schedule.batch_size} is larger than the training set of {task.size}"
+        )
+    check_options(
+        schedule,
+        devices=fabric.world_size,
+        adversarial=len(task.lr_factors) > 1,
+        resume=resume,
+        overwrite=overwrite,
+    )
+    tune_malloc()
     with hold(folder, rank=fabric.global_rank):
         if fabric.global_rank == 0:
             remove_parts(folder, STATE.partition(".")[0])
@@ -94,18 +114,24 @@ def train(
     return run.result
 
 
-def _check(task: Task, schedule: Schedule, *, devices: int, resume: bool, overwrite: bool) -> None:
-    if task.size < schedule.batch_size:
-        raise ValueError(
-            f"batch_size {schedule.batch_size} is larger than the training set of {task.size}"
-        )
+def check_options(
+    schedule: Schedule, *, devices: int, adversarial: bool, resume: bool, overwrite: bool
+) -> None:
+    """Refuse a training that cannot be done with these options, before anything is done for it.
+
+    Arguments:
+        schedule: of the training.
+        devices: processes that are to share each batch.
+        adversarial: whether several networks are trained against each other.
+        resume: go on from an earlier state.
+        overwrite: start again where an earlier state lies.
+
+    Raises:
+        ValueError: both `resume` and `overwrite`, or a number of processes that cannot share a
+            batch, or more than one of them for adversarial training.
+    """
     if resume and overwrite:
         raise ValueError("resume and overwrite exclude each other, got both")
-    check_devices(devices, schedule, adversarial=len(getattr(task, "turns", ())) > 1)
-
-
-def check_devices(devices: int, schedule: Schedule, *, adversarial: bool) -> None:
-    """Raise `ValueError` if that many processes cannot share a batch, or a training of two networks."""
     if schedule.batch_size % devices:
         raise ValueError(
             f"devices must divide the batch_size of {schedule.batch_size}, got {devices}"
@@ -120,12 +146,12 @@ def check_devices(devices: int, schedule: Schedule, *, adversarial: bool) -> Non
 def _key(
     task: Task, schedule: Schedule, fabric: Fabric, *, recipe: str, profile: str, seed: int
 ) -> dict[str, Any]:
-    """All that decides what the weights will be: a state goes on only where all of it is the same."""
+    """Return all that decides what the weights will be: a state of another key is refused."""
     return {
         "recipe": recipe,
         "profile": profile,
         "seed": seed,
-        "data": getattr(task, "source", None),
+        "data": task.source,
         "size": task.size,
         "schedule": asdict(schedule),
         "devices": fabric.world_size,
@@ -135,7 +161,10 @@ def _key(
 
 
 def _watched_loop(run: Run, stop: StopRequest, *, progress: bool) -> None:
-    """Train; where processes share the work, the failure of a message between them means that one is gone."""
+    """Train, and say in one sentence if another process of the training is gone.
+
+    Where processes share the work, the failure of a message between them means just that.
+    """
     try:
         _loop(run, stop, progress=progress)
     except RuntimeError as error:
@@ -143,12 +172,14 @@ def _watched_loop(run: Run, stop: StopRequest, *, progress: bool) -> None:
         if own or run.fabric.world_size == 1:
             raise
         raise WorkerLost(
-            f"a process of this training is gone, or did not answer ({str(error).splitlines()[0]}); "
-            f"the last state is in {run.path}, the same command with --resume goes on"
+            "a process of this training is gone, or did not answer "
+            f"({str(error).splitlines()[0]}); the last state is in {run.path}, "
+            "the same command with --resume goes on"
         ) from error
 
 
 def _loop(run: Run, stop: StopRequest, *, progress: bool) -> None:
+    """Take all steps that are left, validate after each epoch, and save from time to time."""
     schedule = run.schedule
     per_epoch = run.steps_per_epoch
     total = schedule.epochs * per_epoch
@@ -157,9 +188,9 @@ def _loop(run: Run, stop: StopRequest, *, progress: bool) -> None:
     with bar:
         while run.step < total:
             epoch = run.step // per_epoch
-            order = torch.randperm(
-                run.task.size, generator=seeded_generator(run.key["seed"], "order", epoch)
-            )
+            # A run that is taken up in mid-epoch finds the same order again.
+            rng = seeded_generator(run.key["seed"], "order", epoch)
+            order = torch.randperm(run.task.size, generator=rng)
             run.model.train()
             while run.step < (epoch + 1) * per_epoch:
                 run.loss_sum += run.advance(order)
@@ -181,6 +212,7 @@ def _loop(run: Run, stop: StopRequest, *, progress: bool) -> None:
 
 
 def _stop(run: Run, stop: StopRequest) -> None:
+    """Save the state and leave the loop."""
     run.save()
     total = run.schedule.epochs * run.steps_per_epoch
     raise Interrupted(

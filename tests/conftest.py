@@ -1,4 +1,4 @@
-"""What every test shares: no network, repeatable examples, a fair share of the cores, real digits where they are."""
+"""What every test shares: no network, repeatable examples, a fair share of the cores, data."""
 
 import hashlib
 import os
@@ -44,16 +44,18 @@ def pytest_configure(config: pytest.Config) -> None:
     """Block every host but this machine: gloo, kernels and the browser tests talk to themselves."""
     if not config.getoption("--allow-hosts") and not config.getoption("--force-enable-socket"):
         config.option.allow_hosts = LOOPBACK
-    config.option.allow_unix_socket = (
-        True  # asyncio and torch.multiprocessing wake their own threads through these
-    )
+    # asyncio and torch.multiprocessing wake their own threads through these.
+    config.option.allow_unix_socket = True
     # Warnings are errors here, and pytest-socket warns before it raises. Let its error through.
     config.addinivalue_line("filterwarnings", "ignore:A test tried to use socket")
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark every test that asks for real data, before pytest chooses by marks: `make test-data` runs these again."""
+    """Mark every test that asks for real data, before pytest chooses by marks.
+
+    `make test-data` runs these again.
+    """
     for item in items:
         if "mnist" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.data)
@@ -61,22 +63,29 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def mnist() -> dict[str, Path]:
-    """The four MNIST files by the last part of their name, or a skip that says what is missing; under `make test-data` a failure."""
+    """Return the four MNIST files by the last part of their name.
+
+    Where they are not, the test is skipped, and says what is missing; under `make test-data` it
+    fails.
+    """
     from skytutor.data import registry
 
     if not registry.have("mnist"):
         missing = pytest.fail if os.environ.get("SKYTUTOR_NEED_DATA") else pytest.skip
         missing(
-            f"the real MNIST files are not in {registry.folder()}: run `make data` or set SKYTUTOR_DATA"
+            f"the real MNIST files are not in {registry.folder()}: "
+            "run `make data` or set SKYTUTOR_DATA"
         )
-    return {
-        entry.name.split("/")[-1]: registry.path(entry.name) for entry in registry.groups()["mnist"]
-    }
+    entries = registry.groups()["mnist"]
+    return {entry.name.split("/")[-1]: registry.path(entry.name) for entry in entries}
 
 
 @pytest.fixture
 def one_file_registry(tmp_path, monkeypatch):
-    """Return a function that makes `content` the one file of the registry, in a data folder that does not exist yet."""
+    """Return a function that makes `content` the one file of the registry.
+
+    The data folder does not exist yet.
+    """
     import pooch
 
     from skytutor.data import registry
@@ -96,7 +105,7 @@ def one_file_registry(tmp_path, monkeypatch):
 
 @pytest.fixture
 def one_thread():
-    """What is compared bit by bit is computed by one thread."""
+    """Let one thread compute what is compared bit by bit."""
     import torch
 
     before = torch.get_num_threads()

@@ -1,7 +1,7 @@
-"""A training task of a second or two, on real digits, and a script that runs it in a process of its own.
+"""A training task of a second or two, on real digits, and a script that runs it by itself.
 
-`python tests/small_task.py FOLDER [--resume] [--pause SECONDS] [--devices N] [--no-dropout]` trains
-it. The tests kill that process, interrupt it, or start two of it.
+`python tests/small_task.py FOLDER [--resume] [--pause SECONDS] [--devices N] [--plain]` trains
+it. The tests kill the process, interrupt it, or start two of it.
 """
 
 import argparse
@@ -16,22 +16,25 @@ from torch import nn
 
 from skytutor.data import digits
 from skytutor.layers.pixel import HierarchicalConv
-from skytutor.schedule import Schedule
+from skytutor.schedule import Schedule, Task
 from skytutor.train import Interrupted, train
 
 
-class SmallTask:
-    """Embedded digits at Nside 4, each drawn with noise of its own; `pause` makes steps slow enough to kill."""
+class SmallTask(Task):
+    """Embedded digits at Nside 4, each drawn with noise of its own.
+
+    `pause` makes steps slow enough for a kill in mid-step.
+    """
 
     score = "accuracy"
 
     def __init__(self, *, count: int = 256, pause: float = 0.0):
         data = digits.load("embedded")
-        paint = digits.Projector(4, size_deg=180)
+        project = digits.Projector(4, size_deg=180, order="nested")
         images, self.labels = (t[:count] for t in data.part("train"))
         seen, self.seen_labels = data.part("validation")
-        self.maps = paint(images)
-        self.seen = paint(seen)
+        self.maps = project(images)
+        self.seen = project(seen)
         self.size = len(self.labels)
         self.pause = pause
 
@@ -68,12 +71,13 @@ class SignalledTask(SmallTask):
 
 
 def small_model(dropout: float = 0.2) -> nn.Module:
+    """Return a network that learns the task, always with the same weights at the start."""
     torch.manual_seed(5)
     return nn.Sequential(
-        HierarchicalConv(1, 8),
+        HierarchicalConv(1, 8, order="nested"),
         nn.BatchNorm1d(8),
         nn.ReLU(),
-        HierarchicalConv(8, 16),
+        HierarchicalConv(8, 16, order="nested"),
         nn.ReLU(),
         nn.Flatten(),
         nn.Dropout(dropout),
@@ -82,12 +86,22 @@ def small_model(dropout: float = 0.2) -> nn.Module:
 
 
 def schedule(**changes) -> Schedule:
-    return Schedule(
-        **{"epochs": 3, "batch_size": 32, "lr": 0.01, "average": 0.9, "save_every_s": 0.0} | changes
-    )
+    """Return a plan of three epochs that saves after every step, with `changes`."""
+    plan = {"epochs": 3, "batch_size": 32, "lr": 0.01, "average": 0.9, "save_every_s": 0.0}
+    return Schedule(**plan | changes)
+
+
+def plain_model() -> nn.Module:
+    """Return a network without dropout and batch statistics: what several processes can repeat."""
+    model = nn.Sequential(nn.Flatten(), nn.Linear(192, 32), nn.Tanh(), nn.Linear(32, 10))
+    torch.manual_seed(6)
+    for parameter in model.parameters():
+        nn.init.normal_(parameter, std=0.1)
+    return model
 
 
 def main() -> int:
+    """Train in this process, as the command line says, and return the exit status."""
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
     parser.add_argument("--resume", action="store_true")
@@ -100,25 +114,15 @@ def main() -> int:
     torch.set_num_threads(1)
     from lightning_fabric import Fabric
 
-    fabric = Fabric(
-        accelerator="cpu", devices=args.devices, strategy="ddp" if args.devices > 1 else "auto"
-    )
+    strategy = "ddp" if args.devices > 1 else "auto"
+    fabric = Fabric(accelerator="cpu", devices=args.devices, strategy=strategy)
     fabric.launch()
-    model = (
-        nn.Sequential(nn.Flatten(), nn.Linear(192, 32), nn.Tanh(), nn.Linear(32, 10))
-        if args.plain
-        else small_model()
-    )
+    model = plain_model() if args.plain else small_model()
     changes = {"optimizer": "sgd", "average": 0.0, "lr": 0.1} if args.plain else {}
-    task = SmallTask(pause=args.pause)
-    if args.plain:
-        torch.manual_seed(6)
-        for parameter in model.parameters():
-            nn.init.normal_(parameter, std=0.1)
     try:
         result = train(
             model,
-            task,
+            SmallTask(pause=args.pause),
             schedule=schedule(**changes),
             folder=args.folder,
             seed=3,

@@ -1,4 +1,4 @@
-"""Say in one line how the test stages of `make` went: how many tests passed, failed and were skipped, and why.
+"""Say in one line how the test stages of `make` went: tests passed, failed and skipped, and why.
 
     python tests/summary.py _build/results --what "all tests" --stages unit build --ran unit build
     --status 0 --seconds 671
@@ -44,7 +44,8 @@ def words(counts: Counter, reasons: Counter) -> str:
     """Return the counts as text, the commonest reason to skip first.
 
     Example:
-        >>> words(Counter(passed=7, skipped=3), Counter({"no CUDA device here": 2, "no Chromium": 1}))
+        >>> reasons = Counter({"no CUDA device here": 2, "no Chromium": 1})
+        >>> words(Counter(passed=7, skipped=3), reasons)
         '7 passed, 0 failed, 3 skipped (2: no CUDA device here; 1: no Chromium)'
     """
     shown = [f"{counts[kind]} {kind}" for kind in ("passed", "failed")]
@@ -57,7 +58,16 @@ def words(counts: Counter, reasons: Counter) -> str:
 def line(
     folder: Path, what: str, stages: Sequence[str], ran: Sequence[str], status: int, seconds: int
 ) -> str:
-    """Return the closing line: `ran` are the stages that were begun, the last of them failed if `status` is not 0."""
+    """Return the closing line.
+
+    Arguments:
+        folder: where the stages left their results.
+        what: was tested, the first words of the line.
+        stages: all of them, in their order.
+        ran: those that were begun.
+        status: of the last of them; it failed if this is not 0.
+        seconds: that they took together.
+    """
     counts = Counter()
     reasons = Counter()
     unread = []
@@ -80,6 +90,7 @@ def line(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    """Read the command line and print the closing line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="where the stages left their results")
     parser.add_argument(

@@ -1,4 +1,4 @@
-"""skytutor.check: a claim that holds prints one line, one that does not raises and says what came."""
+"""skytutor.check: what holds prints one line, what does not raises and says what came."""
 
 import math
 
@@ -50,16 +50,13 @@ def test_what_does_not_hold(capsys, call, values, options, word):
 
 
 def test_an_answer_that_is_right(capsys):
-    assert (
-        check.answer(
-            "area",
-            lambda n: 4 * math.pi / (12 * n * n),
-            lambda n: math.pi / (3 * n * n),
-            (1,),
-            (8,),
-        )
-        is True
-    )
+    def attempt(n):
+        return 4 * math.pi / (12 * n * n)
+
+    def reference(n):
+        return math.pi / (3 * n * n)
+
+    assert check.answer("area", attempt, reference, (1,), (8,)) is True
     assert capsys.readouterr().out == "right: area, 2 cases\n"
 
 

@@ -59,7 +59,7 @@ def test_a_view_and_a_transpose_are_saved_as_seen(tmp_path):
 
 
 def test_cards_of_every_length_can_be_read(tmp_path):
-    """The file starts with its header's length: 0x80 there is no pickle. 64 lengths cover every low byte."""
+    """The file starts with its header's length, of which 65 are tried: 0x80 is no pickle there."""
     low_bytes = set()
     for n in range(0, 520, 8):
         path = saved(tmp_path, padding="x" * n)
@@ -114,11 +114,11 @@ def test_the_target_is_a_folder(tmp_path):
     assert leftovers(tmp_path) == []
 
 
-@pytest.mark.parametrize("share", [0.0, 0.01, 0.3, 0.9, 0.999])
-def test_a_truncated_file(tmp_path, share):
+@pytest.mark.parametrize("fraction", [0.0, 0.01, 0.3, 0.9, 0.999])
+def test_a_truncated_file(tmp_path, fraction):
     path = saved(tmp_path)
     whole = path.read_bytes()
-    path.write_bytes(whole[: int(share * len(whole))])
+    path.write_bytes(whole[: int(fraction * len(whole))])
     complaint(lambda: checkpoint.load_tensors(path), path, "truncated", "bytes")
 
 
@@ -147,9 +147,8 @@ def test_a_pickle_is_refused_unopened(tmp_path, monkeypatch, protocol):
         path.write_bytes(pickle.dumps(Bomb(), protocol=protocol))
     else:
         torch.save({"a": Bomb()}, path, _use_new_zipfile_serialization=protocol == "torch")
-    words = (
-        ["pickle"] if protocol != 0 else []
-    )  # protocol 0 is plain text: any clear refusal will do
+    # Protocol 0 is plain text: any clear refusal will do.
+    words = [] if protocol == 0 else ["pickle"]
     complaint(lambda: checkpoint.load_tensors(path), path, *words)
     assert not (tmp_path / "exploded").exists()
 
@@ -190,49 +189,40 @@ def test_weights_go_into_a_fitting_network_only():
     complaint(
         lambda: checkpoint.load_into(net, good | {"extra": torch.ones(1)}), "extra", "unexpected"
     )
-    assert all(torch.equal(a, b) for a, b in zip(before, net.parameters(), strict=True)), (
-        "half of it was copied"
-    )
+    unchanged = [torch.equal(a, b) for a, b in zip(before, net.parameters(), strict=True)]
+    assert all(unchanged), "a part of it was copied"
 
 
-def published(folder):
+def checkpoint_of_mine(folder):
     card = checkpoint.provenance(
         device="cpu", seed=4, profile="smoke", command="skytutor train mine"
     )
-    return checkpoint.publish(folder, "mine", TENSORS, card | {"scores": {"accuracy": 0.5}})
+    return checkpoint.save_checkpoint(folder, "mine", TENSORS, card | {"scores": {"accuracy": 0.5}})
 
 
-def test_a_published_checkpoint_has_a_card(tmp_path):
-    path = published(tmp_path)
-    tensors, card = checkpoint.read_published(tmp_path, "mine")
+def test_a_checkpoint_has_a_card(tmp_path):
+    path = checkpoint_of_mine(tmp_path)
+    tensors, card = checkpoint.load_checkpoint(tmp_path, "mine")
     assert torch.equal(tensors["a.weight"], TENSORS["a.weight"])
-    assert (
-        card["bytes"] == path.stat().st_size
-        and card["recipe"] == "mine"
-        and card["scores"] == {"accuracy": 0.5}
-    )
-    assert (
-        card["command"] == "skytutor train mine"
-        and card["seed"] == 4
-        and card["profile"] == "smoke"
-    )
-    assert (
-        card["versions"]["torch"] == torch.__version__
-        and card["device"]
-        and card["date"].startswith("20")
-    )
+    assert card["bytes"] == path.stat().st_size
+    assert card["recipe"] == "mine" and card["scores"] == {"accuracy": 0.5}
+    assert card["command"] == "skytutor train mine"
+    assert card["seed"] == 4 and card["profile"] == "smoke"
+    assert card["versions"]["torch"] == torch.__version__
+    assert card["device"] and card["date"].startswith("20")
 
 
 def test_a_card_that_belongs_to_other_weights(tmp_path):
-    path = published(tmp_path)
+    path = checkpoint_of_mine(tmp_path)
     checkpoint.save_tensors(path, {"a.weight": torch.zeros(2, 3)}, card={"recipe": "mine"})
-    complaint(lambda: checkpoint.read_published(tmp_path, "mine"), path, "sha-256")
+    complaint(lambda: checkpoint.load_checkpoint(tmp_path, "mine"), path, "sha-256")
 
 
 @pytest.mark.parametrize("damage", ["missing", "not json", "a list"])
 def test_a_damaged_card(tmp_path, damage):
-    card = published(tmp_path).with_suffix(".json")
-    card.unlink() if damage == "missing" else card.write_text(
-        "{" if damage == "not json" else json.dumps([1])
-    )
-    complaint(lambda: checkpoint.read_published(tmp_path, "mine"), card)
+    card = checkpoint_of_mine(tmp_path).with_suffix(".json")
+    if damage == "missing":
+        card.unlink()
+    else:
+        card.write_text("{" if damage == "not json" else json.dumps([1]))
+    complaint(lambda: checkpoint.load_checkpoint(tmp_path, "mine"), card)

@@ -97,25 +97,10 @@ def test_an_unknown_recipe_lists_the_known(capsys, command):
 
 def test_an_unknown_profile_lists_the_known(capsys, tmp_path, monkeypatch):
     words = ["profile", "'fast'", "'smoke'", "'cpu'", "'gpu'"]
-    refused(
-        capsys,
-        "train",
-        "digits-mended",
-        "--profile",
-        "fast",
-        "--folder",
-        str(tmp_path / "runs"),
-        words=words,
-    )
+    train = ["train", "digits-mended", "--folder", str(tmp_path / "runs")]
+    refused(capsys, *train, "--profile", "fast", words=words)
     monkeypatch.setenv("SKYTUTOR_PROFILE", "fast")
-    refused(
-        capsys,
-        "train",
-        "digits-mended",
-        "--folder",
-        str(tmp_path / "runs"),
-        words=["SKYTUTOR_PROFILE", *words[1:]],
-    )
+    refused(capsys, *train, words=["SKYTUTOR_PROFILE", *words[1:]])
     refused(capsys, "info", words=["SKYTUTOR_PROFILE", *words[1:]])
     assert not (tmp_path / "runs").exists()
 
@@ -144,93 +129,45 @@ def test_evaluate_of_a_broken_checkpoint(capsys, tmp_path):
 
 @pytest.mark.parametrize("devices", ["0", "-1"])
 def test_a_wrong_number_of_devices(capsys, tmp_path, devices):
-    refused(
-        capsys,
-        "train",
-        "digits-mended",
-        "--devices",
-        devices,
-        "--folder",
-        str(tmp_path / "runs"),
-        words=["devices", devices],
-    )
+    train = ["train", "digits-mended", "--folder", str(tmp_path / "runs")]
+    refused(capsys, *train, "--devices", devices, words=["devices", devices])
+
+
+def test_resume_and_overwrite_are_refused_together(capsys, tmp_path):
+    train = ["train", "digits-mended", "--folder", str(tmp_path / "runs")]
+    words = ["resume and overwrite exclude each other, got both"]
+    refused(capsys, *train, "--resume", "--overwrite", words=words)
+    assert not (tmp_path / "runs").exists()
 
 
 def test_a_folder_that_cannot_be_written_is_told_at_once(capsys, tmp_path):
     (tmp_path / "runs").write_text("a file")
-    refused(
-        capsys,
-        "train",
-        "digits-mended",
-        "--folder",
-        str(tmp_path / "runs"),
-        words=["runs", "cannot write"],
-    )
+    train = ["train", "digits-mended", "--folder", str(tmp_path / "runs")]
+    refused(capsys, *train, words=["runs", "cannot write"])
+
+
+KEYS = {"recipe", "checkpoint", "seed", "size", "scores", "constant", "published", "limit"}
 
 
 def test_train_and_evaluate(capsys, tmp_path, monkeypatch):
     """The whole way at the smoke profile, the embedded digits in MNIST's place."""
     monkeypatch.setattr(digits, "load", lambda source="auto": real_load("embedded"))
-    out = out_of(capsys, "train", "digits-mended", "--folder", str(tmp_path))
+    here = ["digits-mended", "--folder", str(tmp_path)]
+    out = out_of(capsys, "train", *here)
     assert "profile smoke" in out and "digits-mended.safetensors" in out and "accuracy" in out
-    out = out_of(
-        capsys,
-        "evaluate",
-        "digits-mended",
-        "--folder",
-        str(tmp_path),
-        "--json",
-        "--seed",
-        "3",
-        "--size",
-        "40",
-    )
+    out = out_of(capsys, "evaluate", *here, "--json", "--seed", "3", "--size", "40")
     assert out.count("\n") == 1
     found = json.loads(out)
-    assert {
-        "recipe",
-        "checkpoint",
-        "seed",
-        "size",
-        "scores",
-        "constant",
-        "published",
-        "limit",
-    } <= set(found)
+    assert set(found) >= KEYS
     assert (found["recipe"], found["seed"], found["size"]) == ("digits-mended", 3, 40)
     assert 0 <= found["scores"]["accuracy"] <= 1
-    plain = out_of(capsys, "evaluate", "digits-mended", "--folder", str(tmp_path))
+    plain = out_of(capsys, "evaluate", *here)
     assert "accuracy" in plain and "constant" in plain and "published" in plain
-    refused(
-        capsys,
-        "evaluate",
-        "digits-mended",
-        "--folder",
-        str(tmp_path),
-        "--size",
-        "0",
-        words=["size", "0"],
-    )
-    refused(
-        capsys,
-        "evaluate",
-        "digits-fixed",
-        "--folder",
-        str(tmp_path),
-        words=["digits-fixed", "does not exist"],
-    )
-    out_of(capsys, "train", "digits-mended", "--folder", str(tmp_path), "--resume")
-    refused(
-        capsys,
-        "train",
-        "digits-mended",
-        "--folder",
-        str(tmp_path),
-        "--resume",
-        "--seed",
-        "9",
-        words=["another seed"],
-    )
+    refused(capsys, "evaluate", *here, "--size", "0", words=["size", "0"])
+    other = ["evaluate", "digits-fixed", "--folder", str(tmp_path)]
+    refused(capsys, *other, words=["digits-fixed", "does not exist"])
+    out_of(capsys, "train", *here, "--resume")
+    refused(capsys, "train", *here, "--resume", "--seed", "9", words=["another seed"])
 
 
 def start(*argv):

@@ -1,5 +1,6 @@
 """The `skytutor` command when its surroundings fail it: one line, a status, no traceback."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -71,7 +72,10 @@ def test_a_reader_that_has_gone(argv):
 
 
 def test_no_standard_output_at_all():
-    code = "import os, sys; os.close(1); sys.stdout = None; from skytutor.cli import main; sys.exit(main(['recipes']))"
+    code = (
+        "import os, sys; os.close(1); sys.stdout = None; "
+        "from skytutor.cli import main; sys.exit(main(['recipes']))"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, check=False
     )
@@ -115,7 +119,7 @@ def trained(tmp_path_factory):
 
 @pytest.fixture
 def copied(trained, tmp_path, monkeypatch):
-    """A copy of its checkpoint to be spoiled, on a machine without data."""
+    """Copy its checkpoint, to be spoiled, on a machine without data."""
     monkeypatch.setenv("SKYTUTOR_DATA", str(tmp_path / "none"))
     for suffix in (".safetensors", ".json"):
         (tmp_path / f"digits-mended{suffix}").write_bytes(
@@ -128,9 +132,12 @@ def test_a_checkpoint_is_scored_on_the_data_its_card_names(copied, capsys, monke
     """Trained on the embedded digits, scored on them: without MNIST, and with it."""
     asked = []
     load = digits.load
-    monkeypatch.setattr(
-        digits, "load", lambda source="auto": (asked.append(source), load("embedded"))[1]
-    )
+
+    def watched(source="auto"):
+        asked.append(source)
+        return load("embedded")
+
+    monkeypatch.setattr(digits, "load", watched)
     assert cli.main(["evaluate", "digits-mended", "--folder", str(copied), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     card = checkpoint.read_card(copied / "digits-mended.json")
@@ -138,7 +145,7 @@ def test_a_checkpoint_is_scored_on_the_data_its_card_names(copied, capsys, monke
     assert found["scores"] == card["test"]["scores"]
 
 
-def test_what_ships_is_scored_on_mnist(monkeypatch, tmp_path, capsys):
+def test_what_comes_with_the_package_is_scored_on_mnist(monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("SKYTUTOR_DATA", str(tmp_path / "none"))
     refused(capsys, "evaluate", "digits-mended", words=["mnist", "skytutor data fetch mnist"])
 
@@ -172,7 +179,7 @@ def test_a_card_nested_a_hundred_thousand_deep(copied, capsys):
 
 def test_a_tensor_whose_name_holds_escape_codes(copied, capsys):
     card = checkpoint.read_card(copied / "digits-mended.json")
-    checkpoint.publish(copied, "digits-mended", {"\x1b]0;owned\x07": torch.zeros(1)}, card)
+    checkpoint.save_checkpoint(copied, "digits-mended", {"\x1b]0;owned\x07": torch.zeros(1)}, card)
     error = refused(capsys, "evaluate", "digits-mended", "--folder", copied)
     assert error.strip().isprintable()
 
@@ -185,8 +192,9 @@ def test_no_message_carries_escape_codes(capsys):
 def test_json_is_strict_or_refused(copied, capsys, monkeypatch):
     recipe = recipes.get("digits-mended")
     scored = {"size": 1, "data": "none", "scores": {"frechet": [1.0, float("nan")]}, "constant": {}}
-    spoiled = dict(vars(recipe), score=lambda *args: dict(scored))
-    monkeypatch.setitem(recipes.RECIPES, "digits-mended", type(recipe)(**spoiled))
+    scores = recipes.Scores(**scored)
+    spoiled = dataclasses.replace(recipe, score=lambda model, **options: scores)
+    monkeypatch.setitem(recipes.RECIPES, "digits-mended", spoiled)
     refused(
         capsys,
         "evaluate",
@@ -225,15 +233,13 @@ def test_a_finished_training_is_not_replaced_unasked(copied, capsys, monkeypatch
         "--overwrite",
         words=["exclude each other"],
     )
-    assert (
-        cli.main(["train", "digits-mended", "--folder", str(copied), "--seed", "5", "--overwrite"])
-        == 0
-    )
+    argv = ["train", "digits-mended", "--folder", str(copied), "--seed", "5", "--overwrite"]
+    assert cli.main(argv) == 0
     assert checkpoint.read_card(copied / "digits-mended.json")["seed"] == 5
 
 
 def test_data_that_appear_in_mid_training_are_not_mixed_in(tmp_path, capsys, monkeypatch):
-    """Begun on the embedded digits; then MNIST is there. The run is refused by name and the state stays as it was."""
+    """Begun on the embedded digits; then MNIST is there. The run is refused, its state stays."""
     monkeypatch.setenv("SKYTUTOR_PROFILE", "smoke")
     monkeypatch.setenv("SKYTUTOR_DATA", str(tmp_path / "none"))
     assert cli.main(["train", "digits-mended", "--folder", str(tmp_path)]) == 0
@@ -262,9 +268,8 @@ def test_data_list_says_damaged(capsys, one_file_registry):
         assert cli.main(["data", "list"]) == 0
         assert words in capsys.readouterr().out
     refused(capsys, "data", "fetch", words=["--overwrite", str(path)])
-    assert path.read_bytes() == b"stigid" and registry.state(
-        registry.groups()["digits"][0].name
-    ).startswith("damaged")
+    assert path.read_bytes() == b"stigid"
+    assert registry.state(registry.groups()["digits"][0].name).startswith("damaged")
 
 
 @pytest.mark.parametrize("command", ["train", "evaluate"])
@@ -284,3 +289,21 @@ def test_options_that_would_be_taken_for_something_else(capsys, command, option,
         cli.main([command, "digits-mended", f"{option}={value}"])
     error = capsys.readouterr().err.splitlines()[-1]
     assert caught.value.code == 2 and option in error and repr(value) in error
+
+
+HELP = """
+import sys
+from skytutor import cli
+try:
+    cli.main(["--help"])
+except SystemExit as end:
+    heavy = [name for name in ("torch", "numpy", "pooch", "matplotlib") if name in sys.modules]
+    sys.exit(f"status {end.code}, imported {heavy}")
+"""
+
+
+def test_help_imports_nothing_heavy():
+    """`skytutor --help` answers at once: torch alone would take a second."""
+    done = subprocess.run([sys.executable, "-c", HELP], capture_output=True, text=True, check=False)
+    assert done.stderr.strip() == "status 0, imported []", done.stderr
+    assert "usage: skytutor" in done.stdout

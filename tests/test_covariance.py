@@ -1,4 +1,4 @@
-"""skytutor.covariance: against a dense matrix made of harmonics one by one, and against what chance must give."""
+"""skytutor.covariance: against a dense matrix, made of harmonics one by one, and against chance."""
 
 import math
 
@@ -27,68 +27,85 @@ def model(spin):
 
 def dense(spin, mask):
     """Rows of every coefficient on the seen pixels, and their powers."""
-    sky = RealHarmonics(NSIDE, LMAX, spin=spin, dtype=torch.float64, room=2**30)
+    harmonics = RealHarmonics(
+        NSIDE, LMAX, spin=spin, dtype=torch.float64, max_bytes=2**30, order="ring"
+    )
     eye = torch.eye((LMAX + 1) ** 2).double()
     l = real_degrees(LMAX)[0]
     if not spin:
-        return sky.synthesis(eye)[..., mask], model(0)["TT"][l]
+        return harmonics.synthesis(eye)[..., mask], model(0)["TT"][l]
     none = torch.zeros_like(eye)
     pairs = (torch.stack([eye, none], 1), torch.stack([none, eye], 1))
-    rows = torch.cat([sky.synthesis(pair)[..., mask].flatten(1) for pair in pairs])
+    rows = torch.cat([harmonics.synthesis(pair)[..., mask].flatten(1) for pair in pairs])
     return rows, torch.cat([model(2)[f][l] * (l >= 2) for f in ("EE", "BB")])
 
 
 @each_spin
 @pytest.mark.parametrize(
-    ("mask", "many"), [(CAP, 3), (RAGGED, 1)], ids=["quarter turns", "no symmetry"]
+    ("mask", "n_blocks"), [(CAP, 3), (RAGGED, 1)], ids=["quarter turns", "no symmetry"]
 )
-def test_likelihood_filter_and_fisher_are_those_of_the_dense_matrix(spin, mask, many):
-    sky = PixelCovariance(NSIDE, LMAX, spin=spin, mask=mask, variance=VARIANCE)
-    assert len(sky.blocks) == many
+def test_likelihood_filter_and_fisher_are_those_of_the_dense_matrix(spin, mask, n_blocks):
+    covariance = PixelCovariance(NSIDE, LMAX, spin=spin, mask=mask, variance=VARIANCE)
+    assert len(covariance.blocks) == n_blocks
     rows, power = dense(spin, mask)
     matrix = (rows.T * power) @ rows + VARIANCE * torch.eye(rows.shape[1]).double()
     maps = torch.randn(5, *((2,) if spin else ()), 192, dtype=torch.float64)
     seen = maps[..., mask].flatten(1)
     solved = torch.linalg.solve(matrix, seen.T).T
     wanted = -((seen * solved).sum(1) + torch.logdet(matrix)) / 2
-    torch.testing.assert_close(sky.log_likelihood(maps, model(spin)), wanted, rtol=1e-12, atol=1e-9)
-    factors = sky.factors(sky.powers(model(spin)))
-    found = sky.band_powers(sky.split(maps), factors)
-    parts = (solved @ rows.T).square().unflatten(1, (-1, (LMAX + 1) ** 2))
-    parts = parts * (real_degrees(LMAX)[0] >= spin)
-    bands = torch.zeros_like(found).index_add_(2, real_degrees(LMAX)[0], parts)
-    torch.testing.assert_close(found, bands, rtol=1e-9, atol=1e-9 * float(bands.max()))
+    found = covariance.log_likelihood(maps, model(spin))
+    torch.testing.assert_close(found, wanted, rtol=1e-12, atol=1e-9)
+    factors = covariance.factors(covariance.powers(model(spin)))
+    found = covariance.quadratic_estimates(covariance.split(maps), factors)
+    l = real_degrees(LMAX)[0]
+    squares = (solved @ rows.T).square().unflatten(1, (-1, (LMAX + 1) ** 2))
+    squares = squares * (l >= spin)
+    estimates = torch.zeros_like(found).index_add_(2, l, squares)
+    torch.testing.assert_close(found, estimates, rtol=1e-9, atol=1e-9 * float(estimates.max()))
     slopes = torch.rand(2, len(found[0]), LMAX + 1, dtype=torch.float64)
     each = []
     for slope in slopes:
-        weight = (slope[:, real_degrees(LMAX)[0]] * (real_degrees(LMAX)[0] >= spin)).flatten()
+        weight = (slope[:, l] * (l >= spin)).flatten()
         each.append(torch.linalg.solve(matrix, (rows.T * weight) @ rows))
-    fisher = torch.stack([torch.stack([(a @ b).diagonal().sum() / 2 for b in each]) for a in each])
-    torch.testing.assert_close(sky.fisher(model(spin), slopes), fisher, rtol=1e-9, atol=0)
+    fisher = torch.zeros(2, 2, dtype=torch.float64)
+    for i in range(2):
+        for j in range(2):
+            fisher[i, j] = (each[i] @ each[j]).diagonal().sum() / 2
+    torch.testing.assert_close(covariance.fisher(model(spin), slopes), fisher, rtol=1e-9, atol=0)
 
 
 def test_chi_square_of_drawn_maps_is_the_number_of_pixels():
-    """The likelihood's own draws: 2 (log L_max - log L) must be chi-square with one degree of freedom a pixel value."""
+    """Of draws of its own covariance, 2 (log L(0) - log L) is chi-square.
+
+    It has one degree of freedom for each value in a pixel.
+    """
     mask = cap_mask(8, 0.3)
     l = torch.arange(24).double()
     spectra = {"EE": 1 / (l + 1) ** 2, "BB": 0.2 / (l + 1)}
     maps = gaussian_maps(
-        spectra, nside=8, lmax=23, size=(400,), generator=torch.Generator().manual_seed(0)
+        spectra,
+        nside=8,
+        lmax=23,
+        size=(400,),
+        generator=torch.Generator().manual_seed(0),
+        order="ring",
     )["QU"]
-    sky = PixelCovariance(8, 23, spin=2, mask=mask)
-    factors = sky.factors(sky.powers(spectra))
-    zero = sky.likelihood_of([0 * p for p in sky.split(maps)], factors)
-    chi = 2 * (zero - sky.likelihood_of(sky.split(maps), factors))
+    covariance = PixelCovariance(8, 23, spin=2, mask=mask)
+    factors = covariance.factors(covariance.powers(spectra))
+    data_blocks = covariance.split(maps)
+    zero = covariance.block_log_likelihood([0 * data for data in data_blocks], factors)
+    chi2 = 2 * (zero - covariance.block_log_likelihood(data_blocks, factors))
     n = 2 * int(mask.sum())
-    assert abs(float(chi.mean()) - n) < 4 * math.sqrt(2 * n / 400)
-    assert float(chi.var()) == pytest.approx(2 * n, rel=0.3)
+    assert abs(float(chi2.mean()) - n) < 4 * math.sqrt(2 * n / 400)
+    assert float(chi2.var()) == pytest.approx(2 * n, rel=0.3)
 
 
 def test_pixels_behind_the_mask_do_not_count():
-    sky = PixelCovariance(NSIDE, LMAX, mask=CAP, variance=1.0)
+    covariance = PixelCovariance(NSIDE, LMAX, mask=CAP, variance=1.0)
     maps = torch.randn(2, 192, dtype=torch.float64)
     other = torch.where(CAP, maps, torch.nan)
-    assert torch.equal(sky.log_likelihood(maps, model(0)), sky.log_likelihood(other, model(0)))
+    found = covariance.log_likelihood(maps, model(0))
+    assert torch.equal(found, covariance.log_likelihood(other, model(0)))
 
 
 def test_bad_input():
@@ -102,13 +119,16 @@ def test_bad_input():
     ):
         with pytest.raises(ValueError, match=says):
             PixelCovariance(NSIDE, LMAX, **{**good, **change})
-    sky = PixelCovariance(NSIDE, LMAX, **good)
+    covariance = PixelCovariance(NSIDE, LMAX, **good)
     with pytest.raises(ValueError, match="EE, BB"):
-        sky.log_likelihood(torch.zeros(1, 2, 192), {"EE": torch.ones(12)})
+        covariance.log_likelihood(torch.zeros(1, 2, 192), {"EE": torch.ones(12)})
     with pytest.raises(ValueError, match="mask shows"):
-        sky.log_likelihood(torch.full((1, 2, 192), torch.nan), model(2))
+        covariance.log_likelihood(torch.full((1, 2, 192), torch.nan), model(2))
     with pytest.raises(ValueError, match="negative"):
-        sky.log_likelihood(torch.zeros(1, 2, 192), {"EE": -torch.ones(12), "BB": torch.ones(12)})
+        covariance.log_likelihood(
+            torch.zeros(1, 2, 192), {"EE": -torch.ones(12), "BB": torch.ones(12)}
+        )
     with pytest.raises(ValueError, match="singular"):
-        few = PixelCovariance(NSIDE, 2, mask=reorder(CAP.float(), source="ring", target="ring") > 0)
+        mask = reorder(CAP.float(), source="ring", target="ring") > 0
+        few = PixelCovariance(NSIDE, 2, mask=mask)
         few.log_likelihood(torch.zeros(1, 192), {"TT": torch.ones(3)})

@@ -1,6 +1,7 @@
-"""skytutor.data.digits: the split, the projection and the rotations, each against an independent computation."""
+"""skytutor.data.digits: split, projection and rotations, each against another computation."""
 
 import gzip
+import itertools
 import math
 
 import healpy as hp
@@ -20,9 +21,10 @@ def directions(nside, order="nested"):
 
 
 def image_plane(vectors, size_deg, centre_deg=(0.0, 0.0)):
-    """Column and row in -1..1 of directions, from the textbook's Lambert azimuthal equal-area formulas.
+    """Column and row of directions, -1..1 in the image, by the textbook's formulas.
 
-    Snyder 1987, eq. 22-4, 24-2, 24-13 and 24-14; east is left and north is up.
+    Lambert's azimuthal equal-area projection, Snyder 1987, eq. 22-4, 24-2, 24-13 and 24-14; east is
+    left and north is up.
     """
     lon = np.arctan2(vectors[:, 1], vectors[:, 0])
     lat = np.arcsin(np.clip(vectors[:, 2], -1, 1))
@@ -37,7 +39,7 @@ def image_plane(vectors, size_deg, centre_deg=(0.0, 0.0)):
 
 
 def by_hand(image, vectors, size_deg, centre_deg=(0.0, 0.0)):
-    """Bilinear interpolation with scipy, zero outside; an image of H pixels spans -1..1 edge to edge."""
+    """Interpolate bilinearly with scipy, zero outside; H pixels span -1..1 from edge to edge."""
     column, row = image_plane(vectors, size_deg, centre_deg)
     h = image.shape[-1]
     at = [(row + 1) * h / 2 - 0.5, (column + 1) * h / 2 - 0.5]
@@ -64,11 +66,16 @@ def test_projection_equals_scipys_interpolation(some, nside, size, centre):
 @pytest.mark.parametrize("size", [40.0, 90.0, 180.0, 300.0])
 @pytest.mark.parametrize("nside", SIZES)
 def test_no_holes_at_any_nside(nside, size):
-    """A white image is white to within half an image pixel of its edge, never empty inside, empty outside."""
+    """A white image is white up to half an image pixel from its edge.
+
+    It is nowhere empty inside, and empty outside.
+    """
     h = 28
     column, row = image_plane(directions(nside), size)
     reach = np.maximum(abs(column), abs(row))
-    got = digits.project(torch.ones(1, h, h), nside=nside, size_deg=size)[0, 0].numpy()
+    white = torch.ones(1, h, h)
+    maps = digits.project(white, nside=nside, size_deg=size, order="nested")
+    got = maps[0, 0].numpy()
     np.testing.assert_allclose(got[reach < 1 - 1 / h - 1e-5], 1.0, rtol=0, atol=1e-5)
     assert (got[reach < 1] > 0).all()
     assert (got[reach > 1 + 1 / h + 1e-5] == 0).all()
@@ -76,36 +83,41 @@ def test_no_holes_at_any_nside(nside, size):
 
 
 def test_area_is_kept():
-    """Equal-area: the share of the sphere that a white image covers is its plane area over 4 pi."""
+    """Equal-area: the fraction of the sphere under a white image is its plane area over 4 pi."""
     for size in (30.0, 60.0, 90.0, 180.0):
-        share = digits.project(torch.ones(1, 64, 64), nside=64, size_deg=size).mean().item()
+        white = torch.ones(1, 64, 64)
+        fraction = digits.project(white, nside=64, size_deg=size, order="nested").mean().item()
         expected = (4 * math.sin(math.radians(size) / 4)) ** 2 / (4 * math.pi)
-        assert share == pytest.approx(expected, rel=0.02)
+        assert fraction == pytest.approx(expected, rel=0.02)
 
 
 def test_the_digit_reads_right_from_inside():
-    """A dot at the top left of the image lies to the north-east of the centre: east is left on the sky."""
+    """A dot at the top left of the image lies north-east of the centre: east is left on the sky."""
     image = torch.zeros(1, 12, 12)
     image[0, 2, 3] = 1
-    sky = digits.project(image, nside=32, size_deg=90, centre_deg=(30.0, 0.0))[0, 0].numpy()
-    lon, lat = hp.pix2ang(32, int(sky.argmax()), nest=True, lonlat=True)
+    maps = digits.project(image, nside=32, size_deg=90, centre_deg=(30.0, 0.0), order="nested")
+    lon, lat = hp.pix2ang(32, int(maps[0, 0].argmax()), nest=True, lonlat=True)
     assert 30 < lon < 75 and 0 < lat < 45
 
 
 @pytest.mark.parametrize("nside", [1, 2, 8])
-def test_nothing_is_painted_at_the_antipode(nside):
-    """The centre of the image must not show up on the other side of the sphere, whichever pixel lies there."""
+def test_nothing_is_projected_to_the_antipode(nside):
+    """The centre of the image must not show up on the other side, whichever pixel lies there."""
     image = torch.ones(1, 12, 12)
     for pixel in range(0, 12 * nside**2, max(1, nside**2 // 4)):
         lon, lat = hp.pix2ang(nside, pixel, nest=True, lonlat=True)
-        sky = digits.project(image, nside=nside, size_deg=90, centre_deg=(lon + 180, -lat))
+        sky = digits.project(
+            image, nside=nside, size_deg=90, centre_deg=(lon + 180, -lat), order="nested"
+        )
         assert sky[0, 0, pixel] == 0, f"pixel {pixel}"
 
 
 def test_rotating_the_digit_is_rotating_the_positions(some):
     """The value at p after a rotation R is the value at R^-1 p before it."""
     rotations = digits.random_rotations(6, generator=torch.Generator().manual_seed(4))
-    got = digits.project(some, nside=16, size_deg=100, centre_deg=(20.0, 30.0), rotations=rotations)
+    got = digits.project(
+        some, nside=16, size_deg=100, centre_deg=(20.0, 30.0), rotations=rotations, order="nested"
+    )
     for image, rotation, sky in zip(some, rotations.numpy(), got[:, 0].numpy(), strict=True):
         before = directions(16) @ rotation  # rows p R = (R^T p)^T
         np.testing.assert_allclose(
@@ -126,12 +138,12 @@ def test_a_quarter_turn_about_the_poles_permutes_the_map(some):
 
 
 def test_a_batch_is_its_images_one_by_one(some):
-    paint = digits.Projector(8, size_deg=120)
-    together = paint(some)
-    alone = torch.cat([paint(image[None]) for image in some])
+    project = digits.Projector(8, size_deg=120, order="nested")
+    together = project(some)
+    alone = torch.cat([project(image[None]) for image in some])
     torch.testing.assert_close(together, alone, rtol=0, atol=1e-6)
     bytes_ = (some * 255).round().to(torch.uint8)
-    torch.testing.assert_close(paint(bytes_), together, rtol=0, atol=1e-6)
+    torch.testing.assert_close(project(bytes_), together, rtol=0, atol=1e-6)
 
 
 def test_centre_of_mass_equals_scipys(some):
@@ -146,43 +158,52 @@ def test_centre_of_mass_equals_scipys(some):
 
 
 def test_mnist_is_centred_half_a_pixel_off(mnist):
-    """What tells up from down at any rotation: mass lies right of and below the middle, rounded to whole pixels."""
+    """What tells up from down at any rotation: mass lies right of the middle and below it.
+
+    The offset is what rounding to whole pixels leaves.
+    """
     away = 14 * digits.centre_of_mass(digits.load("mnist").images)
     torch.testing.assert_close(away.mean(0), torch.tensor([0.5, 0.5]), rtol=0, atol=0.02)
     assert float((away - 0.5).abs().quantile(0.99)) < 0.55
 
 
-def test_warp(some):
-    paint = digits.Projector(16, size_deg=120)
+def test_affine_maps(some):
+    project = digits.Projector(16, size_deg=120, order="nested")
     same = torch.eye(2, 3).expand(6, 2, 3)
-    torch.testing.assert_close(paint(some, warp=same), paint(some), rtol=0, atol=1e-5)
+    torch.testing.assert_close(project(some, affine=same), project(some), rtol=0, atol=1e-5)
     shift = same.clone()
-    shift[:, 0, 2] = (
-        2 * 2 / 12
-    )  # two columns of twelve: the map at x shows the image at x + 2 columns
+    # Two columns of twelve: the map at x shows the image at x + 2 columns.
+    shift[:, 0, 2] = 2 * 2 / 12
     moved = torch.nn.functional.pad(some, (0, 2))[..., 2:]
-    torch.testing.assert_close(paint(some, warp=shift), paint(moved), rtol=0, atol=1e-4)
+    torch.testing.assert_close(project(some, affine=shift), project(moved), rtol=0, atol=1e-4)
 
 
-def test_ripple(some):
-    """No shift changes nothing; the same shift at every node is a warp that shifts; one node moves its surroundings alone."""
-    paint = digits.Projector(16, size_deg=120)
+def test_elastic_shifts(some):
+    """No shift changes nothing; the same shift at every node is an affine map that shifts.
+
+    One node moves its surroundings alone.
+    """
+    project = digits.Projector(16, size_deg=120, order="nested")
     none = torch.zeros(len(some), 2, 5, 5)
-    torch.testing.assert_close(paint(some, ripple=none), paint(some), rtol=0, atol=1e-5)
+    torch.testing.assert_close(project(some, elastic=none), project(some), rtol=0, atol=1e-5)
     shift = torch.eye(2, 3).repeat(len(some), 1, 1)
     shift[:, :, 2] = torch.tensor([0.3, -0.1])
-    even = torch.tensor([0.3, -0.1])[:, None, None].expand(2, 5, 5).repeat(len(some), 1, 1, 1)
-    torch.testing.assert_close(paint(some, ripple=even), paint(some, warp=shift), rtol=0, atol=1e-5)
+    even = torch.tensor([0.3, -0.1])[:, None, None].expand(2, 5, 5)
+    even = even.repeat(len(some), 1, 1, 1)
+    torch.testing.assert_close(
+        project(some, elastic=even), project(some, affine=shift), rtol=0, atol=1e-5
+    )
     corner = none.clone()
     corner[:, :, 0, 0] = 0.3
-    near = (paint.plane()[0] < 0).all(1)
-    changed = (paint(some, ripple=corner) != paint(some)).squeeze(1)
+    near = (project.plane()[0] < 0).all(1)
+    changed = (project(some, elastic=corner) != project(some)).squeeze(1)
     assert changed[:, near].any() and not changed[:, ~near].any()
 
 
 def test_the_published_projection_and_its_holes():
-    """Last writer wins on a 28 x 56 canvas: 34 of 768 pixels stay empty at Nside 8, 1,808 of 3,072 at Nside 16.
+    """Last writer wins on a 28 x 56 canvas.
 
+    34 of 768 pixels stay empty at Nside 8, 1,808 of 3,072 at Nside 16.
     The canvas is walked eastwards, so the mirror image of the digit stands on it: east is left.
     """
     image = torch.arange(1.0, 785.0).view(1, 28, 28) / 784
@@ -217,7 +238,7 @@ def test_rotations_are_rotations():
 
 
 def test_rotations_follow_haar_measure():
-    """The angle has density (1 - cos a) / pi on 0..pi; every image of an axis is uniform on the sphere."""
+    """The angle has density (1 - cos a) / pi on 0..pi; an axis goes to any direction alike."""
     r = digits.random_rotations(20_000, generator=torch.Generator().manual_seed(1)).numpy()
     angle = np.arccos(np.clip((np.trace(r, axis1=1, axis2=2) - 1) / 2, -1, 1))
     assert stats.kstest(angle, lambda a: (a - np.sin(a)) / np.pi).pvalue > 0.01
@@ -231,20 +252,18 @@ def test_rotations_follow_haar_measure():
         products, np.einsum("ik,jl->ijkl", np.eye(3), np.eye(3)) / 3, atol=0.015
     )
     fixed = digits.random_rotations(1, generator=torch.Generator().manual_seed(2))[0].numpy()
-    angle = np.arccos(
-        np.clip((np.einsum("ij,nji->n", fixed, r) - 1) / 2, -1, 1)
-    )  # invariant: fixed R is Haar too
+    # Haar measure is invariant: R times a fixed rotation follows it as well.
+    trace = np.einsum("ij,nji->n", fixed, r)
+    angle = np.arccos(np.clip((trace - 1) / 2, -1, 1))
     assert stats.kstest(angle, lambda a: (a - np.sin(a)) / np.pi).pvalue > 0.01
 
 
 def test_rotations_follow_their_generator():
-    one, two = (
-        digits.random_rotations(4, generator=torch.Generator().manual_seed(s)) for s in (7, 7)
+    one, two, three = (
+        digits.random_rotations(4, generator=torch.Generator().manual_seed(s)) for s in (7, 7, 8)
     )
     assert torch.equal(one, two)
-    assert not torch.equal(
-        one, digits.random_rotations(4, generator=torch.Generator().manual_seed(8))
-    )
+    assert not torch.equal(one, three)
 
 
 def test_embedded_digits_are_scikit_learns():
@@ -262,13 +281,12 @@ def test_embedded_digits_are_scikit_learns():
 def check_split(data):
     parts = [data.split[k].tolist() for k in ("train", "validation", "test")]
     assert set(data.split) == {"train", "validation", "test"}
-    together = sum(parts, [])
+    together = list(itertools.chain.from_iterable(parts))
     assert sorted(together) == list(range(len(data.labels))), "every image in exactly one part"
     for name in data.split:
         images, labels = data.part(name)
-        assert torch.equal(images, data.images[data.split[name]]) and torch.equal(
-            labels, data.labels[data.split[name]]
-        )
+        assert torch.equal(images, data.images[data.split[name]])
+        assert torch.equal(labels, data.labels[data.split[name]])
         assert len(labels.unique()) == 10
         assert labels.bincount().min() >= 0.05 * len(labels), "a class is all but absent"
 
@@ -302,9 +320,8 @@ def test_mnist_files_are_read_as_they_are(monkeypatch, tmp_path):
     assert torch.equal(number, torch.cat([torch.arange(60_000), torch.arange(10_000)]))
     assert torch.equal(data.labels, number % 10) and data.images.shape == (70_000, 28, 28)
     check_split(data)
-    assert (
-        data.split["test"].min() == 60_000 and len(data.split["test"]) == 10_000
-    )  # the published test set, untouched
+    # The published test set, untouched.
+    assert data.split["test"].min() == 60_000 and len(data.split["test"]) == 10_000
 
 
 @pytest.mark.parametrize(("there", "expected"), [(True, "mnist"), (False, "embedded")])
@@ -323,6 +340,14 @@ def test_mnist_that_is_not_there_says_what_to_do(monkeypatch, tmp_path):
 
 
 ONE = torch.ones(1, 12, 12)
+
+
+def projecting(images=ONE, **changes):
+    """Return a call of `digits.project` that is right but for `images` or `changes`."""
+    arguments = {"nside": 4, "size_deg": 90, "order": "nested"} | changes
+    return lambda: digits.project(images, **arguments)
+
+
 BAD = [
     (
         lambda: digits.load("minst"),
@@ -330,76 +355,25 @@ BAD = [
         ["source", "'minst'", "'mnist'", "'embedded'", "'auto'"],
     ),
     (lambda: digits.load("embedded").part("tests"), ValueError, ["'tests'", "'test'", "'train'"]),
-    (
-        lambda: digits.project(torch.ones(1, 12, 10), nside=4, size_deg=90),
-        ValueError,
-        ["images", "square", "12, 10"],
-    ),
-    (
-        lambda: digits.project(torch.ones(12, 12), nside=4, size_deg=90),
-        ValueError,
-        ["images", "(12, 12)"],
-    ),
-    (
-        lambda: digits.project(torch.ones(0, 12, 12), nside=4, size_deg=90),
-        ValueError,
-        ["images", "empty"],
-    ),
-    (
-        lambda: digits.project(ONE.long(), nside=4, size_deg=90),
-        TypeError,
-        ["images", "int64", "uint8"],
-    ),
-    (
-        lambda: digits.project(ONE.numpy(), nside=4, size_deg=90),
-        TypeError,
-        ["images", "ndarray", "tensor"],
-    ),
-    (
-        lambda: digits.project(ONE * float("nan"), nside=4, size_deg=90),
-        ValueError,
-        ["images", "NaN"],
-    ),
-    (
-        lambda: digits.project(ONE * float("inf"), nside=4, size_deg=90),
-        ValueError,
-        ["images", "infinite"],
-    ),
-    (lambda: digits.project(ONE, nside=3, size_deg=90), ValueError, ["nside", "3", "power of two"]),
-    (lambda: digits.project(ONE, nside=4.0, size_deg=90), TypeError, ["nside", "4.0"]),
-    (
-        lambda: digits.project(ONE, nside=4, size_deg=90, order="nest"),
-        ValueError,
-        ["order", "'nest'", "'nested'"],
-    ),
-    (
-        lambda: digits.project(ONE, nside=4, size_deg=90, order="face"),
-        ValueError,
-        ["order", "'face'", "'nested'"],
-    ),
-    *[
-        (
-            lambda s=s: digits.project(ONE, nside=4, size_deg=s),
-            ValueError,
-            ["size_deg", str(s), "360"],
-        )
-        for s in (0, -10, 360, float("nan"), float("inf"))
-    ],
-    (
-        lambda: digits.project(ONE, nside=4, size_deg=90, centre_deg=(0, 91)),
-        ValueError,
-        ["centre_deg", "91", "90"],
-    ),
-    (
-        lambda: digits.project(ONE, nside=4, size_deg=90, centre_deg=(float("nan"), 0)),
-        ValueError,
-        ["centre_deg", "nan"],
-    ),
-    (
-        lambda: digits.project(ONE, nside=4, size_deg=90, rotations=torch.eye(3)),
-        ValueError,
-        ["rotations", "(1, 3, 3)"],
-    ),
+    (projecting(torch.ones(1, 12, 10)), ValueError, ["images", "square", "12, 10"]),
+    (projecting(torch.ones(12, 12)), ValueError, ["images", "(12, 12)"]),
+    (projecting(torch.ones(0, 12, 12)), ValueError, ["images", "empty"]),
+    (projecting(ONE.long()), TypeError, ["images", "int64", "uint8"]),
+    (projecting(ONE.numpy()), TypeError, ["images", "ndarray", "tensor"]),
+    (projecting(ONE * math.nan), ValueError, ["images", "NaN"]),
+    (projecting(ONE * math.inf), ValueError, ["images", "infinite"]),
+    (projecting(nside=3), ValueError, ["nside", "3", "power of two"]),
+    (projecting(nside=4.0), TypeError, ["nside", "4.0"]),
+    (projecting(order="nest"), ValueError, ["order", "'nest'", "'nested'"]),
+    (projecting(order="face"), ValueError, ["order", "'face'", "'nested'"]),
+    (projecting(size_deg=0), ValueError, ["size_deg", "0", "360"]),
+    (projecting(size_deg=-10), ValueError, ["size_deg", "-10", "360"]),
+    (projecting(size_deg=360), ValueError, ["size_deg", "360"]),
+    (projecting(size_deg=math.nan), ValueError, ["size_deg", "nan", "360"]),
+    (projecting(size_deg=math.inf), ValueError, ["size_deg", "inf", "360"]),
+    (projecting(centre_deg=(0, 91)), ValueError, ["centre_deg", "91", "90"]),
+    (projecting(centre_deg=(math.nan, 0)), ValueError, ["centre_deg", "nan"]),
+    (projecting(rotations=torch.eye(3)), ValueError, ["rotations", "(1, 3, 3)"]),
     (lambda: digits.random_rotations(0), ValueError, ["n ", "0", "positive"]),
     (lambda: digits.random_rotations(2.0), TypeError, ["n ", "2.0"]),
     (

@@ -1,4 +1,4 @@
-"""Chapter 2's networks: what sees across base pixels and what does not, symmetry, losses in closed form, bad input."""
+"""Chapter 2's networks: what crosses base pixels, symmetry, losses in closed form, bad input."""
 
 import math
 
@@ -6,7 +6,13 @@ import pytest
 import torch
 
 from skytutor.healpix import neighbours, nested_to_face
-from skytutor.models.game import Game, discriminator_loss, generator_loss, r1_penalty
+from skytutor.models.game import (
+    NETWORKS,
+    AdversarialPair,
+    discriminator_loss,
+    generator_loss,
+    r1_penalty,
+)
 from skytutor.models.gan import (
     HaloDiscriminator,
     HaloGenerator,
@@ -22,48 +28,50 @@ def seed():
     torch.manual_seed(0)
 
 
-def sensitivity(draw, width, cells):
+def changed_pixels(network, width, cells):
     """Which pixels of the map change when the features of base pixel 5 change, ``(P,)`` bool."""
     torch.manual_seed(1)
     features = torch.randn(1, width, *cells, dtype=torch.float32)
     other = features.clone()
     other[:, :, 5] += 1
     with torch.no_grad():
-        return (draw(features) - draw(other)).abs()[0, 0] > 1e-7
+        return (network(features) - network(other)).abs()[0, 0] > 1e-7
 
 
 def test_base_pixels_never_meet_in_the_published_generator():
     net = PublishedGenerator(latent=8, width=16).eval()
 
-    def draw(x):
+    def from_base_pixels(x):
         for conv, norm in zip(net.convs, net.norms, strict=True):
             x = conv(torch.relu(norm(x)))
         return x
 
-    changed = sensitivity(draw, 16, (12,))
-    assert (nested_to_face(changed.nonzero()[:, 0], nside=16)[0] == 5).all() and changed.sum() > 50
+    changed = changed_pixels(from_base_pixels, 16, (12,))
+    faces, *_ = nested_to_face(changed.nonzero()[:, 0], nside=16)
+    assert (faces == 5).all() and changed.sum() > 50
 
 
 def test_they_meet_in_ours():
     net = HaloGenerator(16, latent=8, widths=(8, 8, 8, 4)).eval()
-    told = torch.randn(1, 8)
+    conditioning = torch.randn(1, 8)
 
-    def draw(x):
-        for level in net.levels:
-            x = level(x, told, None)
-        return net.last(torch.relu(to_children(net.fine(torch.relu(net.norm(x, told)))))).flatten(2)
+    def from_base_pixels(x):
+        for block in net.levels:
+            x = block(x, conditioning, None)
+        x = to_children(net.fine(torch.relu(net.norm(x, conditioning))))
+        return net.last(torch.relu(x)).flatten(2)
 
-    changed = sensitivity(draw, 8, (12, 2, 2)).view(12, 256).any(1)
+    changed = changed_pixels(from_base_pixels, 8, (12, 2, 2)).view(12, 256).any(1)
     around = neighbours(torch.tensor([5]), nside=1, order="nested")[0]
     assert set(changed.nonzero()[:, 0].tolist()) >= {5, *around[around >= 0].tolist()}
 
 
 def test_children_come_in_their_own_squares():
-    """Four channels of a cell become its four children: the mean of the children is the mean of the channels, and back."""
+    """Four channels of a cell become its four children: their mean is that of the channels."""
     x = torch.randn(2, 8, 12, 4, 4)
-    fine = to_children(x)
-    assert fine.shape == (2, 2, 12, 8, 8) and torch.equal(to_parents(fine), x)
-    means = torch.nn.functional.avg_pool3d(fine, (1, 2, 2))
+    children = to_children(x)
+    assert children.shape == (2, 2, 12, 8, 8) and torch.equal(to_parents(children), x)
+    means = torch.nn.functional.avg_pool3d(children, (1, 2, 2))
     torch.testing.assert_close(means, x.unflatten(1, (2, 4)).mean(2))
 
 
@@ -73,80 +81,78 @@ SMALL = {"widths": (8, 8, 4), "latent": 8}
 @pytest.mark.parametrize("classes", [0, 10])
 @pytest.mark.parametrize("kind", ["hinge", "logistic"])
 @pytest.mark.parametrize("place", ["sphere", "plane"])
-def test_each_move_teaches_the_one_who_moves_and_only_that(place, kind, classes):
+def test_each_step_gives_gradients_to_one_network_alone(place, kind, classes):
     if place == "sphere":
-        pair = (
-            HaloGenerator(8, classes=classes, **SMALL),
-            HaloDiscriminator(8, widths=(8, 8), classes=classes, group=4),
-        )
+        generator = HaloGenerator(8, classes=classes, **SMALL)
+        discriminator = HaloDiscriminator(8, widths=(8, 8), classes=classes, group=4)
         maps = torch.rand(8, 1, 768)
     else:
-        pair = (
-            PlanarGenerator(classes=classes, **SMALL),
-            PlanarDiscriminator(side=28, widths=(8, 8), classes=classes),
-        )
+        generator = PlanarGenerator(classes=classes, **SMALL)
+        discriminator = PlanarDiscriminator(side=28, widths=(8, 8), classes=classes)
         maps = torch.rand(8, 1, 28, 28)
-    game = Game(*pair, kind=kind, r1=0.1)
+    pair = AdversarialPair(generator, discriminator, kind=kind, r1=0.1)
     labels = torch.arange(8) % 10 if classes else None
-    for turn in ("discriminator", "generator"):
-        game.zero_grad()
-        game(turn, maps, labels, torch.randn(8, 8), labels).backward()
-        for name in ("discriminator", "generator"):
-            taught = [
-                p.grad is not None and bool(p.grad.abs().sum() > 0)
-                for p in getattr(game, name).parameters()
-                if p.dim() > 1
-            ]
-            assert all(taught) if name == turn else not any(taught), (turn, name)
-    assert all(p.requires_grad for p in game.parameters())
+    for network in NETWORKS:
+        pair.zero_grad()
+        pair(network, maps, labels, torch.randn(8, 8), labels).backward()
+        for name in NETWORKS:
+            weights = [p for p in getattr(pair, name).parameters() if p.dim() > 1]
+            has_gradient = [p.grad is not None and bool(p.grad.abs().sum() > 0) for p in weights]
+            if name == network:
+                assert all(has_gradient), (network, name)
+            else:
+                assert not any(has_gradient), (network, name)
+    assert all(p.requires_grad for p in pair.parameters())
 
 
-def test_the_plane_is_a_twin():
-    """Same blocks, same number of weights but for the 49 cells of the first picture against 48 of the first map."""
-    many = lambda net: sum(p.numel() for p in net.parameters())  # noqa: E731
+def n_weights(net):
+    return sum(p.numel() for p in net.parameters())
+
+
+def test_the_planar_networks_are_counterparts():
+    """As many weights, but for the 49 cells of the first picture and 48 of the first map."""
     sphere = HaloGenerator(16, classes=10)
     plane = PlanarGenerator(classes=10)
-    assert many(plane) - many(sphere) == 96 * (128 + 1)
+    assert n_weights(plane) - n_weights(sphere) == 96 * (128 + 1)
     assert plane(torch.randn(2, 64), torch.tensor([1, 2])).shape == (2, 1, 56, 56)
     sphere = HaloDiscriminator(16, classes=10)
     plane = PlanarDiscriminator(classes=10)
-    assert many(plane) - many(sphere) == 11 * 96 * (49 - 48)
+    assert n_weights(plane) - n_weights(sphere) == 11 * 96 * (49 - 48)
 
 
-def test_a_pooling_judge_does_not_see_a_quarter_turn():
-    judge = HaloDiscriminator(8, widths=(4, 8), head="pool").eval()
+def test_a_pooling_discriminator_is_invariant_under_a_quarter_turn():
+    discriminator = HaloDiscriminator(8, widths=(4, 8), head="pool").eval()
     maps = torch.rand(2, 1, 768)
-    turned = (
-        maps.unflatten(2, (3, 4, 64)).roll(1, 3).flatten(2)
-    )  # each face takes its western neighbour's place
+    # Each face takes its western neighbour's place: (B, 1, ring of faces, face, pixel).
+    turned = maps.unflatten(2, (3, 4, 64)).roll(1, 3).flatten(2)
+    flat = HaloDiscriminator(8, widths=(4, 8)).eval()
+    published = PublishedDiscriminator(nside=8).eval()
     with torch.no_grad():
-        torch.testing.assert_close(judge(maps), judge(turned), atol=1e-5, rtol=1e-5)
-        for other in (
-            HaloDiscriminator(8, widths=(4, 8)).eval(),
-            PublishedDiscriminator(nside=8).eval(),
-        ):
+        output = discriminator(maps)
+        torch.testing.assert_close(output, discriminator(turned), atol=1e-5, rtol=1e-5)
+        for other in (flat, published):
             assert (other(maps) - other(turned)).abs().min() > 1e-5
 
 
-def test_the_judges_slope_is_bounded():
-    """Spectral normalisation: no weight matrix stretches by more than about one."""
-    judge = HaloDiscriminator(8, widths=(4, 8), spectral=True)
+def test_spectral_normalisation_bounds_every_weight_matrix():
+    """No weight matrix stretches by more than about one."""
+    discriminator = HaloDiscriminator(8, widths=(4, 8), spectral=True)
     for _ in range(30):
-        judge(torch.rand(2, 1, 768))
-    for layer in [*judge.steps[0], judge.judge]:
-        assert float(
-            torch.linalg.matrix_norm(layer.weight.detach().flatten(1), 2)
-        ) == pytest.approx(1, abs=0.05)
+        discriminator(torch.rand(2, 1, 768))
+    for layer in [*discriminator.steps[0], discriminator.judge]:
+        norm = torch.linalg.matrix_norm(layer.weight.detach().flatten(1), 2)
+        assert float(norm) == pytest.approx(1, abs=0.05)
 
 
-def test_a_judge_of_groups_notices_copies():
-    """The same map eight times gives another judgement than that map among seven others."""
-    judge = HaloDiscriminator(8, widths=(4, 8), group=8).eval()
+def test_a_discriminator_of_groups_notices_copies():
+    """The same map eight times gives another output than that map among seven others."""
+    grouped = HaloDiscriminator(8, widths=(4, 8), group=8).eval()
+    alone = HaloDiscriminator(8, widths=(4, 8)).eval()
     maps = torch.rand(8, 1, 768)
+    copies = maps[:1].expand(8, -1, -1)
     with torch.no_grad():
-        assert float((judge(maps[:1].expand(8, -1, -1))[0] - judge(maps)[0]).abs()) > 1e-4
-        alone = HaloDiscriminator(8, widths=(4, 8)).eval()
-        torch.testing.assert_close(alone(maps[:1].expand(8, -1, -1))[0], alone(maps)[0])
+        assert float((grouped(copies)[0] - grouped(maps)[0]).abs()) > 1e-4
+        torch.testing.assert_close(alone(copies)[0], alone(maps)[0])
 
 
 def test_noise_is_part_of_the_latent_and_acts_where_it_is_laid():
@@ -161,22 +167,26 @@ def test_noise_is_part_of_the_latent_and_acts_where_it_is_laid():
     assert 1 <= len(cells) <= 9 and float(net(z).detach().min()) < 0
 
 
-def test_a_judge_with_batch_normalisation_never_sees_a_mixed_batch():
-    """Its statistics would tell real from drawn; on the generator's turn there is no such batch."""
-    game = Game(PublishedGenerator(latent=8, width=16), PublishedDiscriminator(), kind="logistic")
+def test_a_discriminator_with_batch_normalisation_never_sees_a_mixed_batch():
+    """Its statistics would tell real from generated; the generator's step has no such batch."""
+    generator = PublishedGenerator(latent=8, width=16)
+    pair = AdversarialPair(generator, PublishedDiscriminator(), kind="logistic")
     real = torch.ones(4, 1, 3072)
     z = torch.randn(4, 8)
-    seen = []
-    game.discriminator.register_forward_pre_hook(lambda _, args: seen.append(args[0].detach()))
-    game("discriminator", real, None, z, None)
-    game("generator", real, None, z, None)
-    assert [len(maps) for maps in seen] == [4, 4, 4]
-    assert (
-        torch.equal(seen[0], real)
-        and not torch.equal(seen[1], real)
-        and torch.equal(seen[1], seen[2])
-    )
-    assert not Game(HaloGenerator(8, **SMALL), HaloDiscriminator(8, widths=(4, 8))).apart
+    inputs = []
+    pair.discriminator.register_forward_pre_hook(lambda _, args: inputs.append(args[0].detach()))
+    pair("discriminator", real, None, z, None)
+    pair("generator", real, None, z, None)
+    assert [len(maps) for maps in inputs] == [4, 4, 4]
+    assert torch.equal(inputs[0], real)
+    assert not torch.equal(inputs[1], real)
+    assert torch.equal(inputs[1], inputs[2])
+    halo = AdversarialPair(HaloGenerator(8, **SMALL), HaloDiscriminator(8, widths=(4, 8)))
+    assert not halo.two_passes
+
+
+def sigmoid(x):
+    return 1 / (1 + math.exp(-x))
 
 
 def test_losses_in_closed_form():
@@ -184,15 +194,12 @@ def test_losses_in_closed_form():
     fake = torch.tensor([-3.0, 1.0])
     assert float(discriminator_loss(real, fake)) == pytest.approx((0 + 1) / 2 + (0 + 2) / 2)
     assert float(generator_loss(fake)) == pytest.approx(1.0)
-    sigmoid = lambda x: 1 / (1 + math.exp(-x))  # noqa: E731
-    want = (
-        -(math.log(sigmoid(2)) + math.log(sigmoid(0))) / 2
-        - (math.log(1 - sigmoid(-3)) + math.log(1 - sigmoid(1))) / 2
-    )
-    assert float(discriminator_loss(real, fake, kind="logistic")) == pytest.approx(want, rel=1e-6)
-    assert float(generator_loss(fake, kind="logistic")) == pytest.approx(
-        -(math.log(sigmoid(-3)) + math.log(sigmoid(1))) / 2, rel=1e-6
-    )
+    of_real = -(math.log(sigmoid(2)) + math.log(sigmoid(0))) / 2
+    of_fake = -(math.log(1 - sigmoid(-3)) + math.log(1 - sigmoid(1))) / 2
+    loss = discriminator_loss(real, fake, kind="logistic")
+    assert float(loss) == pytest.approx(of_real + of_fake, rel=1e-6)
+    expected = -(math.log(sigmoid(-3)) + math.log(sigmoid(1))) / 2
+    assert float(generator_loss(fake, kind="logistic")) == pytest.approx(expected, rel=1e-6)
 
 
 def test_r1_is_the_slope():
@@ -200,10 +207,11 @@ def test_r1_is_the_slope():
     maps = torch.rand(5, 1, 48).requires_grad_()
     found = r1_penalty((maps[:, 0] * weight).sum(1), maps)
     assert float(found) == pytest.approx(float(weight.square().sum() / 2), rel=1e-5)
-    judge = HaloDiscriminator(8, widths=(4, 8))
+    discriminator = HaloDiscriminator(8, widths=(4, 8))
     maps = torch.rand(2, 1, 768).requires_grad_()
-    r1_penalty(judge(maps), maps).backward()
-    assert all(p.grad is None or torch.isfinite(p.grad).all() for p in judge.parameters())
+    r1_penalty(discriminator(maps), maps).backward()
+    gradients = [p.grad for p in discriminator.parameters() if p.grad is not None]
+    assert all(torch.isfinite(gradient).all() for gradient in gradients)
 
 
 BAD = {
@@ -225,7 +233,7 @@ BAD = {
         lambda: HaloGenerator(8, widths=(4, 0, 4)),
         r"widths\[1\] must be a positive integer, got 0",
     ),
-    "judge's widths": (
+    "discriminator's widths": (
         lambda: HaloDiscriminator(8, widths=(4, 4, 4)),
         "widths must be two for each of 1 to 2 levels at nside 8",
     ),
@@ -242,7 +250,7 @@ BAD = {
         lambda: HaloDiscriminator(8, widths=(4, 8))(torch.zeros(1, 1, 768), torch.zeros(1).long()),
         "labels must not be given",
     ),
-    "labels of nobody": (
+    "unknown labels": (
         lambda: HaloGenerator(8, classes=3, **SMALL)(torch.zeros(1, 8), torch.tensor([3])),
         r"labels must be integers .* in 0..2, got .*\[3\]",
     ),
@@ -282,17 +290,21 @@ BAD = {
         lambda: discriminator_loss(torch.zeros(1), torch.zeros(1), kind="mse"),
         "kind must be one of 'hinge', 'logistic', got 'mse'",
     ),
-    "game": (
-        lambda: Game(torch.nn.Identity(), torch.nn.Identity(), kind="chess"),
+    "kind of the pair": (
+        lambda: AdversarialPair(torch.nn.Identity(), torch.nn.Identity(), kind="chess"),
         "kind must be one of 'hinge', 'logistic', got 'chess'",
     ),
     "penalty": (
-        lambda: Game(torch.nn.Identity(), torch.nn.Identity(), r1=-1),
+        lambda: AdversarialPair(torch.nn.Identity(), torch.nn.Identity(), r1=-1),
         "r1 must be a finite number from 0 on, got -1",
     ),
-    "turn": (
-        lambda: Game(torch.nn.Identity(), torch.nn.Identity())("judge", *[None] * 4),
-        "turn must be one of 'discriminator', 'generator', got 'judge'",
+    "network": (
+        lambda: AdversarialPair(torch.nn.Identity(), torch.nn.Identity())("critic", *[None] * 4),
+        "network must be one of 'discriminator', 'generator', got 'critic'",
+    ),
+    "odd widths on the plane": (
+        lambda: PlanarDiscriminator(widths=(8, 8, 8)),
+        "widths must be two for each level, got 3",
     ),
     "gradient": (
         lambda: r1_penalty(torch.zeros(1), torch.zeros(1)),

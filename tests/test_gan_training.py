@@ -1,4 +1,7 @@
-"""The two-player game in the training loop, chapter 2's tasks, and its scores on forgers whose skill is known."""
+"""Adversarial training in the training loop, chapter 2's tasks, and its scores.
+
+The scores are tested on generators that give out what they are made with.
+"""
 
 import math
 from dataclasses import replace
@@ -11,10 +14,10 @@ from torch import nn
 from skytutor import recipes
 from skytutor.checkpoint import load_tensors
 from skytutor.data import digits
-from skytutor.models.game import TURNS, Game
+from skytutor.models.game import NETWORKS, AdversarialPair
 from skytutor.profile import Profile
 from skytutor.recipes import gan_scores, gan_skies, gan_suspects
-from skytutor.schedule import Schedule
+from skytutor.schedule import Schedule, Task
 from skytutor.train import train
 
 SMOKE = Profile("smoke", torch.device("cpu"), 0)
@@ -22,7 +25,7 @@ SMOKE = Profile("smoke", torch.device("cpu"), 0)
 
 @pytest.fixture(autouse=True)
 def _one_thread(request, monkeypatch, tmp_path_factory):
-    """One thread, and, but for tests that ask for MNIST, the embedded digits whatever lies on this machine."""
+    """Use one thread, and the embedded digits, but for tests that ask for MNIST."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     if "mnist" not in request.fixturenames:
@@ -31,34 +34,35 @@ def _one_thread(request, monkeypatch, tmp_path_factory):
     torch.set_num_threads(before)
 
 
-class Told(nn.Sequential):
-    """A small network that takes labels and does not look at them."""
+class SmallNetwork(nn.Sequential):
+    """Takes labels and ignores them."""
 
     latent = 4
     classes = 0
 
     def forward(self, x, labels=None):
-        return super().forward(x).squeeze(1) if self[-1].out_features == 1 else super().forward(x)
+        out = super().forward(x)
+        return out.squeeze(1) if self[-1].out_features == 1 else out
 
 
-def mlp(inside, outside):
-    return Told(
-        nn.Linear(inside, 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, outside)
+def mlp(n_in, n_out):
+    return SmallNetwork(
+        nn.Linear(n_in, 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, n_out)
     )
 
 
-class Ring:
-    """Eight spots on a ring; a task of two players."""
+class Ring(Task):
+    """Eight spots on a ring; a task for a generator and a discriminator."""
 
     score = "hit"
     size = 2048
 
-    def __init__(self, paces=(1.0, 1.0), stop_at=None):
-        self.turns = dict(zip(TURNS, paces, strict=True))
+    def __init__(self, lr_factors=(1.0, 1.0), stop_at=None):
+        self.lr_factors = dict(zip(NETWORKS, lr_factors, strict=True))
         self.stop_at = stop_at
         self.calls = 0
         angle = 2 * math.pi * torch.arange(8) / 8
-        self.places = torch.stack([angle.cos(), angle.sin()], 1)
+        self.spots = torch.stack([angle.cos(), angle.sin()], 1)  # (8, 2)
 
     def draw(self, n, *, generator):
         return [
@@ -70,18 +74,20 @@ class Ring:
         self.calls += 1
         if self.calls == self.stop_at:
             raise KeyError("killed")
-        return self.places[indices % 8] + draws[0], draws[1]
+        noise, z = draws
+        return self.spots[indices % 8] + noise, z
 
-    def loss(self, model, batch, turn):
-        return model(turn, batch[0], None, batch[1], None)
+    def loss(self, model, batch, network):
+        points, z = batch
+        return model(network, points, labels=None, z=z, fake_labels=None)
 
     def validate(self, model):
+        z = torch.randn(1000, 4, generator=torch.Generator().manual_seed(1))
         with torch.no_grad():
-            drawn = model.generator(
-                torch.randn(1000, 4, generator=torch.Generator().manual_seed(1))
-            )
-        near = torch.cdist(drawn, self.places).min(1)
-        return {"hit": float((near.indices[near.values < 0.25].bincount(minlength=8) > 10).sum())}
+            samples = model.generator(z)
+        nearest = torch.cdist(samples, self.spots).min(1)
+        counts = nearest.indices[nearest.values < 0.25].bincount(minlength=8)
+        return {"hit": float((counts > 10).sum())}
 
 
 PLAN = Schedule(
@@ -97,15 +103,16 @@ PLAN = Schedule(
 )
 
 
-def ring_game():
+def ring_gan():
     torch.manual_seed(3)
-    return Game(mlp(4, 2), mlp(2, 1), kind="logistic", r1=0.3)
+    return AdversarialPair(mlp(4, 2), mlp(2, 1), kind="logistic", r1=0.3)
 
 
-def play(folder, task, *, resume=False, plan=PLAN):
-    game = ring_game()
-    return game, train(
-        game,
+def train_ring(folder, task, *, resume=False, plan=PLAN):
+    """Return the trained pair, and the result."""
+    pair = ring_gan()
+    found = train(
+        pair,
         task,
         schedule=plan,
         folder=folder,
@@ -114,44 +121,48 @@ def play(folder, task, *, resume=False, plan=PLAN):
         resume=resume,
         progress=False,
     )
+    return pair, found
 
 
-def test_the_game_finds_all_eight_spots(tmp_path):
-    _, found = play(tmp_path, Ring(), plan=replace(PLAN, epochs=25))
+def test_adversarial_training_finds_all_eight_spots(tmp_path):
+    _, found = train_ring(tmp_path, Ring(), plan=replace(PLAN, epochs=25))
     assert found.history[-1]["hit"] == 8, [row["hit"] for row in found.history]
 
 
 @pytest.mark.parametrize("stop_at", [1, 33, 47])
-def test_a_killed_game_ends_where_it_would_have_ended(tmp_path, stop_at):
-    """Both players' weights, both optimisers, the average, the history: bit for bit."""
-    play(tmp_path / "whole", Ring())
+def test_a_killed_training_of_two_networks_ends_where_it_would_have_ended(tmp_path, stop_at):
+    """Both networks' weights, both optimizers, the average, the history: bit for bit."""
+    train_ring(tmp_path / "whole", Ring())
     with pytest.raises(KeyError, match="killed"):
-        play(tmp_path / "cut", Ring(stop_at=stop_at))
-    play(tmp_path / "cut", Ring(), resume=True)
-    (one, card), (two, other) = (
-        load_tensors(tmp_path / name / "state.safetensors") for name in ("whole", "cut")
-    )
-    assert one.keys() == two.keys() and all(torch.equal(one[k], two[k]) for k in one)
-    assert [row["hit"] for row in card["history"]] == [
-        row["hit"] for row in other["history"]
-    ] and card["step"] == other["step"]
-    assert {name.split(".")[1] for name in one if name.startswith("optimizer.")} == {"0", "1"}
+        train_ring(tmp_path / "cut", Ring(stop_at=stop_at))
+    train_ring(tmp_path / "cut", Ring(), resume=True)
+    whole, whole_card = load_tensors(tmp_path / "whole" / "state.safetensors")
+    cut, cut_card = load_tensors(tmp_path / "cut" / "state.safetensors")
+    assert whole.keys() == cut.keys()
+    assert all(torch.equal(whole[name], cut[name]) for name in whole)
+    hits = [row["hit"] for row in whole_card["history"]]
+    assert hits == [row["hit"] for row in cut_card["history"]]
+    assert whole_card["step"] == cut_card["step"]
+    optimizers = {name.split(".")[1] for name in whole if name.startswith("optimizer.")}
+    assert optimizers == {"0", "1"}
 
 
-@pytest.mark.parametrize("paces, still", [((1.0, 0.0), "generator"), ((0.0, 1.0), "discriminator")])
-def test_paces_are_the_players_own(tmp_path, paces, still):
-    before = ring_game().state_dict()
-    after = play(tmp_path, Ring(paces), plan=replace(PLAN, epochs=1))[0].state_dict()
+@pytest.mark.parametrize(
+    "lr_factors, fixed", [((1.0, 0.0), "generator"), ((0.0, 1.0), "discriminator")]
+)
+def test_each_network_has_its_own_learning_rate_factor(tmp_path, lr_factors, fixed):
+    before = ring_gan().state_dict()
+    pair, _ = train_ring(tmp_path, Ring(lr_factors), plan=replace(PLAN, epochs=1))
+    after = pair.state_dict()
     for name in before:
-        assert torch.equal(before[name], after[name]) == name.startswith(still), name
+        assert torch.equal(before[name], after[name]) == name.startswith(fixed), name
 
 
 def test_several_processes_are_refused(tmp_path):
     fabric = SimpleNamespace(world_size=2, global_rank=0)
-    with pytest.raises(
-        ValueError, match="devices must be 1: networks that are trained against each other .* got 2"
-    ):
-        train(ring_game(), Ring(), schedule=PLAN, folder=tmp_path, fabric=fabric)
+    message = r"devices must be 1: networks that are trained against each other .* got 2"
+    with pytest.raises(ValueError, match=message):
+        train(ring_gan(), Ring(), schedule=PLAN, folder=tmp_path, fabric=fabric)
 
 
 @pytest.mark.parametrize("name", ["beta1", "beta2"])
@@ -166,113 +177,122 @@ def test_a_beta_of_one_is_refused(name):
 @pytest.mark.parametrize(
     "name", ["sphere-gan-published", "sphere-gan-planar", "sphere-gan", "sphere-gan-nside32"]
 )
-def test_a_digit_game_deals_what_its_networks_take(name):
+def test_a_batch_of_digits_is_what_the_networks_take(name):
     recipe = recipes.get(name)
     task = recipe.task(SMOKE)
-    draws = task.draw(8, generator=torch.Generator().manual_seed(0))
+    rng = torch.Generator().manual_seed(0)
+    draws = task.draw(8, generator=rng)
     batch = task.batch(torch.arange(8), draws)
-    maps, z, *told = batch
-    pixels = 12288 if "32" in name else 3072
-    assert (
-        maps.shape[2:] == ((56, 56) if "planar" in name else (pixels,))
-        and float(maps.min()) >= 0
-        and float(maps.max()) <= 1
-    )
-    assert z.shape == (8, 64) and len(told) == (2 if task.classes else 0)
-    assert not told or (
-        torch.equal(told[0], task.labels[:8]) and set(told[1].tolist()) <= set(range(10))
-    )
-    game = recipes.network(recipe)
-    losses = [task.loss(game, batch, turn) for turn in task.turns]
+    maps, z, *given = batch
+    n_pixels = 12288 if "32" in name else 3072
+    assert maps.shape[2:] == ((56, 56) if "planar" in name else (n_pixels,))
+    assert float(maps.min()) >= 0 and float(maps.max()) <= 1
+    assert z.shape == (8, 64) and len(given) == (2 if task.classes else 0)
+    if given:
+        labels, fake_labels = given
+        assert torch.equal(labels, task.labels[:8])
+        assert set(fake_labels.tolist()) <= set(range(10))
+    pair = recipes.network(recipe)
+    losses = [task.loss(pair, batch, network) for network in task.lr_factors]
     assert all(bool(loss.isfinite()) for loss in losses)
-    found = task.validate(game.eval())
-    assert found["closeness"] == -found["frechet"] < 0
+    scores = task.validate(pair.eval())
+    assert scores["closeness"] == -scores["frechet"] < 0
 
 
-def test_the_sky_game_deals_skies_of_the_right_spectrum():
+def test_a_batch_of_skies_has_the_right_spectrum():
     task = recipes.get("sphere-gan-cmb").task(SMOKE)
-    draws = task.draw(200, generator=torch.Generator().manual_seed(0))
+    rng = torch.Generator().manual_seed(0)
+    draws = task.draw(200, generator=rng)
     maps, z = task.batch(torch.arange(200), draws)
-    assert maps.shape == (200, 1, 3072) and z.shape[1] == gan_skies.sky_game().generator.latent
+    assert maps.shape == (200, 1, 3072) and z.shape[1] == gan_skies.cmb_gan().generator.latent
     assert float(maps.var()) == pytest.approx(1, abs=0.03)
-    ratios = gan_skies.band_ratios(gan_skies.band_powers(maps), gan_skies.sky_spectrum()[None, :33])
+    spectrum = gan_skies.sky_spectrum()[None, :33]
+    ratios = gan_skies.band_ratios(gan_skies.power_spectra(maps), spectrum)
     assert len(ratios) == 6 and float((ratios - 1).abs().max()) < 0.06
 
 
-def test_a_validated_sky_game_has_measured_itself():
+def test_finalised_networks_of_skies_have_their_own_statistics():
     """Stale statistics and singular vectors, as averaging leaves them, are measured anew."""
     torch.manual_seed(0)
-    game = gan_skies.sky_game()
-    for name, state in game.named_buffers():
+    pair = gan_skies.cmb_gan()
+    for name, state in pair.named_buffers():
         if name.endswith("running_var"):
             state *= 9
         elif name.endswith(("_u", "_v")):
             state.copy_(nn.functional.normalize(torch.randn_like(state), dim=0))
-    task = gan_skies.SkyGame(latent=game.generator.latent, size=64, held=100)
+    task = gan_skies.CmbGanTask(latent=pair.generator.latent, size=64, n_validation=100)
     with torch.no_grad():
-        task.validate(game.eval())
-        z = torch.randn(100, game.generator.latent)
-        judged = game.generator(z).std()
-        own = game.generator.train()(z).std()
-    assert float(judged / own) == pytest.approx(1, abs=0.05)
-    for layer in [
-        *(part for step in game.discriminator.steps for part in step),
-        game.discriminator.judge,
-    ]:
-        assert float(
-            torch.linalg.matrix_norm(layer.weight.detach().flatten(1), 2)
-        ) == pytest.approx(1, abs=0.05)
-    assert not game.discriminator.training
+        task.finalise(pair.eval())
+        task.validate(pair)
+        z = torch.randn(100, pair.generator.latent)
+        std_evaluation = pair.generator(z).std()
+        std_training = pair.generator.train()(z).std()
+    assert float(std_evaluation / std_training) == pytest.approx(1, abs=0.05)
+    layers = [layer for step in pair.discriminator.steps for layer in step]
+    for layer in [*layers, pair.discriminator.judge]:
+        norm = torch.linalg.matrix_norm(layer.weight.detach().flatten(1), 2)
+        assert float(norm) == pytest.approx(1, abs=0.05)
+    assert not pair.discriminator.training
 
 
-class Forger(nn.Module):
-    """Gives out the maps it is made with, in order: a forger whose skill is known."""
+def test_validation_of_skies_changes_nothing():
+    torch.manual_seed(0)
+    pair = gan_skies.cmb_gan().eval()
+    before = {name: tensor.clone() for name, tensor in pair.state_dict().items()}
+    task = gan_skies.CmbGanTask(latent=pair.generator.latent, size=64, n_validation=20)
+    with torch.no_grad():
+        task.validate(pair)
+    after = pair.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+class FixedGenerator(nn.Module):
+    """Gives out the maps it is made with, in order."""
 
     def __init__(self, maps):
         super().__init__()
         self.maps = maps
-        self.at = 0
+        self.given = 0
         self.latent = 1
         self.classes = 0
         self.weight = nn.Parameter(torch.zeros(1))
 
     def forward(self, z, labels=None):
-        self.at += len(z)
-        return self.maps[self.at - len(z) : self.at]
+        self.given += len(z)
+        return self.maps[self.given - len(z) : self.given]
 
 
 def score(maps, size=200):
-    game = SimpleNamespace(generator=Forger(maps))
-    return gan_scores.score_digits({}, game, 0, size, "embedded")["scores"]
+    pair = SimpleNamespace(generator=FixedGenerator(maps))
+    found = gan_scores.score_digits(pair, seed=0, size=size, source="embedded", baselines={})
+    return found["scores"]
 
 
-def test_scores_of_forgers_whose_skill_is_known():
-    """Unseen real digits, training digits given out as drawings, one of them again and again, and noise."""
+def test_scores_of_generators_whose_quality_is_known():
+    """Unseen real digits, training digits given out as samples, one of them repeated, and noise."""
     data = digits.load("embedded")
-    own, unseen = (
-        gan_scores.digit_maps(part) for part in (data.part("train")[0], data.part("test")[0][200:])
-    )
-    honest = score(unseen)
-    thief = score(own[:200])
-    parrot = score(own[:1].expand(200, -1, -1))
+    train_maps = gan_scores.digit_maps(data.part("train")[0])
+    test_maps = gan_scores.digit_maps(data.part("test")[0][200:])
+    real = score(test_maps)
+    memorised = score(train_maps[:200])
+    collapsed = score(train_maps[:1].expand(200, -1, -1))
     noise = score(torch.rand(200, 1, 3072, generator=torch.Generator().manual_seed(0)))
-    assert honest["copy_share"] < 0.1 < 0.9 < thief["copy_share"]
-    assert (
-        honest["frechet"] < 0.2 * parrot["frechet"] and honest["frechet"] < 0.1 * noise["frechet"]
-    )
-    assert honest["recall"] > 0.7 and parrot["recall"] < 0.1 and noise["recall"] < 0.1
-    assert honest["smallest_class_share"] > 0.05 and parrot["smallest_class_share"] == 0
-    assert 0.9 < honest["seam_ratio"] < 1.1 and abs(noise["seam_ratio"] - 1) > 0.05
+    assert real["copy_share"] < 0.1 < 0.9 < memorised["copy_share"]
+    assert real["frechet"] < 0.2 * collapsed["frechet"]
+    assert real["frechet"] < 0.1 * noise["frechet"]
+    assert real["recall"] > 0.7 and collapsed["recall"] < 0.1 and noise["recall"] < 0.1
+    assert real["smallest_class_share"] > 0.05 and collapsed["smallest_class_share"] == 0
+    assert 0.9 < real["seam_ratio"] < 1.1 and abs(noise["seam_ratio"] - 1) > 0.05
 
 
-def test_the_temperature_makes_the_judge_as_sure_as_it_is_right():
+def test_the_temperature_makes_the_classifier_as_confident_as_it_is_accurate():
     data = digits.load("embedded")
     images, labels = data.part("test")
-    judge = gan_scores.judge("embedded")
-    features, named = judge(gan_scores.digit_maps(images))
-    assert features.shape == (400, 128) and judge.temperature != 1
-    right = float((named.argmax(1) == labels).double().mean())
-    assert abs(float(named.amax(1).mean()) - right) < 0.03
+    classifier = gan_scores.load_classifier("embedded")
+    features, probabilities = classifier(gan_scores.digit_maps(images))
+    assert features.shape == (400, 128) and classifier.temperature != 1
+    accuracy = float((probabilities.argmax(1) == labels).double().mean())
+    assert abs(float(probabilities.amax(1).mean()) - accuracy) < 0.03
 
 
 def test_kolmogorov_smirnov_against_scipy():
@@ -290,10 +310,8 @@ def test_bands_of_five_and_what_is_left_over():
     assert gan_skies.band_ratios(1.1 * flat, flat).tolist() == pytest.approx([1.1] * 6)
     last = flat.clone()
     last[0, 32] = 2
-    assert (
-        gan_skies.band_ratios(last, flat)[-1] > 1.1
-        and gan_skies.band_ratios(last, flat)[:-1].tolist() == [1] * 5
-    )
+    ratios = gan_skies.band_ratios(last, flat)
+    assert ratios[-1] > 1.1 and ratios[:-1].tolist() == [1] * 5
 
 
 @pytest.mark.parametrize("size", [1, 401])
@@ -315,9 +333,9 @@ BAD = {
         lambda: gan_skies.band_ratios(torch.ones(1, 4), torch.ones(1, 4)),
         "lmax of 6 or more, got 3 and 3",
     ),
-    "pixels": (lambda: gan_scores.coarse(torch.rand(2, 1, 100)), "npix must be"),
+    "pixels": (lambda: gan_scores.degrade(torch.rand(2, 1, 100)), "npix must be"),
     "too coarse": (
-        lambda: gan_scores.coarse(torch.rand(2, 1, 48)),
+        lambda: gan_scores.degrade(torch.rand(2, 1, 48)),
         "maps must have nside 8 or more, got 2",
     ),
     "white numbers": (
@@ -339,89 +357,77 @@ def test_bad_input_of_scores_is_named(call, message):
 
 def test_sizes_of_skies():
     with pytest.raises(ValueError, match=r"size must lie in 100..100000 skies, got 5"):
-        gan_skies.score_skies(gan_skies.sky_game(), 0, 5)
+        gan_skies.score_skies(gan_skies.cmb_gan(), 0, 5)
 
 
-def test_each_suspect_is_one_change(tmp_path):
-    """From line to line one thing differs; the lines with "..." differ from the calm game."""
-    first, second, calm, *rest = gan_suspects.SUSPECTS
-    both, wild = rest[2:4]
-    assert replace(both, words=wild.words, cured=False) == wild
-    rest.remove(wild)
-    assert (
-        replace(first, words="", paint=second.paint) == replace(second, words="")
-        and first.paint is not second.paint
-    )
-    assert replace(second, words="", cured=True) == replace(calm, words="")
-    assert all(s.cured and s.paint is calm.paint for s in rest)
-    row = gan_suspects.run(calm, SMOKE, folder=tmp_path, steps=2, size=100, progress=False)
-    assert math.isfinite(row["frechet"]) and row["words"] == calm.words
+def test_each_ablation_is_one_change(tmp_path):
+    """From row to row one thing differs; the rows with "..." differ from that with R1."""
+    first, unregularised, with_r1, *rest = gan_suspects.ABLATIONS
+    both, both_unregularised = rest[2:4]
+    description = both_unregularised.description
+    assert replace(both, description=description, regularised=False) == both_unregularised
+    rest.remove(both_unregularised)
+    filled = replace(first, description="", project=unregularised.project)
+    assert filled == replace(unregularised, description="")
+    assert first.project is not unregularised.project
+    changed = replace(unregularised, description="", regularised=True)
+    assert changed == replace(with_r1, description="")
+    assert all(ablation.regularised for ablation in rest)
+    assert all(ablation.project is with_r1.project for ablation in rest)
+    row = gan_suspects.run(with_r1, SMOKE, folder=tmp_path, steps=2, size=100, progress=False)
+    assert math.isfinite(row["frechet"]) and row["words"] == with_r1.description
     with pytest.raises(ValueError, match="steps must be positive, got 0"):
-        gan_suspects.run(calm, SMOKE, folder=tmp_path, steps=0)
+        gan_suspects.run(with_r1, SMOKE, folder=tmp_path, steps=0)
 
 
-# --- what is shipped ------------------------------------------------------------------------------
+# --- the pretrained networks ----------------------------------------------------------------------
 
 
-def test_the_shipped_digits_are_as_good_as_the_card_must_say():
+def test_the_pretrained_digits_are_as_good_as_the_card_must_say():
     card = recipes.card(recipes.get("sphere-gan"))
-    row = card["test"]["scores"]
+    scores = card["test"]["scores"]
     assert card["test"]["size"] == 10_000 and card["test"]["data"] == "mnist test"
-    assert (
-        row["frechet_real"] < row["frechet"] <= row["frechet_published"] / 5
-        and row["frechet"] <= 2 * row["frechet_planar"]
-    )
-    assert (
-        row["confident_share"] >= 0.95
-        and row["smallest_class_share"] >= 0.05
-        and row["recall"] >= 0.6
-    )
-    assert 0.95 <= row["seam_ratio"] <= 1.05 and row["copy_share"] <= 0.01
-    assert row["recall"] <= row["recall_real"] + 0.02, "better than real digits: hunt it"
+    assert scores["frechet_real"] < scores["frechet"] <= scores["frechet_published"] / 5
+    assert scores["frechet"] <= 2 * scores["frechet_planar"]
+    assert scores["confident_share"] >= 0.95 and scores["smallest_class_share"] >= 0.05
+    assert scores["recall"] >= 0.6
+    assert 0.95 <= scores["seam_ratio"] <= 1.05 and scores["copy_share"] <= 0.01
+    assert scores["recall"] <= scores["recall_real"] + 0.02, "better than real digits: hunt it"
 
 
-def test_the_shipped_skies_are_as_good_as_the_card_must_say():
+def test_the_pretrained_skies_are_as_good_as_the_card_must_say():
     test = recipes.card(recipes.get("sphere-gan-cmb"))["test"]
     assert test["size"] == 10_000 and len(test["scores"]["cl_ratios"]) == 6
     assert test["scores"]["cl_deviation"] <= 0.05 and test["scores"]["ks_distance"] <= 0.02
-    true = max(abs(ratio - 1) for ratio in test["scores"]["cl_ratios_true"])
-    assert true < 0.01, "the measurement itself: true skies come out true"
+    deviation = max(abs(ratio - 1) for ratio in test["scores"]["cl_ratios_true"])
+    assert deviation < 0.01, "the measurement itself: true skies come out true"
 
 
-def test_the_shipped_skies_drawn_anew():
+def test_new_skies_of_the_pretrained_generator_score_as_the_card_says():
     """400 skies of another seed: within cosmic variance of the card's bands."""
     recipe = recipes.get("sphere-gan-cmb")
-    game = recipes.shipped(recipe)
-    found = gan_skies.compare_skies(game, 400, seed=123)
-    told = recipes.card(recipe)["test"]["scores"]["cl_ratios"]
-    assert (
-        max(abs(a - b) for a, b in zip(found["cl_ratios"], told, strict=True)) < 0.05
-        and found["ks_distance"] < 0.03
-    )
+    pair = recipes.load_pretrained(recipe)
+    scores = gan_skies.compare_skies(pair, 400, seed=123)
+    expected = recipes.card(recipe)["test"]["scores"]["cl_ratios"]
+    differences = [abs(a - b) for a, b in zip(scores["cl_ratios"], expected, strict=True)]
+    assert max(differences) < 0.05 and scores["ks_distance"] < 0.03
+    maps = gan_skies.true_skies(32, generator=torch.Generator().manual_seed(5))
     with torch.no_grad():
-        judged = game.discriminator(
-            gan_skies.true_skies(32, generator=torch.Generator().manual_seed(5))
-        )
-    assert float(judged.abs().max()) < 5, "a hinge judge speaks in numbers about one"
+        outputs = pair.discriminator(maps)
+    assert float(outputs.abs().max()) < 5, "with the hinge loss, outputs are numbers about one"
 
 
-def test_the_suspects_were_heard():
-    """The shipped table has every suspect, and the game is what matters most."""
-    rows = {row["words"]: row["frechet"] for row in gan_suspects.known()["rows"]}
-    assert list(rows) == [suspect.words for suspect in gan_suspects.SUSPECTS]
-    assert (
-        min(rows["as published, holes and all"], rows["no holes"])
-        > 10 * rows["both, calm game, classes: ours"]
-    )
+def test_the_ablation_study_is_complete():
+    """The card has a row for every ablation, and the networks and R1 together matter most."""
+    frechet = {row["words"]: row["frechet"] for row in gan_suspects.load_ablations()["rows"]}
+    assert list(frechet) == [ablation.description for ablation in gan_suspects.ABLATIONS]
+    published = min(frechet["as published, holes and all"], frechet["no holes"])
+    assert published > 10 * frechet["both, calm game, classes: ours"]
 
 
 @pytest.mark.slow
-def test_the_shipped_digits_score_what_they_should(mnist):
-    found = recipes.evaluate(recipes.get("sphere-gan"), seed=11, size=1000)["scores"]
-    assert (
-        found["confident_share"] > 0.95
-        and found["recall"] > 0.7
-        and 0.93 < found["seam_ratio"] < 1.05
-        and found["copy_share"] < 0.01
-    )
-    assert found["frechet"] < 0.2 * found["frechet_published"]
+def test_the_pretrained_digits_score_what_they_should(mnist):
+    scores = recipes.evaluate(recipes.get("sphere-gan"), seed=11, size=1000)["scores"]
+    assert scores["confident_share"] > 0.95 and scores["recall"] > 0.7
+    assert 0.93 < scores["seam_ratio"] < 1.05 and scores["copy_share"] < 0.01
+    assert scores["frechet"] < 0.2 * scores["frechet_published"]

@@ -24,7 +24,7 @@ quick = settings(max_examples=150, deadline=None, derandomize=True)
 
 @st.composite
 def pixels(draw, max_size=40):
-    """An nside and some of its pixels, the first and the last one among them now and then."""
+    """Draw an nside and some of its pixels, the first and the last among them now and then."""
     nside = draw(st.sampled_from(NSIDES))
     last = 12 * nside**2 - 1
     pix = draw(
@@ -119,8 +119,8 @@ def test_numberings_are_permutations(nside):
 
 @pytest.mark.parametrize("nside", [256, 512])
 def test_a_large_sphere_sampled(nside):
-    g = torch.Generator().manual_seed(nside)
-    pix = torch.randint(12 * nside**2, (30_000,), generator=g)
+    rng = torch.Generator().manual_seed(nside)
+    pix = torch.randint(12 * nside**2, (30_000,), generator=rng)
     compare_numbering(nside, pix)
     for order in ORDERS:
         compare_places(nside, pix, order)
@@ -141,11 +141,12 @@ def test_any_shape_goes_in_and_comes_out():
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("nside", NSIDES)
 def test_any_place_finds_healpys_pixel(nside, order):
-    """40,000 directions spread evenly over the sphere, plus a crowd around the poles and the equator."""
+    """40,000 directions evenly over the sphere, and a crowd around the poles and the equator."""
     rng = np.random.default_rng(nside)
-    z = np.concatenate(
-        [rng.uniform(-1, 1, 40_000), 1 - 10 ** rng.uniform(-15, 0, 4000), rng.normal(0, 1e-3, 4000)]
-    )
+    everywhere = rng.uniform(-1, 1, 40_000)
+    poles = 1 - 10 ** rng.uniform(-15, 0, 4000)
+    equator = rng.normal(0, 1e-3, 4000)
+    z = np.concatenate([everywhere, poles, equator])
     z = np.clip(np.where(rng.random(z.size) < 0.5, z, -z), -1, 1)
     theta = np.arccos(z)
     phi = rng.uniform(0, 2 * np.pi, z.size)
@@ -188,7 +189,8 @@ def test_exact_poles_and_full_turns(nside, order):
             torch.full((4,), theta, dtype=torch.float64), quarter, nside=nside, order=order
         )
         same(got, hp.ang2pix(nside, np.full(4, theta), quarter.numpy(), nest=nest))
-        axis = torch.tensor([[0.0, 0.0, 1.0 if theta == 0 else -1.0]], dtype=torch.float64)
+        z = 1.0 if theta == 0 else -1.0
+        axis = torch.tensor([[0.0, 0.0, z]], dtype=torch.float64)
         same(
             healpix.vector_to_pixel(axis, nside=nside, order=order),
             hp.vec2pix(nside, *axis.numpy().T, nest=nest),
@@ -236,17 +238,16 @@ def test_halo_holds_healpys_neighbours(nside):
 
 @pytest.mark.parametrize("nside", NSIDES)
 def test_halo_lacks_exactly_24_corners(nside):
-    """Eight vertices are shared by three faces, not four: each takes a corner cell from all three."""
+    """Eight vertices are shared by three faces, not four: each takes a corner cell from all."""
     halo = healpix.halo_indices(nside)
     missing = (halo == -1).nonzero()
     assert len(missing) == 24
     assert halo.min() == -1 and halo.max() == 12 * nside**2 - 1
-    assert set(missing[:, 1:].flatten().tolist()) <= {
-        0,
-        nside + 1,
-    }  # corners of the padded square only
+    # corners of the padded square only
+    assert set(missing[:, 1:].flatten().tolist()) <= {0, nside + 1}
     for face in range(12):
-        corners = {tuple(row) for row in (missing[missing[:, 0] == face][:, 1:] > 0).int().tolist()}
+        of_face = missing[missing[:, 0] == face][:, 1:]  # (2, 2) as (y, x)
+        corners = {tuple(row) for row in (of_face > 0).int().tolist()}
         # (y, x): polar faces lack their west and east corner, the equatorial ones north and south
         assert corners == ({(0, 0), (1, 1)} if 4 <= face < 8 else {(1, 0), (0, 1)})
 
@@ -254,9 +255,8 @@ def test_halo_lacks_exactly_24_corners(nside):
 @settings(quick, max_examples=40)
 @given(st.sampled_from(WHOLE), st.integers(1, 3), st.integers(0, 2**31))
 def test_reorder_equals_healpy(nside, batch, seed):
-    maps = torch.randn(
-        batch, 2, 12 * nside**2, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
-    )
+    rng = torch.Generator().manual_seed(seed)
+    maps = torch.randn(batch, 2, 12 * nside**2, generator=rng, dtype=torch.float64)
     nested = healpix.reorder(maps, source="ring", target="nested")
     expected = [[hp.reorder(m, r2n=True) for m in row] for row in maps.numpy()]
     np.testing.assert_array_equal(nested.numpy(), expected)

@@ -1,4 +1,4 @@
-"""Bad input to skytutor.healpix: every message names the argument, what came and what is allowed."""
+"""Bad input to skytutor.healpix: messages name the argument, what came and what is allowed."""
 
 import math
 
@@ -48,7 +48,7 @@ TAKES_NSIDE = {
     "pixel_area": lambda n: healpix.pixel_area(n),
     "resolution": lambda n: healpix.resolution(n),
     "halo_indices": lambda n: healpix.halo_indices(n),
-    "check_maps": lambda n: healpix.check_maps(torch.zeros(1, 1, 12), nside=n),
+    "check_maps": lambda n: healpix.check_maps(torch.zeros(1, 1, 12), nside=n, order="nested"),
 }
 
 
@@ -221,7 +221,10 @@ def test_maps_with_missing_pixels(bad, dtype):
     maps[1, 0, 7] = bad  # bfloat16 keeps three digits of UNSEEN: -1.634e30
     word = "UNSEEN" if bad == healpix.UNSEEN else str(bad).strip("-")[:3]
     message = complaint(
-        ValueError, lambda: healpix.check_maps(maps, nside=2, name="sky"), "sky", word
+        ValueError,
+        lambda: healpix.check_maps(maps, nside=2, name="sky", order="nested"),
+        "sky",
+        word,
     )
     assert "1" in message, "how many pixels are bad, or which"
 
@@ -230,7 +233,7 @@ def test_maps_with_missing_pixels(bad, dtype):
 def test_maps_with_the_wrong_pixel_count(shape):
     complaint(
         ValueError,
-        lambda: healpix.check_maps(torch.zeros(shape), nside=2, name="sky"),
+        lambda: healpix.check_maps(torch.zeros(shape), nside=2, name="sky", order="nested"),
         "sky",
         shape[-1],
         48,
@@ -242,7 +245,7 @@ def test_maps_that_are_not_real_floats(dtype):
     maps = torch.zeros(1, 1, 48, dtype=dtype)
     complaint(
         TypeError,
-        lambda: healpix.check_maps(maps, nside=2),
+        lambda: healpix.check_maps(maps, nside=2, order="nested"),
         "maps",
         str(dtype).split(".")[1],
         "float",
@@ -252,7 +255,7 @@ def test_maps_that_are_not_real_floats(dtype):
 def test_maps_that_are_no_tensor():
     complaint(
         TypeError,
-        lambda: healpix.check_maps(np.zeros((1, 1, 48)), nside=2),
+        lambda: healpix.check_maps(np.zeros((1, 1, 48)), nside=2, order="nested"),
         "maps",
         "ndarray",
         "tensor",
@@ -261,7 +264,10 @@ def test_maps_that_are_no_tensor():
 
 def test_an_empty_batch():
     complaint(
-        ValueError, lambda: healpix.check_maps(torch.zeros(0, 1, 48), nside=2), "maps", "empty"
+        ValueError,
+        lambda: healpix.check_maps(torch.zeros(0, 1, 48), nside=2, order="nested"),
+        "maps",
+        "empty",
     )
 
 
@@ -270,7 +276,7 @@ def test_an_empty_batch():
 )
 def test_good_maps_come_back_untouched(dtype):
     maps = torch.randn(2, 3, 48).to(dtype)
-    assert healpix.check_maps(maps, nside=2) is maps
+    assert healpix.check_maps(maps, nside=2, order="nested") is maps
 
 
 def test_reorder_refuses_a_wrong_pixel_count():

@@ -1,4 +1,4 @@
-"""Scores of drawn samples against closed forms, and against what real, noisy, blurred and copied data must give."""
+"""Scores of samples against closed forms, and for real, noisy, blurred and copied data."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,9 @@ from skytutor.metrics import frechet_distance, manifold_scores, nearest_distance
 
 def draw(n, d, seed, mean=0.0, root=None):
     x = torch.randn(n, d, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    return (x @ root if root is not None else x) + mean
+    if root is not None:
+        x = x @ root
+    return x + mean
 
 
 def test_frechet_is_that_of_two_gaussians():
@@ -22,9 +24,8 @@ def test_frechet_is_that_of_two_gaussians():
     b = draw(400, 6, 3, mean=0.5, root=root)
     ca = np.cov(a.numpy().T)
     cb = np.cov(b.numpy().T)
-    want = float((a.mean(0) - b.mean(0)).square().sum()) + np.trace(
-        ca + cb - 2 * sqrtm(ca @ cb).real
-    )
+    apart = float((a.mean(0) - b.mean(0)).square().sum())
+    want = apart + np.trace(ca + cb - 2 * sqrtm(ca @ cb).real)
     assert frechet_distance(a, b) == pytest.approx(want, rel=1e-9)
     assert frechet_distance(b, a) == pytest.approx(want, rel=1e-9)
 
@@ -64,31 +65,28 @@ def test_digits_against_themselves_noise_and_blur():
     second = images[1::2].flatten(1)
     noise = torch.rand(first.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     blur = torch.nn.functional.avg_pool2d(images[1::2, None], 5, stride=1, padding=2).flatten(1)
-    # a few directions of large variance: 784 pixels of 800 digits would leave the covariance
-    # without rank
+    # A few directions of large variance: with all pixels of 900 digits the covariance would lack
+    # full rank.
     torch.manual_seed(0)
     axes = torch.pca_lowrank(first, q=12, niter=4)[2].double()
     one, two, three = (frechet_distance(first @ axes, x @ axes) for x in (second, blur, noise))
     assert one < 0.1 * two and two < three
-    scores = {
-        name: manifold_scores(first @ axes, x @ axes)
-        for name, x in (("real", second), ("blur", blur), ("noise", noise))
-    }
-    assert (
-        scores["real"]["recall"] > 0.8 > scores["blur"]["recall"] > scores["noise"]["recall"] - 1e-9
+    of_real, of_blur, of_noise = (
+        manifold_scores(first @ axes, x @ axes) for x in (second, blur, noise)
     )
-    assert scores["noise"]["coverage"] < 0.05 < 0.8 < scores["real"]["coverage"]
+    assert of_real["recall"] > 0.8 > of_blur["recall"] > of_noise["recall"] - 1e-9
+    assert of_noise["coverage"] < 0.05 < 0.8 < of_real["coverage"]
 
 
 def test_copies_are_found():
     train = draw(500, 6, 1)
-    fresh = draw(300, 6, 2)
-    apart = nearest_distances(fresh, train)
+    others = draw(300, 6, 2)
+    apart = nearest_distances(others, train)
     assert apart.shape == (300,) and float(apart.min()) > 0
     threshold = apart.quantile(0.01)
     copies = train[:300] + 1e-3 * draw(300, 6, 3)
     assert (nearest_distances(copies, train) < threshold).double().mean() > 0.95
-    by_hand = (fresh[7] - train).norm(dim=1).min()
+    by_hand = (others[7] - train).norm(dim=1).min()
     assert float(apart[7]) == pytest.approx(float(by_hand))
 
 
@@ -106,12 +104,14 @@ def test_seams(nside):
 
 
 def test_seams_by_hand():
-    """At nside 2 each face has four pixels and four inner edges; one bright pixel has two inner edges and two seams."""
+    """At nside 2 each face has four pixels and four inner edges.
+
+    One bright pixel has two inner edges and two at seams.
+    """
     maps = torch.zeros(1, 48)
-    maps[0, 4 * 4] = (
-        1  # the southern pixel of face 4, on the equator: two edges inside, two to other faces
-    )
-    # edges of each kind: every face has four sides of two edges, each shared
+    # The southern pixel of face 4, on the equator: two edges inside, two to other faces.
+    maps[0, 4 * 4] = 1
+    # Edges of each kind: every face has four sides of two edges, each shared.
     inside = 12 * 4
     across = 12 * 4
     assert seam_ratio(maps, order="nested") == pytest.approx((2 / across) / (2 / inside))

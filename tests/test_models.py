@@ -21,12 +21,14 @@ def turned(nside, quarters=1):
 
 
 def as_published(net, x):
-    """The same network from torch's own layers: conv 1-32-64 of kernel and stride 4, dense 3072-128-10."""
+    """Apply the same network made of torch's own layers.
+
+    Convolutions 1-32-64 of kernel and stride 4, dense layers 3072-128-10.
+    """
     x = F.relu(F.conv1d(x, net.conv1.weight, net.conv1.bias, stride=4))
     x = F.relu(F.conv1d(x, net.conv2.weight, net.conv2.bias, stride=4))
-    return F.linear(
-        F.relu(F.linear(x.flatten(1), net.fc1.weight, net.fc1.bias)), net.fc2.weight, net.fc2.bias
-    )
+    x = F.relu(F.linear(x.flatten(1), net.fc1.weight, net.fc1.bias))
+    return F.linear(x, net.fc2.weight, net.fc2.bias)
 
 
 def test_the_published_network():
@@ -39,21 +41,24 @@ def test_the_published_network():
 
 
 def test_the_published_fault_bounds_the_loss():
-    """Cross-entropy of a softmax's output cannot fall below log(e + 9) - 1 = 1.46, however sure the network is."""
-    sure = torch.zeros(1, 10)
-    sure[0, 3] = 1
-    floor = F.cross_entropy(sure, torch.tensor([3]))
+    """Cross-entropy of a softmax's output cannot fall below log(e + 9) - 1 = 1.46.
+
+    The network may be as confident as it likes.
+    """
+    one_hot = torch.zeros(1, 10)
+    one_hot[0, 3] = 1
+    floor = F.cross_entropy(one_hot, torch.tensor([3]))
     assert floor == pytest.approx(np.log(np.e + 9) - 1, abs=1e-6) and floor > 1.46
     net = PublishedConv1d().eval()
     with torch.no_grad():
-        assert F.cross_entropy(net(maps() * 1e3), net(maps() * 1e3).argmax(1)) >= floor - 1e-6
+        out = net(maps() * 1e3)
+    assert F.cross_entropy(out, out.argmax(1)) >= floor - 1e-6
 
 
 def net_of(head, nside=8, **changes):
     torch.manual_seed(1)
-    return HaloNet(
-        nside, **{"stem": 6, "widths": (6, 8), "depths": (1, 2), "head": head} | changes
-    ).eval()
+    arguments = {"stem": 6, "widths": (6, 8), "depths": (1, 2), "head": head} | changes
+    return HaloNet(nside, **arguments).eval()
 
 
 def test_pool_head_does_not_see_a_quarter_turn_and_flat_does():
@@ -65,19 +70,19 @@ def test_pool_head_does_not_see_a_quarter_turn_and_flat_does():
 
 
 def test_it_sees_across_the_borders_of_base_pixels():
-    """A change in one pixel at a face's edge reaches the first level of the neighbouring face, and no further."""
+    """A change in one pixel at a face's edge reaches the first level of the neighbouring face.
+
+    It reaches no further than the pixel's neighbours.
+    """
     net = net_of("flat")
     x = maps(batch=1)
     other = x.clone()
-    # on the north-eastern edge of face 0
-    x0 = 7
-    y0 = 3
-    face = 0
-    other[0, 0, hp.xyf2pix(8, x0, y0, face, nest=True)] += 1
+    # On the north-eastern edge of face 0: x = 7, y = 3.
+    pixel = int(hp.xyf2pix(8, 7, 3, 0, nest=True))
+    other[0, 0, pixel] += 1
     with torch.no_grad():
         change = (net.features(other)[0] - net.features(x)[0]).abs().sum(1, keepdim=True)
-    touched = set(from_faces(change)[0, 0].nonzero()[:, 0].tolist())
-    pixel = int(hp.xyf2pix(8, x0, y0, face, nest=True))
+    touched = set(from_faces(change, order="nested")[0, 0].nonzero()[:, 0].tolist())
     around = {pixel, *hp.get_all_neighbours(8, pixel, nest=True).tolist()}
     assert touched <= around and len({p // 64 for p in touched}) == 2, "two faces"
 
@@ -103,7 +108,7 @@ def test_every_weight_learns():
     assert not silent
 
 
-def test_a_digit_in_a_batch_is_judged_as_it_is_alone():
+def test_a_digit_in_a_batch_is_classified_as_it_is_alone():
     net = net_of("pool")
     with torch.no_grad():
         torch.testing.assert_close(net(maps())[:1], net(maps()[:1]), rtol=1e-4, atol=1e-5)
@@ -139,7 +144,7 @@ def test_bad_arguments(changes, words):
 
 
 def test_a_map_of_another_nside():
-    with pytest.raises(ValueError, match="maps.*768|768.*nside 8"):
+    with pytest.raises(ValueError, match=r"maps.*768|768.*nside 8"):
         net_of("flat")(maps(16))
-    with pytest.raises(ValueError, match="nside|pixel|3072"):
+    with pytest.raises(ValueError, match=r"nside|pixel|3072"):
         PublishedConv1d()(maps(16))

@@ -1,4 +1,4 @@
-"""skytutor.layers.pixel: what the layers compute, against healpy and against sums written out by hand."""
+"""skytutor.layers.pixel: what the layers compute, against healpy and sums written by hand."""
 
 import healpy as hp
 import numpy as np
@@ -9,19 +9,20 @@ from hypothesis import strategies as st
 
 from skytutor import healpix
 from skytutor.layers import pixel
+from skytutor.layers.hierarchy import to_children, to_parents
 
 ORDERS = ["ring", "nested", "face"]
 SIZES = [1, 2, 4, 8, 16, 32]
 CLOSE = {torch.float32: {"rtol": 0.0, "atol": 1e-6}, torch.float64: {"rtol": 0.0, "atol": 1e-12}}
 # healpy's neighbour order SW, W, NW, N, NE, E, SE, S as (dy, dx): x grows to the north-east, y to
-# the north-west
+# the north-west.
 STEPS = [(0, -1), (1, -1), (1, 0), (1, 1), (0, 1), (-1, 1), (-1, 0), (-1, -1)]
 some = settings(max_examples=60, deadline=None, derandomize=True)
 
 
 def random_maps(nside, batch=2, channels=3, dtype=torch.float64, seed=0):
-    g = torch.Generator().manual_seed(seed)
-    return torch.randn(batch, channels, 12 * nside**2, generator=g, dtype=dtype)
+    rng = torch.Generator().manual_seed(seed)
+    return torch.randn(batch, channels, 12 * nside**2, generator=rng, dtype=dtype)
 
 
 def as_order(nested, order, nside):
@@ -45,7 +46,7 @@ def as_nested(out, order, nside):
 
 
 def nine_by_hand(nested, weight, bias, nside):
-    """The 9-neighbour sum from healpy's neighbour list; a neighbour that is not there counts as 0."""
+    """Sum over healpy's list of neighbours; one that is not there counts as 0."""
     maps, weight, bias = (t.detach().double().numpy() for t in (nested, weight, bias))
     out = np.einsum("bcp,oc->bop", maps, weight[:, :, 1, 1]) + bias[:, None]
     for (dy, dx), near in zip(
@@ -57,12 +58,13 @@ def nine_by_hand(nested, weight, bias, nside):
 
 
 def children_by_hand(nested, weight, bias):
-    """out[b, o, p] = bias[o] + sum over c and child k of weight[o, c, k] nested[b, c, p 4**levels + k]."""
-    family = nested.reshape(*nested.shape[:2], -1, weight.shape[-1])
-    return torch.einsum("bcpk,ock->bop", family, weight) + bias[:, None]
+    """Sum ``weight[o, c, k] nested[b, c, p 4**levels + k]`` over channels c and children k."""
+    children = nested.reshape(*nested.shape[:2], -1, weight.shape[-1])  # (B, C, P / K, K)
+    return torch.einsum("bcpk,ock->bop", children, weight) + bias[:, None]
 
 
-def twins(nside, order, dtype, channels=(3, 5)):
+def halo_and_gather(nside, order, dtype, channels=(3, 5)):
+    """Return the two layers with the same weights."""
     torch.manual_seed(nside)
     halo = pixel.HaloConv(*channels, nside=nside, order=order).to(dtype)
     gather = pixel.GatherConv(*channels, nside=nside, order=order).to(dtype)
@@ -100,9 +102,8 @@ def test_a_smooth_map_stays_smooth_across_borders(nside, component):
     vec = torch.from_numpy(np.array(hp.pix2vec(nside, np.arange(12 * nside**2), nest=True)))
     faces = as_order(vec[component][None, None], "face", nside)
     padded = pixel.pad_halo(faces)
-    padded[:, :, healpix.halo_indices(nside) < 0] = float(
-        "nan"
-    )  # the 24 empty corners are not asked
+    # The 24 empty corners are not asked.
+    padded[:, :, healpix.halo_indices(nside) < 0] = float("nan")
     for axis in (-1, -2):
         inside = faces.diff(dim=axis).abs().max()
         all_ = padded.diff(dim=axis).abs()
@@ -114,7 +115,7 @@ def test_a_smooth_map_stays_smooth_across_borders(nside, component):
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("nside", SIZES)
 def test_three_ways_to_the_same_convolution(nside, order, dtype):
-    halo, gather = twins(nside, order, dtype)
+    halo, gather = halo_and_gather(nside, order, dtype)
     nested = random_maps(nside, dtype=dtype)
     x = as_order(nested, order, nside)
     first = halo(x)
@@ -152,7 +153,7 @@ def test_any_batch_and_channels(nside, order, batch, inward, outward, bias, seed
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("nside", SIZES[:5])
 def test_gradients_agree(nside, order):
-    halo, gather = twins(nside, order, torch.float64)
+    halo, gather = halo_and_gather(nside, order, torch.float64)
     x = as_order(random_maps(nside), order, nside)
     found = []
     for layer in (halo, gather):
@@ -184,9 +185,10 @@ def test_gradcheck(kind, order):
 @pytest.mark.parametrize("quarters", [1, 2, 3])
 @pytest.mark.parametrize("kind", ["HaloConv", "GatherConv"])
 def test_a_quarter_turn_about_z_only_moves_the_output(kind, quarters, order):
-    """HEALPix maps onto itself under 90 degrees about z, so the layer commutes with it: the halo to the last bit.
+    """HEALPix maps onto itself under 90 degrees about z, so the layer commutes with it.
 
-    The gather's matrix product may sum in an order that depends on the column, on some processors.
+    The halo convolution does so to the last bit. The gather's matrix product may sum in an order
+    that depends on the column, on some processors.
     """
     nside = 8
     pix = np.arange(768)
@@ -194,9 +196,8 @@ def test_a_quarter_turn_about_z_only_moves_the_output(kind, quarters, order):
     turned = torch.from_numpy(
         hp.ang2pix(nside, theta, phi + quarters * np.pi / 2, nest=order == "nested")
     )
-    assert sorted(turned.tolist()) == list(range(768)) and not torch.equal(
-        turned, torch.arange(768)
-    )
+    assert sorted(turned.tolist()) == list(range(768))
+    assert not torch.equal(turned, torch.arange(768))
     layer = getattr(pixel, kind)(3, 4, nside=nside, order=order)
     x = random_maps(nside, dtype=torch.float32)
     with torch.no_grad():
@@ -271,3 +272,20 @@ def test_unpooling(nside, levels, order):
     assert torch.equal(as_nested(up, order, large), nested.repeat_interleave(4**levels, -1))
     back = pixel.HierarchicalPool("mean", levels=levels, order=order)(up)
     torch.testing.assert_close(back, x, **CLOSE[torch.float64])
+
+
+@pytest.mark.parametrize("nside", [1, 2, 8])
+def test_four_channels_become_the_four_children_in_nested_order(nside):
+    """Channel 4 c + k of pixel p goes to channel c of pixel 4 p + k, and back."""
+    nested = random_maps(nside, channels=8)
+    children = to_children(as_order(nested, "face", nside))
+    expected = nested.unflatten(1, (2, 4)).transpose(2, 3).flatten(2)  # (B, 2, 4 P)
+    assert torch.equal(as_nested(children, "face", 2 * nside), expected)
+    assert torch.equal(as_nested(to_parents(children), "face", nside), nested)
+
+
+def test_a_regrouping_that_does_not_come_out_even_is_refused():
+    with pytest.raises(ValueError, match=r"4 C, F, n, n.*\(1, 6, 12, 2, 2\)"):
+        to_children(torch.zeros(1, 6, 12, 2, 2))
+    with pytest.raises(ValueError, match=r"2 n, 2 n.*\(1, 4, 12, 1, 1\)"):
+        to_parents(torch.zeros(1, 4, 12, 1, 1))

@@ -1,4 +1,4 @@
-"""Rings around a map's own centre: a turn is a shift of columns, and what is built on it does not see the turn."""
+"""Rings around a map's own centre: a rotation is a shift of columns, and RingNet ignores it."""
 
 import math
 
@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from skytutor import healpix
 from skytutor.data import digits
-from skytutor.layers.polar import OwnRings, WrapConv, ring_directions
+from skytutor.layers.polar import CircularConv2d, PolarResample, ring_directions
 from skytutor.layers.rotate import Sample
 from skytutor.models.digits import RingNet
 
@@ -32,12 +32,12 @@ def test_rings_lie_where_the_docstring_says():
 
 @pytest.mark.parametrize("steps", [1, 5, 16])
 def test_a_turn_about_the_centre_shifts_the_columns(steps):
-    """Turning by k columns shifts by k, but for the pixels' own shape: a smooth map changes little on its way."""
+    """Turning by k columns shifts by k, up to interpolation, which changes a smooth map little."""
     v = healpix.pixel_to_vector(torch.arange(12 * 32**2), nside=32, order="nested")
     maps = (v @ torch.tensor([0.3, -0.5, 0.8]).double()).square().view(1, 1, -1).float()
-    look = Sample(ring_directions(12, 32, reach_deg=90), nside=32)
+    sample = Sample(ring_directions(12, 32, reach_deg=90), nside=32, order="nested")
     still, turned = (
-        look(maps, about_x(-a).unsqueeze(0)).view(12, 32) for a in (0, 360 / 32 * steps)
+        sample(maps, about_x(-a).unsqueeze(0)).view(12, 32) for a in (0, 360 / 32 * steps)
     )
     # About x from y to z is from east to north: columns count the other way.
     torch.testing.assert_close(turned.roll(-steps, 1), still, rtol=0, atol=0.01)
@@ -45,7 +45,7 @@ def test_a_turn_about_the_centre_shifts_the_columns(steps):
 
 
 def test_the_wrapped_convolution_commutes_with_shifts_and_is_conv2d_inside():
-    conv = WrapConv(3, 5)
+    conv = CircularConv2d(3, 5)
     pictures = torch.randn(2, 3, 6, 10)
     out = conv(pictures)
     for shift in (1, 4, 9):
@@ -57,12 +57,11 @@ def test_the_wrapped_convolution_commutes_with_shifts_and_is_conv2d_inside():
 
 
 def test_the_wrapped_convolution_has_the_gradient_of_a_padded_one():
-    conv = WrapConv(2, 3).double()
+    conv = CircularConv2d(2, 3).double()
     pictures = torch.randn(2, 2, 4, 6, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(conv, pictures)
-    plain = F.conv2d(
-        F.pad(pictures, (1, 1, 0, 0), mode="circular"), conv.conv.weight, padding=(1, 0)
-    )
+    padded = F.pad(pictures, (1, 1, 0, 0), mode="circular")
+    plain = F.conv2d(padded, conv.conv.weight, padding=(1, 0))
     torch.testing.assert_close(conv(pictures), plain)
     seed = torch.randn_like(plain)
     ours, theirs = (torch.autograd.grad(out, pictures, seed)[0] for out in (conv(pictures), plain))
@@ -72,22 +71,16 @@ def test_the_wrapped_convolution_has_the_gradient_of_a_padded_one():
 def test_pictures_of_a_turned_sky_agree_up_to_the_half_turn():
     images = digits.load("embedded").images[:20]
     generator = torch.Generator().manual_seed(3)
-    look = OwnRings(32, rings=12, columns=32)
-    one, two = (
-        look(
-            digits.project(
-                images,
-                nside=32,
-                size_deg=150,
-                rotations=digits.random_rotations(20, generator=generator),
-            )
-        )
-        for _ in range(2)
-    )
-    apart = torch.minimum(
-        *((one - other).square().mean((1, 2, 3)).sqrt() for other in (two, two.roll(16, 3)))
-    )
-    unlike = (one - two.roll(1, 0)).square().mean((1, 2, 3)).sqrt()
+    projector = digits.Projector(32, size_deg=150, order="nested")
+    resample = PolarResample(32, rings=12, columns=32, order="nested")
+    rotations = [digits.random_rotations(20, generator=generator) for _ in range(2)]
+    one, two = (resample(projector(images, rotations=r)) for r in rotations)
+
+    def rms(difference):
+        return difference.square().mean((1, 2, 3)).sqrt()
+
+    apart = torch.minimum(rms(one - two), rms(one - two.roll(16, 3)))
+    unlike = rms(one - two.roll(1, 0))  # pictures of different digits
     assert float(apart.median()) < 0.02 and float(apart.median()) < 0.1 * float(unlike.median())
 
 
@@ -102,33 +95,21 @@ def test_the_network_is_exactly_invariant_under_its_own_shifts(net, shift):
     """Two levels: multiples of four columns; the frame's half turn, 16, is one of them."""
     pictures = torch.rand(5, 1, 8, 32)
     with torch.no_grad():
-        torch.testing.assert_close(
-            net.read_rings(pictures.roll(shift, 3)), net.read_rings(pictures), rtol=0, atol=1e-5
-        )
-        assert (
-            float((net.read_rings(pictures.roll(3, 2)) - net.read_rings(pictures)).abs().max())
-            > 1e-3
-        )
+        scores = net.read_rings(pictures)
+        shifted = net.read_rings(pictures.roll(shift, 3))
+        other_rings = net.read_rings(pictures.roll(3, 2))
+    torch.testing.assert_close(shifted, scores, rtol=0, atol=1e-5)
+    assert float((other_rings - scores).abs().max()) > 1e-3
 
 
 def test_the_network_gives_one_answer_at_every_rotation(net):
     images = digits.load("embedded").images[:20]
     generator = torch.Generator().manual_seed(4)
+    projector = digits.Projector(16, size_deg=180, order="nested")
+    rotations = [digits.random_rotations(20, generator=generator) for _ in range(3)]
     with torch.no_grad():
-        answers = torch.stack(
-            [
-                net(
-                    digits.project(
-                        images,
-                        nside=16,
-                        size_deg=180,
-                        rotations=digits.random_rotations(20, generator=generator),
-                    )
-                )
-                for _ in range(3)
-            ]
-        )
-    assert answers.std(0).mean() < 0.25 * answers.mean(0).std(0).mean(), (
+        scores = torch.stack([net(projector(images, rotations=r)) for r in rotations])
+    assert scores.std(0).mean() < 0.25 * scores.mean(0).std(0).mean(), (
         "the rotation matters almost as much as the digit"
     )
 
@@ -158,8 +139,8 @@ def test_bad_input_is_named():
             torch.rand(2, 1, 6, 16)
         )
     with pytest.raises(ValueError, match=r"directions must be a tensor \(Q, 3\), got \(4, 2\)"):
-        Sample(torch.zeros(4, 2), nside=8)
+        Sample(torch.zeros(4, 2), nside=8, order="nested")
     with pytest.raises(ValueError, match="NaN or infinite"):
-        OwnRings(8, rings=4, columns=8)(torch.full((1, 1, 768), torch.nan))
+        PolarResample(8, rings=4, columns=8, order="nested")(torch.full((1, 1, 768), torch.nan))
     with pytest.raises(ValueError, match="maps must have a centre of mass"):
-        OwnRings(8, rings=4, columns=8)(torch.zeros(1, 1, 768))
+        PolarResample(8, rings=4, columns=8, order="nested")(torch.zeros(1, 1, 768))

@@ -29,10 +29,10 @@ def test_the_profile_that_fits_the_machine(monkeypatch, cuda, name, setting):
 
 
 def test_an_unknown_profile_says_where_it_came_from(monkeypatch):
-    with pytest.raises(ValueError, match="profile.*'smoke'.*'cpu'.*'gpu'.*'GPU'"):
+    with pytest.raises(ValueError, match=r"profile.*'smoke'.*'cpu'.*'gpu'.*'GPU'"):
         profile.current("GPU")
     monkeypatch.setenv("SKYTUTOR_PROFILE", "fast")
-    with pytest.raises(ValueError, match="SKYTUTOR_PROFILE.*'smoke'.*'cpu'.*'gpu'.*'fast'"):
+    with pytest.raises(ValueError, match=r"SKYTUTOR_PROFILE.*'smoke'.*'cpu'.*'gpu'.*'fast'"):
         profile.current()
 
 

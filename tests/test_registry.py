@@ -1,4 +1,4 @@
-"""skytutor.data.registry: what counts as the right file and what an error says; nothing here may download."""
+"""skytutor.data.registry: which file is the right one, what an error says; nothing downloads."""
 
 import dataclasses
 import os
@@ -44,11 +44,13 @@ def test_entries_are_complete_and_well_formed():
 
 
 def test_import_does_no_work():
-    code = "import sys, skytutor.data.registry; sys.exit(any(m in sys.modules for m in ('torch', 'requests')))"
-    environment = {**os.environ, "SKYTUTOR_DATA": "/nowhere/at/all"}
-    assert (
-        subprocess.run([sys.executable, "-c", code], env=environment, check=False).returncode == 0
+    code = (
+        "import sys, skytutor.data.registry; "
+        "sys.exit(any(m in sys.modules for m in ('torch', 'requests')))"
     )
+    environment = {**os.environ, "SKYTUTOR_DATA": "/nowhere/at/all"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, check=False)
+    assert done.returncode == 0
 
 
 def test_real_mnist_is_accepted(mnist):
@@ -93,12 +95,8 @@ def test_wrong_file_is_named(one_file_registry, content, words):
     place = put(one_file_registry(GOOD), content)
     assert not registry.have(NAME)
     text = message(registry.path, NAME)
-    assert (
-        words in text
-        and str(place) in text
-        and "skytutor data fetch digits" in text
-        and "SKYTUTOR_DATA" in text
-    )
+    for word in (words, str(place), "skytutor data fetch digits", "SKYTUTOR_DATA"):
+        assert word in text
     assert place.read_bytes() == content, "path must not download"
 
 

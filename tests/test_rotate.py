@@ -9,7 +9,7 @@ import torch
 
 from skytutor import healpix
 from skytutor.data import digits
-from skytutor.layers.rotate import Rotate, own_frame
+from skytutor.layers.rotate import Rotate, principal_frame
 
 
 def about_z(degrees):
@@ -41,14 +41,14 @@ def test_a_smooth_map_lands_where_the_rotation_says(nside, order):
 
 def test_a_quarter_turn_about_the_poles_keeps_what_a_smoothing_keeps():
     maps, _, _ = smooth_maps(8, "nested")
-    same, quarter = (Rotate(8)(maps, about_z(a).expand(3, 3, 3)) for a in (0, 90))
+    same, quarter = (Rotate(8, order="nested")(maps, about_z(a).expand(3, 3, 3)) for a in (0, 90))
     faces = same.unflatten(2, (3, 4, 64)).roll(1, 3).flatten(2)
     assert float((quarter - faces).abs().max()) < 1e-5
 
 
 @pytest.mark.parametrize("to_nside", [2, 8, 16])
 def test_constants_stay_and_no_value_leaves_the_range(to_nside):
-    layer = Rotate(8, to_nside=to_nside)
+    layer = Rotate(8, to_nside=to_nside, order="nested")
     rotations = digits.random_rotations(2, generator=torch.Generator().manual_seed(2))
     assert torch.allclose(layer(torch.full((2, 1, 768), 3.0), rotations), torch.tensor(3.0))
     noise = torch.rand(2, 4, 768)
@@ -59,7 +59,7 @@ def test_constants_stay_and_no_value_leaves_the_range(to_nside):
 
 def test_the_centre_agrees_with_healpys_dipole():
     maps = torch.rand(2, 1, 768) ** 4
-    frames = own_frame(maps, nside=8, order="ring")
+    frames = principal_frame(maps, nside=8, order="ring")
     for k in range(2):
         weighted = np.array(healpy.pix2vec(8, np.arange(768))) @ maps[k, 0].double().numpy()
         assert np.allclose(frames[k, 0], weighted / np.linalg.norm(weighted), atol=1e-10)
@@ -70,10 +70,11 @@ def test_frames_are_rotations_and_turn_with_the_sky():
     generator = torch.Generator().manual_seed(3)
     first, second = (digits.random_rotations(20, generator=generator) for _ in range(2))
     one, two = (
-        digits.project(images, nside=32, size_deg=150, rotations=r) for r in (first, second)
+        digits.project(images, nside=32, size_deg=150, rotations=r, order="nested")
+        for r in (first, second)
     )
-    f = own_frame(one, nside=32)
-    g = own_frame(two, nside=32)
+    f = principal_frame(one, nside=32, order="nested")
+    g = principal_frame(two, nside=32, order="nested")
     for frame in (f, g):
         assert torch.allclose(frame @ frame.mT, torch.eye(3, dtype=torch.float64), atol=1e-10)
         assert torch.allclose(torch.linalg.det(frame), torch.ones(20, dtype=torch.float64))
@@ -91,21 +92,21 @@ def test_directions_keep_their_precision_under_autocast():
     """A rounding to bfloat16 would move the places by up to a fifth of a degree."""
     maps, _, _ = smooth_maps(32, "nested")
     rotations = digits.random_rotations(3, generator=torch.Generator().manual_seed(1))
-    layer = Rotate(32)
+    layer = Rotate(32, order="nested")
     with torch.autocast("cpu", torch.bfloat16):
         under = layer(maps, rotations)
     assert torch.equal(under, layer(maps, rotations))
 
 
 def test_bad_input_is_named():
-    layer = Rotate(8)
+    layer = Rotate(8, order="nested")
     with pytest.raises(ValueError, match=r"rotations must be \(2, 3, 3\), got \(1, 3, 3\)"):
         layer(torch.rand(2, 1, 768), torch.eye(3).unsqueeze(0))
     with pytest.raises(ValueError, match="order must be one of 'ring', 'nested', got 'nest'"):
         Rotate(8, order="nest")
     with pytest.raises(ValueError, match="maps must have a centre of mass"):
-        own_frame(torch.zeros(1, 1, 768), nside=8)
+        principal_frame(torch.zeros(1, 1, 768), nside=8, order="nested")
     with pytest.raises(ValueError, match="must not be negative"):
-        own_frame(-torch.rand(1, 1, 768), nside=8)
+        principal_frame(-torch.rand(1, 1, 768), nside=8, order="nested")
     with pytest.raises(ValueError, match="NaN or infinite"):
-        own_frame(torch.full((1, 1, 768), torch.nan), nside=8)
+        principal_frame(torch.full((1, 1, 768), torch.nan), nside=8, order="nested")

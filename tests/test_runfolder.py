@@ -32,7 +32,7 @@ with hold(sys.argv[1]):
 
 @pytest.fixture
 def holder(tmp_path):
-    """Another process that trains in the folder."""
+    """Let another process hold the folder, as if it trained there."""
     process = subprocess.Popen(
         [sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE, text=True
     )
@@ -112,17 +112,8 @@ def test_a_folder_whose_name_is_too_long(tmp_path):
 
 def test_two_commands_in_one_folder_cannot_both_succeed(tmp_path):
     """Started together: one trains, the other is refused in one line."""
-    command = [
-        sys.executable,
-        "-m",
-        "skytutor",
-        "train",
-        "digits-mended",
-        "--profile",
-        "smoke",
-        "--folder",
-        str(tmp_path),
-    ]
+    train = ["train", "digits-mended", "--profile", "smoke", "--folder", str(tmp_path)]
+    command = [sys.executable, "-m", "skytutor", *train]
     environment = os.environ | {"SKYTUTOR_DATA": str(tmp_path / "none"), "OMP_NUM_THREADS": "1"}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": environment}
     both = [subprocess.Popen(command, **pipes) for _ in range(2)]

@@ -1,4 +1,4 @@
-"""skytutor.spectra and skytutor.smoothing: against healpy, measured back from draws, and refused where input is wrong."""
+"""skytutor.spectra and skytutor.smoothing: against healpy, measured back from draws, bad input."""
 
 import math
 import os
@@ -12,7 +12,15 @@ import torch
 from scipy.stats import chi2
 
 from skytutor import smoothing
-from skytutor.sht import alm2map, count, degrees, map2alm
+from skytutor.sht import (
+    RealHarmonics,
+    alm2map,
+    alm_lm,
+    alm_size,
+    map2alm,
+    real_degrees,
+    to_complex,
+)
 from skytutor.smoothing import camb_spectra, gaussian_beam, pixel_window, smooth
 from skytutor.spectra import (
     alm2cl,
@@ -20,6 +28,7 @@ from skytutor.spectra import (
     check_spectra,
     gaussian_alms,
     gaussian_maps,
+    maps_from_white_noise,
     pseudo_cl,
 )
 
@@ -29,7 +38,7 @@ LMAX = 40
 
 def draw(*lead, lmax=LMAX, seed=0, dtype=torch.complex128):
     g = torch.Generator().manual_seed(seed)
-    return torch.randn(*lead, count(lmax), generator=g, dtype=torch.complex128).to(dtype)
+    return torch.randn(*lead, alm_size(lmax), generator=g, dtype=torch.complex128).to(dtype)
 
 
 def test_spectra_of_coefficients_are_healpys():
@@ -55,12 +64,12 @@ def test_spectra_have_gradients():
     maps = torch.randn(2, 48, dtype=torch.float64, requires_grad=True)
     mask = torch.linspace(0, 1, 48, dtype=torch.float64)
     assert torch.autograd.gradcheck(
-        lambda x: pseudo_cl(x, mask, nside=2, lmax=4, spin=2)["EB"], (maps,)
+        lambda x: pseudo_cl(x, mask, nside=2, lmax=4, spin=2, order="ring")["EB"], (maps,)
     )
 
 
 def cap():
-    """A cap with a soft edge, RING."""
+    """Return a mask, RING: a cap with a soft edge."""
     z = torch.from_numpy(hp.pix2vec(NSIDE, np.arange(12 * NSIDE**2))[2])
     return ((z + 0.2) * 5).clamp(0, 1)
 
@@ -73,11 +82,11 @@ def test_masked_maps_give_healpys_spectra():
     wanted = hp.anafast((maps[0] * mask).numpy(), lmax=LMAX, iter=0, use_weights=True) / float(
         (mask**2).mean()
     )
-    found = pseudo_cl(maps, mask, nside=NSIDE, lmax=LMAX)
+    found = pseudo_cl(maps, mask, nside=NSIDE, lmax=LMAX, order="ring")
     assert found.shape == (2, LMAX + 1)
     np.testing.assert_allclose(found[0].numpy(), wanted, rtol=1e-11)
     hidden = torch.where(mask > 0, maps, torch.nan)
-    assert torch.equal(pseudo_cl(hidden, mask, nside=NSIDE, lmax=LMAX), found)
+    assert torch.equal(pseudo_cl(hidden, mask, nside=NSIDE, lmax=LMAX, order="ring"), found)
     order = torch.from_numpy(hp.nest2ring(NSIDE, np.arange(12 * NSIDE**2)))
     nested = pseudo_cl(maps[:, order], mask[order], nside=NSIDE, lmax=LMAX, order="nested")
     torch.testing.assert_close(
@@ -94,17 +103,22 @@ def test_masked_polarisation_gives_healpys_spectra():
     wanted = hp.anafast(weighed, lmax=LMAX, iter=0, use_weights=True, pol=True) / float(
         (mask**2).mean()
     )
-    found = pseudo_cl(maps, mask, nside=NSIDE, lmax=LMAX, spin=2)
+    found = pseudo_cl(maps, mask, nside=NSIDE, lmax=LMAX, spin=2, order="ring")
     assert list(found) == ["EE", "BB", "EB"]
     for name, row in (("EE", 1), ("BB", 2), ("EB", 4)):
         np.testing.assert_allclose(found[name].numpy(), wanted[row], rtol=1e-10, atol=1e-13)
 
 
 def test_a_full_sky_gives_the_plain_spectrum():
-    maps = alm2map(draw(3, lmax=16), nside=NSIDE, lmax=16)
-    found = pseudo_cl(maps, torch.ones(12 * NSIDE**2, dtype=torch.bool), nside=NSIDE, lmax=16)
+    maps = alm2map(draw(3, lmax=16), nside=NSIDE, lmax=16, order="ring")
+    found = pseudo_cl(
+        maps, torch.ones(12 * NSIDE**2, dtype=torch.bool), nside=NSIDE, lmax=16, order="ring"
+    )
     torch.testing.assert_close(
-        found, alm2cl(map2alm(maps, nside=NSIDE, lmax=16), lmax=16), rtol=1e-14, atol=0
+        found,
+        alm2cl(map2alm(maps, nside=NSIDE, lmax=16, order="ring"), lmax=16),
+        rtol=1e-14,
+        atol=0,
     )
 
 
@@ -122,13 +136,13 @@ def six(lmax):
 
 
 def test_gaussian_fields_have_the_spectra_they_were_drawn_from():
-    """The trap of chapter 3: simulate, measure the spectrum back, compare. Each of the six, at every l."""
+    """Simulate, measure the spectrum back, compare: each of the six, at every l."""
     n = 200
     lmax = 47
     spectra = six(47)
     alms = gaussian_alms(spectra, lmax=lmax, size=(n,), generator=torch.Generator().manual_seed(5))
-    assert list(alms) == ["T", "E", "B"] and alms["T"].shape == (n, count(lmax))
-    l, m = degrees(lmax)
+    assert list(alms) == ["T", "E", "B"] and alms["T"].shape == (n, alm_size(lmax))
+    l, m = alm_lm(lmax)
     assert not bool(alms["E"][:, l < 2].any() or alms["B"][:, l < 2].any()) and not bool(
         alms["T"][:, m == 0].imag.any()
     )
@@ -164,20 +178,47 @@ def test_gaussian_maps_hold_the_coefficients():
     wanted = hp.reorder(wanted, r2n=True)
     np.testing.assert_allclose(maps["T"][1].numpy(), wanted[0], atol=1e-4)
     np.testing.assert_allclose(maps["QU"][1].numpy(), wanted[1:], atol=1e-4)
-    assert list(gaussian_maps({"TT": spectra["TT"]}, nside=NSIDE, lmax=8)) == ["T"]
-    only_b = gaussian_maps({"BB": spectra["BB"]}, nside=NSIDE, lmax=8)
+    assert list(gaussian_maps({"TT": spectra["TT"]}, nside=NSIDE, lmax=8, order="ring")) == ["T"]
+    only_b = gaussian_maps({"BB": spectra["BB"]}, nside=NSIDE, lmax=8, order="ring")
     assert list(only_b) == ["QU"]
     assert (
-        float(pseudo_cl(only_b["QU"], torch.ones(3072), nside=NSIDE, lmax=8, spin=2)["EE"].max())
+        float(
+            pseudo_cl(only_b["QU"], torch.ones(3072), nside=NSIDE, lmax=8, spin=2, order="ring")[
+                "EE"
+            ].max()
+        )
         < 1e-4
     )
+
+
+@pytest.mark.parametrize("spin", [0, 2])
+def test_white_noise_is_coloured_by_the_root_of_a_spectrum(spin):
+    """A map for each sky and spectrum; the same numbers as coefficients and a transform."""
+    harmonics = RealHarmonics(4, 8, spin=spin, order="nested", dtype=torch.float64)
+    parts = (2,) if spin else ()
+    g = torch.Generator().manual_seed(0)
+    white_noise = torch.randn(3, *parts, 81, generator=g, dtype=torch.float64)
+    cl = torch.rand(3, *parts, 9, generator=g, dtype=torch.float64)
+    maps = maps_from_white_noise(white_noise, cl, harmonics=harmonics)
+    alms = to_complex(white_noise * cl.sqrt()[..., real_degrees(8)[0]])
+    wanted = alm2map(alms, nside=4, lmax=8, spin=spin, order="nested")
+    torch.testing.assert_close(maps, wanted, rtol=0, atol=1e-12)
+    one = maps_from_white_noise(white_noise, cl[0], harmonics=harmonics)
+    assert torch.equal(one[0], maps[0]) and one.shape == maps.shape
+    single = maps_from_white_noise(
+        white_noise.float(),
+        cl,
+        harmonics=RealHarmonics(4, 8, spin=spin, order="nested"),
+    )
+    assert single.dtype == torch.float32
+    torch.testing.assert_close(single.double(), wanted, rtol=0, atol=1e-5)
 
 
 def test_spectra_on_the_edge_of_what_is_possible():
     """E a multiple of T, and nothing at all: a Cholesky root would fail."""
     one = torch.full((9,), 4.0)
     alms = gaussian_alms({"TT": one, "EE": one / 4, "TE": one / 2, "BB": 0 * one}, lmax=8)
-    l = degrees(8)[0]
+    l = alm_lm(8)[0]
     torch.testing.assert_close(alms["E"][l > 1], alms["T"][l > 1] / 2, rtol=1e-7, atol=1e-7)
     assert not bool(alms["B"].any())
     assert not bool(gaussian_alms({"TT": [0.0], "EE": [1.0]}, lmax=0)["E"].any())
@@ -202,7 +243,10 @@ def test_beams_are_healpys(degrees_wide):
 
 
 def window_by_force(nside, lmax, cuts, sample=1):
-    """w_l**2 from healpy's children of every pixel, and P_l by recurrence: healpy.pixwin wants to download its file."""
+    """Return w_l**2 from healpy's children of every pixel, and P_l by recurrence.
+
+    healpy.pixwin wants to download its file.
+    """
     total = np.zeros(lmax + 1)
     weights = 0
     for face, weight in ((0, 2), (4, 1)):
@@ -211,11 +255,13 @@ def window_by_force(nside, lmax, cuts, sample=1):
             v = np.array(hp.pix2vec(nside * cuts, inside, nest=True))
             cos = v.T @ v
             weights = weights + weight
-            before = np.ones_like(cos)
-            now = cos
+            previous = np.ones_like(cos)
+            current = cos
             for l in range(lmax + 1):
-                total[l] += before.mean() * weight
-                before, now = now, ((2 * l + 3) * cos * now - (l + 1) * before) / (l + 2)
+                total[l] += previous.mean() * weight
+                following = ((2 * l + 3) * cos * current - (l + 1) * previous) / (l + 2)
+                previous = current
+                current = following
     return total / weights
 
 
@@ -236,7 +282,7 @@ def test_pixel_windows_at_high_resolution():
     low = pixel_window(64, 191)
     assert time.perf_counter() - start < 5, "half a second on an idle core"
     smoothing._all_moments.cache_clear()
-    wanted = smoothing._sum(smoothing._all_moments(128), 128, 383)
+    wanted = smoothing._window_of_moments(smoothing._all_moments(128), 128, 383)
     error = float((pixel_window(128, 383) / wanted - 1).abs().max())
     print(f"nside 128: {error:.1e}")
     assert error < 1e-5
@@ -411,16 +457,32 @@ NAN = torch.where(torch.arange(48) == 3, torch.nan, 1.0)
         (lambda: check_mask(NAN, nside=2), ValueError, "mask holds NaN"),
         (lambda: check_mask(MAPS - 0.5, nside=2), ValueError, r"mask must lie in 0\.\.1.*-0.5"),
         (lambda: check_mask(MAPS + 2, nside=2), ValueError, r"mask must lie in 0\.\.1.*2.0"),
-        (lambda: pseudo_cl(MAPS, MAPS, nside=2, lmax=4), ValueError, "mask is 0"),
-        (lambda: pseudo_cl(NAN, MAPS + 1, nside=2, lmax=4), ValueError, "maps.*1 NaN"),
+        (lambda: pseudo_cl(MAPS, MAPS, nside=2, lmax=4, order="ring"), ValueError, "mask is 0"),
         (
-            lambda: pseudo_cl(MAPS[:9], MAPS + 1, nside=2, lmax=4),
+            lambda: pseudo_cl(NAN, MAPS + 1, nside=2, lmax=4, order="ring"),
+            ValueError,
+            "maps.*1 NaN",
+        ),
+        (
+            lambda: pseudo_cl(MAPS[:9], MAPS + 1, nside=2, lmax=4, order="ring"),
             ValueError,
             r"maps.*\(48,\).*\(9,\)",
         ),
-        (lambda: pseudo_cl(MAPS, MAPS + 1, nside=2, lmax=4, spin=1), ValueError, "spin.*1"),
-        (lambda: pseudo_cl(MAPS, MAPS + 1, nside=2, lmax=4, spin=2), ValueError, r"maps.*2, P"),
-        (lambda: pseudo_cl(MAPS, MAPS + 1, nside=2, lmax=6), ValueError, r"lmax.*0\.\.5.*6"),
+        (
+            lambda: pseudo_cl(MAPS, MAPS + 1, nside=2, lmax=4, spin=1, order="ring"),
+            ValueError,
+            "spin.*1",
+        ),
+        (
+            lambda: pseudo_cl(MAPS, MAPS + 1, nside=2, lmax=4, spin=2, order="ring"),
+            ValueError,
+            r"maps.*2, P",
+        ),
+        (
+            lambda: pseudo_cl(MAPS, MAPS + 1, nside=2, lmax=6, order="ring"),
+            ValueError,
+            r"lmax.*0\.\.5.*6",
+        ),
         (
             lambda: pseudo_cl(MAPS, MAPS + 1, nside=2, lmax=4, order="nest"),
             ValueError,
@@ -433,11 +495,22 @@ NAN = torch.where(torch.arange(48) == 3, torch.nan, 1.0)
             TypeError,
             "dtype.*float16",
         ),
-        (lambda: gaussian_maps({"TT": ONE}, nside=1, lmax=4), ValueError, r"lmax.*0\.\.2.*4"),
+        (
+            lambda: gaussian_maps({"TT": ONE}, nside=1, lmax=4, order="ring"),
+            ValueError,
+            r"lmax.*0\.\.2.*4",
+        ),
         (
             lambda: gaussian_maps({"TT": ONE}, nside=2, lmax=4, order="face"),
             ValueError,
             "order.*'face'",
+        ),
+        (
+            lambda: maps_from_white_noise(
+                torch.zeros(25), ONE[:4], harmonics=RealHarmonics(2, 4, order="ring")
+            ),
+            ValueError,
+            r"cl must end in 5 values, got \(4,\)",
         ),
         (lambda: gaussian_beam(10.0, 8), ValueError, "fwhm.*radians.*10.0"),
         (lambda: gaussian_beam(math.nan, 8), ValueError, "fwhm.*nan"),

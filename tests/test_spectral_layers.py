@@ -1,4 +1,4 @@
-"""skytutor.layers.spectral and gates: rotations commute with what claims it, and not with what does not."""
+"""skytutor.layers.spectral and gates: rotations commute with what claims it, not with the rest."""
 
 import math
 
@@ -9,10 +9,10 @@ import torch
 
 from skytutor.data import digits
 from skytutor.layers.gates import NormGate, ScalarGate, SpinProduct, length
-from skytutor.layers.spectral import BandPower, SpectralConv, SpinConv, ZonalConv
+from skytutor.layers.spectral import BinnedSpectrum, SpectralConv, SpinConv, ZonalConv
 from skytutor.models.invariant import InvariantNet
 from skytutor.recipes.digits import ROTATED, UPRIGHT
-from skytutor.sht import RealHarmonics, degrees, real_degrees, to_complex, to_real
+from skytutor.sht import RealHarmonics, alm_lm, real_degrees, to_complex, to_real
 
 LMAX = 12
 ANGLES = (0.4, 1.1, -2.3)
@@ -26,10 +26,10 @@ def rotated(coefs):
     return to_real(torch.from_numpy(alms), lmax=LMAX).reshape(coefs.shape)
 
 
-def draw(*lead, spin=0, seed=0):
-    coefs = torch.randn(
-        *lead, (LMAX + 1) ** 2, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
-    )
+def random_coefs(*lead, spin=0, seed=0):
+    """Draw real coefficients ``(*lead, K)``, none below l = spin."""
+    rng = torch.Generator().manual_seed(seed)
+    coefs = torch.randn(*lead, (LMAX + 1) ** 2, generator=rng, dtype=torch.float64)
     return coefs * (real_degrees(LMAX)[0] >= spin)
 
 
@@ -37,7 +37,7 @@ def test_the_sky_turns_through_two_zonal_convolutions():
     net = torch.nn.Sequential(
         ZonalConv(3, 8, lmax=LMAX), ZonalConv(8, 2, lmax=LMAX, knots=5)
     ).double()
-    x = draw(4, 3)
+    x = random_coefs(4, 3)
     off = (net(rotated(x)) - rotated(net(x))).abs().max() / net(x).abs().max()
     print(f"zonal: {off:.1e}")
     assert off <= 1e-10
@@ -48,17 +48,17 @@ def test_the_sky_turns_through_spin_convolutions(source):
     net = torch.nn.Sequential(
         SpinConv(3, 4, lmax=LMAX, source=source), SpinConv(4, 2, lmax=LMAX, knots=4)
     ).double()
-    x = draw(2, 3, 2, spin=2) if source else draw(2, 3)
+    x = random_coefs(2, 3, 2, spin=2) if source else random_coefs(2, 3)
     off = (net(rotated(x)) - rotated(net(x))).abs().max() / net(x).abs().max()
     assert off <= 1e-10
 
 
 def test_weights_on_l_and_m_do_not_let_the_sky_turn():
     net = SpectralConv(3, 4, lmax=LMAX).double()
-    x = draw(2, 3)
+    x = random_coefs(2, 3)
     assert (net(rotated(x)) - rotated(net(x))).abs().max() > 0.1 * net(x).abs().max()
     # About the poles they do: a turn by phi multiplies a_lm by exp(-i m phi).
-    turn = torch.exp(-0.7j * degrees(LMAX)[1])
+    turn = torch.exp(-0.7j * alm_lm(LMAX)[1])
 
     def about_z(coefs):
         return to_real(to_complex(coefs) * turn, lmax=LMAX)
@@ -68,8 +68,8 @@ def test_weights_on_l_and_m_do_not_let_the_sky_turn():
 
 def test_weights_on_l_and_m_are_complex_factors():
     net = SpectralConv(1, 1, lmax=LMAX).double()
-    x = draw(1, 1)
-    l, m = degrees(LMAX)
+    x = random_coefs(1, 1)
+    l, m = alm_lm(LMAX)
     row = l * (l + 1) // 2 + m
     weight = torch.complex(
         net.real,
@@ -85,8 +85,8 @@ def test_weights_on_l_and_m_are_complex_factors():
 def test_a_mirror_image_passes_zonal_convolutions_and_not_spin_products():
     """North for south: a_lm gains (-1)**(l + m), and U changes its sign."""
     flip = (-1.0) ** (real_degrees(LMAX)[0] + real_degrees(LMAX)[1]).double()
-    sky, field = (RealHarmonics(8, LMAX, spin=s, dtype=torch.float64) for s in (0, 2))
-    x = draw(1, 2)
+    sky, field = (RealHarmonics(8, LMAX, spin=s, dtype=torch.float64, order="ring") for s in (0, 2))
+    x = random_coefs(1, 2)
     zonal = ZonalConv(2, 3, lmax=LMAX).double()
     spin = SpinConv(2, 4, lmax=LMAX, source=0).double()
 
@@ -94,25 +94,26 @@ def test_a_mirror_image_passes_zonal_convolutions_and_not_spin_products():
         u, v = field.synthesis(spin(coefs)).chunk(2, 1)
         return sky.synthesis(zonal(coefs)).relu().mean(-1), SpinProduct()(u, v).mean(-1)
 
-    (plain, product) = means(x)
-    (mirrored, other) = means(x * flip)
+    plain, product = means(x)
+    mirrored, other = means(x * flip)
     torch.testing.assert_close(plain, mirrored, rtol=0, atol=1e-13)
     assert (product - other).abs().max() > 0.01
 
 
 def test_spin_fields_are_second_derivatives():
-    """From a spin-0 map with weight sqrt((l + 2)! / (l - 2)!) come its derivatives: at the equator, of Y_20, known."""
+    """Weights sqrt((l + 2)! / (l - 2)!) on a map give its derivatives; those of Y_20 are known."""
     conv = SpinConv(1, 1, lmax=2, source=0).double()
     with torch.no_grad():
         conv.imag.zero_()
         conv.real.copy_(torch.tensor([0.0, 0.0, math.sqrt(24)], dtype=torch.float64).view(3, 1, 1))
     coefs = torch.zeros(1, 1, 9, dtype=torch.float64)
     coefs[0, 0, 6] = 1  # Y_20 = sqrt(5 / 16 pi) (3 cos^2 - 1)
-    q, u = RealHarmonics(4, 2, spin=2, dtype=torch.float64).synthesis(conv(coefs))[0, 0]
+    q, u = RealHarmonics(4, 2, spin=2, dtype=torch.float64, order="ring").synthesis(conv(coefs))[
+        0, 0
+    ]
     theta = torch.from_numpy(hp.pix2ang(4, np.arange(192))[0])
-    second = (
-        math.sqrt(5 / (16 * math.pi)) * 6 * theta.sin().square()
-    )  # sin d/dtheta (1/sin d/dtheta) of it
+    # sin d/dtheta (1/sin d/dtheta) of it
+    second = math.sqrt(5 / (16 * math.pi)) * 6 * theta.sin().square()
     torch.testing.assert_close(q, -second, rtol=0, atol=1e-13)
     assert u.abs().max() < 1e-13
 
@@ -123,11 +124,11 @@ def gates(q, s):
 
 
 def test_gates_commute_with_a_turn_of_the_axes():
-    """Turning the axes at every point by some angle turns Q and U by twice that angle; scalars stay."""
-    g = torch.Generator().manual_seed(1)
-    q = torch.randn(3, 2, 2, 48, generator=g, dtype=torch.float64)
-    s = torch.randn(3, 2, 48, generator=g, dtype=torch.float64)
-    angle = torch.rand(48, generator=g, dtype=torch.float64) * 6
+    """Turning the axes at every point turns Q and U by twice the angle; scalars stay."""
+    rng = torch.Generator().manual_seed(1)
+    q = torch.randn(3, 2, 2, 48, generator=rng, dtype=torch.float64)
+    s = torch.randn(3, 2, 48, generator=rng, dtype=torch.float64)
+    angle = torch.rand(48, generator=rng, dtype=torch.float64) * 6
 
     def turn(f):
         return torch.stack(
@@ -149,9 +150,9 @@ def test_gates_commute_with_a_turn_of_the_axes():
     assert torch.isfinite(zero.grad).all()
 
 
-def test_band_powers_are_healpys_spectrum_and_do_not_turn():
-    x = draw(2, 3)
-    power = BandPower([0, 2, 5, LMAX + 1])
+def test_binned_spectra_are_healpys_and_do_not_turn():
+    x = random_coefs(2, 3)
+    power = BinnedSpectrum([0, 2, 5, LMAX + 1])
     torch.testing.assert_close(power(rotated(x)), power(x), rtol=1e-12, atol=0)
     cl = hp.alm2cl(to_complex(x)[0, 0].numpy())
     l = np.arange(LMAX + 1)
@@ -162,12 +163,12 @@ def test_band_powers_are_healpys_spectrum_and_do_not_turn():
 
 
 def test_gradients_of_the_layers():
-    x = draw(1, 2)[..., :16].requires_grad_()
+    x = random_coefs(1, 2)[..., :16].requires_grad_()
     for layer in (
         ZonalConv(2, 2, lmax=3, knots=2),
         SpinConv(2, 2, lmax=3, source=0),
         SpectralConv(2, 2, lmax=3),
-        BandPower([0, 4]),
+        BinnedSpectrum([0, 4]),
     ):
         assert torch.autograd.gradcheck(layer.double(), (x,))
 
@@ -176,16 +177,15 @@ def test_the_network_hardly_sees_a_rotation_and_compiles_whole():
     torch.manual_seed(0)
     net = InvariantNet(16, levels=((8, 16, 8, 2), (8, 16, 8, 2), (4, 8, 16, 4)), last=16).eval()
     images = digits.load("embedded").part("test")[0][:40]
-    upright = UPRIGHT.paint(images)
-    turned = ROTATED.paint(
+    upright = UPRIGHT.project(images)
+    turned = ROTATED.project(
         images, [digits.random_rotations(40, generator=torch.Generator().manual_seed(0))]
     )
     with torch.no_grad():
         # The maximum depends on where the pixels lie, the mean hardly.
         answer, again = (net.features(maps)[-1].mean(2) for maps in (upright, turned))
-        change = (answer - again).square().mean().sqrt() / (
-            answer - answer.mean(0)
-        ).square().mean().sqrt()
+        spread = (answer - answer.mean(0)).square().mean().sqrt()
+        change = (answer - again).square().mean().sqrt() / spread
         print(f"change under rotation over spread of the features: {change:.3f}")
         assert change < 0.1
         whole = torch.compile(net, fullgraph=True, backend="aot_eager")
@@ -199,9 +199,9 @@ def test_the_network_hardly_sees_a_rotation_and_compiles_whole():
         (lambda: ZonalConv(1, 1, lmax=-1), "lmax"),
         (lambda: ZonalConv(1, 1, lmax=3, knots=5), "knots.*2..4"),
         (lambda: SpinConv(1, 1, lmax=3, source=1), "source.*0 or 2"),
-        (lambda: BandPower([3]), "edges"),
-        (lambda: BandPower([0, 4, 4]), "edges"),
-        (lambda: BandPower([0, 8])(torch.zeros(1, 16)), "l = 7"),
+        (lambda: BinnedSpectrum([3]), "edges"),
+        (lambda: BinnedSpectrum([0, 4, 4]), "edges"),
+        (lambda: BinnedSpectrum([0, 8])(torch.zeros(1, 16)), "l = 7"),
         (lambda: ZonalConv(2, 1, lmax=3)(torch.zeros(1, 2, 15)), "lmax 3"),
         (lambda: ZonalConv(2, 1, lmax=3)(torch.zeros(1, 3, 16)), "2 channels"),
         (lambda: SpinConv(2, 1, lmax=3)(torch.zeros(1, 2, 16)), "spin 2"),

@@ -10,22 +10,23 @@ from skytutor.widgets import codec, page
 
 
 def faces(values, nside, order="ring"):
+    """Cut frames of a map into faces ``(F, 12, nside, nside)``."""
     values = np.asarray(values, float).reshape(-1, 12 * nside**2)
-    return values[:, order_table(nside, source=order, target="face").numpy()].reshape(
-        -1, 12, nside, nside
-    )
+    table = order_table(nside, source=order, target="face").numpy()
+    return values[:, table].reshape(-1, 12, nside, nside)
 
 
 def smooth(nside, frames=1, seed=0):
-    """A few waves in a cube, read on the sphere: band-limited and cheap."""
+    """Draw plane waves in a cube and read them on the sphere: band-limited and cheap."""
     import healpy
 
-    draw = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     vectors = np.stack(healpy.pix2vec(nside, np.arange(12 * nside**2)))
     out = np.zeros((frames, 12 * nside**2))
     for _ in range(12):
-        wave = draw.normal(size=3) * nside / 4
-        out += np.cos(wave @ vectors + draw.uniform(0, 6) + 0.1 * np.arange(frames)[:, None])
+        wave = rng.normal(size=3) * nside / 4
+        phase = rng.uniform(0, 6)
+        out += np.cos(wave @ vectors + phase + 0.1 * np.arange(frames)[:, None])
     return out
 
 
@@ -61,14 +62,19 @@ def test_a_constant_map_comes_back_exactly():
 
 
 def test_prediction_saves_what_a_smooth_map_repeats():
-    """Bits a pixel: white noise needs nearly all, a map sampled as maps should be far fewer, a second frame that repeats the first next to none."""
+    """White noise needs nearly all bits, a map sampled as maps should be far fewer.
+
+    A second frame that repeats the first needs next to none.
+    """
     nside = 64
     size = 12 * nside**2
-    white = (
-        len(codec.pack(faces(np.random.default_rng(1).normal(size=size), nside)).data) * 8 / size
-    )
-    one = len(codec.pack(faces(smooth(nside), nside)).data) * 8 / size
-    two = len(codec.pack(faces(np.repeat(smooth(nside), 2, 0), nside)).data) * 8 / size
+
+    def bits_a_pixel(values):
+        return len(codec.pack(faces(values, nside)).data) * 8 / size
+
+    white = bits_a_pixel(np.random.default_rng(1).normal(size=size))
+    one = bits_a_pixel(smooth(nside))
+    two = bits_a_pixel(np.repeat(smooth(nside), 2, 0))
     assert 13 < white < 14.6
     assert one < 11
     assert two < 1.1 * one

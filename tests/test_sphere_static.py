@@ -1,4 +1,7 @@
-"""Who started the kernel: nbconvert gets HTML alone, everything that shows live widgets gets the widget."""
+"""Who started the kernel.
+
+Nbconvert gets HTML alone, everything that shows live widgets gets the widget.
+"""
 
 import os
 import sys
@@ -83,11 +86,11 @@ def test_a_launcher_between_the_two_is_skipped(monkeypatch):
     import psutil
 
     class Process:
-        commands = [
+        commands = (
             ["python", "-m", "ipykernel_launcher"],
             ["python.exe", "-m", "ipykernel_launcher", "-f", "a"],
             ["python", "-m", "nbconvert"],
-        ]
+        )
 
         def __init__(self, k=0):
             self.k = k

@@ -20,6 +20,7 @@ MAP = torch.arange(48.0)
 
 
 def html(widget):
+    """Return the HTML that a notebook gets of a widget."""
     bundle = widget._repr_mimebundle_()
     text = (bundle[0] if isinstance(bundle, tuple) else bundle)["text/html"]
     assert text == widget.html()
@@ -27,6 +28,7 @@ def html(widget):
 
 
 def spec(widget):
+    """Return what the page's script reads, from the HTML of a widget."""
     return json.loads(re.search(r'<script type="application/json">(.*?)</script>', html(widget))[1])
 
 
@@ -60,16 +62,8 @@ def test_unseen_masked_and_nan_have_no_value(kind):
     assert np.isnan(as_frames("maps", masked, nside=2, order="ring")).sum() == 5
 
 
-LOW = [
-    -1.6e30,
-    -1.63e30,
-    -1.6374e30,
-    -1.6376e30,
-    -1.645e30,
-    -1.7e30,
-    -1e31,
-    -1e38,
-]  # like UNSEEN, but values
+# Numbers like UNSEEN that are values.
+LOW = [-1.6e30, -1.63e30, -1.6374e30, -1.6376e30, -1.645e30, -1.7e30, -1e31, -1e38]
 
 
 @pytest.mark.parametrize("kind", [torch.bfloat16, torch.float32, torch.float64])
@@ -78,16 +72,13 @@ def test_a_low_number_is_a_value_unless_it_is_unseen(low, kind):
     values = MAP.detach().clone().to(kind)
     values[3] = low
     if is_unseen(values.double().numpy()).any():
-        assert kind == torch.bfloat16 and abs(low / UNSEEN - 1) < 0.005, (
-            "only bfloat16 rounds as coarsely as that"
-        )
+        only = "only bfloat16 rounds as coarsely as that"
+        assert kind == torch.bfloat16 and abs(low / UNSEEN - 1) < 0.005, only
         return
     globe = view(values, nside=2, order="ring")
     assert globe.low == float(values[3]) and globe.high == 47
-    assert (
-        f"from {float(values[3]):.4g} to 47" in globe._spec["summary"]
-        and "no value" not in globe._spec["summary"]
-    )
+    summary = globe._spec["summary"]
+    assert f"from {float(values[3]):.4g} to 47" in summary and "no value" not in summary
 
 
 @given(st.floats(-LARGEST, LARGEST))
@@ -95,16 +86,15 @@ def test_any_number_of_double_precision_is_shown(low):
     values = np.arange(48.0)
     values[3] = low
     holes = np.isnan(as_frames("maps", values, nside=2, order="ring")).sum()
-    assert holes == (
-        abs(low - UNSEEN) <= 1e-5 * abs(UNSEEN) or low == float(torch.tensor(UNSEEN).bfloat16())
-    )
+    near = abs(low - UNSEEN) <= 1e-5 * abs(UNSEEN)
+    assert holes == (near or low == float(torch.tensor(UNSEEN).bfloat16()))
 
 
 def test_both_orders_are_the_same_sky():
-    ring = as_frames(
-        "maps", nested_to_ring(torch.arange(192), nside=4).double(), nside=4, order="nested"
-    )
-    np.testing.assert_array_equal(ring, as_frames("maps", np.arange(192.0), nside=4, order="ring"))
+    numbers = nested_to_ring(torch.arange(192), nside=4).double()
+    nested = as_frames("maps", numbers, nside=4, order="nested")
+    ring = as_frames("maps", np.arange(192.0), nside=4, order="ring")
+    np.testing.assert_array_equal(nested, ring)
 
 
 GOOD = {"nside": 2, "order": "ring"}
@@ -161,7 +151,8 @@ BAD = {
     "200 frames at nside 256": (
         lambda: view(np.broadcast_to(np.float32(0), (200, 12 * 256**2)), nside=256, order="ring"),
         ValueError,
-        "200 at nside 256 would weigh about 300 MiB, more than 32 MiB; show at most 21 frames, or go down to nside 64",
+        "200 at nside 256 would weigh about 300 MiB, more than 32 MiB; "
+        "show at most 21 frames, or go down to nside 64",
     ),
     "projection": (
         lambda: view(MAP, projection="mercator", **GOOD),
@@ -304,7 +295,8 @@ BAD = {
     "too many maps": (
         lambda: view([np.broadcast_to(np.float32(0), 12 * 512**2)] * 6, nside=512, order="ring"),
         ValueError,
-        "maps: 6 at nside 512 would weigh about 36 MiB, more than 32 MiB; show fewer maps, or go down to nside 256",
+        "maps: 6 at nside 512 would weigh about 36 MiB, more than 32 MiB; "
+        "show fewer maps, or go down to nside 256",
     ),
     "cmap later": (
         lambda: setattr(view(MAP, **GOOD), "cmap", "rubbish"),
@@ -389,29 +381,19 @@ SAME = {
     ids=["view", "figure", "show"],
 )
 def test_titles_that_read_the_same_are_refused(call, one, two):
-    with pytest.raises(ValueError, match="maps must have titles that read differently") as told:
+    with pytest.raises(ValueError, match="maps must have titles that read differently") as error:
         call({one: MAP, two: 2 * MAP}, **GOOD)
-    assert repr(one) in str(told.value) and repr(two) in str(told.value)
+    assert repr(one) in str(error.value) and repr(two) in str(error.value)
 
 
 def test_no_map_is_lost():
     """As many titles as maps, whatever they are called."""
     maps = {1: MAP, 1.5: MAP, (1,): MAP, "map 1": MAP, "A": MAP, "a": MAP, "Q": MAP, "mask": MAP}
-    assert list(view(maps, **GOOD).skies.shown) == [
-        "1",
-        "1.5",
-        "(1,)",
-        "map 1",
-        "A",
-        "a",
-        "Q",
-        "mask",
-    ]
-    assert list(view([MAP, MAP], title="1", **GOOD).skies.shown) == ["1 1", "1 2"]
-    assert (
-        list(view(MAP, title=None, unit=None, **GOOD).skies.shown) == [""]
-        and view(MAP, unit=None, **GOOD)._spec["unit"] == ""
-    )
+    titles = ["1", "1.5", "(1,)", "map 1", "A", "a", "Q", "mask"]
+    assert list(view(maps, **GOOD).encoded.shown) == titles
+    assert list(view([MAP, MAP], title="1", **GOOD).encoded.shown) == ["1 1", "1 2"]
+    globe = view(MAP, title=None, unit=None, **GOOD)
+    assert list(globe.encoded.shown) == [""] and globe._spec["unit"] == ""
 
 
 def test_a_constant_map_is_shown():
@@ -421,14 +403,10 @@ def test_a_constant_map_is_shown():
 
 
 def test_a_large_constant_and_numpys_numbers():
-    about = spec(
-        view(torch.full((48,), 1e20).double(), zoom=np.float32(2), height=np.int64(300), **GOOD)
-    )
-    assert (
-        about["state"]["low"] < 1e20 < about["state"]["high"]
-        and about["state"]["zoom"] == 2
-        and about["height"] == 300
-    )
+    values = torch.full((48,), 1e20).double()
+    about = spec(view(values, zoom=np.float32(2), height=np.int64(300), **GOOD))
+    assert about["state"]["low"] < 1e20 < about["state"]["high"]
+    assert about["state"]["zoom"] == 2 and about["height"] == 300
 
 
 def test_the_largest_constant_is_shown():
@@ -439,11 +417,10 @@ def test_the_largest_constant_is_shown():
 def test_signs_of_u_do_not_touch_its_holes():
     holed = MAP.detach().clone()
     holed[3] = UNSEEN
-    cosmo, iau = (
-        view(MAP, polarisation=(MAP, holed), convention=name, **GOOD).skies.entries[-1]
-        for name in ("COSMO", "IAU")
-    )
-    assert (cosmo["low"], cosmo["high"]) == (0, 47) and (iau["low"], iau["high"]) == (-47, 0)
+    for convention, ends in (("COSMO", (0, 47)), ("IAU", (-47, 0))):
+        globe = view(MAP, polarisation=(MAP, holed), convention=convention, **GOOD)
+        u = globe.encoded.entries[-1]
+        assert (u["low"], u["high"]) == ends
 
 
 def test_colours_can_be_changed_later():
@@ -489,10 +466,8 @@ def test_the_summary_tells_what_the_eye_would_see():
     holed = MAP.detach().clone()
     holed[:12] = torch.nan
     words = spec(view({"first": holed, "second": MAP}, unit="mK", **GOOD))["summary"]
-    assert (
-        "Nside 2, 48 pixels" in words
-        and "first: from 12 to 47 mK, mean 29.5; 25.0 % of the pixels have no value" in words
-    )
+    assert "Nside 2, 48 pixels" in words
+    assert "first: from 12 to 47 mK, mean 29.5; 25.0 % of the pixels have no value" in words
     assert "1/65,536 of the range" in words and "second: from 0 to 47 mK" in words
 
 
@@ -501,19 +476,16 @@ def test_other_maps_in_the_same_view():
     globe.low = 3.0
     globe.show(2 * MAP)
     about = spec(globe)
-    assert (
-        about["maps"][0]["high"] == 94 and about["maps"][1]["role"] == "mask" and globe.low == 3.0
-    )
+    assert about["maps"][0]["high"] == 94 and about["maps"][1]["role"] == "mask"
+    assert globe.low == 3.0
     assert json.loads(globe.spec)["maps"][0]["high"] == 94 and len(globe.data) == about["bytes"]
 
 
 def test_maps_go_to_the_place_of_their_title():
     pair = view({"a": MAP, "b": 2 * MAP}, **GOOD)
     pair.show({"b": 6 * MAP, "a": 3 * MAP})
-    assert [(entry["title"], entry["high"]) for entry in pair.skies.entries] == [
-        ("a", 141),
-        ("b", 282),
-    ]
+    highest = [(entry["title"], entry["high"]) for entry in pair.encoded.entries]
+    assert highest == [("a", 141), ("b", 282)]
 
 
 def by_setting(monkeypatch):
@@ -524,9 +496,9 @@ def by_nbconvert(monkeypatch):
     monkeypatch.setattr("skytutor.widgets.model._run_by_nbconvert", lambda: True)
 
 
-@pytest.mark.parametrize("told", [by_setting, by_nbconvert])
-def test_a_page_without_a_kernel_has_no_models(monkeypatch, told):
-    told(monkeypatch)
+@pytest.mark.parametrize("without_kernel", [by_setting, by_nbconvert])
+def test_a_page_without_a_kernel_has_no_models(monkeypatch, without_kernel):
+    without_kernel(monkeypatch)
     globe = view(MAP, **GOOD)
     assert globe.comm is None and set(globe._repr_mimebundle_()) == {"text/html", "text/plain"}
     shown = []
@@ -540,21 +512,22 @@ def test_the_page_itself_says_why_there_may_be_no_sphere():
     for controls in (True, False):
         text = html(view(MAP, controls=controls, **GOOD))
         visible = re.sub(r"<(script|style).*?</\1>|<[^>]*>", " ", text, flags=re.DOTALL)
-        assert (
-            "drawn by a script inside this page, which has not run" in visible
-            and "security policy" in visible
-        )
+        assert "drawn by a script inside this page, which has not run" in visible
+        assert "security policy" in visible
 
 
 def test_script_sizes():
-    """As shipped: comments and needless signs are gone."""
+    """In a page the script has no comments and no needless signs."""
     assert len(page.script().encode()) <= 40_000
     assert len(page.script(controls=False).encode()) <= 15_000
     assert set(page.palettes()) == {"cividis", "viridis", "magma", "blue-red", "grey", "planck"}
 
 
 def test_page_growth():
-    """Of maps sampled as maps should be, with a beam of about three pixels: 100 kB at nside 64, 1.3 MB at 256; script apart."""
+    """Without the script, a map adds 100 kB at nside 64 and 1.3 MB at 256.
+
+    The maps are sampled as maps should be, with a beam of about three pixels.
+    """
     import healpy
 
     for nside, most in ((64, 100_000), (256, 1_300_000)):
@@ -562,29 +535,24 @@ def test_page_growth():
         cl = np.where(l > 1, 1 / np.maximum(l * (l + 1.0), 1), 0)
         np.random.seed(nside)
         beam = 3 * (4 * np.pi / 12) ** 0.5 / nside
-        sky = healpy.alm2map(
-            healpy.smoothalm(healpy.synalm(cl, lmax=3 * nside - 1), fwhm=beam), nside
-        )
-        grown = len(html(view(sky, nside=nside, order="ring")).encode()) - len(
-            page.script().encode()
-        )
+        alm = healpy.synalm(cl, lmax=3 * nside - 1)
+        sky = healpy.alm2map(healpy.smoothalm(alm, fwhm=beam), nside)
+        whole = len(html(view(sky, nside=nside, order="ring")).encode())
+        grown = whole - len(page.script().encode())
         assert grown <= most, f"nside {nside}: {grown} bytes"
 
 
-def test_the_still_twin_has_words():
-    still = figure({"a": MAP, "b": 2 * MAP}, unit="K", projection="globe", borders=True, **GOOD)
-    bundle = still._repr_mimebundle_()
-    assert still.png[:4] == b"\x89PNG" and "a: from 0 to 47 K" in still.alt
-    assert f'alt="{still.alt}"' in bundle["text/html"] and set(bundle) == {
-        "text/html",
-        "image/png",
-        "text/plain",
-    }
+def test_the_static_figure_has_words():
+    made = figure({"a": MAP, "b": 2 * MAP}, unit="K", projection="globe", borders=True, **GOOD)
+    bundle = made._repr_mimebundle_()
+    assert made.png[:4] == b"\x89PNG" and "a: from 0 to 47 K" in made.alt
+    assert f'alt="{made.alt}"' in bundle["text/html"]
+    assert set(bundle) == {"text/html", "image/png", "text/plain"}
 
 
 @pytest.fixture
 def drawn(monkeypatch):
-    """The figures that `figure` has made into pictures."""
+    """Keep the figures that `figure` makes into pictures."""
     seen = []
     monkeypatch.setattr(plt, "close", seen.append)
     yield seen
@@ -617,8 +585,8 @@ ODD = [
 @pytest.mark.parametrize("text", ODD)
 @pytest.mark.parametrize("many", [1, 6])
 def test_any_text_is_text_in_a_picture(drawn, text, many):
-    still = figure(torch.zeros(many, 48) + MAP, unit=text, title=text, **GOOD)
-    assert still.png[:4] == b"\x89PNG" and text in still.alt and f" 47 {text}" in still.alt
+    made = figure(torch.zeros(many, 48) + MAP, unit=text, title=text, **GOOD)
+    assert made.png[:4] == b"\x89PNG" and text in made.alt and f" 47 {text}" in made.alt
     axes = drawn[0].axes
     words = [ax.title for ax in axes[:many]] + [axes[-1].xaxis.label]
     assert not any(one.get_parse_math() or one.get_usetex() for one in words)
@@ -634,7 +602,7 @@ def test_equations_stay_equations_elsewhere():
     from skytutor import plot
 
     canvas, ax = plt.subplots()
-    image = plot.mollweide(ax, MAP.detach())
+    image = plot.mollweide(ax, MAP.detach(), order="nested")
     plot.colour_bar(canvas, image, ax, label="$C_l$")
     plot.colour_bar(canvas, image, ax, label="$C_l$", math_text=False)
     assert [one.yaxis.label.get_parse_math() for one in canvas.axes[1:]] == [True, False]
@@ -658,39 +626,39 @@ def test_a_picture_shows_what_single_precision_cannot(drawn, values, projection)
     assert image.get_clim() == (values.min(), values.max())
 
 
-def test_the_explorers():
+def test_a_slider_sets_the_power_of_its_degrees():
+    from skytutor.sht import map2alm
+    from skytutor.spectra import alm2cl
+
     tool = SpectrumExplorer(nside=8)
     for slider in tool.powers:
         slider.value = 0
     tool.powers[1].value = 2000
-    from skytutor.sht import map2alm
-    from skytutor.spectra import alm2cl
-
-    cl = alm2cl(map2alm(tool.sky(), nside=8, lmax=16, method="lsq"), lmax=16)
+    cl = alm2cl(map2alm(tool.sky(), nside=8, lmax=16, method="lsq", order="ring"), lmax=16)
     low, high = tool.bands[1]
     assert cl[low : high + 1].sum() > 0.999 * cl.sum()
     before = tool.sky()
-    tool._again(None)
+    tool._redraw(None)
     assert not torch.equal(before, tool.sky())
 
+
+def test_levels_of_a_network_are_frames():
     from skytutor.layers.pixel import HaloConv
 
     net = torch.nn.Sequential(
-        HaloConv(1, 3, nside=8),
+        HaloConv(1, 3, nside=8, order="face"),
         torch.nn.ReLU(),
         torch.nn.MaxPool3d((1, 2, 2)),
-        HaloConv(3, 2, nside=4),
+        HaloConv(3, 2, nside=4, order="face"),
     ).train()
     net[1].eval()  # a part that is frozen stays so
-    look = LayerInspector(net, torch.randn(1, 1, 12, 8, 8), order="face")
-    assert not net[1].training
-    assert (
-        look.names[-1] == "3 HaloConv, nside 4" and look.frames().shape == (5, 768) and net.training
-    )
-    assert float(look.frames().abs().max()) <= 1
-    look.channel.value = 2
-    four = look.frames()[-1].view(-1, 4)
-    assert (four == four[:, :1]).all()
+    tool = LayerInspector(net, torch.randn(1, 1, 12, 8, 8), order="face")
+    assert net.training and not net[1].training
+    assert tool.names[-1] == "3 HaloConv, nside 4" and tool.frames().shape == (5, 768)
+    assert float(tool.frames().abs().max()) <= 1
+    tool.channel.value = 2
+    children = tool.frames()[-1].view(-1, 4)
+    assert (children == children[:, :1]).all()
 
 
 def test_a_module_that_is_run_again_is_another_level():
@@ -702,10 +670,7 @@ def test_a_module_that_is_run_again_is_another_level():
         def forward(self, x):
             return self.act(-self.act(x - 1) + 2)
 
-    look = LayerInspector(Twice(), MAP.detach().view(1, 1, 48), order="nested")
-    assert (
-        look.names
-        == ["input", "act ReLU, nside 2", "act ReLU, nside 2, call 2"]
-        == list(look.levels)
-    )
-    assert not torch.equal(look.frames()[1], look.frames()[2])
+    tool = LayerInspector(Twice(), MAP.detach().view(1, 1, 48), order="nested")
+    assert tool.names == ["input", "act ReLU, nside 2", "act ReLU, nside 2, call 2"]
+    assert tool.names == list(tool.levels)
+    assert not torch.equal(tool.frames()[1], tool.frames()[2])

@@ -45,7 +45,7 @@ def run(folder, task, **options):
 
 @pytest.fixture(scope="module")
 def stopped(tmp_path_factory):
-    """The bytes of a state of step 6 of 8, the task, and what the whole run ends with."""
+    """Return the bytes of a state of step 6 of 8, the task, and what the whole run ends with."""
     torch.set_num_threads(1)
     task = StopsAt()
     folder = tmp_path_factory.mktemp("state")
@@ -59,15 +59,19 @@ def stopped(tmp_path_factory):
 def parts(path):
     """Tensors and metadata of a safetensors file, as they are."""
     with safe_open(path, framework="pt") as stream:
-        return {name: stream.get_tensor(name) for name in stream.keys()}, stream.metadata()
+        names = stream.keys()
+        return {name: stream.get_tensor(name) for name in names}, stream.metadata()
 
 
 def places(value, place=()):
     """Every place in nested dicts and lists where a value stands."""
     yield place
-    if isinstance(value, dict | list):
-        for key in value if isinstance(value, dict) else range(len(value)):
-            yield from places(value[key], (*place, key))
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from places(inner, (*place, key))
+    elif isinstance(value, list):
+        for key, inner in enumerate(value):
+            yield from places(inner, (*place, key))
 
 
 def edit_field(card, rng):
@@ -139,7 +143,7 @@ def same(one, two):
 
 
 def test_no_single_edit_of_a_state_leads_to_another_result(stopped, tmp_path):
-    """Bits, fields and tensors: each is refused, or the run ends with the weights it would have had."""
+    """Bits, fields, tensors: each is refused, or the run ends with the weights it would have."""
     data, task, best = stopped
     rng = random.Random(17)
     refused = 0
@@ -155,17 +159,16 @@ def test_no_single_edit_of_a_state_leads_to_another_result(stopped, tmp_path):
             assert "\n" not in str(error) and str(path) in str(error), words
             continue
         assert same(found, best), f"accepted with another result: {words}"
-    print(
-        f"{EDITS} edits of a state: {refused} refused, {EDITS - refused} without effect, 0 with another result"
-    )
+    without = EDITS - refused
+    print(f"{EDITS} edits of a state: {refused} refused, {without} without effect, 0 others")
     assert refused >= 0.9 * EDITS
 
 
 def test_no_single_edit_of_a_checkpoint_leads_to_another_result(tmp_path):
-    told = checkpoint.provenance(
+    given = checkpoint.provenance(
         device="cpu", seed=4, profile="smoke", command="skytutor train mine"
     )
-    told |= {
+    given |= {
         "source": "embedded",
         "test": {"size": 400, "scores": {"accuracy": 0.5}},
         "history": [{"epoch": 1, "loss": 0.25}],
@@ -175,14 +178,14 @@ def test_no_single_edit_of_a_checkpoint_leads_to_another_result(tmp_path):
     refused = 0
     for k in range(EDITS):
         folder = tmp_path / str(k)
-        path = checkpoint.publish(folder, "mine", weights, told)
-        before = checkpoint.read_published(folder, "mine")
+        path = checkpoint.save_checkpoint(folder, "mine", weights, given)
+        before = checkpoint.load_checkpoint(folder, "mine")
         if k % 2:
             words = [edit_bits, edit_card_beside][k // 2 % 2](path.with_suffix(".json"), rng)
         else:
             words = [edit_bits, edit_tensors, edit_card_inside][k // 2 % 3](path, rng)
         try:
-            tensors, card = checkpoint.read_published(folder, "mine")
+            tensors, card = checkpoint.load_checkpoint(folder, "mine")
         except CheckpointError as error:
             refused += 1
             assert "\n" not in str(error) and str(folder) in str(error), words
@@ -190,14 +193,13 @@ def test_no_single_edit_of_a_checkpoint_leads_to_another_result(tmp_path):
         assert same(tensors, before[0]) and card == before[1], (
             f"accepted with another result: {words}"
         )
-    print(
-        f"{EDITS} edits of a checkpoint: {refused} refused, {EDITS - refused} without effect, 0 with another result"
-    )
+    without = EDITS - refused
+    print(f"{EDITS} edits of a checkpoint: {refused} refused, {without} without effect, 0 others")
     assert refused >= 0.9 * EDITS
 
 
 def resealed(path, change):
-    """Change groups and card, and seal them as if they had been saved so: what remains are the other checks."""
+    """Change groups and card, and seal them as if they had been saved so: other checks remain."""
     tensors, card = checkpoint.load_tensors(path)
     card.pop("sha256")
     change(tensors, card)
@@ -395,10 +397,10 @@ def test_a_card_of_any_kind_is_refused_in_a_line(tmp_path, text):
 
 def test_a_card_with_a_number_that_is_none_replaces_nothing(tmp_path):
     weights = {"a": torch.zeros(2)}
-    path = checkpoint.publish(tmp_path, "mine", weights, {"test": 1.0})
+    path = checkpoint.save_checkpoint(tmp_path, "mine", weights, {"test": 1.0})
     before = path.read_bytes()
     with pytest.raises(ValueError, match=r"test\.scores\.0 of the card of mine is nan"):
-        checkpoint.publish(
+        checkpoint.save_checkpoint(
             tmp_path, "mine", {"a": torch.ones(2)}, {"test": {"scores": [float("nan")]}}
         )
     assert path.read_bytes() == before

@@ -1,4 +1,4 @@
-"""The closing line of `make test`: what pytest wrote is added up, and every reason to skip is told."""
+"""The closing line of `make test`: what pytest wrote is added up, with every reason to skip."""
 
 import subprocess
 import sys
@@ -51,25 +51,13 @@ class TestClass:
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
-    """What pytest itself writes for every outcome there is."""
+    """Let pytest itself write a file with every outcome there is."""
     folder = tmp_path_factory.mktemp("results")
     tests = folder / "test_outcomes.py"
     tests.write_text(OUTCOMES)
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-c",
-        "/dev/null",
-        "--rootdir",
-        str(folder),
-        "-p",
-        "no:cacheprovider",
-    ]
-    done = subprocess.run(
-        [*command, f"--junitxml={folder / 'unit.xml'}", str(tests)], capture_output=True, text=True
-    )
+    command = [sys.executable, "-m", "pytest", "-q", "-c", "/dev/null", "-p", "no:cacheprovider"]
+    command += ["--rootdir", str(folder), f"--junitxml={folder / 'unit.xml'}", str(tests)]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 1, done.stdout + done.stderr
     return folder
 
@@ -90,7 +78,8 @@ def test_every_outcome_is_counted(results):
 def test_line_tells_everything(results):
     assert line(results, "all tests", STAGES, STAGES, 0, 671) == (
         "== all tests passed in 671 s: 2 passed, 1 failed, 2 errors, 1 failed as expected, "
-        "6 skipped (3: no CUDA device: none here; 1: no Chromium; 1: no data in /a/b.py:3: run make data; 1: unconditional skip)"
+        "6 skipped (3: no CUDA device: none here; 1: no Chromium; "
+        "1: no data in /a/b.py:3: run make data; 1: unconditional skip)"
     )
 
 
@@ -106,7 +95,8 @@ def test_stages_are_added_up(tmp_path):
     write(tmp_path, "browser", passed=2, skipped=("no Chromium", "no Chromium"))
     write(tmp_path, "data", passed=100)
     assert line(tmp_path, "all tests", STAGES, STAGES, 0, 60) == (
-        "== all tests passed in 60 s: 9 passed, 0 failed, 3 skipped (2: no Chromium; 1: no CUDA device)"
+        "== all tests passed in 60 s: 9 passed, 0 failed, "
+        "3 skipped (2: no Chromium; 1: no CUDA device)"
     )
 
 
@@ -123,9 +113,9 @@ def test_stage_that_failed_is_named(tmp_path, count):
     write(tmp_path, "unit", passed=7)
     write(tmp_path, "browser", passed=2)  # of an earlier run, unless this stage was begun
     said = line(tmp_path, "all tests", STAGES, STAGES[:count], 2, 60)
-    assert said.startswith(
-        f"== all tests: stage {count} of 3 ({STAGES[count - 1]}) failed after 60 s: {9 if count == 3 else 7} passed"
-    )
+    passed = 9 if count == 3 else 7
+    stage = f"stage {count} of 3 ({STAGES[count - 1]})"
+    assert said.startswith(f"== all tests: {stage} failed after 60 s: {passed} passed")
 
 
 @pytest.mark.parametrize("text", ["", "<testsuites><testsuite><testcase/>"])
@@ -139,19 +129,6 @@ def test_results_cut_short_are_said(tmp_path, text):
 
 def test_command_prints_one_line(tmp_path, capsys):
     write(tmp_path, "unit", passed=7)
-    main(
-        [
-            str(tmp_path),
-            "--what",
-            "all tests",
-            "--stages",
-            *STAGES,
-            "--ran",
-            *STAGES,
-            "--status",
-            "0",
-            "--seconds",
-            "9",
-        ]
-    )
+    stages = ["--stages", *STAGES, "--ran", *STAGES]
+    main([str(tmp_path), "--what", "all tests", *stages, "--status", "0", "--seconds", "9"])
     assert capsys.readouterr().out == "== all tests passed in 9 s: 7 passed, 0 failed, 0 skipped\n"

@@ -1,4 +1,4 @@
-"""skytutor.train: it learns, keeps the best, and a run that was killed ends where it would have ended."""
+"""skytutor.train: it learns, keeps the best, and a killed run ends where it would have ended."""
 
 import math
 import os
@@ -18,7 +18,7 @@ from small_task import SignalledTask, SmallTask, schedule, small_model
 from skytutor import run as module
 from skytutor.checkpoint import load_tensors
 from skytutor.files import CheckpointError
-from skytutor.schedule import Schedule
+from skytutor.schedule import Schedule, Task
 from skytutor.train import Interrupted, train
 
 SCRIPT = Path(__file__).with_name("small_task.py")
@@ -67,9 +67,17 @@ def assert_same(one, two):
     assert not different
 
 
+def weights(model):
+    return {k: v.clone() for k, v in model.state_dict().items()}
+
+
+def same(one, two):
+    return one.keys() == two.keys() and all(torch.equal(one[k], two[k]) for k in one)
+
+
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory):
-    """The run that nobody disturbed."""
+    """Train once without any disturbance."""
     folder = tmp_path_factory.mktemp("reference")
     torch.set_num_threads(1)
     result = run(folder)
@@ -81,7 +89,8 @@ def test_it_learns_real_digits(reference):
     first = result.history[0]
     last = result.history[-1]
     assert [row["epoch"] for row in result.history] == [1, 2, 3]
-    assert last["train_loss"] < 0.6 * first["train_loss"] and first["train_loss"] > 1.0
+    assert first["train_loss"] > 1.0
+    assert last["train_loss"] < 0.6 * first["train_loss"]
     assert max(row["accuracy"] for row in result.history) > 0.5, "a tenth is what guessing gives"
 
 
@@ -105,7 +114,7 @@ class Scripted(SmallTask):
         self.given = []
 
     def validate(self, model):
-        self.given.append({k: v.clone() for k, v in model.state_dict().items()})
+        self.given.append(weights(model))
         return {"accuracy": next(self.script)}
 
 
@@ -122,10 +131,82 @@ def test_the_best_by_validation_is_kept(tmp_path, scores, best, average):
     assert result.best.keys() == expected.keys()
     assert all(torch.equal(result.best[k], expected[k]) for k in expected)
     tensors, card = state(tmp_path)
-    assert card["best_epoch"] == best and all(
-        torch.equal(tensors[f"best.{k}"], v) for k, v in expected.items()
-    )
+    assert card["best_epoch"] == best
+    assert all(torch.equal(tensors[f"best.{k}"], v) for k, v in expected.items())
     assert any(not torch.equal(task.given[0][k], task.given[-1][k]) for k in expected)
+
+
+class Calibrated(SmallTask):
+    """Sets the last bias before each validation, and looks at the weights on both sides of it."""
+
+    def __init__(self):
+        super().__init__(count=64)
+        self.calls = []
+        self.finalised = []
+        self.unchanged = []
+
+    def finalise(self, model):
+        assert not model.training and not torch.is_grad_enabled()
+        self.calls.append("finalise")
+        model[-1].bias.copy_(self.seen_labels.bincount(minlength=10) / len(self.calls))
+        self.finalised.append(weights(model))
+
+    def validate(self, model):
+        self.calls.append("validate")
+        before = weights(model)
+        scores = super().validate(model)
+        self.unchanged.append(same(before, self.finalised[-1]) and same(before, weights(model)))
+        return scores
+
+
+@pytest.mark.parametrize("average", [0.0, 0.9])
+def test_a_model_is_finalised_before_it_is_validated_and_kept_as_it_was_scored(tmp_path, average):
+    task = Calibrated()
+    result = run(tmp_path, task, average=average)
+    assert task.calls == 3 * ["finalise", "validate"]
+    assert task.unchanged == [True, True, True], "to validate changes nothing"
+    assert same(result.best, task.finalised[result.best_epoch - 1])
+    assert not same(task.finalised[0], task.finalised[1])
+
+
+class Plain(Task):
+    """All that a task must have, and nothing else."""
+
+    size = 32
+    score = "minus_error"
+
+    def draw(self, n, *, generator):
+        return [torch.randn(n, 3, generator=generator)]
+
+    def batch(self, indices, draws):
+        return draws[0], draws[0].sum(1, keepdim=True)
+
+    def loss(self, model, batch):
+        return (model(batch[0]) - batch[1]).square().mean()
+
+    def validate(self, model):
+        return {"minus_error": -float((model(torch.ones(1, 3)) - 3).abs())}
+
+
+def test_a_task_that_declares_nothing_more_than_it_must_trains(tmp_path):
+    torch.manual_seed(2)
+    model = torch.nn.Linear(3, 1)
+    before = weights(model)
+    Plain().finalise(model)
+    assert same(before, weights(model)), "by default nothing is done"
+    result = run(tmp_path, Plain(), model, epochs=20, lr=0.1)
+    first = result.history[0]["train_loss"]
+    assert result.history[-1]["train_loss"] < 0.1 * first
+    _, card = load_tensors(tmp_path / "state.safetensors")
+    assert card["key"]["data"] is None
+
+
+@pytest.mark.parametrize("name", ["draw", "batch", "loss", "validate"])
+def test_a_task_without_what_it_must_have_cannot_be_made(name):
+    members = {k: v for k, v in vars(Plain).items() if k != name and not k.startswith("_")}
+    lacking = type("Lacking", (Task,), members)
+    with pytest.raises(TypeError, match=f"abstract method '?{name}"):
+        lacking()
 
 
 @pytest.mark.parametrize("at", [1, 5, 8, 16, 23, 24])
@@ -193,9 +274,8 @@ def wait_for_step(process, folder, step):
         if path.exists() and load_tensors(path)[1]["step"] >= step:
             return
         time.sleep(0.02)
-    pytest.fail(
-        f"never got to step {step}: {process.communicate()[0] if process.poll() is not None else 'too slow'}"
-    )
+    why = "too slow" if process.poll() is None else process.communicate()[0]
+    pytest.fail(f"never got to step {step}: {why}")
 
 
 @pytest.mark.slow
@@ -209,14 +289,11 @@ def test_a_process_that_is_stopped_ends_with_the_same_bits(reference, tmp_path, 
     out = process.communicate(timeout=60)[0]
     _, card = load_tensors(tmp_path / "state.safetensors")
     assert 10 <= card["step"] < 24, "stopped too late to show anything"
-    if stop != signal.SIGKILL:
-        assert (
-            process.returncode == 128 + stop
-            and out.startswith("interrupted: ")
-            and "Traceback" not in out
-        ), out
-    else:
+    if stop == signal.SIGKILL:
         assert process.returncode == -signal.SIGKILL
+    else:
+        assert process.returncode == 128 + stop, out
+        assert out.startswith("interrupted: ") and "Traceback" not in out, out
     process = start(tmp_path, "--resume")
     assert process.communicate(timeout=120)[0] == "" and process.returncode == 0
     assert_same(state(tmp_path), reference[2])
@@ -225,7 +302,10 @@ def test_a_process_that_is_stopped_ends_with_the_same_bits(reference, tmp_path, 
 
 @pytest.mark.slow
 def test_sigterm_at_any_moment(reference, tmp_path):
-    """As Slurm, Kubernetes and Binder send it: at random moments, imports and validation among them. SKYTUTOR_KILLS of them."""
+    """As Slurm, Kubernetes and Binder send it: during imports and validation as well.
+
+    The environment variable SKYTUTOR_KILLS is the number of moments, drawn at random.
+    """
     rng = random.Random(2026)
     kills = int(os.environ.get("SKYTUTOR_KILLS", "2"))
     steps = []
@@ -247,15 +327,14 @@ def test_sigterm_at_any_moment(reference, tmp_path):
 
 
 def test_no_time_is_lost_from_the_card(tmp_path):
-    """A run cut in the middle of an epoch: its seconds count in the total and in the epoch's row."""
+    """The seconds of a run cut in mid-epoch count in the total and in the epoch's row."""
     with pytest.raises(Interrupted):
         run(tmp_path, SignalledTask(5, pause=0.1))
     _, card = load_tensors(tmp_path / "state.safetensors")
     assert 0.5 <= card["seconds"] < 3 and 0.5 <= card["epoch_seconds"] <= card["seconds"]
     result = run(tmp_path, resume=True)
-    assert result.history[0]["seconds"] >= 0.5 and result.seconds >= sum(
-        row["seconds"] for row in result.history
-    )
+    assert result.history[0]["seconds"] >= 0.5
+    assert result.seconds >= sum(row["seconds"] for row in result.history)
 
 
 def test_an_ignored_signal_stays_ignored(tmp_path):
@@ -270,7 +349,7 @@ def test_an_ignored_signal_stays_ignored(tmp_path):
 
 @pytest.mark.slow
 def test_two_processes_are_one(tmp_path):
-    """Gloo on this machine: both ranks end with the same bits, and with the single run's numbers to rounding."""
+    """Gloo on this machine: both ranks end with the same bits, and with one run's to rounding."""
     for name, devices in (("one", "1"), ("two", "2")):
         process = start(tmp_path / name, "--devices", devices, "--plain")
         out = process.communicate(timeout=240)[0]
@@ -290,7 +369,7 @@ def test_two_processes_are_one(tmp_path):
 
 
 def test_a_full_disk_in_mid_run(reference, tmp_path, monkeypatch):
-    """The second epoch's save fails: the first one's state is whole, and the run can be taken up from it."""
+    """The second epoch's save fails: the first one's state is whole, the run goes on from it."""
     calls = []
     real = os.fsync
 
@@ -301,7 +380,7 @@ def test_a_full_disk_in_mid_run(reference, tmp_path, monkeypatch):
         return real(descriptor)
 
     monkeypatch.setattr(os, "fsync", fsync)
-    with pytest.raises(CheckpointError, match="disk is full.*earlier file is whole"):
+    with pytest.raises(CheckpointError, match=r"disk is full.*earlier file is whole"):
         run(tmp_path, save_every_s=1e9)
     monkeypatch.undo()
     assert state(tmp_path)[1]["step"] == 8
@@ -316,10 +395,8 @@ def test_resume_without_a_state_starts(reference, tmp_path):
 def test_resume_of_a_finished_run_does_nothing(reference, tmp_path):
     (tmp_path / "state.safetensors").write_bytes((reference[0] / "state.safetensors").read_bytes())
     result = run(tmp_path, SignalledTask(1), resume=True)
-    assert (
-        rows(result.history) == rows(reference[1].history)
-        and result.best_epoch == reference[1].best_epoch
-    )
+    assert rows(result.history) == rows(reference[1].history)
+    assert result.best_epoch == reference[1].best_epoch
 
 
 def resumed(reference, tmp_path, **changes):
@@ -352,7 +429,7 @@ class Diverges(SmallTask):
 
 def test_a_run_that_diverges_says_so(tmp_path):
     model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 10))
-    with pytest.raises(FloatingPointError, match="epoch 1.*lr"):
+    with pytest.raises(FloatingPointError, match=r"epoch 1.*lr"):
         run(tmp_path, Diverges(), model)
 
 
@@ -385,11 +462,9 @@ def test_one_cycle_rises_and_falls_to_nothing():
     rate = [plan.rate_at(s, 10) for s in range(100)]
     assert rate[0] == pytest.approx(0.5 / 20) and max(rate) == 0.5
     peak = rate.index(0.5)
-    assert (
-        18 <= peak <= 20
-        and rate[:peak] == sorted(rate[:peak])
-        and rate[peak:] == sorted(rate[peak:], reverse=True)
-    )
+    assert 18 <= peak <= 20
+    assert rate[:peak] == sorted(rate[:peak])
+    assert rate[peak:] == sorted(rate[peak:], reverse=True)
     assert 0 <= rate[-1] < 0.001
     assert rate[60] == pytest.approx(0.25 * (1 + math.cos(math.pi * 40 / 80)))
 
@@ -397,17 +472,20 @@ def test_one_cycle_rises_and_falls_to_nothing():
 def test_other_rates():
     steps = Schedule(epochs=4, batch_size=1, lr=1.0, rate="steps", step_epochs=2, step_factor=0.1)
     assert [steps.rate_at(s, 3) for s in (0, 5, 6, 11)] == pytest.approx([1, 1, 0.1, 0.1])
-    assert {
-        Schedule(epochs=4, batch_size=1, lr=1.0, rate="constant").rate_at(s, 3) for s in range(12)
-    } == {1.0}
+    constant = Schedule(epochs=4, batch_size=1, lr=1.0, rate="constant")
+    assert {constant.rate_at(s, 3) for s in range(12)} == {1.0}
 
 
 def test_every_sample_once_an_epoch_and_rates_as_planned(tmp_path, monkeypatch):
     seen = []
     task = SmallTask()
-    monkeypatch.setattr(
-        task, "batch", lambda i, d, real=task.batch: (seen.append(i), real(i, d))[1]
-    )
+    real = task.batch
+
+    def watched(indices, draws):
+        seen.append(indices)
+        return real(indices, draws)
+
+    monkeypatch.setattr(task, "batch", watched)
     run(tmp_path, task, fabric=Fabric(accelerator="cpu", devices=1))
     epochs = torch.cat(seen).view(3, 256)
     assert all(sorted(e.tolist()) == list(range(256)) for e in epochs)

@@ -1,4 +1,7 @@
-"""`{benchmarks}`: the transforms' table from `benchmarks.json`, which `python -m benchmarks --save` writes, machine by machine."""
+"""`{benchmarks}`: the transforms' table, machine by machine.
+
+Its numbers are those of `benchmarks.json`, which `python -m benchmarks --save` writes.
+"""
 
 import json
 import sys
@@ -31,47 +34,63 @@ COLUMNS = (
 
 
 class Benchmarks(SphinxDirective):
-    """For each machine: what was measured where and when, the table, the bars, and what was not run."""
+    """The results of each machine.
+
+    They say what was measured where and when; then come the bars, the tables, and what was not run.
+    """
 
     def run(self) -> list[nodes.Node]:
+        """Return the nodes of all machines, or a sentence where nothing was measured."""
         self.env.note_dependency(str(RESULTS))
-        known = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
-        shown = [node for name, found in sorted(known.items()) for node in self.one(name, found)]
+        machines = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
+        shown = []
+        for name, results in sorted(machines.items()):
+            shown += self.one(name, results)
         return shown or [nodes.paragraph("", "Not measured yet: run python -m benchmarks --save.")]
 
     @staticmethod
-    def one(name: str, found: dict) -> list[nodes.Node]:
+    def one(name: str, results: dict) -> list[nodes.Node]:
+        """Return the nodes of one machine: a paragraph, the bars, and a table for each size."""
         versions = ", ".join(
-            f"{package} {version}" for package, version in found["versions"].items()
+            f"{package} {version}" for package, version in results["versions"].items()
         )
-        where = f"{name}; {found['threads']} threads; {found['allocator']}; {versions}; {found['date']}."
-        sizes = list(dict.fromkeys(tuple(row[key] for key in SIZE) for row in found["rows"]))
-        out = [nodes.paragraph("", where), nodes.paragraph("", "Bars:"), _list(found["bars"])]
-        for size in sizes:
-            rows = [row for row in found["rows"] if tuple(row[key] for key in SIZE) == size]
-            columns = [c for c in COLUMNS if any(row.get(c[1]) is not None for row in rows)]
-            cells = [
-                [
-                    form.format(row[key]) if row.get(key) is not None else "-"
-                    for _, key, form in columns
-                ]
-                for row in rows
-            ]
-            out += [
-                nodes.rubric("", TITLE.format(*size)),
-                Measured.table([title for title, _, _ in columns], cells),
-            ]
-        return out + (
-            [nodes.paragraph("", "Not run:"), _list(found["not_run"])] if found["not_run"] else []
+        where = (
+            f"{name}; {results['threads']} threads; {results['allocator']}; {versions}; "
+            f"{results['date']}."
         )
+        out = [nodes.paragraph("", where), nodes.paragraph("", "Bars:"), _list(results["bars"])]
+        by_size: dict[tuple, list[dict]] = {}
+        for row in results["rows"]:
+            size = tuple(row[key] for key in SIZE)
+            by_size.setdefault(size, []).append(row)
+        for size, rows in by_size.items():
+            out += [nodes.rubric("", TITLE.format(*size)), _table(rows)]
+        if results["not_run"]:
+            out += [nodes.paragraph("", "Not run:"), _list(results["not_run"])]
+        return out
+
+
+def _table(rows: list[dict]) -> nodes.table:
+    """Return a table of rows of one size; columns without a number are left out."""
+    columns = [c for c in COLUMNS if any(row.get(c[1]) is not None for row in rows)]
+    cells = []
+    for row in rows:
+        cells.append([_cell(row.get(key), form) for _, key, form in columns])
+    return Measured.table([title for title, _, _ in columns], cells)
+
+
+def _cell(value: object, form: str) -> str:
+    """Return the text of a cell, "-" where there is no number."""
+    return "-" if value is None else form.format(value)
 
 
 def _list(lines: list[str]) -> nodes.bullet_list:
-    return nodes.bullet_list(
-        "", *[nodes.list_item("", nodes.paragraph("", line)) for line in lines]
-    )
+    """Return a bullet list of plain lines."""
+    items = [nodes.list_item("", nodes.paragraph("", line)) for line in lines]
+    return nodes.bullet_list("", *items)
 
 
 def setup(app: Sphinx) -> dict:
+    """Register the directive with Sphinx."""
     app.add_directive("benchmarks", Benchmarks)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

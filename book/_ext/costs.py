@@ -1,4 +1,4 @@
-"""What a run costs: peak memory of a process and its children, the machine, and the file that keeps such numbers.
+"""What a run costs: time, peak memory of a process and its children, and the machine.
 
 `measure.py` and `tests/launch/prove.py` write `book/measurements.json` through here; nobody types a
 number into it.
@@ -20,7 +20,7 @@ MIB = 2**20
 
 
 class Memory(threading.Thread):
-    """Watches a process and its children until told to stop; `peak` is in bytes.
+    """Watches a process and its children until `stop` is called; `peak` is in bytes.
 
     Memory is resident memory, summed over the family 20 times a second; on Linux the process's own
     high-water mark is read too, so no short peak is missed.
@@ -34,17 +34,17 @@ class Memory(threading.Thread):
         self.stopped = threading.Event()
 
     def run(self) -> None:
+        """Read the memory again and again."""
         while not self.stopped.wait(self.every):
             try:
                 family = [self.process, *self.process.children(recursive=True)]
-                self.peak = max(
-                    self.peak, sum(p.memory_info().rss for p in family), self.high_water()
-                )
+                resident = sum(process.memory_info().rss for process in family)
+                self.peak = max(self.peak, resident, self.high_water())
             except psutil.Error:
                 continue
 
     def high_water(self) -> int:
-        """Largest resident size of the process so far as Linux knows it, in bytes; 0 elsewhere."""
+        """Return the largest resident size so far as Linux knows it, in bytes; 0 elsewhere."""
         try:
             status = Path(f"/proc/{self.process.pid}/status").read_text()
         except OSError:
@@ -60,33 +60,35 @@ class Memory(threading.Thread):
 
 
 def page_of(notebook: Path) -> str:
-    """The name under which the book knows a notebook."""
+    """Return the name under which the book knows a notebook."""
     notebook = notebook.resolve()
-    return (
-        notebook.relative_to(BOOK).with_suffix("").as_posix()
-        if notebook.is_relative_to(BOOK)
-        else notebook.stem
-    )
+    if not notebook.is_relative_to(BOOK):
+        return notebook.stem
+    return notebook.relative_to(BOOK).with_suffix("").as_posix()
 
 
 def data_found(python: Path | str, env: dict[str, str] | None = None) -> str:
-    """The groups of real data that the package of that interpreter finds, "embedded" if none."""
+    """Return the groups of real data that an interpreter's package finds, "embedded" if none."""
     code = (
         "from skytutor.data import registry\n"
-        "print(', '.join(group for group in registry.groups() if registry.have(group)) or 'embedded')"
+        "found = [group for group in registry.groups() if registry.have(group)]\n"
+        "print(', '.join(found) or 'embedded')"
     )
-    return subprocess.run(
+    done = subprocess.run(
         [str(python), "-c", code], env=env, check=True, capture_output=True, text=True
-    ).stdout.strip()
+    )
+    return done.stdout.strip()
 
 
 def allowed_cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def place(*, device: str, cores: int, torch: str, data: str) -> dict:
-    """Where, on what data and when the numbers were taken."""
+    """Return where, on what data and when the numbers were taken."""
     return {
         "device": device,
         "cores": cores,
@@ -98,10 +100,19 @@ def place(*, device: str, cores: int, torch: str, data: str) -> dict:
     }
 
 
-def record(results: Path, page: str, name: str, found: dict) -> None:
-    """Merge one result into the results file. Written beside its place first: an interrupted run leaves the old file whole."""
-    known = json.loads(results.read_text()) if results.is_file() else {}
-    known.setdefault(page, {})[name] = found
-    half = results.with_suffix(".part")
-    half.write_text(json.dumps(known, indent=2, sort_keys=True) + "\n")
-    os.replace(half, results)
+def record(results: Path, page: str, name: str, result: dict) -> None:
+    """Merge one result into the results file.
+
+    It is written beside its place first: an interrupted run leaves the old file whole.
+
+    Arguments:
+        results: the file.
+        page: of the book.
+        name: of the run, mostly its profile.
+        result: what was measured.
+    """
+    pages = json.loads(results.read_text()) if results.is_file() else {}
+    pages.setdefault(page, {})[name] = result
+    partial = results.with_suffix(".part")
+    partial.write_text(json.dumps(pages, indent=2, sort_keys=True) + "\n")
+    os.replace(partial, results)

@@ -21,10 +21,12 @@ LINE = "#16324f"
 
 
 def position(face: int, x: float, y: float) -> tuple[float, float, float]:
-    """Unit vector of the point (x, y) in [0, 1]^2 of base pixel `face`; x grows to the north-east, y to the north-west."""
-    down = (
-        (2, 3, 4)[face // 4] - x - y
-    )  # 0 at the north pole, 2 on the equator, 4 at the south pole
+    """Return the unit vector of the point (x, y) in [0, 1]^2 of base pixel `face`.
+
+    x grows to the north-east, y to the north-west.
+    """
+    # 0 at the north pole, 2 on the equator, 4 at the south pole
+    down = (2, 3, 4)[face // 4] - x - y
     if 1 <= down <= 3:
         z = (2 - down) * 2 / 3
         width = 1.0
@@ -38,7 +40,14 @@ def position(face: int, x: float, y: float) -> tuple[float, float, float]:
 
 
 class Globe:
-    """One globe as SVG paths: radius and centre in picture units, seen from longitude `lon`, latitude `lat` (degrees)."""
+    """One globe as SVG paths.
+
+    Arguments:
+        radius: in picture units.
+        centre: in picture units.
+        lon: longitude from which it is seen, degrees.
+        lat: latitude from which it is seen, degrees.
+    """
 
     def __init__(
         self, radius: float, centre: tuple[float, float], *, lon: float = 25, lat: float = 28
@@ -49,7 +58,7 @@ class Globe:
         self.lat = math.radians(lat)
 
     def turn(self, vector):
-        """Coordinates as the eye sees them: right, up, towards the eye."""
+        """Return coordinates as the eye sees them: right, up, towards the eye."""
         x, y, z = vector
         ahead = x * math.cos(self.lon) + y * math.sin(self.lon)
         right = y * math.cos(self.lon) - x * math.sin(self.lon)
@@ -57,7 +66,7 @@ class Globe:
         return right, up, ahead * math.cos(self.lat) + z * math.sin(self.lat)
 
     def cell(self, face: int, corner: tuple[float, float], size: float, steps: int) -> str | None:
-        """Path of one square cell of a face; None when it lies behind the globe."""
+        """Return the path of one square cell of a face; None when it lies behind the globe."""
         x0, y0 = corner
         along = [k / steps * size for k in range(steps)]
         edge = [(x0 + t, y0) for t in along] + [(x0 + size, y0 + t) for t in along]
@@ -73,7 +82,7 @@ class Globe:
         return "M" + "L".join(points) + "Z"
 
     def paths(self, nside: int, *, colour, line: float) -> list[str]:
-        """All cells of a map of `nside`; `colour(face, x, y)` gives each its fill."""
+        """Return all cells of a map of `nside`; `colour(face, x, y)` gives each its fill."""
         out = [f'<g stroke="{LINE}" stroke-width="{line}" stroke-linejoin="round">']
         steps = max(2, 12 // nside)
         for face in range(12):
@@ -86,55 +95,56 @@ class Globe:
 
 
 def by_row(face: int, x: int, y: int) -> str:
-    """Fill of a cell: one hue for each row of base pixels, neighbours in two shades."""
+    """Return the fill of a cell: a hue for each row of base pixels, neighbours in two shades."""
     hue = (NORTH, EQUATOR, SOUTH)[face // 4]
     return shade(hue, 0.22 * ((face + x + y) % 2))
 
 
 def shade(hue: str, white: float) -> str:
-    """`hue` mixed with a share of white."""
+    """Return `hue` mixed with a fraction `white` of white."""
     parts = [int(hue[k : k + 2], 16) for k in (1, 3, 5)]
     return "#" + "".join(f"{round(p + (255 - p) * white):02x}" for p in parts)
 
 
 def svg(width: int, height: int, title: str, body: list[str]) -> str:
+    """Return a picture as the text of an SVG file; `title` is its alt text too."""
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" aria-label="{title}">\n'
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
+        f'role="img" aria-label="{title}">\n'
         f"<title>{title}</title>\n" + "\n".join(body) + "\n</svg>\n"
     )
 
 
 def logo() -> str:
+    """Draw the logo: a globe of nside 2."""
     return svg(240, 240, "Sky Tutor", Globe(116, (120, 120)).paths(2, colour=by_row, line=2.4))
 
 
 def favicon() -> str:
+    """Draw the favicon: a globe of nside 1."""
     return svg(64, 64, "Sky Tutor", Globe(31, (32, 32)).paths(1, colour=by_row, line=2))
 
 
 def hierarchy() -> str:
-    """Four globes, nside 1, 2, 4, 8: one base pixel coloured, and in it the family of one pixel."""
+    """Draw four globes, nside 1, 2, 4, 8: one base pixel is coloured, in it one pixel's family."""
     body = []
     for k, nside in enumerate((1, 2, 4, 8)):
 
         def colour(face, x, y, nside=nside):
             if face != 4:
                 return shade(NORTH, 0.55 + 0.2 * ((face + x + y) % 2))
-            return (
-                EQUATOR
-                if x < max(1, nside // 2) and y < max(1, nside // 2)
-                else shade(EQUATOR, 0.55)
-            )
+            if max(x, y) < max(1, nside // 2):
+                return EQUATOR
+            return shade(EQUATOR, 0.55)
 
         globe = Globe(104, (120 + 240 * k, 114), lon=8, lat=10)
         body += globe.paths(nside, colour=colour, line=max(0.7, 2.2 - 0.5 * k))
-        look = 'text-anchor="middle" font-family="sans-serif" font-size="17" fill="#ffffff"'
-        body.append(
-            f'<rect x="{120 + 240 * k - 84}" y="228" width="168" height="30" rx="15" fill="{LINE}"/>'
-        )
-        body.append(
-            f'<text x="{120 + 240 * k}" y="249" {look}>nside {nside}: {12 * nside**2} pixels</text>'
-        )
+        style = 'text-anchor="middle" font-family="sans-serif" font-size="17" fill="#ffffff"'
+        middle = 120 + 240 * k
+        pill = 'width="168" height="30" rx="15"'
+        body.append(f'<rect x="{middle - 84}" y="228" {pill} fill="{LINE}"/>')
+        label = f"nside {nside}: {12 * nside**2} pixels"
+        body.append(f'<text x="{middle}" y="249" {style}>{label}</text>')
     return svg(960, 264, "The sphere in 12, 48, 192 and 768 pixels of equal area", body)
 
 

@@ -1,8 +1,9 @@
-"""Run a notebook in a profile and record its run time and the peak memory of its kernel for the status page.
+"""Run a notebook and record its run time and the peak memory of its kernel.
 
     python book/_ext/measure.py book/chapters/01-conv1d-classification.ipynb --profile cpu
 
-The numbers go to `book/measurements.json`, one entry for each page and profile.
+The numbers go to `book/measurements.json`, one entry for each page and profile; the status page
+shows them.
 """
 
 import argparse
@@ -34,7 +35,7 @@ def run(notebook: Path, profile: str, timeout: int) -> dict:
             memory.append(costs.Memory(client.km.provisioner.pid))
             memory[0].start()
 
-    def tell(cell, cell_index, **_) -> None:
+    def show_progress(cell, cell_index, **_) -> None:
         print(
             f"\r{notebook.stem}, {profile}: cell {cell_index + 1} of {len(client.nb.cells)}",
             end="",
@@ -42,7 +43,7 @@ def run(notebook: Path, profile: str, timeout: int) -> dict:
         )
 
     client.on_notebook_start = None
-    client.on_cell_start = lambda **kw: (watch(), tell(**kw))
+    client.on_cell_start = lambda **kw: (watch(), show_progress(**kw))
     os.environ["SKYTUTOR_PROFILE"] = profile
     started = time.perf_counter()
     client.execute()
@@ -52,7 +53,7 @@ def run(notebook: Path, profile: str, timeout: int) -> dict:
 
 
 def machine() -> dict:
-    """What the numbers were taken on, and the data that the chapters found."""
+    """Return what the numbers were taken on, and the data that the chapters found."""
     import torch
 
     device = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "CPU"
@@ -62,6 +63,7 @@ def machine() -> dict:
 
 
 def main(argv: list[str] | None = None) -> None:
+    """Run the notebook that the command line names, and record what it cost."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("notebook", type=Path)
     parser.add_argument("--profile", choices=["smoke", "cpu", "gpu"], required=True)
@@ -70,11 +72,10 @@ def main(argv: list[str] | None = None) -> None:
     options = parser.parse_args(argv)
     notebook = options.notebook.resolve()
     page = costs.page_of(notebook)
-    found = run(notebook, options.profile, options.timeout) | machine()
-    costs.record(options.results, page, options.profile, found)
-    print(
-        f"{page}, {options.profile}: {found['seconds']} s, peak {found['peak_mib']} MiB -> {options.results}"
-    )
+    result = run(notebook, options.profile, options.timeout) | machine()
+    costs.record(options.results, page, options.profile, result)
+    cost = f"{result['seconds']} s, peak {result['peak_mib']} MiB"
+    print(f"{page}, {options.profile}: {cost} -> {options.results}")
 
 
 if __name__ == "__main__":

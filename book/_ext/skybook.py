@@ -1,4 +1,4 @@
-"""The book's own Sphinx extension: vendored scripts, links made from one address, measured run times, small repairs for readers.
+"""The book's own Sphinx extension.
 
 * JavaScript fetched by `vendor.py` is served from the book itself, loaded only by the pages that
   need it.
@@ -17,6 +17,7 @@ import os
 import re
 import sys
 from pathlib import Path
+from typing import ClassVar
 
 from docutils import nodes
 from docutils.parsers.rst import directives
@@ -34,7 +35,10 @@ RUNS = ("smoke", "cpu", "gpu", "binder", "colab")
 
 
 def add_vendored(app: Sphinx, config) -> None:
-    """Serve the vendored files from the book. Not through `_static`, whose every script Jupyter Book loads on every page."""
+    """Serve the vendored files from the book.
+
+    Not through `_static`: Jupyter Book loads every script of that folder on every page.
+    """
     try:
         folder = vendor.vendor()
     except vendor.VendorError as error:
@@ -43,51 +47,61 @@ def add_vendored(app: Sphinx, config) -> None:
 
 
 def add_links(app: Sphinx, config) -> None:
-    """Make the substitutions of the pages from the theme's settings, which come from `_config.yml`."""
+    """Make the substitutions of the pages from the theme's settings, those of `_config.yml`."""
     options = config.html_theme_options
     url = options["repository_url"]
     branch = options["repository_branch"]
     docs = options["path_to_docs"]
     name = url.removeprefix("https://github.com/")
     launch = options["launch_buttons"]
+    binder = f"{launch['binderhub_url']}/v2/gh/{name}/{branch}?urlpath=lab/tree/{docs}"
+    first = f"{docs}/chapters/01-conv1d-classification.ipynb"
+    colab = f"{launch['colab_url']}/github/{name}/blob/{branch}/{first}"
     import skytutor
 
     config.myst_substitutions |= {
         "repository": f"[{name}]({url})",
         "repository_url": url,
         "issues": f"[issue]({url}/issues)",
-        "binder": f"[Binder]({launch['binderhub_url']}/v2/gh/{name}/{branch}?urlpath=lab/tree/{docs})",
-        "colab": f"[Colab]({launch['colab_url']}/github/{name}/blob/{branch}/{docs}/chapters/01-conv1d-classification.ipynb)",
+        "binder": f"[Binder]({binder})",
+        "colab": f"[Colab]({colab})",
         "version": skytutor.__version__,
     }
 
 
 def drop_thebe(app: Sphinx, page: str, template: str, context: dict, doctree) -> None:
-    """Take Thebe's scripts off the page. Jupyter Book always loads them, twice on a page with widgets, and no page here uses them."""
+    """Take Thebe's scripts off the page.
+
+    Jupyter Book always loads them, twice on a page with widgets, and no page here uses them.
+    """
+
+    def is_thebe(script) -> bool:
+        text = f"{getattr(script, 'filename', '')} {getattr(script, 'attributes', '')}"
+        return "thebe" in text.lower()
+
     scripts = context.get("script_files", [])
-    scripts[:] = [
-        s
-        for s in scripts
-        if "thebe" not in f"{getattr(s, 'filename', '')} {getattr(s, 'attributes', '')}".lower()
-    ]
+    scripts[:] = [script for script in scripts if not is_thebe(script)]
 
 
 def one_script(app: Sphinx, page: str, template: str, context: dict, doctree) -> None:
-    """Keep one copy of the spheres' script on a page: each sphere carries its own, so that it also works alone."""
+    """Keep one copy of the spheres' script on a page.
+
+    Each sphere carries its own, so that it also works alone.
+    """
     body = context.get("body") or ""
-    found = (
-        set(re.findall(r'<script type="module">.*?</script>', body, re.DOTALL))
-        if "sky-sphere" in body
-        else set()
-    )
-    for script in found:
+    if "sky-sphere" not in body:
+        return
+    for script in set(re.findall(r'<script type="module">.*?</script>', body, re.DOTALL)):
         first, *rest = body.split(script)
         body = first + script + "".join(rest)
-    context["body"] = body or context.get("body")
+    context["body"] = body
 
 
 def name_entries(app: Sphinx, page: str, template: str, context: dict, doctree) -> None:
-    """Make the works of a bibliography items of the list they stand in; docutils gives them a role that no list may hold."""
+    """Make the works of a bibliography items of the list they stand in.
+
+    Docutils gives them a role that no list may hold.
+    """
     if "citation-list" in (context.get("body") or ""):
         context["body"] = context["body"].replace('role="doc-biblioentry"', 'role="listitem"')
 
@@ -103,7 +117,8 @@ def name_footnotes(app: Sphinx, what: str, name: str, obj, options, lines: list[
     module = name if what == "module" else getattr(obj, "__module__", None) or name
 
     def label(number: str) -> str:
-        return f"#{(name if number in own else module).replace('.', '-').replace('_', '-')}-{number}".lower()
+        place = name if number in own else module
+        return f"#{place.replace('.', '-').replace('_', '-')}-{number}".lower()
 
     # A name that begins with an initial ("K. M. ...") would be read as item K of a list, hence the
     # backslash.
@@ -123,48 +138,50 @@ class Measured(SphinxDirective):
 
     optional_arguments = 1
     final_argument_whitespace = False
-    option_spec = {"class": directives.class_option}
+    option_spec: ClassVar = {"class": directives.class_option}
 
     def run(self) -> list[nodes.Node]:
+        """Return the table, or a sentence where nothing was measured."""
         self.env.note_dependency(str(MEASUREMENTS))
         everything = json.loads(MEASUREMENTS.read_text()) if MEASUREMENTS.is_file() else {}
-        one = bool(self.arguments)  # on its own page a notebook need not be named
-        rows = [
-            self.row(page, runs[name].get("profile", name), runs[name])[one:]
-            for page, runs in sorted(everything.items())
-            if not one or page == self.arguments[0]
-            for name in sorted(runs, key=RUNS.index)
-        ]
+        head = ["Page", "Profile", "Data", "Run time", "Peak memory", "Machine"]
+        first = 0
+        if self.arguments:  # on its own page a notebook need not be named
+            first = 1
+            everything = {page: everything[page] for page in self.arguments if page in everything}
+        rows = []
+        for page, runs in sorted(everything.items()):
+            for name in sorted(runs, key=RUNS.index):
+                cells = self.row(page, runs[name].get("profile", name), runs[name])
+                rows.append(cells[first:])
         if not rows:
             return [nodes.paragraph("", "Not measured yet: run make measure.")]
-        return [
-            self.table(
-                ["Page", "Profile", "Data", "Run time", "Peak memory", "Machine"][one:], rows
-            )
-        ]
+        return [self.table(head[first:], rows)]
 
     @staticmethod
-    def row(page: str, profile: str, found: dict) -> list[str]:
-        cores = f"{found['cores']} core{'s' if found['cores'] != 1 else ''}"
-        versions = f"Python {found['python']}, torch {found['torch']}"
-        machine = f"{found['device']}; {cores}, {found['system']}; {versions}; {found['date']}"
-        cost = [f"{found['seconds']:.0f} s", f"{found['peak_mib']:.0f} MiB"]
-        return [page.rpartition("/")[2], profile, found["data"], *cost, machine]
+    def row(page: str, profile: str, run: dict) -> list[str]:
+        """Return the cells of one run."""
+        cores = f"{run['cores']} core{'s' if run['cores'] != 1 else ''}"
+        versions = f"Python {run['python']}, torch {run['torch']}"
+        machine = f"{run['device']}; {cores}, {run['system']}; {versions}; {run['date']}"
+        cost = [f"{run['seconds']:.0f} s", f"{run['peak_mib']:.0f} MiB"]
+        return [page.rpartition("/")[2], profile, run["data"], *cost, machine]
 
     @staticmethod
     def table(head: list[str], rows: list[list[str]]) -> nodes.table:
+        """Return a table of plain text with a head."""
         group = nodes.tgroup("", *[nodes.colspec(colwidth=1) for _ in head], cols=len(head))
         for kind, lines in ((nodes.thead, [head]), (nodes.tbody, rows)):
             part = kind()
             for line in lines:
-                part += nodes.row(
-                    "", *[nodes.entry("", nodes.paragraph("", cell)) for cell in line]
-                )
+                cells = [nodes.entry("", nodes.paragraph("", cell)) for cell in line]
+                part += nodes.row("", *cells)
             group += part
         return nodes.table("", group, classes=["measured"])
 
 
 def setup(app: Sphinx) -> dict:
+    """Connect the repairs to Sphinx's events and register the directive."""
     os.environ["SKYTUTOR_STATIC"] = "1"  # for the kernels that run the chapters
     app.connect("config-inited", add_vendored)
     app.connect("config-inited", add_links)

@@ -31,7 +31,7 @@ HERE = Path(__file__).resolve().parent
 MANIFEST = HERE / "vendor.json"
 FOLDER = HERE.parents[1] / "_build" / "vendor"
 STAMP = "unpacked.json"  # in the folder: what it was made from, and the SHA-256 of each file
-# A saved page names its modules; require.js must be told where they lie. The widget manager finds
+# A saved page names its modules; require.js must know where they lie. The widget manager finds
 # its icon font the same way, and it typesets labels through the interface of MathJax 2, which
 # MathJax 3 has no more.
 LOADER = """{
@@ -42,8 +42,12 @@ LOADER = """{
     "@jupyter-widgets/html-manager/dist": here + "html-manager/dist",
   }});
   document.addEventListener("DOMContentLoaded", () => {
-    if (window.MathJax && !window.MathJax.Hub)
-      window.MathJax.Hub = {Queue: ([, , element]) => window.MathJax.startup.promise.then(() => window.MathJax.typesetPromise([element]))};
+    if (window.MathJax && !window.MathJax.Hub) {
+      const typeset = element => window.MathJax.typesetPromise([element]);
+      window.MathJax.Hub = {
+        Queue: ([, , element]) => window.MathJax.startup.promise.then(() => typeset(element)),
+      };
+    }
   });
 }
 """
@@ -54,12 +58,12 @@ class VendorError(RuntimeError):
 
 
 def manifest() -> dict:
-    """The pinned packages by name."""
+    """Return the pinned packages by name."""
     return json.loads(MANIFEST.read_text())
 
 
 def digest(path: Path) -> str:
-    """SHA-512 of a file, written the way npm writes it."""
+    """Return the SHA-512 of a file, written the way npm writes it."""
     return "sha512-" + base64.b64encode(hashlib.sha512(path.read_bytes()).digest()).decode()
 
 
@@ -87,14 +91,18 @@ def fetch(name: str, package: dict, folder: Path) -> Path:
     archives = list(folder.glob("*.tgz"))
     if done.returncode or len(archives) != 1:
         raise VendorError(
-            f"npm could not fetch {spec}. The first build needs npm's registry; run it again with a network.\n{done.stderr.strip()}"
+            f"npm could not fetch {spec}. The first build needs npm's registry; run it again with "
+            f"a network.\n{done.stderr.strip()}"
         )
     check(archives[0], spec, package["integrity"])
     return archives[0]
 
 
 def unpack(archive: Path, name: str, package: dict, target: Path) -> None:
-    """Write the files that `package` names from `archive` below `target`, without the archive's first folder and `es5/`."""
+    """Write the files that `package` names from `archive` below `target`.
+
+    Their paths are those of the archive without its first folder and without `es5/`.
+    """
     found = set()
     about = {}
     with tarfile.open(archive) as tar:
@@ -102,12 +110,10 @@ def unpack(archive: Path, name: str, package: dict, target: Path) -> None:
             inside = member.name.partition("/")[2]
             if inside == "package.json":
                 about = json.loads(tar.extractfile(member).read())
-            pattern = next(
-                (p for p in package["take"] if member.isfile() and fnmatch.fnmatch(inside, p)), None
-            )
-            if pattern is None:
+            patterns = [p for p in package["take"] if fnmatch.fnmatch(inside, p)]
+            if not member.isfile() or not patterns:
                 continue
-            found.add(pattern)
+            found.add(patterns[0])
             path = target / package["into"] / inside.removeprefix("es5/")
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(tar.extractfile(member).read())
@@ -118,12 +124,16 @@ def unpack(archive: Path, name: str, package: dict, target: Path) -> None:
         licence.write_text(licence_notice(name, about, notice), encoding="utf-8")
     if not licence.is_file():
         raise VendorError(
-            f'{name}: no licence is taken; name its LICENSE in {MANIFEST.name} or say "notice": true'
+            f"{name}: no licence is taken; name its LICENSE in {MANIFEST.name} "
+            'or say "notice": true'
         )
 
 
 def licence_notice(name: str, about: dict, notice: bool | str) -> str:
-    """Return what the `package.json` in `about` says of the licence, with the text that the installed package `notice` carries."""
+    """Return what the `package.json` in `about` says of the licence.
+
+    If `notice` names an installed Python package, the text that this one carries is added.
+    """
     if not about.get("license"):
         raise VendorError(f"{name}: its package.json names no licence")
     author = about.get("author", "not named")
@@ -134,16 +144,16 @@ def licence_notice(name: str, about: dict, notice: bool | str) -> str:
         f"Author: {author.get('name') if isinstance(author, dict) else author}",
         f"Source: {source.get('url') if isinstance(source, dict) else source}",
         "",
-        "The npm package holds no file with its licence; the lines above are from its package.json.",
+        (
+            "The npm package holds no file with its licence; "
+            "the lines above are from its package.json."
+        ),
         "Files that stand beside this one carry the notices of their parts.",
     ]
     if isinstance(notice, str):
         files = importlib.metadata.files(notice) or []
-        texts = [
-            file.read_text(encoding="utf-8")
-            for file in files
-            if file.name.upper().startswith("LICEN")
-        ]
+        licences = [file for file in files if file.name.upper().startswith("LICEN")]
+        texts = [file.read_text(encoding="utf-8") for file in licences]
         if not texts:
             raise VendorError(f"{name}: the installed package {notice} holds no licence file")
         lines += [f"The same authors publish the Python package {notice}; its licence:", "", *texts]
@@ -151,7 +161,10 @@ def licence_notice(name: str, about: dict, notice: bool | str) -> str:
 
 
 def sums(folder: Path) -> dict[str, str]:
-    """Return the SHA-256 of each file below `folder` by its path there, but for the stamp's; a link is not followed."""
+    """Return the SHA-256 of each file below `folder` by its path there, but for the stamp's.
+
+    A link is not followed.
+    """
     found = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
@@ -168,7 +181,7 @@ def made_from() -> str:
 
 
 def fault(folder: Path) -> str | None:
-    """Return why the files in `folder` are not to be used, in words, or None if they are as they were unpacked."""
+    """Return why the files in `folder` are not to be used, None if they are as unpacked."""
     try:
         stamp = json.loads((folder / STAMP).read_text())
         source = stamp["made from"]
@@ -189,14 +202,17 @@ def fault(folder: Path) -> str | None:
 
 
 def vendor(folder: Path = FOLDER) -> Path:
-    """Return the folder with all files as they were unpacked, made now if it is not there, not whole, or of another manifest."""
+    """Return the folder with all files as they were unpacked.
+
+    It is made now if it is not there, not whole, or of another manifest.
+    """
     if folder.exists():
         reason = fault(folder)
         if reason is None:
             return folder
         print(f"{folder.name} is made anew: {reason}", flush=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    # Made beside its place and moved there whole: an interrupted build leaves no half.
+    # Made beside its place and moved there whole: an interrupted build leaves nothing half made.
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix="vendor-") as work:
         new = Path(work) / "new"
         for number, (name, package) in enumerate(manifest().items()):

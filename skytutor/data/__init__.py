@@ -1,1 +1,1 @@
-"""Real data and their embedded stand-ins: `registry` knows the files, the other modules read one source each."""
+"""Where data come from: a registry of public files, and one module for each source."""

@@ -1,4 +1,4 @@
-"""Skies of chapter 3: Gaussian fields whose spectra hold the parameters that are to be found [1]_.
+"""Skies of chapter 3: Gaussian fields whose spectra depend on the parameters to be found [1]_.
 
 Four studies, each with its own parameters:
 
@@ -7,8 +7,11 @@ Four studies, each with its own parameters:
 - T3: tau from 0.03 to 0.08; Q and U, CAMB's EE in muK**2, no BB.
 - T4: r from 0 to 0.01, uniform in log(r + 1e-4), and tau; Q and U, CAMB's EE and BB in muK**2.
 
-No beam and no pixel window. Every map is drawn anew from numbers of a generator, so a set of any
-size costs no disk.
+No beam and no pixel window. Every map is drawn anew from the numbers of a generator, so a set of
+any size costs no disk.
+
+Shapes: N maps, n parameters, P = 12 nside**2 pixels in RING order, K = (lmax + 1)**2 real
+harmonic coefficients.
 
 .. [1] N. Krachmalnicoff & M. Tomasi, 2019, A&A 628, A129.
 """
@@ -23,16 +26,19 @@ from torch import Tensor
 
 from skytutor.data.emulator import cmb_spectra
 from skytutor.healpix import check_nside, nside_to_npix, pixel_area, pixel_to_angle
-from skytutor.healpix.checks import as_integer
 from skytutor.sht import RealHarmonics, real_degrees
 from skytutor.spectra import check_mask
+from skytutor.validate import as_integer
 
+# Standard deviation, in l, and floor of the spectra of T1 and T2.
 WIDTH = 5.0
 FLOOR = 1e-5
+# The prior of r is uniform in log(r + R_OFFSET).
 R_OFFSET = 1e-4
-SCALE_OFFSET = (
-    5e-4  # about what cosmic variance and lensing leave of r: below, its logarithm means nothing
-)
+# Networks give log(r + SCALE_OFFSET). It is about what cosmic variance and lensing leave of r:
+# below it, the logarithm of r means nothing.
+SCALE_OFFSET = 5e-4
+# Name, lowest and highest value of each parameter.
 STUDIES = {
     "T1": (("l_p", 5.0, 20.0),),
     "T2": (("l_Ep", 5.0, 20.0), ("l_Bp", 5.0, 20.0)),
@@ -42,7 +48,11 @@ STUDIES = {
 
 
 def peaked_spectrum(centre: Tensor, *, lmax: int) -> Tensor:
-    """``exp(-(l - l_p)**2 / (2 * 5**2)) + 1e-5`` for l = 0..lmax: ``(..., lmax + 1)`` float64 of centres ``(...)``.
+    """Return ``exp(-(l - l_p)**2 / (2 * 5**2)) + 1e-5`` for each l: ``(..., lmax + 1)`` float64.
+
+    Arguments:
+        centre: l_p, ``(...)`` or a number.
+        lmax: the highest degree.
 
     Example:
         >>> peaked_spectrum(torch.tensor(2.0), lmax=2)
@@ -54,7 +64,13 @@ def peaked_spectrum(centre: Tensor, *, lmax: int) -> Tensor:
 
 
 def cap_mask(nside: int, f_sky: float) -> Tensor:
-    """A cap about the north pole, radius ``arccos(1 - 2 f_sky)``: bool ``(P,)`` in RING order, True where it is seen.
+    """Return a cap about the north pole, of radius ``arccos(1 - 2 f_sky)``, as a mask.
+
+    The mask is bool ``(P,)`` in RING order, True where the sky is seen.
+
+    Arguments:
+        nside: of the map, a power of two.
+        f_sky: fraction of the sky that the cap covers, in (0, 1].
 
     Raises:
         ValueError: f_sky not in (0, 1], or so small that the cap holds no pixel.
@@ -66,6 +82,7 @@ def cap_mask(nside: int, f_sky: float) -> Tensor:
     if not 0 < f_sky <= 1:
         raise ValueError(f"f_sky must lie in (0, 1], got {f_sky}")
     theta, _ = pixel_to_angle(torch.arange(nside_to_npix(nside)), nside=nside, order="ring")
+    # Pixel centres on the edge belong to the cap, whatever the rounding of their cosine.
     seen = theta.cos() >= 1 - 2 * f_sky - 1e-12
     if not seen.any():
         raise ValueError(
@@ -75,28 +92,36 @@ def cap_mask(nside: int, f_sky: float) -> Tensor:
 
 
 def noise_per_pixel(noise: float, nside: int) -> float:
-    """Standard deviation in a pixel, in muK, of white noise given in muK arcmin: noise over the pixel's side in arcminutes."""
+    """Return the standard deviation of white noise in a pixel, in muK: noise over the pixel's side.
+
+    Arguments:
+        noise: in muK arcmin.
+        nside: of the map.
+    """
     return noise / (math.sqrt(pixel_area(nside)) * 180 * 60 / math.pi)
 
 
 @dataclass(frozen=True)
-class Skies:
-    """One study at one nside, noise and sky fraction. Maps are ``(N, P)`` or, Q and U, ``(N, 2, P)``, RING, float32.
+class GaussianSkySimulator:
+    """Draws parameters and maps of one study, at one nside, noise and sky fraction.
+
+    Maps are ``(N, P)`` or, with Q and U, ``(N, 2, P)``, RING, float32.
 
     Attributes:
         study: "T1" to "T4".
         nside: power of two; lmax is 3 nside - 1.
         noise: standard deviation of white noise in a pixel of every component, in the map's unit.
-        f_sky: of the cap that is seen; beyond it, maps are 0.
-        cut: another mask than a cap, as `through` packs it.
+        f_sky: fraction of the sky in the cap that is seen; beyond it, maps are 0.
+        cut: another mask than a cap, one byte a pixel, as `with_mask` packs it.
 
     Raises:
-        ValueError: another study, a negative noise, f_sky not in (0, 1].
+        ValueError: another study, a negative noise, f_sky not in (0, 1], cut of another size.
 
     Example:
-        >>> sky, draw = Skies("T2", nside=4), torch.Generator().manual_seed(0)
-        >>> parameters = sky.draw_parameters(3, generator=draw)
-        >>> sky.maps(parameters, sky.draw_noise(3, generator=draw)).shape
+        >>> simulator = GaussianSkySimulator("T2", nside=4)
+        >>> rng = torch.Generator().manual_seed(0)
+        >>> parameters = simulator.draw_parameters(3, generator=rng)
+        >>> simulator.maps(parameters, simulator.draw_noise(3, generator=rng)).shape
         torch.Size([3, 2, 192])
     """
 
@@ -119,24 +144,27 @@ class Skies:
             or abs(sum(self.cut) / len(self.cut) - self.f_sky) > 1e-9
         ):
             raise ValueError(
-                f"cut must be a mask of {nside_to_npix(self.nside)} pixels that shows f_sky of the sky; use `through`"
+                f"cut must be a mask of {nside_to_npix(self.nside)} pixels that shows f_sky of "
+                "the sky; use `with_mask`"
             )
 
     @property
     def lmax(self) -> int:
+        """Highest degree of the sky, 3 nside - 1."""
         return 3 * self.nside - 1
 
     @property
     def spin(self) -> int:
+        """0 for T, 2 for Q and U."""
         return 0 if self.study == "T1" else 2
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the parameters."""
+        """Names of the parameters."""
         return tuple(name for name, _, _ in STUDIES[self.study])
 
-    def through(self, mask: Tensor) -> "Skies":
-        """The same study seen through any mask ``(P,)``, RING: seen where it is above 0.
+    def with_mask(self, mask: Tensor) -> "GaussianSkySimulator":
+        """Return the same study with any mask ``(P,)``, RING: seen where it is above 0.
 
         Raises:
             ValueError: another size, values outside 0..1, nothing seen.
@@ -146,72 +174,100 @@ class Skies:
 
     @cached_property
     def mask(self) -> Tensor:
+        """Mask of the sky: bool ``(P,)``, True where it is seen."""
         return torch.tensor(list(self.cut)) > 0 if self.cut else cap_mask(self.nside, self.f_sky)
 
     @cached_property
     def harmonics(self) -> RealHarmonics:
-        return RealHarmonics(self.nside, self.lmax, spin=self.spin)
+        """Transforms between maps and real coefficients, with their tables."""
+        return RealHarmonics(self.nside, self.lmax, spin=self.spin, order="ring")
 
     def draw_parameters(self, n: int, *, generator: torch.Generator | None = None) -> Tensor:
-        """``(n, parameters)`` float64, from the study's prior."""
+        """Draw parameters ``(n, parameters)``, float64, from the prior of the study.
+
+        Arguments:
+            n: how many, at least 1.
+            generator: of the random numbers; None for torch's global one.
+        """
         if as_integer("n", n) < 1:
             raise ValueError(f"n must be positive, got {n}")
-        return self.from_unit(
+        return self.prior_transform(
             torch.rand(n, len(self.names), generator=generator, dtype=torch.float64)
         )
 
-    def from_unit(self, unit: Tensor) -> Tensor:
-        """Parameters of numbers in 0..1 that are uniform under the prior."""
+    def prior_transform(self, unit: Tensor) -> Tensor:
+        """Return parameters ``(..., n)``; uniform random numbers become draws of the prior.
+
+        Arguments:
+            unit: ``(..., n)``, in 0..1: what fraction of the prior lies below the parameter.
+        """
         if not bool(((unit >= 0) & (unit <= 1)).all()):
             raise ValueError(f"unit must lie in 0..1, got {float(unit.min())}..{float(unit.max())}")
         columns = []
         for (name, low, high), u in zip(STUDIES[self.study], unit.unbind(-1), strict=True):
-            if name == "r":
-                u = R_OFFSET * ((high + R_OFFSET) / R_OFFSET) ** u - R_OFFSET
+            if name == "r":  # uniform in log(r + R_OFFSET); low is 0
+                values = R_OFFSET * ((high + R_OFFSET) / R_OFFSET) ** u - R_OFFSET
             else:
-                u = low + (high - low) * u
-            columns.append(u)
+                values = low + (high - low) * u
+            columns.append(values)
         return torch.stack(columns, -1)
 
-    def to_scale(self, parameters: Tensor) -> Tensor:
-        """Parameters as networks give them: logarithms (of r + 5e-4), zero in the middle of the prior and 1 from there to its ends."""
-        return (self._log(parameters) - self._middle) / self._half
+    def normalise(self, parameters: Tensor) -> Tensor:
+        """Return parameters ``(..., n)`` on the scale of the networks' answers, float64.
 
-    def from_scale(self, scaled: Tensor) -> Tensor:
-        """The inverse of `to_scale`."""
-        return torch.exp(scaled * self._half + self._middle) - self._offset
+        That is the logarithm of each (of r + 5e-4), shifted and scaled so that the ends of the
+        prior lie at -1 and 1.
+        """
+        middle, half_range = self._scale
+        return (self._log(parameters) - middle) / half_range
+
+    def unnormalise(self, scaled: Tensor) -> Tensor:
+        """Return the parameters ``(..., n)`` of normalised ones: the inverse of `normalise`."""
+        middle, half_range = self._scale
+        return torch.exp(scaled * half_range + middle) - self._offset
 
     @property
     def _offset(self) -> Tensor:
-        return torch.tensor(
-            [SCALE_OFFSET if name == "r" else 0.0 for name in self.names], dtype=torch.float64
-        )
+        """What is added to each parameter before its logarithm is taken, ``(n,)`` float64."""
+        offsets = [SCALE_OFFSET if name == "r" else 0.0 for name in self.names]
+        return torch.tensor(offsets, dtype=torch.float64)
 
     def _log(self, parameters: Tensor) -> Tensor:
         return (parameters.double() + self._offset).log()
 
     @cached_property
-    def _ends(self) -> Tensor:
-        return self._log(
-            torch.tensor([[low, high] for _, low, high in STUDIES[self.study]]).double().T
-        )
-
-    @property
-    def _middle(self) -> Tensor:
-        return self._ends.mean(0)
-
-    @property
-    def _half(self) -> Tensor:
-        return (self._ends[1] - self._ends[0]) / 2
+    def _scale(self) -> tuple[Tensor, Tensor]:
+        """Middle and half the range of the prior, in the logarithm: ``(n,)`` each."""
+        # The ends are rounded to float32 first, as they were for the pretrained networks.
+        ends = torch.tensor([[low, high] for _, low, high in STUDIES[self.study]])  # (n, 2)
+        low, high = self._log(ends.double().T)
+        return torch.stack([low, high]).mean(0), (high - low) / 2
 
     def draw_noise(self, n: int, *, generator: torch.Generator | None = None) -> list[Tensor]:
-        """White numbers ``(n, [2,] K)`` for the sky, and ``(n, [2,] P)`` for the noise if there is any."""
-        parts = (n, 2) if self.spin else (n,)
-        sizes = [(self.lmax + 1) ** 2, *([nside_to_npix(self.nside)] if self.noise else [])]
-        return [torch.randn(*parts, size, generator=generator) for size in sizes]
+        """Draw the standard normal numbers that n maps are made of.
+
+        Arguments:
+            n: how many maps.
+            generator: of the random numbers; None for torch's global one.
+
+        Returns:
+            ``(n, [2,] K)`` for the coefficients of the sky and, if the study has noise,
+            ``(n, [2,] P)`` for its pixels.
+        """
+        lead = (n, 2) if self.spin else (n,)
+        sizes = [(self.lmax + 1) ** 2]
+        if self.noise:
+            sizes.append(nside_to_npix(self.nside))
+        return [torch.randn(*lead, size, generator=generator) for size in sizes]
 
     def spectra(self, parameters: Tensor) -> Tensor:
-        """C_l of the sky, noise apart: ``(N, fields, lmax + 1)`` float64; fields are T, or E and B. l < 2 is 0 with spin 2.
+        """Return C_l of the sky, without noise. With spin 2, C_l is 0 for l < 2.
+
+        Arguments:
+            parameters: ``(N, n)``, inside the prior.
+
+        Returns:
+            ``(N, fields, lmax + 1)`` float64; fields are T, or E and B.
 
         Raises:
             ValueError: parameters of another shape, or outside the prior.
@@ -221,11 +277,9 @@ class Skies:
             out = peaked_spectrum(parameters, lmax=self.lmax)
         else:
             tau = parameters[:, -1]
-            found = cmb_spectra(
-                tau,
-                parameters[:, 0] if self.study == "T4" else torch.zeros_like(tau),
-                lmax=self.lmax,
-            )
+            r = parameters[:, 0] if self.study == "T4" else torch.zeros_like(tau)
+            found = cmb_spectra(tau, r, lmax=self.lmax)
+            # T3 has no B at all, not even that of lensing.
             out = torch.stack([found["EE"], found["BB"] * (self.study == "T4")], 1)
         if self.spin:
             out[..., :2] = 0
@@ -234,42 +288,62 @@ class Skies:
     def _check(self, parameters: Tensor) -> None:
         if parameters.dim() != 2 or parameters.shape[1] != len(self.names):
             raise ValueError(
-                f"parameters must be (N, {len(self.names)}): {', '.join(self.names)}; got {tuple(parameters.shape)}"
+                f"parameters must be (N, {len(self.names)}): {', '.join(self.names)}; "
+                f"got {tuple(parameters.shape)}"
             )
-        for (name, low, high), values in zip(
-            STUDIES[self.study], parameters.unbind(1), strict=True
-        ):
+        columns = zip(STUDIES[self.study], parameters.unbind(1), strict=True)
+        for (name, low, high), values in columns:
             if not bool(((values >= low) & (values <= high)).all()):
                 raise ValueError(
-                    f"{name} must lie in {low}..{high}, got {float(values.min())}..{float(values.max())}"
+                    f"{name} must lie in {low}..{high}, "
+                    f"got {float(values.min())}..{float(values.max())}"
                 )
 
-    def maps(self, parameters: Tensor, white: Sequence[Tensor]) -> Tensor:
-        """Maps of parameters ``(N, n)`` and of what `draw_noise` drew."""
-        want = [tuple(one.shape) for one in self.draw_noise(0)]
-        if [tuple(one.shape[1:]) for one in white] != [shape[1:] for shape in want] or {
-            len(one) for one in white
-        } != {len(parameters)}:
+    def maps(self, parameters: Tensor, white_noise: Sequence[Tensor]) -> Tensor:
+        """Make maps: coefficients ``sqrt(C_l) x_lm``, synthesised, plus noise, times the mask.
+
+        Arguments:
+            parameters: ``(N, n)``, inside the prior.
+            white_noise: what ``draw_noise(N)`` drew.
+
+        Returns:
+            ``(N, P)``, or ``(N, 2, P)`` for Q and U, RING, float32.
+
+        Raises:
+            ValueError: parameters as in `spectra`; white noise of other shapes.
+        """
+        want = [tuple(one.shape[1:]) for one in self.draw_noise(0)]
+        came = [tuple(one.shape[1:]) for one in white_noise]
+        if came != want or {len(one) for one in white_noise} != {len(parameters)}:
             raise ValueError(
-                f"white must be what draw_noise({len(parameters)}) draws, got shapes {[tuple(one.shape) for one in white]}"
+                f"white_noise must be what draw_noise({len(parameters)}) draws, "
+                f"got shapes {[tuple(one.shape) for one in white_noise]}"
             )
-        roots = (
-            self.spectra(parameters).sqrt().float()[..., real_degrees(self.lmax)[0]]
-        )  # (N, fields, K)
-        maps = self.harmonics.synthesis(white[0] * (roots if self.spin else roots[:, 0]))
+        degree = real_degrees(self.lmax)[0]  # l of each coefficient, (K,)
+        roots = self.spectra(parameters).sqrt().float()[..., degree]  # (N, fields, K)
+        if not self.spin:
+            roots = roots[:, 0]
+        maps = self.harmonics.synthesis(white_noise[0] * roots)
         if self.noise:
-            maps = maps + self.noise * white[1]
+            maps = maps + self.noise * white_noise[1]
         return maps if self.f_sky == 1 else maps * self.mask
 
     def sample(self, n: int, *, seed: int) -> tuple[Tensor, Tensor]:
-        """Parameters ``(n, p)`` and maps of a seed, drawn a thousand at a time, so that the first ones do not depend on n."""
+        """Draw n parameters, ``(n, p)`` float64, and their `maps`.
+
+        Arguments:
+            n: how many, at least 1; the first skies of a seed do not depend on it.
+            seed: each seed gives other skies.
+        """
         if as_integer("n", n) < 1:
             raise ValueError(f"n must be positive, got {n}")
         parameters = []
         maps = []
-        for k in range(0, n, 1000):
-            draw = torch.Generator().manual_seed(seed * 1_000_003 + k)
-            some = self.draw_parameters(1000, generator=draw)
-            parameters.append(some[: n - k])
-            maps.append(self.maps(some, self.draw_noise(1000, generator=draw))[: n - k])
+        # A thousand at a time, each thousand with a generator of its own, and the last cut off.
+        for start in range(0, n, 1000):
+            rng = torch.Generator().manual_seed(seed * 1_000_003 + start)
+            drawn = self.draw_parameters(1000, generator=rng)
+            white_noise = self.draw_noise(1000, generator=rng)
+            parameters.append(drawn[: n - start])
+            maps.append(self.maps(drawn, white_noise)[: n - start])
         return torch.cat(parameters), torch.cat(maps)

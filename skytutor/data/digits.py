@@ -31,7 +31,7 @@ from skytutor.healpix import (
     nside_to_npix,
     pixel_to_vector,
 )
-from skytutor.healpix.checks import as_integer
+from skytutor.validate import as_integer
 
 SOURCES = ("auto", "mnist", "embedded")
 _SPLIT_SEED = 1998
@@ -39,7 +39,15 @@ _SPLIT_SEED = 1998
 
 @dataclass(frozen=True)
 class Digits:
-    """Images ``(N, H, H)`` uint8, labels ``(N,)`` int64, and the index tensors of the three splits."""
+    """Images, labels, and the indices of the three splits.
+
+    Attributes:
+        images: ``(N, H, H)`` uint8.
+        labels: ``(N,)`` int64, 0 to 9.
+        split: int64 indices into the images for "train", "validation" and "test".
+        source: "mnist" or "embedded".
+        credit: whose data they are.
+    """
 
     images: Tensor
     labels: Tensor
@@ -48,7 +56,14 @@ class Digits:
     credit: str
 
     def part(self, name: str) -> tuple[Tensor, Tensor]:
-        """Images and labels of "train", "validation" or "test"."""
+        """Return images and labels of one split.
+
+        Arguments:
+            name: "train", "validation" or "test".
+
+        Raises:
+            ValueError: unknown name.
+        """
         if name not in self.split:
             raise ValueError(
                 f"name must be one of {', '.join(map(repr, self.split))}, got {name!r}"
@@ -57,7 +72,8 @@ class Digits:
 
     def __str__(self) -> str:
         sizes = ", ".join(f"{k} {len(v):,}" for k, v in self.split.items())
-        return f"{self.source}: {len(self.labels):,} digits of {self.images.shape[1]} x {self.images.shape[2]} ({sizes})"
+        height, width = self.images.shape[1:]
+        return f"{self.source}: {len(self.labels):,} digits of {height} x {width} ({sizes})"
 
 
 def load(source: str = "auto") -> Digits:
@@ -70,7 +86,7 @@ def load(source: str = "auto") -> Digits:
     Raises:
         ValueError: unknown source.
         skytutor.data.registry.DataError: "mnist" asked for and not there, or damaged; says what to
-        do.
+            do.
 
     Example:
         >>> print(load("embedded"))
@@ -83,13 +99,15 @@ def load(source: str = "auto") -> Digits:
     return _mnist() if source == "mnist" else _embedded()
 
 
-def _shuffled(count: int, sizes: tuple[int, ...]) -> list[Tensor]:
-    order = torch.randperm(count, generator=torch.Generator().manual_seed(_SPLIT_SEED))
-    return [part.sort().values for part in order.split(sizes)]
+def _shuffled(n: int, sizes: tuple[int, ...]) -> list[Tensor]:
+    """Divide 0 to n - 1 at random into parts of the given sizes, each sorted; always the same."""
+    shuffled = torch.randperm(n, generator=torch.Generator().manual_seed(_SPLIT_SEED))
+    return [part.sort().values for part in shuffled.split(sizes)]
 
 
 def _mnist() -> Digits:
     def read(name: str, header: int) -> np.ndarray:
+        # An IDX file: a header, then one byte a value, the last index fastest.
         with gzip.open(registry.path(f"mnist/{name}-ubyte.gz")) as stream:
             return np.frombuffer(stream.read(), np.uint8, offset=header).copy()
 
@@ -108,18 +126,19 @@ def _mnist() -> Digits:
 
 
 def _embedded() -> Digits:
-    from sklearn.datasets import (
-        load_digits,
-    )  # half a second of import that MNIST's readers need not wait for
+    # Half a second of import that MNIST's readers need not wait for.
+    from sklearn.datasets import load_digits
 
     raw = load_digits()
-    images = torch.from_numpy(raw.images).mul(255 / 16).round().to(torch.uint8)
-    images = F.pad(
-        images, (2, 2, 2, 2)
-    )  # a margin like MNIST's, where the digit takes 20 of 28 pixels
+    images = torch.from_numpy(raw.images).mul(255 / 16).round().to(torch.uint8)  # (N, 8, 8)
+    # A margin like MNIST's, where the digit takes 20 of 28 pixels.
+    images = F.pad(images, (2, 2, 2, 2))  # (N, 12, 12)
     train, validation, test = _shuffled(len(images), (1197, 200, 400))
     split = {"train": train, "validation": validation, "test": test}
-    credit = "E. Alpaydin & C. Kaynak, Optical Recognition of Handwritten Digits (UCI), through scikit-learn"
+    credit = (
+        "E. Alpaydin & C. Kaynak, Optical Recognition of Handwritten Digits (UCI), "
+        "through scikit-learn"
+    )
     return Digits(images, torch.from_numpy(raw.target).long(), split, "embedded", credit)
 
 
@@ -127,13 +146,14 @@ def check_images(images: Tensor) -> Tensor:
     """Return `images` as float ``(B, H, H)`` in 0..1; uint8 is scaled by 1/255.
 
     Raises:
-        TypeError: neither uint8 nor floating. ValueError: empty, not square, or not finite.
+        TypeError: neither uint8 nor floating.
+        ValueError: empty, not square, or not finite.
     """
-    if not isinstance(images, Tensor) or not (
-        images.dtype == torch.uint8 or images.is_floating_point()
-    ):
-        kind = images.dtype if isinstance(images, Tensor) else type(images).__name__
-        raise TypeError(f"images must be a uint8 or floating torch tensor, got {kind}")
+    wanted = "images must be a uint8 or floating torch tensor"
+    if not isinstance(images, Tensor):
+        raise TypeError(f"{wanted}, got {type(images).__name__}")
+    if images.dtype != torch.uint8 and not images.is_floating_point():
+        raise TypeError(f"{wanted}, got {images.dtype}")
     if images.dim() != 3 or images.shape[1] != images.shape[2]:
         raise ValueError(f"images must be square, (B, H, H), got shape {tuple(images.shape)}")
     if images.numel() == 0:
@@ -146,17 +166,24 @@ def check_images(images: Tensor) -> Tensor:
 
 
 def centre_of_mass(images: Tensor) -> Tensor:
-    """Where the ink of images ``(B, H, H)`` lies: ``(B, 2)`` as (column, row), -1..1 from edge to edge, 0 without ink."""
+    """Return the centre of mass of images ``(B, H, H)`` as (column, row), ``(B, 2)``.
+
+    Coordinates run from -1 to 1 from edge to edge of the image. An image without ink has its centre
+    at 0.
+    """
     images = check_images(images).float()
-    along = (2 * torch.arange(images.shape[1], device=images.device) + 1) / images.shape[1] - 1
-    return (
-        torch.stack([images.sum(1) @ along, images.sum(2) @ along], 1)
-        / images.sum((1, 2)).clamp(min=1e-12)[:, None]
-    )
+    h = images.shape[1]
+    coordinate = (2 * torch.arange(h, device=images.device) + 1) / h - 1  # (H,), of pixel centres
+    # Summed over rows the image is a function of its column, and the other way round.
+    first_moment = torch.stack([images.sum(1) @ coordinate, images.sum(2) @ coordinate], 1)
+    return first_moment / images.sum((1, 2)).clamp(min=1e-12)[:, None]
 
 
 def _frame(lon: float, lat: float) -> Tensor:
-    """Rows: west, south and outward at the digit's centre; columns and rows of an image grow that way."""
+    """Return unit vectors west, south and outward at a place in degrees: the rows of ``(3, 3)``.
+
+    The columns of an image grow to the west and its rows to the south.
+    """
     a = math.radians(lon)
     b = math.radians(lat)
     west = [math.sin(a), -math.cos(a), 0.0]
@@ -166,24 +193,26 @@ def _frame(lon: float, lat: float) -> Tensor:
 
 
 class Projector:
-    """Puts square images on a HEALPix map; holds the pixel centres so that a training loop can call it often.
+    """Lambert azimuthal equal-area projection of square images onto a HEALPix map.
 
     The centre of the image lies at `centre_deg` and its sides reach ``size_deg / 2`` from there.
     With c the angle from the centre, the plane's radius is ``2 sin(c / 2)``; image coordinates are
-    scaled by ``2 sin(size / 4)``, bilinear, zero outside.
+    scaled by ``2 sin(size / 4)``, bilinear, zero outside. The object holds the pixel centres, so
+    that a training loop can call it often.
 
     Arguments:
-        nside: resolution. order: "ring" or "nested" of the maps it makes.
+        nside: resolution of the maps.
         size_deg: angle across the image, in (0, 360). At 180 the image's corners meet at the
             antipode.
         centre_deg: longitude and latitude of the centre.
+        order: "ring" or "nested", the pixel order of the maps.
 
     Raises:
         ValueError: bad nside, order or size; images as in `check_images`.
 
     Example:
-        >>> paint = Projector(8, size_deg=180)
-        >>> paint(torch.ones(2, 28, 28)).shape
+        >>> projector = Projector(8, size_deg=180, order="nested")
+        >>> projector(torch.ones(2, 28, 28)).shape
         torch.Size([2, 1, 768])
     """
 
@@ -193,7 +222,7 @@ class Projector:
         *,
         size_deg: float,
         centre_deg: tuple[float, float] = (0.0, 0.0),
-        order: str = "nested",
+        order: str,
     ):
         self.nside = check_nside(nside)
         self.order = check_order(order, allowed=("ring", "nested"))
@@ -204,39 +233,47 @@ class Projector:
                 f"centre_deg must be (longitude, latitude) with |latitude| <= 90, got {centre_deg}"
             )
         self.size_deg = float(size_deg)
-        self.half = 2 * math.sin(math.radians(size_deg) / 4)
-        self.frame = _frame(*centre_deg)
-        self.centres = pixel_to_vector(
-            torch.arange(nside_to_npix(nside)), nside=nside, order=order
-        )  # (P, 3)
+        self.half_width = 2 * math.sin(math.radians(size_deg) / 4)  # of the image in the plane
+        self.frame = _frame(*centre_deg)  # (3, 3)
+        pixel = torch.arange(nside_to_npix(nside))
+        self.centres = pixel_to_vector(pixel, nside=nside, order=order)  # (P, 3)
 
     def plane(self, rotations: Tensor | None = None) -> Tensor:
-        """Image coordinates of the pixel centres in -1..1, ``(B, P, 2)`` as (column, row); B = 1 without rotations."""
-        frames = (
-            self.frame.unsqueeze(0) if rotations is None else self.frame @ rotations.double().mT
-        )  # (B, 3, 3)
-        local = (
-            self.centres.float() @ frames.mT.float()
-        )  # (B, P, 3): along columns, along rows, outward
-        stretch = (2 / (1 + local[..., 2:]).clamp(min=1e-6)).sqrt()
+        """Return the image coordinates of the pixel centres as (column, row), ``(B, P, 2)``.
+
+        They lie in -1..1 inside the image.
+
+        Arguments:
+            rotations: as in `__call__`; without them B is 1.
+        """
+        # The digit moves by R, so a pixel at v shows what lay at R^-1 v: the frame turns instead.
+        frames = self.frame.unsqueeze(0)  # (1, 3, 3)
+        if rotations is not None:
+            frames = self.frame @ rotations.double().mT  # (B, 3, 3)
+        # Components of each pixel centre along columns, along rows and outward.
+        local = self.centres.float() @ frames.mT.float()  # (B, P, 3)
+        outward = local[..., 2:]  # cosine of the angle c from the centre
+        # From radius sin(c) on the sphere to 2 sin(c / 2) in the plane.
+        scale = (2 / (1 + outward).clamp(min=1e-6)).sqrt()
         # The antipode lies at radius 2 in every direction at once; any of them will do.
-        return torch.where(local[..., 2:] < 1e-6 - 1, 2.0, local[..., :2] * stretch) / self.half
+        return torch.where(outward < 1e-6 - 1, 2.0, local[..., :2] * scale) / self.half_width
 
     def __call__(
         self,
         images: Tensor,
         *,
         rotations: Tensor | None = None,
-        warp: Tensor | None = None,
-        ripple: Tensor | None = None,
+        affine: Tensor | None = None,
+        elastic: Tensor | None = None,
     ) -> Tensor:
         """Project ``(B, H, H)`` images to maps ``(B, 1, P)``, float32, 0..1.
 
         Arguments:
+            images: as in `check_images`.
             rotations: ``(B, 3, 3)``, each moves its digit over the sphere after it was laid down.
-            warp: ``(B, 2, 3)`` affine maps of the image plane (units: half the image), for
+            affine: ``(B, 2, 3)`` affine maps of the image plane (units: half the image), for
                 augmentation.
-            ripple: ``(B, 2, K, K)`` shifts of K x K nodes over the image (same units), linear
+            elastic: ``(B, 2, K, K)`` shifts of K x K nodes over the image (same units), linear
                 between them, likewise.
         """
         images = check_images(images).float()
@@ -244,14 +281,14 @@ class Projector:
             raise ValueError(
                 f"rotations must be ({len(images)}, 3, 3), got {tuple(rotations.shape)}"
             )
-        grid = self.plane(rotations).to(images.device)
-        if warp is not None:
-            grid = grid @ warp[:, :, :2].mT + warp[:, None, :, 2]  # (B, P, 2)
+        grid = self.plane(rotations).to(images.device)  # (1 or B, P, 2)
+        if affine is not None:
+            grid = grid @ affine[:, :, :2].mT + affine[:, None, :, 2]  # (B, P, 2)
         grid = grid.expand(len(images), -1, -1).unsqueeze(1)  # (B, 1, P, 2)
-        if ripple is not None:
-            grid = grid + F.grid_sample(
-                ripple, grid, padding_mode="border", align_corners=True
-            ).movedim(1, 3)
+        if elastic is not None:
+            # The outermost nodes lie on the image's edges, hence align_corners.
+            shift = F.grid_sample(elastic, grid, padding_mode="border", align_corners=True)
+            grid = grid + shift.movedim(1, 3)  # shift: (B, 2, 1, P) to (B, 1, P, 2)
         return F.grid_sample(images.unsqueeze(1), grid, align_corners=False).squeeze(2)  # (B, 1, P)
 
 
@@ -260,14 +297,22 @@ def project(
     *,
     nside: int,
     size_deg: float,
-    order: str = "nested",
+    order: str,
     centre_deg: tuple[float, float] = (0.0, 0.0),
     rotations: Tensor | None = None,
 ) -> Tensor:
-    """Put images ``(B, H, H)`` on the sphere: maps ``(B, 1, P)``. One call of `Projector`, which see."""
-    return Projector(nside, size_deg=size_deg, centre_deg=centre_deg, order=order)(
-        images, rotations=rotations
-    )
+    """Project images ``(B, H, H)`` to maps ``(B, 1, P)`` by one call of a `Projector`.
+
+    Arguments:
+        images: as in `check_images`.
+        nside: as in `Projector`; so are size_deg, order and centre_deg.
+        size_deg: angle across the image.
+        order: "ring" or "nested".
+        centre_deg: longitude and latitude of the image's centre.
+        rotations: ``(B, 3, 3)``, as in `Projector.__call__`.
+    """
+    projector = Projector(nside, size_deg=size_deg, centre_deg=centre_deg, order=order)
+    return projector(images, rotations=rotations)
 
 
 def random_rotations(n: int, *, generator: torch.Generator | None = None) -> Tensor:
@@ -275,12 +320,15 @@ def random_rotations(n: int, *, generator: torch.Generator | None = None) -> Ten
 
     A quaternion with four normal components, scaled to length one, is uniform on the 3-sphere, and
     that is Haar measure on the rotations (Shoemake 1992, Graphics Gems III).
+
+    Raises:
+        TypeError, ValueError: n not a positive integer.
     """
     if as_integer("n", n, wanted="a positive integer") < 1:
         raise ValueError(f"n must be a positive integer, got {n!r}")
     q = torch.randn(n, 4, generator=generator, dtype=torch.float64)
-    w, x, y, z = (q / q.norm(dim=1, keepdim=True)).unbind(1)
-    rows = [
+    w, x, y, z = (q / q.norm(dim=1, keepdim=True)).unbind(1)  # (n,) each
+    entries = [
         1 - 2 * (y * y + z * z),
         2 * (x * y - w * z),
         2 * (x * z + w * y),
@@ -291,16 +339,22 @@ def random_rotations(n: int, *, generator: torch.Generator | None = None) -> Ten
         2 * (y * z + w * x),
         1 - 2 * (x * x + y * y),
     ]
-    return torch.stack(rows, 1).view(n, 3, 3)
+    return torch.stack(entries, 1).view(n, 3, 3)  # row after row
 
 
 def project_scatter(images: Tensor, *, nside: int) -> Tensor:
-    """Project as the published code did: each image pixel is written into the HEALPix pixel it falls in.
+    """Project as the published code did: write each image pixel into the map pixel it falls in.
 
     The image stands in the middle of a canvas twice as wide as high that spans the whole sphere in
     longitude and colatitude. Where two image pixels meet, the last one wins; HEALPix pixels that
     none meets stay 0. Kept for chapter 1, which counts those holes and measures what they cost.
-    Maps ``(B, 1, P)``, NESTED.
+
+    Arguments:
+        images: as in `check_images`.
+        nside: resolution of the maps.
+
+    Returns:
+        Maps ``(B, 1, P)``, NESTED.
     """
     images = check_images(images)
     n, h, _ = images.shape
@@ -313,9 +367,8 @@ def project_scatter(images: Tensor, *, nside: int) -> Tensor:
     pixel = angle_to_pixel(theta, phi, nside=nside, order="nested").flatten()
     maps = torch.zeros(n, nside_to_npix(nside))
     # "Last writer wins", made explicit: indexed assignment leaves the winner undefined.
-    last = torch.full((maps.shape[1],), -1).scatter_reduce(
-        0, pixel, torch.arange(len(pixel)), "amax"
-    )
+    nobody = torch.full((maps.shape[1],), -1)
+    last = nobody.scatter_reduce(0, pixel, torch.arange(len(pixel)), "amax")  # (P,)
     met = last >= 0
     maps[:, met] = canvas.flatten(1)[:, last[met]]
     return maps.unsqueeze(1)

@@ -27,19 +27,26 @@ class _Bounded:
         self.left = size
 
     def write(self, data: bytes) -> int:
+        """Write `data`, or raise `_TooLong` if they go beyond the size."""
         self.left -= len(data)
         if self.left < 0:
             raise _TooLong
         return self.stream.write(data)
 
     def flush(self) -> None:
+        """Hand on what the file's own buffer holds."""
         self.stream.flush()
 
 
 def to_file(place: Path, url: str, *, sha256: str, size: int, retries: int, progress: bool) -> None:
-    """Download `url` to a temporary file beside `place`, which it becomes when its SHA-256 is right.
+    """Download a file; it takes the name `place` only when its SHA-256 is right.
+
+    Until then it is a temporary file beside it.
 
     Arguments:
+        place: path of the file; its folder is made if it is not there.
+        url: http or https.
+        sha256: of the whole file, in hexadecimal.
         size: bytes; a download that grows longer is stopped there.
         retries: further attempts after a broken connection or wrong bytes.
         progress: draw a progress bar on standard error.
@@ -72,17 +79,17 @@ def to_file(place: Path, url: str, *, sha256: str, size: int, retries: int, prog
 
 
 def _reason(error: Exception, *, host: str) -> str | None:
-    """Name what stopped a download; None if it was not the network."""
+    """Return what stopped a download, in words; None if it was not the network."""
     import requests  # only here: the failed download has just imported it
 
     if isinstance(error, requests.HTTPError):
-        answer = f"{error.response.status_code} {error.response.reason}"
+        response = error.response
+        answer = "an error" if response is None else f"{response.status_code} {response.reason}"
         return f"{host} answered {answer}. Wait a while"
     if isinstance(error, _TooLong):
         return f"{host} sent more bytes than the published file has, and was cut off. Wait a while"
-    if isinstance(
-        error, requests.RequestException | RuntimeError
-    ):  # RequestException is an OSError too
+    # Before OSError is let through: RequestException is one too.
+    if isinstance(error, requests.RequestException | RuntimeError):
         return f"no connection to {host}, or it broke off. Check the network"
     if isinstance(error, ValueError):
         return f"{host} sent other bytes than the published file (SHA-256 differs). Wait a while"

@@ -39,12 +39,29 @@ class Entry:
 def _entries(
     group: str, base: str, terms: tuple[str, str], *rows: tuple[str, int, str]
 ) -> dict[str, Entry]:
-    """Make the entries of a group from its folder and URL in `_BASES` and rows of file name, size and SHA-256."""
-    made = [
-        Entry(f"{base}/{file}", _BASES[base] + file, sha256, size, *terms, group, small=True)
-        for file, size, sha256 in rows
-    ]
-    return {entry.name: entry for entry in made}
+    """Make the entries of a group, by name.
+
+    Arguments:
+        group: its name.
+        base: its folder, whose URL stands in `_BASES`.
+        terms: licence and credit, the same for all of its files.
+        rows: file name, size and SHA-256 of each.
+    """
+    licence, credit = terms
+    made = {}
+    for file, size, sha256 in rows:
+        name = f"{base}/{file}"
+        made[name] = Entry(
+            name=name,
+            url=_BASES[base] + file,
+            sha256=sha256,
+            size=size,
+            licence=licence,
+            credit=credit,
+            group=group,
+            small=True,
+        )
+    return made
 
 
 # No licence file comes with MNIST or with Planck's products. MNIST: the terms that Keras and PyMVPA
@@ -52,12 +69,14 @@ def _entries(
 # asks for this credit.
 _MNIST_TERMS = (
     "CC BY-SA 3.0",
-    "Y. LeCun, C. Cortes and C. J. C. Burges: the MNIST database of handwritten digits, made from NIST's",
+    "Y. LeCun, C. Cortes and C. J. C. Burges: the MNIST database of handwritten digits, "
+    "made from NIST's",
 )
 _PLANCK_TERMS = (
     "public data of ESA, no licence named, credit asked for",
-    "Based on observations obtained with Planck (http://www.esa.int/Planck), an ESA science mission with "
-    "instruments and contributions directly funded by ESA Member States, NASA, and Canada",
+    "Based on observations obtained with Planck (http://www.esa.int/Planck), an ESA science "
+    "mission with instruments and contributions directly funded by ESA Member States, NASA, and "
+    "Canada",
 )
 _BASES = {
     "mnist": "https://ossci-datasets.s3.amazonaws.com/mnist/",
@@ -139,11 +158,12 @@ def folder() -> Path:
 
 
 def have(name_or_group: str) -> bool:
-    """Tell whether a file, or every file of a group, is in the data folder with the right size and hash.
+    """Tell whether a file, or every file of a group, is in the data folder and whole.
 
-    Never touches the network. A file that does not change is hashed once in a process.
+    Size and hash must be right. Never touches the network. A file that does not change is hashed
+    once in a process.
 
-    Args:
+    Arguments:
         name_or_group: a name or a group of the registry, or "small" for all that `make data`
             fetches.
 
@@ -158,7 +178,10 @@ def have(name_or_group: str) -> bool:
 
 
 def state(name: str) -> str:
-    """Say in a word or two how a file of the registry stands in the data folder: here, not here, or damaged and how.
+    """Say how a file stands in the data folder: here, not here, or damaged and how.
+
+    Arguments:
+        name: a name of the registry.
 
     Raises:
         DataError: the registry has no such name.
@@ -173,7 +196,7 @@ def state(name: str) -> str:
 def path(name: str) -> Path:
     """Return the path of one checked file; never download.
 
-    Args:
+    Arguments:
         name: a name of the registry, such as "mnist/t10k-labels-idx1-ubyte.gz".
 
     Raises:
@@ -200,7 +223,7 @@ def fetch(name_or_group: str, *, overwrite: bool = False, progress: bool = True)
     A download goes to a temporary file and takes its name only when its hash is right: a broken
     connection or a killed process leaves no half file under that name.
 
-    Args:
+    Arguments:
         name_or_group: a name or a group of the registry, or "small" for all that `make data`
             fetches.
         overwrite: replace a file that is there and is not the published one; without it, it is left
@@ -230,6 +253,7 @@ def fetch(name_or_group: str, *, overwrite: bool = False, progress: bool = True)
 
 
 def _select(name_or_group: str) -> list[Entry]:
+    """Return the entries of a name or a group."""
     choices = {
         "small": [entry for entry in ENTRIES.values() if entry.small],
         **groups(),
@@ -237,7 +261,8 @@ def _select(name_or_group: str) -> list[Entry]:
     }
     if name_or_group not in choices:
         raise DataError(
-            f"no file or group named {name_or_group!r} in the registry; allowed: {', '.join(choices)}"
+            f"no file or group named {name_or_group!r} in the registry; "
+            f"allowed: {', '.join(choices)}"
         )
     return choices[name_or_group]
 
@@ -249,7 +274,7 @@ _NOT_REPLACED = (_FOLDER, _SPECIAL)  # someone put it there: it is never deleted
 
 
 def _fault(entry: Entry) -> str | None:
-    """Return what is wrong with the file in the folder, None for nothing; the cheap questions come first."""
+    """Return what is wrong with the file in the folder, None for nothing; cheap questions first."""
     place = folder() / entry.name
     try:
         found = place.stat()
@@ -274,6 +299,7 @@ def _sha256(place: Path, size: int, mtime_ns: int) -> str:
 
 
 def _error(entry: Entry, fault: str) -> DataError:
+    """Return the error that says what is wrong with a file and what to do about it."""
     command = f"skytutor data fetch {entry.group}"
     if fault == _MISSING:
         first = f"Run `{command}`"
@@ -286,8 +312,12 @@ def _error(entry: Entry, fault: str) -> DataError:
 
 
 def _download(entry: Entry, *, progress: bool) -> None:
+    """Put one file in its place; whatever stops it is a `DataError`."""
     place = folder() / entry.name
-    again = f"run `skytutor data fetch {entry.group}` again, or get {entry.url} elsewhere and put it there."
+    again = (
+        f"run `skytutor data fetch {entry.group}` again, "
+        f"or get {entry.url} elsewhere and put it there."
+    )
     try:
         download.to_file(
             place,
@@ -302,5 +332,6 @@ def _download(entry: Entry, *, progress: bool) -> None:
     except OSError as error:
         why = error.strerror or error
         raise DataError(
-            f"cannot fetch {place}: cannot write there ({why}). Set SKYTUTOR_DATA to a folder you may write, with room."
+            f"cannot fetch {place}: cannot write there ({why}). "
+            "Set SKYTUTOR_DATA to a folder you may write, with room."
         ) from error

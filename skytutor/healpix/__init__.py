@@ -11,8 +11,7 @@ HEALPix [1]_ cuts the sphere into 12 base pixels ("faces") of equal area and eac
   the even bits.
 
 Everything is integer arithmetic on ``torch.int64``, on whatever device the input lives. Angles are
-in
-radians: colatitude ``theta`` in [0, pi] from the north pole, longitude ``phi`` in [0, 2 pi).
+in radians: colatitude ``theta`` in [0, pi] from the north pole, longitude ``phi`` in [0, 2 pi).
 
 .. [1] K. M. Gorski et al., 2005, ApJ 622, 759.
 """

@@ -9,20 +9,39 @@ from skytutor.healpix.checks import check_nside, check_order, npix_to_nside, nsi
 
 
 def check_pixels(pix: Tensor | int, nside: int) -> Tensor:
+    """Return pixel numbers as int64 if they lie on a map of this nside.
+
+    Arguments:
+        pix: integers of any shape.
+        nside: resolution.
+
+    Returns:
+        The numbers as an int64 tensor of the same shape.
+
+    Raises:
+        TypeError: floats, complex numbers or bools.
+        ValueError: a number outside ``0 .. 12 nside**2 - 1``; not looked for in a compiled graph.
+    """
     pix = torch.as_tensor(pix)
     if pix.is_floating_point() or pix.is_complex() or pix.dtype == torch.bool:
         raise TypeError(f"pix must be integers, got {pix.dtype}")
     pix = pix.long()
-    npix = nside_to_npix(nside)
-    if (
-        not torch.compiler.is_compiling()
-        and pix.numel()
-        and not (int(pix.min()) >= 0 and int(pix.max()) < npix)
-    ):
+    ends = _ends_outside(pix, stop=nside_to_npix(nside))
+    if ends:
         raise ValueError(
-            f"pix must lie in 0..{npix - 1} for nside {nside}, got {int(pix.min())}..{int(pix.max())}"
+            f"pix must lie in 0..{nside_to_npix(nside) - 1} for nside {nside}, got {ends}"
         )
     return pix
+
+
+def _ends_outside(numbers: Tensor, *, stop: int) -> str:
+    """Return "lowest..highest" if one of the numbers lies outside 0 .. stop - 1, else nothing."""
+    # Looking at values would break a graph that is being compiled.
+    if torch.compiler.is_compiling() or not numbers.numel():
+        return ""
+    low = int(numbers.min())
+    high = int(numbers.max())
+    return "" if low >= 0 and high < stop else f"{low}..{high}"
 
 
 def _spread(v: Tensor) -> Tensor:
@@ -53,83 +72,137 @@ def _gather_bits(v: Tensor) -> Tensor:
 
 
 def nested_to_face(pix: Tensor, *, nside: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Face, row and column ``(f, y, x)`` of NESTED pixels, any shape."""
+    """Return face, row and column of NESTED pixels.
+
+    Arguments:
+        pix: NESTED pixel numbers, integers of any shape.
+        nside: resolution.
+
+    Returns:
+        ``(f, y, x)``, int64, each of the shape of `pix`.
+
+    Raises:
+        TypeError, ValueError: as `check_pixels`.
+    """
     pix = check_pixels(pix, nside)
     area = nside * nside
     inside = pix % area
+    # Inside a face the even bits of the number are x, the odd ones y.
     return pix // area, _gather_bits(inside >> 1), _gather_bits(inside)
 
 
 def face_to_nested(f: Tensor, y: Tensor, x: Tensor, *, nside: int) -> Tensor:
-    """NESTED number of the pixels ``(f, y, x)``."""
-    f, y, x = _check_face(f, y, x, nside)
+    """Return the NESTED number of the pixels ``(f, y, x)``.
+
+    Arguments:
+        f: face, 0 to 11, integers of any shape.
+        y: row, 0 to nside - 1, likewise.
+        x: column, 0 to nside - 1, likewise.
+        nside: resolution.
+
+    Returns:
+        NESTED pixel numbers, int64.
+
+    Raises:
+        TypeError: coordinates that are no integers.
+        ValueError: coordinates out of range.
+    """
+    f, y, x = _check_face(f, y, x, nside=nside)
     return f * (nside * nside) + (_spread(y) << 1) + _spread(x)
 
 
-def _check_face(f: Tensor, y: Tensor, x: Tensor, nside: int) -> tuple[Tensor, Tensor, Tensor]:
+def _check_face(f: Tensor, y: Tensor, x: Tensor, *, nside: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the coordinates as int64 if they are integers in range."""
     check_nside(nside)
-    out = []
-    for name, v, top in (("f", f, 12), ("y", y, nside), ("x", x, nside)):
-        v = torch.as_tensor(v)
-        if v.is_floating_point() or v.dtype == torch.bool:
-            raise TypeError(f"{name} must be integers, got {v.dtype}")
-        if (
-            not torch.compiler.is_compiling()
-            and v.numel()
-            and not (int(v.min()) >= 0 and int(v.max()) < top)
-        ):
-            raise ValueError(f"{name} must lie in 0..{top - 1}, got {int(v.min())}..{int(v.max())}")
-        out.append(v.long())
-    return out[0], out[1], out[2]
+    checked = []
+    for name, values, stop in (("f", f, 12), ("y", y, nside), ("x", x, nside)):
+        values = torch.as_tensor(values)
+        if values.is_floating_point() or values.dtype == torch.bool:
+            raise TypeError(f"{name} must be integers, got {values.dtype}")
+        ends = _ends_outside(values, stop=stop)
+        if ends:
+            raise ValueError(f"{name} must lie in 0..{stop - 1}, got {ends}")
+        checked.append(values.long())
+    return checked[0], checked[1], checked[2]
 
 
 def face_to_ring(f: Tensor, y: Tensor, x: Tensor, *, nside: int) -> Tensor:
-    """RING number of the pixels ``(f, y, x)``.
+    """Return the RING number of the pixels ``(f, y, x)``.
 
     Along a face's two axes the ring number i falls by one a step, so
-    ``i = (2 + row) nside - x - y - 1``; twice the position inside the ring, in half pixels, is
-    ``x - y`` away from the face's meridian.
+    ``i = (2 + row) nside - x - y - 1``; twice the place in the ring, in half pixels, is ``x - y``
+    away from the face's meridian.
+
+    Arguments:
+        f: face, 0 to 11, integers of any shape.
+        y: row, 0 to nside - 1, likewise.
+        x: column, 0 to nside - 1, likewise.
+        nside: resolution.
+
+    Returns:
+        RING pixel numbers, int64.
+
+    Raises:
+        TypeError, ValueError: as `face_to_nested`.
     """
-    f, y, x = _check_face(f, y, x, nside)
-    row = f // 4
+    f, y, x = _check_face(f, y, x, nside=nside)
+    row = f // 4  # north, equator, south
     i = (2 + row) * nside - x - y - 1  # 1 .. 4 nside - 1
+    # Pixels in a quarter of the ring: i in the northern cap, nside in the belt.
     quarter = torch.minimum(torch.minimum(i, 4 * nside - i), torch.full_like(i, nside))
     odd = torch.where(quarter == nside, (i - nside) & 1, 0)
-    meridian = 2 * (f % 4) + (row != 1).long()
+    meridian = 2 * (f % 4) + (row != 1).long()  # in eighths of a turn
     j = (meridian * quarter + x - y - 1 + odd).div(2, rounding_mode="floor") % (4 * quarter)
-    return _ring_start(i, nside) + j
+    return _ring_start(i, nside=nside) + j
 
 
-def _ring_start(i: Tensor, nside: int) -> Tensor:
-    """First RING pixel of ring i (1 .. 4 nside - 1)."""
+def _ring_start(i: Tensor, *, nside: int) -> Tensor:
+    """Return the first RING pixel of ring i (1 .. 4 nside - 1)."""
+    # Ring i of a cap has 4 i pixels, a ring of the belt 4 nside.
     south = 4 * nside - i
-    cap = 2 * i * (i - 1)
+    north_cap = 2 * i * (i - 1)
     belt = 2 * nside * (nside - 1) + (i - nside) * 4 * nside
-    return torch.where(
-        i < nside, cap, torch.where(south < nside, 12 * nside**2 - 2 * south * (south + 1), belt)
-    )
+    south_cap = 12 * nside**2 - 2 * south * (south + 1)
+    return torch.where(i < nside, north_cap, torch.where(south < nside, south_cap, belt))
 
 
 def split_ring(pix: Tensor, nside: int) -> tuple[Tensor, Tensor]:
-    """Ring i (1 .. 4 nside - 1) and position j in it (from 0) of RING pixels."""
+    """Return the ring of RING pixels and their place in it.
+
+    Arguments:
+        pix: RING pixel numbers, int64 of any shape, not checked.
+        nside: resolution.
+
+    Returns:
+        Ring i (1 .. 4 nside - 1, from the north) and place j in it (from 0, eastwards), each of the
+        shape of `pix`.
+    """
     npix = 12 * nside**2
-    cap = 2 * nside * (nside - 1)
-    mirror = torch.where(
-        pix < 6 * nside**2, pix, npix - 1 - pix
-    )  # the sphere is symmetric in the equator
+    cap = 2 * nside * (nside - 1)  # pixels of a cap
+    # The sphere is symmetric in the equator: number the southern pixels from the south pole.
+    mirror = torch.where(pix < 6 * nside**2, pix, npix - 1 - pix)
+    # In a cap, 2 i (i - 1) <= pix. The square root may be off by one, so it is corrected.
     i = ((1 + (1 + 2 * mirror.double()).sqrt()) / 2).long()
     i = i - (2 * i * (i - 1) > mirror).long()
-    i = i + (2 * i * (i + 1) <= mirror).long()  # the square root may be off by one pixel
-    i = torch.where(
-        pix < cap,
-        i,
-        torch.where(pix >= npix - cap, 4 * nside - i, nside + (pix - cap) // (4 * nside)),
-    )
-    return i, pix - _ring_start(i, nside)
+    i = i + (2 * i * (i + 1) <= mirror).long()
+    belt = nside + (pix - cap) // (4 * nside)
+    i = torch.where(pix < cap, i, torch.where(pix >= npix - cap, 4 * nside - i, belt))
+    return i, pix - _ring_start(i, nside=nside)
 
 
 def ring_to_face(pix: Tensor, *, nside: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Face, row and column ``(f, y, x)`` of RING pixels, any shape."""
+    """Return face, row and column of RING pixels.
+
+    Arguments:
+        pix: RING pixel numbers, integers of any shape.
+        nside: resolution.
+
+    Returns:
+        ``(f, y, x)``, int64, each of the shape of `pix`.
+
+    Raises:
+        TypeError, ValueError: as `check_pixels`.
+    """
     i, j = split_ring(check_pixels(pix, nside), nside)
     belt = (i >= nside) & (i <= 3 * nside)
     # Belt: two families of straight lines cut it into faces; a and b count them from west to east.
@@ -138,20 +211,35 @@ def ring_to_face(pix: Tensor, *, nside: int) -> tuple[Tensor, Tensor, Tensor]:
     v = 3 * nside - h - i - 1
     a = u.div(2 * nside, rounding_mode="floor")
     b = -v.div(2 * nside, rounding_mode="floor")
-    f = torch.where(b == a, a % 4, torch.where(b == a + 1, 4 + b % 4, 8 + (a + 1) % 4))
-    x = u // 2 - nside * a
-    y = v.div(2, rounding_mode="floor") + nside * b
+    f_belt = torch.where(b == a, a % 4, torch.where(b == a + 1, 4 + b % 4, 8 + (a + 1) % 4))
+    x_belt = u // 2 - nside * a
+    y_belt = v.div(2, rounding_mode="floor") + nside * b
     # Caps: each of the four faces takes a quarter of the ring.
     quarter = torch.minimum(i, 4 * nside - i).clamp(min=1)
     k = j // quarter
-    total = torch.where(i < nside, 2 * nside - i - 1, quarter - 1)
-    slope = 2 * (j - k * quarter) + 1 - quarter
-    f = torch.where(belt, f, k + torch.where(i < nside, 0, 8))
-    return f, torch.where(belt, y, (total - slope) // 2), torch.where(belt, x, (total + slope) // 2)
+    total = torch.where(i < nside, 2 * nside - i - 1, quarter - 1)  # x + y
+    slope = 2 * (j - k * quarter) + 1 - quarter  # x - y
+    f_cap = k + torch.where(i < nside, 0, 8)
+    x_cap = (total + slope) // 2
+    y_cap = (total - slope) // 2
+    f = torch.where(belt, f_belt, f_cap)
+    y = torch.where(belt, y_belt, y_cap)
+    x = torch.where(belt, x_belt, x_cap)
+    return f, y, x
 
 
 def ring_to_nested(pix: Tensor, *, nside: int) -> Tensor:
-    """NESTED number of RING pixels, any shape.
+    """Return the NESTED number of RING pixels.
+
+    Arguments:
+        pix: RING pixel numbers, integers of any shape.
+        nside: resolution.
+
+    Returns:
+        NESTED pixel numbers, int64, of the shape of `pix`.
+
+    Raises:
+        TypeError, ValueError: as `check_pixels`.
 
     Example:
         >>> ring_to_nested(torch.arange(4), nside=2)
@@ -161,12 +249,34 @@ def ring_to_nested(pix: Tensor, *, nside: int) -> Tensor:
 
 
 def nested_to_ring(pix: Tensor, *, nside: int) -> Tensor:
-    """RING number of NESTED pixels, any shape."""
+    """Return the RING number of NESTED pixels.
+
+    Arguments:
+        pix: NESTED pixel numbers, integers of any shape.
+        nside: resolution.
+
+    Returns:
+        RING pixel numbers, int64, of the shape of `pix`.
+
+    Raises:
+        TypeError, ValueError: as `check_pixels`.
+    """
     return face_to_ring(*nested_to_face(pix, nside=nside), nside=nside)
 
 
 def face_table(nside: int, *, order: str) -> Tensor:
-    """Pixel number in `order` of every face cell, ``(12 nside**2,)``: ``faces.flatten() == map[table]``."""
+    """Return the pixel number of every face cell: ``faces.flatten() == map[table]``.
+
+    Arguments:
+        nside: resolution.
+        order: pixel order of the numbers, "ring" or "nested".
+
+    Returns:
+        ``(12 nside**2,)`` int64.
+
+    Raises:
+        TypeError, ValueError: as `check_nside`, or another order.
+    """
     check_order(order, allowed=("ring", "nested"))
     cell = torch.arange(nside_to_npix(nside))
     to = face_to_nested if order == "nested" else face_to_ring
@@ -174,7 +284,19 @@ def face_table(nside: int, *, order: str) -> Tensor:
 
 
 def order_table(nside: int, *, source: str, target: str) -> Tensor:
-    """Pixel in `source` order of every pixel in `target` order, ``(P,)``; one of them may be "face"."""
+    """Return the pixel in `source` order of every pixel in `target` order: ``new = old[table]``.
+
+    Arguments:
+        nside: resolution.
+        source: pixel order of the map at hand.
+        target: pixel order wanted. One of the two may be "face", the flattened faces.
+
+    Returns:
+        ``(12 nside**2,)`` int64.
+
+    Raises:
+        TypeError, ValueError: as `check_nside`, or unknown orders.
+    """
     # Made once and kept, but not inside a graph that is being compiled: there it becomes a
     # constant.
     make = _order_table if torch.compiler.is_compiling() else _kept_table
@@ -186,16 +308,27 @@ def _order_table(nside: int, source: str, target: str) -> Tensor:
         return face_table(nside, order=target).argsort()
     if target == "face":
         return face_table(nside, order=source)
-    return (ring_to_nested if target == "ring" else nested_to_ring)(
-        torch.arange(nside_to_npix(nside)), nside=nside
-    )
+    renumber = ring_to_nested if target == "ring" else nested_to_ring
+    return renumber(torch.arange(nside_to_npix(nside)), nside=nside)
 
 
 _kept_table = functools.cache(_order_table)
 
 
 def reorder(maps: Tensor, *, source: str, target: str) -> Tensor:
-    """Maps ``(..., P)`` of any dtype from one order to the other ("ring" or "nested").
+    """Return maps in the other pixel order.
+
+    Arguments:
+        maps: ``(..., P)`` of any dtype.
+        source: pixel order of the maps, "ring" or "nested".
+        target: pixel order wanted, likewise.
+
+    Returns:
+        Maps ``(..., P)``; the same tensor if the orders are equal.
+
+    Raises:
+        TypeError: no tensor.
+        ValueError: a number of pixels that no map has, or another order.
 
     Example:
         >>> reorder(torch.arange(48), source="nested", target="ring")[:4]
@@ -205,11 +338,12 @@ def reorder(maps: Tensor, *, source: str, target: str) -> Tensor:
         check_order(order, allowed=("ring", "nested"), name=name)
     if not isinstance(maps, Tensor) or maps.dim() == 0:
         raise TypeError(f"maps must be a torch tensor (..., P), got {type(maps).__name__}")
+    npix = maps.shape[-1]
     try:
-        nside = npix_to_nside(maps.shape[-1])
+        nside = npix_to_nside(npix)
     except ValueError as error:
         raise ValueError(
-            f"maps must have 12 * nside**2 pixels with nside a power of two, got {maps.shape[-1]}"
+            f"maps must have 12 * nside**2 pixels with nside a power of two, got {npix}"
         ) from error
     if source == target:
         return maps

@@ -11,76 +11,151 @@ import torch
 from torch import Tensor
 
 from skytutor.healpix import check_maps, check_order, halo_indices, order_table
-from skytutor.healpix.checks import as_integer
 
 
-def entry(
-    maps: Tensor, nside: int, order: str, channels: int | None = None, *, name: str = "maps"
+def check_input(
+    maps: Tensor, *, nside: int, order: str, channels: int | None = None, name: str = "maps"
 ) -> None:
-    """Refuse what a layer cannot work on. Values are looked at where maps enter, not between layers."""
-    between = (
-        order == "face" or torch.compiler.is_compiling() or getattr(maps, "requires_grad", False)
-    )
-    check_maps(maps, nside=nside, order=order, name=name, finite=not between)
-    dims = 5 if order == "face" else 3
-    if maps.dim() != dims:
-        shape = "(B, C, 12, n, n)" if dims == 5 else "(B, C, P)"
-        raise ValueError(
-            f"{name} must be {shape} for order {order!r}, got shape {tuple(maps.shape)}"
-        )
-    if channels is not None and maps.shape[1] != channels:
-        raise ValueError(
-            f"{name} must have {channels} channels, got {maps.shape[1]} in shape {tuple(maps.shape)}"
-        )
+    """Refuse an input that a layer cannot work on.
 
+    Values are looked at where maps enter a network, not between its layers: faces, maps that need a
+    gradient and maps inside a compiled graph are checked for type and shape only.
 
-def to_faces(maps: Tensor, *, nside: int, order: str = "nested") -> Tensor:
-    """Turn maps ``(B, C, P)`` into faces ``(B, C, 12, n, n)``, indexed (face, y, x).
+    Arguments:
+        maps: ``(B, C, P)``, or ``(B, C, 12, n, n)`` for order "face".
+        nside: resolution that the layer was made for.
+        order: pixel order, "ring", "nested" or "face".
+        channels: number of channels that the layer takes; None takes any.
+        name: what the error message calls the maps.
 
     Raises:
-        TypeError, ValueError: what `skytutor.healpix.check_maps` raises, NaN and UNSEEN included.
+        TypeError: as `skytutor.healpix.check_maps`.
+        ValueError: likewise, or a wrong number of dimensions or channels.
+    """
+    between_layers = (
+        order == "face" or torch.compiler.is_compiling() or getattr(maps, "requires_grad", False)
+    )
+    check_maps(maps, nside=nside, order=order, name=name, finite=not between_layers)
+    dims = 5 if order == "face" else 3
+    shape = tuple(maps.shape)
+    if maps.dim() != dims:
+        wanted = "(B, C, 12, n, n)" if dims == 5 else "(B, C, P)"
+        raise ValueError(f"{name} must be {wanted} for order {order!r}, got shape {shape}")
+    if channels is not None and maps.shape[1] != channels:
+        raise ValueError(
+            f"{name} must have {channels} channels, got {maps.shape[1]} in shape {shape}"
+        )
+
+
+def to_faces(maps: Tensor, *, nside: int, order: str) -> Tensor:
+    """Turn maps into faces, indexed (face, y, x).
+
+    Arguments:
+        maps: ``(B, C, P)``, finite.
+        nside: resolution of the maps.
+        order: pixel order of the maps, "ring" or "nested".
+
+    Returns:
+        Faces ``(B, C, 12, n, n)``.
+
+    Raises:
+        TypeError, ValueError: as `skytutor.healpix.check_maps`, NaN and UNSEEN included.
 
     Example:
-        >>> to_faces(torch.zeros(2, 3, 48), nside=2).shape
+        >>> to_faces(torch.zeros(2, 3, 48), nside=2, order="nested").shape
         torch.Size([2, 3, 12, 2, 2])
     """
     check_order(order, allowed=("ring", "nested"))
-    entry(maps, nside, order)
-    return faces_from(maps, order_table(nside, source=order, target="face").to(maps.device), nside)
+    check_input(maps, nside=nside, order=order)
+    table = order_table(nside, source=order, target="face").to(maps.device)
+    return faces_from(maps, table, nside=nside)
 
 
-def faces_from(maps: Tensor, table: Tensor, nside: int) -> Tensor:
+def faces_from(maps: Tensor, table: Tensor, *, nside: int) -> Tensor:
+    """Gather faces from maps by a table that was made before.
+
+    Arguments:
+        maps: ``(B, C, P)``.
+        table: ``(P,)``, the pixel of every face cell, as `skytutor.healpix.face_table` makes it.
+        nside: resolution of the maps.
+
+    Returns:
+        Faces ``(B, C, 12, n, n)``.
+    """
     return maps.index_select(2, table).unflatten(2, (12, nside, nside))  # (B, C, 12, n, n)
+
+
+def from_faces(faces: Tensor, *, order: str) -> Tensor:
+    """Turn faces into maps; the inverse of `to_faces`.
+
+    Arguments:
+        faces: ``(B, C, 12, n, n)``.
+        order: pixel order of the maps, "ring" or "nested".
+
+    Returns:
+        Maps ``(B, C, P)``.
+
+    Raises:
+        TypeError, ValueError: faces of another type or shape, or another order.
+    """
+    check_order(order, allowed=("ring", "nested"))
+    nside = _side(faces)
+    check_input(faces, nside=nside, order="face", name="faces")
+    table = order_table(nside, source="face", target=order).to(faces.device)
+    return maps_from(faces, table)
+
+
+def maps_from(faces: Tensor, table: Tensor) -> Tensor:
+    """Gather maps from faces by a table that was made before.
+
+    Arguments:
+        faces: ``(B, C, 12, n, n)``.
+        table: ``(P,)``, the flattened face cell of every pixel: the inverse of the table that
+            `faces_from` takes.
+
+    Returns:
+        Maps ``(B, C, P)``.
+    """
+    return faces.flatten(2).index_select(2, table)  # (B, C, P)
 
 
 def _side(faces: Tensor) -> int:
     if not isinstance(faces, Tensor) or faces.dim() == 0:
-        raise TypeError(
-            f"faces must be a torch tensor (B, C, 12, n, n), got {type(faces).__name__}"
-        )
+        kind = type(faces).__name__
+        raise TypeError(f"faces must be a torch tensor (B, C, 12, n, n), got {kind}")
     return faces.shape[-1]
 
 
-def from_faces(faces: Tensor, *, order: str = "nested") -> Tensor:
-    """Turn faces ``(B, C, 12, n, n)`` into maps ``(B, C, P)``; the inverse of `to_faces`."""
-    check_order(order, allowed=("ring", "nested"))
-    nside = _side(faces)
-    entry(faces, nside, "face", name="faces")
-    return maps_from(faces, order_table(nside, source="face", target=order).to(faces.device))
+def border_indices(nside: int) -> tuple[Tensor, Tensor]:
+    """Return where the cells of the halo come from.
 
+    The ``4 n + 4`` cells around a face stand in the order bottom row, top row (both with their
+    corners), left column, right column.
 
-def maps_from(faces: Tensor, table: Tensor) -> Tensor:
-    return faces.flatten(2).index_select(2, table)  # (B, C, P)
+    Arguments:
+        nside: side of a face, n.
 
-
-def border(nside: int) -> tuple[Tensor, Tensor]:
-    """Where the halo's cells come from, ``(12, 4 n + 4)``: bottom row, top row, left, right; and 0 where missing."""
+    Returns:
+        ``(12 (4 n + 4),)`` int64 into the flattened faces, 0 where a cell has no source; and
+        ``(12, 4 n + 4, 1)`` bool, False there.
+    """
     halo = halo_indices(nside)
-    border = torch.cat([halo[:, 0], halo[:, -1], halo[:, 1:-1, 0], halo[:, 1:-1, -1]], 1)
-    return border.clamp(min=0).flatten(), (border >= 0).view(12, -1, 1)
+    cells = torch.cat([halo[:, 0], halo[:, -1], halo[:, 1:-1, 0], halo[:, 1:-1, -1]], 1)
+    return cells.clamp(min=0).flatten(), (cells >= 0).view(12, -1, 1)
 
 
 def pad_rows(faces: Tensor, source: Tensor, present: Tensor) -> Tensor:
+    """Give each face its halo by tables that were made before, channels last.
+
+    Arguments:
+        faces: ``(B, C, 12, n, n)``.
+        source: ``(12 (4 n + 4),)``, where the cells of the halo come from (`border_indices`).
+        present: ``(12, 4 n + 4, 1)``, whether they come from anywhere (likewise).
+
+    Returns:
+        ``(B, 12, n + 2, n + 2, C)``, 0 in the 24 corner cells that no pixel fills.
+    """
+    # Channels last: each index then copies a whole row of channels.
     rows = faces.permute(0, 2, 3, 4, 1).contiguous()  # (B, 12, n, n, C)
     n = rows.shape[3]
     c = rows.shape[4]
@@ -92,18 +167,18 @@ def pad_rows(faces: Tensor, source: Tensor, present: Tensor) -> Tensor:
 
 
 def pad_halo(faces: Tensor) -> Tensor:
-    """Give each face a border of one pixel from its neighbours: ``(B, C, 12, n, n)`` to ``(B, C, 12, n+2, n+2)``.
+    """Give each face a border of one pixel from its neighbours.
 
-    The 24 corner cells that no pixel fills are 0.
+    Arguments:
+        faces: ``(B, C, 12, n, n)``.
+
+    Returns:
+        ``(B, C, 12, n + 2, n + 2)``. The 24 corner cells that no pixel fills are 0.
+
+    Raises:
+        TypeError, ValueError: faces of another type or shape.
     """
-    entry(faces, _side(faces), "face", name="faces")
-    source, present = (t.to(faces.device) for t in border(faces.shape[-1]))
+    nside = _side(faces)
+    check_input(faces, nside=nside, order="face", name="faces")
+    source, present = (table.to(faces.device) for table in border_indices(nside))
     return pad_rows(faces, source, present).permute(0, 4, 1, 2, 3)
-
-
-def positive(**sizes: int) -> list[int]:
-    """Return the sizes; ``TypeError`` naming the first that is no integer, ``ValueError`` for one below 1."""
-    for name, size in sizes.items():
-        if as_integer(name, size, wanted="a positive integer") < 1:
-            raise ValueError(f"{name} must be a positive integer, got {size!r}")
-    return list(sizes.values())

@@ -28,14 +28,13 @@ from torch import Tensor, nn
 
 from skytutor.healpix import check_nside, check_order, face_table, neighbours
 from skytutor.layers.faces import (
-    border,
-    entry,
+    border_indices,
+    check_input,
     faces_from,
     from_faces,
     maps_from,
     pad_halo,
     pad_rows,
-    positive,
     to_faces,
 )
 from skytutor.layers.hierarchy import (
@@ -44,6 +43,7 @@ from skytutor.layers.hierarchy import (
     HierarchicalPool,
     HierarchicalUnpool,
 )
+from skytutor.validate import positive
 
 __all__ = [
     "GatherConv",
@@ -61,14 +61,12 @@ __all__ = [
 class _PixelLayer(nn.Module):
     """What the 9-neighbour layers share: order in, order out, weights ``(O, C, 3, 3)``."""
 
+    bias: nn.Parameter | None
+    face_of: Tensor  # (P,): pixel of every face cell
+    pixel_of: Tensor  # (P,): face cell of every pixel
+
     def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        *,
-        nside: int,
-        order: str = "face",
-        bias: bool = True,
+        self, in_channels: int, out_channels: int, *, nside: int, order: str, bias: bool = True
     ):
         super().__init__()
         self.in_channels, self.out_channels = positive(
@@ -79,15 +77,22 @@ class _PixelLayer(nn.Module):
         self.weight = nn.Parameter(torch.empty(out_channels, in_channels, 3, 3))
         self.bias = nn.Parameter(torch.empty(out_channels)) if bias else None
         nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))
-        if bias:
-            nn.init.uniform_(
-                self.bias, -1 / math.sqrt(9 * in_channels), 1 / math.sqrt(9 * in_channels)
-            )
+        if self.bias is not None:
+            bound = 1 / math.sqrt(9 * in_channels)
+            nn.init.uniform_(self.bias, -bound, bound)
 
-    def _table(self, name: str, table: Tensor) -> None:
+    def _keep(self, name: str, table: Tensor) -> None:
+        """Keep a precomputed table with the layer, but out of its saved state."""
         self.register_buffer(name, table, persistent=False)
 
+    def _keep_face_tables(self, order: str) -> None:
+        """Keep the way from pixels in `order` to face cells, and back."""
+        face_of = face_table(self.nside, order=order)
+        self._keep("face_of", face_of)
+        self._keep("pixel_of", face_of.argsort())
+
     def extra_repr(self) -> str:
+        """Return the arguments for `print`."""
         return (
             f"{self.in_channels}, {self.out_channels}, nside={self.nside}, order={self.order!r}, "
             f"bias={self.bias is not None}"
@@ -103,11 +108,14 @@ class HaloConv(_PixelLayer):
     general.
 
     Arguments:
+        in_channels: C.
+        out_channels: O.
         nside: resolution of the maps, a power of two.
         order: "face" takes and gives ``(B, C, 12, n, n)``; "ring" and "nested" ``(B, C, P)``.
+        bias: whether to add a learned constant to each output channel.
 
     Raises:
-        TypeError, ValueError: as `skytutor.healpix.check_maps`, or for a wrong number of channels.
+        TypeError, ValueError: sizes that are no positive integers, or an unknown order.
 
     Example:
         >>> conv = HaloConv(1, 4, nside=8, order="ring")
@@ -115,81 +123,98 @@ class HaloConv(_PixelLayer):
         torch.Size([2, 4, 768])
     """
 
+    source: Tensor
+    present: Tensor
+
     def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        *,
-        nside: int,
-        order: str = "face",
-        bias: bool = True,
+        self, in_channels: int, out_channels: int, *, nside: int, order: str, bias: bool = True
     ):
         super().__init__(in_channels, out_channels, nside=nside, order=order, bias=bias)
-        source, present = border(self.nside)
-        self._table("source", source)
-        self._table("present", present)
+        source, present = border_indices(self.nside)
+        self._keep("source", source)
+        self._keep("present", present)
         if order != "face":
-            self._table("face_of", face_table(self.nside, order=order))
-            self._table("pixel_of", self.face_of.argsort())
+            self._keep_face_tables(order)
 
     def forward(self, maps: Tensor) -> Tensor:
-        entry(maps, self.nside, self.order, self.in_channels)
-        n = self.nside
-        faces = maps if self.order == "face" else faces_from(maps, self.face_of, n)
-        tall = (
-            pad_rows(faces, self.source, self.present).flatten(0, 1).permute(0, 3, 1, 2)
-        )  # (12 B, C, n + 2, n + 2)
-        out = F.conv2d(tall, self.weight, self.bias)  # (12 B, O, n, n)
-        out = out.unflatten(0, (-1, 12)).transpose(1, 2)  # (B, O, 12, n, n)
-        return out if self.order == "face" else maps_from(out, self.pixel_of)
+        """Convolve the maps.
+
+        Arguments:
+            maps: ``(B, C, P)``, or ``(B, C, 12, n, n)`` for order "face".
+
+        Returns:
+            ``(B, O, P)``, or ``(B, O, 12, n, n)`` for order "face".
+
+        Raises:
+            TypeError, ValueError: as `skytutor.layers.faces.check_input`.
+        """
+        check_input(maps, nside=self.nside, order=self.order, channels=self.in_channels)
+        if self.order == "face":
+            return self._on_faces(maps)
+        faces = faces_from(maps, self.face_of, nside=self.nside)  # (B, C, 12, n, n)
+        return maps_from(self._on_faces(faces), self.pixel_of)  # (B, O, P)
+
+    def _on_faces(self, faces: Tensor) -> Tensor:
+        padded = pad_rows(faces, self.source, self.present)  # (B, 12, n + 2, n + 2, C)
+        pictures = padded.flatten(0, 1).permute(0, 3, 1, 2)  # (12 B, C, n + 2, n + 2)
+        out = F.conv2d(pictures, self.weight, self.bias)  # (12 B, O, n, n)
+        return out.unflatten(0, (-1, 12)).transpose(1, 2)  # (B, O, 12, n, n)
 
 
 class GatherConv(_PixelLayer):
     """9-neighbour convolution by gathering nine columns: the reference for `HaloConv`, and slower.
 
     Same arguments, weights and numbers as `HaloConv`; a ``state_dict`` of one loads into the other.
+
+    Arguments:
+        in_channels: C.
+        out_channels: O.
+        nside: resolution of the maps, a power of two.
+        order: "face" takes and gives ``(B, C, 12, n, n)``; "ring" and "nested" ``(B, C, P)``.
+        bias: whether to add a learned constant to each output channel.
+
+    Raises:
+        TypeError, ValueError: as `HaloConv`.
     """
 
+    around: Tensor
+
     def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        *,
-        nside: int,
-        order: str = "face",
-        bias: bool = True,
+        self, in_channels: int, out_channels: int, *, nside: int, order: str, bias: bool = True
     ):
         super().__init__(in_channels, out_channels, nside=nside, order=order, bias=bias)
         grid = "nested" if order == "face" else order
         pix = torch.arange(12 * self.nside**2)
-        around = neighbours(pix, nside=self.nside, order=grid)  # SW W NW N NE E SE S
+        sw, w, nw, n, ne, e, se, s = neighbours(pix, nside=self.nside, order=grid).unbind(1)
         # Row dy, column dx of the weight: dy = -1 is SE's side, dx = -1 SW's.
-        table = torch.stack(
-            [
-                around[:, 7],
-                around[:, 6],
-                around[:, 5],
-                around[:, 0],
-                pix,
-                around[:, 4],
-                around[:, 1],
-                around[:, 2],
-                around[:, 3],
-            ],
-            1,
-        )
-        self._table("around", torch.where(table < 0, len(pix), table).flatten())
+        table = torch.stack([s, se, e, sw, pix, ne, w, nw, n], 1)  # (P, 9)
+        # A neighbour that is missing points at the zero that `forward` appends to the map.
+        self._keep("around", torch.where(table < 0, len(pix), table).flatten())
         if order == "face":
-            self._table("face_of", face_table(self.nside, order=grid))
-            self._table("pixel_of", self.face_of.argsort())
+            self._keep_face_tables(grid)
 
     def forward(self, maps: Tensor) -> Tensor:
-        entry(maps, self.nside, self.order, self.in_channels)
-        flat = maps_from(maps, self.pixel_of) if self.order == "face" else maps
-        columns = (
-            F.pad(flat, (0, 1)).index_select(2, self.around).unflatten(2, (-1, 9))
-        )  # (B, C, P, 9)
+        """Convolve the maps.
+
+        Arguments:
+            maps: ``(B, C, P)``, or ``(B, C, 12, n, n)`` for order "face".
+
+        Returns:
+            ``(B, O, P)``, or ``(B, O, 12, n, n)`` for order "face".
+
+        Raises:
+            TypeError, ValueError: as `skytutor.layers.faces.check_input`.
+        """
+        check_input(maps, nside=self.nside, order=self.order, channels=self.in_channels)
+        if self.order == "face":
+            out = self._on_maps(maps_from(maps, self.pixel_of))  # (B, O, P)
+            return faces_from(out, self.face_of, nside=self.nside)  # (B, O, 12, n, n)
+        return self._on_maps(maps)
+
+    def _on_maps(self, maps: Tensor) -> Tensor:
+        columns = F.pad(maps, (0, 1)).index_select(2, self.around)  # (B, C, 9 P)
+        columns = columns.unflatten(2, (-1, 9))  # (B, C, P, 9)
         out = torch.einsum("bcpk,ock->bop", columns, self.weight.flatten(2))
         if self.bias is not None:
             out = out + self.bias[:, None].to(out.dtype)
-        return faces_from(out, self.face_of, self.nside) if self.order == "face" else out
+        return out

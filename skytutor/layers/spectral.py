@@ -1,50 +1,48 @@
 """Convolutions on the sphere by harmonic coefficients, and read-outs that do not see a rotation.
 
 A rotation mixes the 2 l + 1 coefficients of a degree among themselves. So weights that depend on l
-alone commute with
-it: they are the convolution with a filter that looks the same in every direction, a zonal one.
+alone commute with it: they are the convolution with a filter that looks the same in every
+direction, a zonal one.
 
 Shapes: B batch, C channels, K = (lmax + 1)**2 real coefficients (`skytutor.sht.real`), P pixels.
-    Spin 2 has an axis of
-two before the last: E and B, or Q and U.
+Spin 2 has an axis of two before the last: E and B, or Q and U.
 """
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
-from skytutor.healpix.checks import as_integer
-from skytutor.sht import degree_of, real_degrees
+from skytutor.sht import lmax_of, real_degrees
+from skytutor.validate import as_integer, positive
 
 
-def _positive(**sizes: int) -> None:
-    for name, size in sizes.items():
-        if as_integer(name, size) < 1:
-            raise ValueError(f"{name} must be positive, got {size}")
-
-
-def _entry(coefs: Tensor, channels: int, lmax: int, spin: int, name: str = "coefs") -> None:
-    """Refuse coefficients that are not ``(B, C, [2,] K)``."""
-    want = (channels, 2, (lmax + 1) ** 2) if spin else (channels, (lmax + 1) ** 2)
-    if coefs.dim() != len(want) + 1 or tuple(coefs.shape[1:]) != want:
-        text = ", ".join(map(str, want))
+def _check_coefs(coefs: Tensor, *, channels: int, lmax: int, spin: int) -> None:
+    """Refuse coefficients that are not real and ``(B, C, K)``, or ``(B, C, 2, K)`` for spin 2."""
+    n_coefs = (lmax + 1) ** 2
+    wanted = (channels, 2, n_coefs) if spin else (channels, n_coefs)
+    shape = tuple(coefs.shape)
+    if coefs.dim() != len(wanted) + 1 or shape[1:] != wanted:
+        text = ", ".join(map(str, wanted))
         raise ValueError(
-            f"{name} must be (B, {text}): {channels} channels, lmax {lmax}, spin {spin}; got {tuple(coefs.shape)}"
+            f"coefs must be (B, {text}): {channels} channels, lmax {lmax}, spin {spin}; got {shape}"
         )
     if coefs.is_complex():
         raise TypeError(
-            f"{name} must be real coefficients (skytutor.sht.to_real), got {coefs.dtype}"
+            f"coefs must be real coefficients (skytutor.sht.to_real), got {coefs.dtype}"
         )
 
 
 class _ByDegree(nn.Module):
     """Weights ``(lmax + 1, C, C')``: free for each l, or piecewise linear in l between knots."""
 
+    hat: Tensor | None  # (lmax + 1, knots): what each knot contributes at each l
+
     def __init__(self, in_channels: int, out_channels: int, *, lmax: int, knots: int | None):
         super().__init__()
-        _positive(in_channels=in_channels, out_channels=out_channels)
+        positive(in_channels=in_channels, out_channels=out_channels)
         if as_integer("lmax", lmax) < 0:
             raise ValueError(f"lmax must not be negative, got {lmax}")
         if knots is not None and not 2 <= as_integer("knots", knots) <= lmax + 1:
@@ -53,50 +51,57 @@ class _ByDegree(nn.Module):
         self.out_channels = out_channels
         self.lmax = lmax
         self.knots = knots
-        at = torch.linspace(0, (knots or lmax + 1) - 1, lmax + 1)
-        hat = (1 - (at[:, None] - torch.arange(knots or lmax + 1)).abs()).clamp(
-            min=0
-        )  # (lmax + 1, knots)
+        self.n_weights = knots or lmax + 1
+        # Knots stand evenly from l = 0 to lmax; between two of them the weight is linear in l.
+        place = torch.linspace(0, self.n_weights - 1, lmax + 1)  # of each l, counted in knots
+        distance = (place[:, None] - torch.arange(self.n_weights)).abs()  # (lmax + 1, knots)
+        hat = (1 - distance).clamp(min=0)
         self.register_buffer("hat", hat if knots else None, persistent=False)
 
-    def _draw(self) -> nn.Parameter:
+    def _initial_weight(self) -> nn.Parameter:
+        """Draw weights of variance 2 / C, which a ReLU behind the layer halves."""
         scale = math.sqrt(2 / self.in_channels)
-        return nn.Parameter(
-            scale * torch.randn(self.knots or self.lmax + 1, self.in_channels, self.out_channels)
-        )
+        draws = torch.randn(self.n_weights, self.in_channels, self.out_channels)
+        return nn.Parameter(scale * draws)
 
-    def _weights(self, weight: Tensor) -> Tensor:
-        return weight if self.hat is None else torch.einsum("lk,kio->lio", self.hat, weight)
+    def _at_each_degree(self, weight: Tensor) -> Tensor:
+        """Return the weights at every l, ``(lmax + 1, C, C')``."""
+        if self.hat is None:
+            return weight
+        return torch.einsum("lk,kio->lio", self.hat, weight)
 
     def _mix(self, coefs: Tensor, weight: Tensor) -> Tensor:
-        """Channels of coefficients ``(B, C, K)`` mixed, degree by degree: ``(B, C', K)``."""
-        columns = coefs.split([2 * l + 1 for l in range(self.lmax + 1)], -1)
+        """Mix the channels of coefficients ``(B, C, K)``, degree by degree: ``(B, C', K)``."""
+        # Each degree has 2 l + 1 coefficients and one matrix.
+        degrees = coefs.split([2 * l + 1 for l in range(self.lmax + 1)], -1)
+        matrices = self._at_each_degree(weight).unbind(0)
         mixed = [
-            c.transpose(1, 2) @ w
-            for c, w in zip(columns, self._weights(weight).unbind(0), strict=True)
+            part.transpose(1, 2) @ matrix  # (B, 2 l + 1, C')
+            for part, matrix in zip(degrees, matrices, strict=True)
         ]
         return torch.cat(mixed, 1).transpose(1, 2)
 
     def extra_repr(self) -> str:
+        """Return the arguments for `print`."""
         return f"{self.in_channels}, {self.out_channels}, lmax={self.lmax}, knots={self.knots}"
 
 
 class ZonalConv(_ByDegree):
-    """Convolve with zonal filters, ``b'_(o,lm) = sum_i w_(l,i,o) b_(i,lm)`` [1]_: rotating the sky commutes with it.
+    """Convolution with zonal filters [1]_: rotating the sky commutes with it.
 
-    A zonal filter cannot tell a picture from its mirror image, nor one direction at a point from
-    another: `SpinConv` can.
+    ``b'_(o,lm) = sum_i w_(l,i,o) b_(i,lm)``. A zonal filter cannot tell a picture from its mirror
+    image, nor one direction at a point from another: `SpinConv` can.
 
     Arguments:
-        in_channels, out_channels: of the coefficients.
-        lmax: highest degree.
+        in_channels: C.
+        out_channels: C'.
+        lmax: highest degree of the coefficients.
         knots: give the weights at so many degrees and draw straight lines between: fewer weights,
             and filters that are narrow on the sky. None: one weight for each l.
-        bias: add a constant to each channel's map.
+        bias: whether to add a learned constant to each channel's map.
 
     Raises:
-        TypeError: complex coefficients. ValueError: sizes out of range, coefficients of another
-            shape.
+        TypeError, ValueError: sizes that are no integers or out of range.
 
     Example:
         >>> ZonalConv(3, 8, lmax=16)(torch.randn(2, 3, 289)).shape
@@ -104,6 +109,8 @@ class ZonalConv(_ByDegree):
 
     .. [1] C. Esteves et al., 2018, ECCV, arXiv:1711.06721.
     """
+
+    bias: nn.Parameter | None
 
     def __init__(
         self,
@@ -115,28 +122,47 @@ class ZonalConv(_ByDegree):
         bias: bool = True,
     ):
         super().__init__(in_channels, out_channels, lmax=lmax, knots=knots)
-        self.weight = self._draw()
+        self.weight = self._initial_weight()
         self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
 
     def forward(self, coefs: Tensor) -> Tensor:
-        _entry(coefs, self.in_channels, self.lmax, 0)
+        """Convolve.
+
+        Arguments:
+            coefs: ``(B, C, K)``, real.
+
+        Returns:
+            ``(B, C', K)``.
+
+        Raises:
+            TypeError: complex coefficients.
+            ValueError: coefficients of another shape.
+        """
+        _check_coefs(coefs, channels=self.in_channels, lmax=self.lmax, spin=0)
         out = self._mix(coefs, self.weight)
         if self.bias is None:
             return out
-        level = math.sqrt(4 * math.pi) * self.bias[:, None]  # a constant is b_00 alone
+        # A constant map has the coefficient b_00 alone: sqrt(4 pi) times its value.
+        level = math.sqrt(4 * math.pi) * self.bias[:, None]
         return torch.cat([out[..., :1] + level, out[..., 1:]], -1)
 
 
 class SpinConv(_ByDegree):
-    """Convolve to spin 2: ``E' + i B' = sum_i w_(l,i,o) (E + i B)`` with complex weights that depend on l alone [1]_.
+    """Convolution to spin 2 with complex weights that depend on l alone [1]_.
 
-    From spin 0, E is the map and B is nothing: what comes out are its second derivatives, smoothed.
-    The imaginary part of a weight turns E into B, which a mirror would undo: this layer knows left
-    from right. Rotations commute with it.
+    ``E' + i B' = sum_i w_(l,i,o) (E + i B)``. From spin 0, E is the map and B is nothing: what
+    comes out are its second derivatives, smoothed. The imaginary part of a weight turns E into B,
+    which a mirror would undo: this layer knows left from right. Rotations commute with it.
 
     Arguments:
-        in_channels, out_channels, lmax, knots: as in `ZonalConv`.
+        in_channels: C.
+        out_channels: C'.
+        lmax: highest degree of the coefficients.
         source: spin of the input, 0 or 2.
+        knots: as in `ZonalConv`.
+
+    Raises:
+        TypeError, ValueError: sizes that are no integers or out of range, or another spin.
 
     Example:
         >>> SpinConv(3, 4, lmax=8, source=0)(torch.randn(2, 3, 81)).shape
@@ -158,48 +184,91 @@ class SpinConv(_ByDegree):
         if source not in (0, 2):
             raise ValueError(f"source must be 0 or 2, the spin of the input, got {source!r}")
         self.source = source
-        self.real, self.imag = self._draw(), self._draw()
+        self.real = self._initial_weight()
+        self.imag = self._initial_weight()
 
     def forward(self, coefs: Tensor) -> Tensor:
-        _entry(coefs, self.in_channels, self.lmax, self.source)
+        """Convolve.
+
+        Arguments:
+            coefs: ``(B, C, K)`` from spin 0, ``(B, C, 2, K)`` from spin 2 (E and B), real.
+
+        Returns:
+            ``(B, C', 2, K)``, E and B.
+
+        Raises:
+            TypeError: complex coefficients.
+            ValueError: coefficients of another shape.
+        """
+        _check_coefs(coefs, channels=self.in_channels, lmax=self.lmax, spin=self.source)
         if self.source == 0:
-            return torch.stack([self._mix(coefs, self.real), self._mix(coefs, self.imag)], 2)
+            e_mode = self._mix(coefs, self.real)
+            b_mode = self._mix(coefs, self.imag)
+            return torch.stack([e_mode, b_mode], 2)
+        # (u + i v) (E + i B) = (u E - v B) + i (u B + v E)
         e, b = coefs.unbind(2)
-        straight = [self._mix(part, self.real) for part in (e, b)]
-        crossed = [self._mix(part, self.imag) for part in (e, b)]
-        return torch.stack([straight[0] - crossed[1], straight[1] + crossed[0]], 2)
+        u_e = self._mix(e, self.real)
+        u_b = self._mix(b, self.real)
+        v_e = self._mix(e, self.imag)
+        v_b = self._mix(b, self.imag)
+        return torch.stack([u_e - v_b, u_b + v_e], 2)
 
 
 class SpectralConv(nn.Module):
-    """Weights on (l, m): ``a'_(o,lm) = sum_i w_(i,o,lm) a_(i,lm)`` with complex w, as spherical neural operators have it.
+    """Complex weights on (l, m), as spherical neural operators have them.
 
-    Not a convolution in the strict sense: weights that depend on m tie the filter to the poles, and
-    only rotations about them commute with it. Here for comparison.
+    ``a'_(o,lm) = sum_i w_(i,o,lm) a_(i,lm)``. Not a convolution in the strict sense: weights that
+    depend on m tie the filter to the poles, and only rotations about them commute with it. Here for
+    comparison.
 
     Arguments:
-        in_channels, out_channels, lmax: as in `ZonalConv`.
+        in_channels: C.
+        out_channels: C'.
+        lmax: highest degree of the coefficients.
+
+    Raises:
+        TypeError, ValueError: sizes that are no integers or out of range.
 
     Example:
         >>> SpectralConv(3, 4, lmax=8)(torch.randn(2, 3, 81)).shape
         torch.Size([2, 4, 81])
     """
 
+    row: Tensor  # (K,): which weight belongs to a real coefficient
+    partner: Tensor  # (K,): coefficient (l, -m) of coefficient (l, m)
+    sign: Tensor  # (K,): sign of m
+
     def __init__(self, in_channels: int, out_channels: int, *, lmax: int):
         super().__init__()
-        _positive(in_channels=in_channels, out_channels=out_channels)
+        positive(in_channels=in_channels, out_channels=out_channels)
         self.in_channels = in_channels
         self.out_channels = out_channels
         self.lmax = lmax
         l, m = real_degrees(lmax)
-        row = l * (l + 1) // 2 + m.abs()  # one weight for the pair (l, m), (l, -m)
-        for name, table in (("row", row), ("partner", l * (l + 1) - m), ("sign", m.sign())):
-            self.register_buffer(name, table, persistent=False)
+        # One complex weight serves the pair (l, m), (l, -m).
+        self.register_buffer("row", l * (l + 1) // 2 + m.abs(), persistent=False)
+        self.register_buffer("partner", l * (l + 1) - m, persistent=False)
+        self.register_buffer("sign", m.sign(), persistent=False)
         shape = ((lmax + 1) * (lmax + 2) // 2, in_channels, out_channels)
         scale = math.sqrt(1 / in_channels)
-        self.real, self.imag = (nn.Parameter(scale * torch.randn(shape)) for _ in range(2))
+        self.real = nn.Parameter(scale * torch.randn(shape))
+        self.imag = nn.Parameter(scale * torch.randn(shape))
 
     def forward(self, coefs: Tensor) -> Tensor:
-        _entry(coefs, self.in_channels, self.lmax, 0)
+        """Weigh the coefficients and sum over channels.
+
+        Arguments:
+            coefs: ``(B, C, K)``, real.
+
+        Returns:
+            ``(B, C', K)``.
+
+        Raises:
+            TypeError: complex coefficients.
+            ValueError: coefficients of another shape.
+        """
+        _check_coefs(coefs, channels=self.in_channels, lmax=self.lmax, spin=0)
+        # The imaginary part of a weight mixes the cosine (m > 0) and the sine (m < 0) of a pair.
         straight = torch.einsum("bik,kio->bok", coefs, self.real[self.row])
         crossed = torch.einsum(
             "bik,kio->bok", coefs[..., self.partner] * self.sign, self.imag[self.row]
@@ -207,46 +276,60 @@ class SpectralConv(nn.Module):
         return straight + crossed
 
     def extra_repr(self) -> str:
+        """Return the arguments for `print`."""
         return f"{self.in_channels}, {self.out_channels}, lmax={self.lmax}"
 
 
-class BandPower(nn.Module):
-    """Power in bands of l, ``sum_(l in band) sum_m b_lm**2 / sum_(l in band) (2 l + 1)``: no rotation changes it.
+class BinnedSpectrum(nn.Module):
+    """Angular power spectrum in bins of l, which no rotation changes.
+
+    ``C_b = sum_(l in b) sum_m b_lm**2 / sum_(l in b) (2 l + 1)``; bins of one degree each give
+    C_l.
 
     Arguments:
-        edges: first degrees of the bands and, last, one past the end; band i is
+        edges: first degrees of the bins and, last, one past the end; bin i is
             ``edges[i] <= l < edges[i + 1]``.
 
     Raises:
-        ValueError: fewer than two edges, not rising from 0 on, or coefficients that do not reach so
-            far.
+        TypeError: edges that are no integers.
+        ValueError: fewer than two edges, or not rising from 0 on.
 
     Example:
-        >>> BandPower([0, 2, 4])(torch.ones(1, 16))
+        >>> BinnedSpectrum([0, 2, 4])(torch.ones(1, 16))
         tensor([[1., 1.]])
     """
 
     def __init__(self, edges: Sequence[int]):
         super().__init__()
         self.edges = tuple(as_integer("edges", edge) for edge in edges)
-        if (
-            len(self.edges) < 2
-            or self.edges[0] < 0
-            or any(b <= a for a, b in zip(self.edges, self.edges[1:], strict=False))
-        ):
+        rising = all(a < b for a, b in pairwise(self.edges))
+        if len(self.edges) < 2 or self.edges[0] < 0 or not rising:
             raise ValueError(
                 f"edges must be at least two rising degrees from 0 on, got {list(edges)}"
             )
 
     def forward(self, coefs: Tensor) -> Tensor:
-        if degree_of(coefs) < self.edges[-1] - 1:
+        """Return the power in each bin.
+
+        Arguments:
+            coefs: ``(..., K)``, real.
+
+        Returns:
+            ``(..., bins)``, in the square of the coefficients' unit.
+
+        Raises:
+            ValueError: coefficients that do not reach the last bin.
+        """
+        lmax = lmax_of(coefs)
+        if lmax < self.edges[-1] - 1:
             raise ValueError(
-                f"coefs must reach l = {self.edges[-1] - 1}, the last band; got lmax {degree_of(coefs)}"
+                f"coefs must reach l = {self.edges[-1] - 1}, the last bin; got lmax {lmax}"
             )
+        # Coefficients of degrees below l fill the first l**2 places.
         cuts = [edge**2 for edge in self.edges]
-        return torch.stack(
-            [coefs[..., a:b].square().mean(-1) for a, b in zip(cuts, cuts[1:], strict=False)], -1
-        )
+        power = [coefs[..., start:end].square().mean(-1) for start, end in pairwise(cuts)]
+        return torch.stack(power, -1)
 
     def extra_repr(self) -> str:
+        """Return the arguments for `print`."""
         return f"edges={list(self.edges)}"

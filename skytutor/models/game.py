@@ -1,7 +1,9 @@
-"""The game of a generator and a discriminator: what each makes small, and who moves when.
+"""Adversarial training: both losses, the R1 penalty, and the pair of networks.
 
-A generator turns numbers ``z`` into maps, a discriminator gives each map a judgement, large for
-what it holds to be real.
+A generator G turns latents ``z`` into maps. A discriminator D gives each map one number, its
+output, which is large for maps that it takes for real.
+
+Shapes: B batch, Z latent, P pixels.
 """
 
 import torch
@@ -9,14 +11,25 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from skytutor.healpix.checks import all_finite, one_of
+from skytutor.validate import all_finite, one_of
 
-TURNS = ("discriminator", "generator")
+NETWORKS = ("discriminator", "generator")  # in the order in which they take their steps
 KINDS = ("hinge", "logistic")
 
 
 def check_latent(z: Tensor, size: int) -> Tensor:
-    """Return `z`; ``ValueError`` unless it is floating-point ``(B, size)`` and finite."""
+    """Return `z` if it is a batch of latents that a generator can take.
+
+    Arguments:
+        z: latents ``(B, size)``, floating-point and finite.
+        size: how many numbers the generator takes.
+
+    Returns:
+        `z`, unchanged.
+
+    Raises:
+        ValueError: another shape, another kind of number, NaN or infinity.
+    """
     if z.dim() != 2 or z.shape[1] != size or not z.is_floating_point():
         raise ValueError(
             f"z must be a floating-point tensor (B, {size}), got {z.dtype}, shape {tuple(z.shape)}"
@@ -29,40 +42,110 @@ def check_latent(z: Tensor, size: int) -> Tensor:
 
 
 def check_labels(labels: Tensor | None, classes: int) -> Tensor | None:
-    """Return `labels`; ``ValueError`` unless they are class numbers below `classes`, or None where there are no classes."""
+    """Return `labels` if they are what a network of that many classes takes.
+
+    Arguments:
+        labels: class numbers ``(B,)``, ``torch.long``, in ``0..classes - 1``; None for a network
+            without classes.
+        classes: number of classes; 0 for none.
+
+    Returns:
+        `labels`, unchanged.
+
+    Raises:
+        ValueError: labels that are missing or not wanted, no integers, or no class numbers.
+    """
     if (labels is None) != (not classes):
+        negation = "" if classes else "not "
         raise ValueError(
-            f"labels must {'' if classes else 'not '}be given: the network was made for {classes} classes"
+            f"labels must {negation}be given: the network was made for {classes} classes"
         )
-    if labels is not None and (
-        labels.dtype != torch.long or bool(((labels < 0) | (labels >= classes)).any())
-    ):
+    if labels is None:
+        return None
+    if labels.dtype != torch.long or bool(((labels < 0) | (labels >= classes)).any()):
+        found = labels.unique().tolist()[:20]
         raise ValueError(
-            f"labels must be integers (torch.long) in 0..{classes - 1}, got {labels.dtype}, {labels.unique().tolist()[:20]}"
+            f"labels must be integers (torch.long) in 0..{classes - 1}, got {labels.dtype}, {found}"
         )
     return labels
 
 
-def discriminator_loss(real: Tensor, fake: Tensor, *, kind: str = "hinge") -> Tensor:
-    """What a discriminator makes small, from its judgements ``(B,)`` of real and of drawn maps.
+def latent_size(generator: nn.Module) -> int:
+    """Return how many numbers a generator takes for one map: its attribute ``latent``.
 
-    "hinge": ``mean max(0, 1 - D(x)) + mean max(0, 1 + D(G(z)))``. "logistic": ``-log sigmoid`` of
-    both, the original game.
+    Arguments:
+        generator: a network with an integer attribute ``latent``.
+    """
+    size = generator.latent
+    assert isinstance(size, int), f"generator.latent must be an integer, got {type(size).__name__}"
+    return size
+
+
+def discriminator_loss(real: Tensor, fake: Tensor, *, kind: str = "hinge") -> Tensor:
+    """Return the loss that the discriminator minimises.
+
+    "hinge": ``mean max(0, 1 - D(x)) + mean max(0, 1 + D(G(z)))``. "logistic": ``-mean log sigmoid
+    D(x) - mean log(1 - sigmoid D(G(z)))``, the cross-entropy of the original GAN [1]_.
+
+    Arguments:
+        real: outputs ``(B,)`` of the discriminator on real maps, D(x).
+        fake: outputs ``(B,)`` on generated maps, D(G(z)).
+        kind: "hinge" or "logistic".
+
+    Returns:
+        the loss, a scalar.
+
+    Raises:
+        ValueError: an unknown `kind`.
+
+    Example:
+        >>> float(discriminator_loss(torch.tensor([2.0]), torch.tensor([-0.5])))
+        0.5
+
+    .. [1] I. Goodfellow et al., 2014, NeurIPS 27 (arXiv:1406.2661).
     """
     if one_of("kind", kind, allowed=KINDS) == "hinge":
         return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
+    # -log sigmoid(x) = softplus(-x), and -log(1 - sigmoid(x)) = softplus(x)
     return F.softplus(-real).mean() + F.softplus(fake).mean()
 
 
 def generator_loss(fake: Tensor, *, kind: str = "hinge") -> Tensor:
-    """What a generator makes small: ``-mean D(G(z))``, or with "logistic" the non-saturating ``-mean log sigmoid D(G(z))``."""
-    return (
-        -fake.mean() if one_of("kind", kind, allowed=KINDS) == "hinge" else F.softplus(-fake).mean()
-    )
+    """Return the loss that the generator minimises.
+
+    "hinge": ``-mean D(G(z))``. "logistic": ``-mean log sigmoid D(G(z))``, which does not saturate
+    where the discriminator is certain.
+
+    Arguments:
+        fake: outputs ``(B,)`` of the discriminator on generated maps, D(G(z)).
+        kind: "hinge" or "logistic".
+
+    Returns:
+        the loss, a scalar.
+
+    Raises:
+        ValueError: an unknown `kind`.
+    """
+    if one_of("kind", kind, allowed=KINDS) == "hinge":
+        return -fake.mean()
+    return F.softplus(-fake).mean()
 
 
-def r1_penalty(judged: Tensor, maps: Tensor) -> Tensor:
-    """``mean |grad D(x)|**2 / 2`` at real maps that ask for a gradient; it keeps the game from turning in circles [1]_.
+def r1_penalty(outputs: Tensor, maps: Tensor) -> Tensor:
+    """Return the R1 penalty ``mean |grad D(x)|**2 / 2`` at real maps.
+
+    It makes adversarial training converge near its equilibrium, where without it the two networks
+    can circle around it [1]_.
+
+    Arguments:
+        outputs: outputs ``(B,)`` of the discriminator on `maps`.
+        maps: real maps ``(B, ...)`` that require a gradient.
+
+    Returns:
+        the penalty, a scalar that can be differentiated with respect to the weights.
+
+    Raises:
+        ValueError: `maps` do not require a gradient.
 
     .. [1] L. Mescheder, A. Geiger & S. Nowozin, 2018, ICML 35.
     """
@@ -70,29 +153,36 @@ def r1_penalty(judged: Tensor, maps: Tensor) -> Tensor:
         raise ValueError(
             "maps must ask for a gradient: call maps.requires_grad_() before the discriminator"
         )
-    (slope,) = torch.autograd.grad(judged.sum(), maps, create_graph=True)
+    # An output depends on its own map alone, so the gradient of the sum holds every map's own.
+    (slope,) = torch.autograd.grad(outputs.sum(), maps, create_graph=True)
     return slope.square().flatten(1).sum(1).mean() / 2
 
 
-class Game(nn.Module):
-    """A generator and a discriminator, and the loss of whoever is to move.
+class AdversarialPair(nn.Module):
+    """A generator and a discriminator, and the loss of the one that takes a step.
 
-    The discriminator sees real and drawn maps in one pass, but in two if it has batch
-    normalisation: the statistics of a mixed batch would give away which is which, and on the
-        generator's turn there is no such batch. With `r1` the penalty on
-    its slope is taken at an eighth of the real maps, in float32: cheap enough for every step, and
-    for a judge that looks at each map for itself the same in the mean.
+    The discriminator sees real and generated maps in one pass, but in two passes if it has batch
+    normalisation: the statistics of a mixed batch would tell it which maps are generated, and when
+    the generator takes its step there is no mixed batch. With `r1` the penalty of `r1_penalty` is
+    taken at an eighth of the real maps, in float32. That is cheap enough for every step, and its
+    expectation is the same for a discriminator that looks at each map on its own.
 
     Arguments:
         generator: called as ``generator(z, labels)``; ``labels`` may be None.
         discriminator: called as ``discriminator(maps, labels)``; gives ``(B,)``.
-        kind: "hinge" or "logistic".
-        r1: weight of the penalty; 0 for none.
+        kind: "hinge" or "logistic", see `discriminator_loss`.
+        r1: weight of the R1 penalty; 0 for none.
+
+    Raises:
+        ValueError: an unknown `kind`, or a weight that is negative or not finite.
 
     Example:
         >>> from skytutor.models.gan import HaloDiscriminator, HaloGenerator
-        >>> game = Game(HaloGenerator(4, latent=8, widths=(8, 4)), HaloDiscriminator(4, widths=(4, 8)), r1=0.1)
-        >>> bool(game("generator", torch.rand(8, 1, 192), None, torch.randn(8, 8), None).isfinite())
+        >>> generator = HaloGenerator(4, latent=8, widths=(8, 4))
+        >>> pair = AdversarialPair(generator, HaloDiscriminator(4, widths=(4, 8)), r1=0.1)
+        >>> maps, z = torch.rand(8, 1, 192), torch.randn(8, 8)
+        >>> loss = pair("generator", maps, labels=None, z=z, fake_labels=None)
+        >>> bool(loss.isfinite())
         True
     """
 
@@ -111,46 +201,73 @@ class Game(nn.Module):
         self.discriminator = discriminator
         self.kind = one_of("kind", kind, allowed=KINDS)
         self.r1 = r1
-        self.apart = any(isinstance(part, _BatchNorm) for part in discriminator.modules())
+        self.two_passes = any(isinstance(part, _BatchNorm) for part in discriminator.modules())
+
+    def extra_repr(self) -> str:
+        """Return the loss and the weight of the penalty."""
+        return f"kind={self.kind!r}, r1={self.r1}"
 
     def forward(
-        self, turn: str, maps: Tensor, labels: Tensor | None, z: Tensor, wanted: Tensor | None
+        self,
+        network: str,
+        maps: Tensor,
+        labels: Tensor | None,
+        z: Tensor,
+        fake_labels: Tensor | None,
     ) -> Tensor:
-        """What `turn` makes small: real `maps` with their `labels`, and latents `z` with the labels they are to be drawn for."""
-        if one_of("turn", turn, allowed=TURNS) == "discriminator":
-            return self._discriminate(maps, labels, z, wanted)
-        return self._generate(z, wanted)
+        """Return the loss that `network` minimises, a scalar.
 
-    def _discriminate(
-        self, maps: Tensor, labels: Tensor | None, z: Tensor, wanted: Tensor | None
+        Arguments:
+            network: "discriminator" or "generator".
+            maps: real maps ``(B, 1, P)``, or whatever the discriminator takes.
+            labels: classes ``(B,)`` of the real maps, or None.
+            z: latents ``(B, Z)`` of the generated maps.
+            fake_labels: classes ``(B,)`` that the generated maps are to show, or None.
+
+        Raises:
+            ValueError: an unknown `network`.
+        """
+        if one_of("network", network, allowed=NETWORKS) == "discriminator":
+            return self._discriminator_loss(maps, labels, z=z, fake_labels=fake_labels)
+        return self._generator_loss(z, fake_labels)
+
+    def _discriminator_loss(
+        self, maps: Tensor, labels: Tensor | None, *, z: Tensor, fake_labels: Tensor | None
     ) -> Tensor:
+        # The generator is fixed during the discriminator's step: no gradient of its weights.
         with torch.no_grad():
-            drawn = self.generator(z, wanted)
-        if self.apart:
+            generated = self.generator(z, fake_labels)
+        if self.two_passes:
             real = self.discriminator(maps, labels)
-            fake = self.discriminator(drawn, wanted)
+            fake = self.discriminator(generated, fake_labels)
         else:
-            both = None if labels is None else torch.cat([labels, wanted])
-            real, fake = self.discriminator(torch.cat([maps, drawn]), both).split(
-                [len(maps), len(drawn)]
-            )
+            both_labels = None
+            if labels is not None and fake_labels is not None:
+                both_labels = torch.cat([labels, fake_labels])
+            outputs = self.discriminator(torch.cat([maps, generated]), both_labels)
+            real, fake = outputs.split([len(maps), len(generated)])
+        # In float32 also where autocast ran the networks in bfloat16.
         loss = discriminator_loss(real.float(), fake.float(), kind=self.kind)
-        if not self.r1:
-            return loss
-        few = slice(0, max(1, len(maps) // 8))
-        with torch.autocast(maps.device.type, enabled=False):
-            some = maps[few].float().requires_grad_()
-            return loss + self.r1 * r1_penalty(
-                self.discriminator(some, None if labels is None else labels[few]), some
-            )
+        if self.r1:
+            loss = loss + self.r1 * self._r1_penalty(maps, labels)
+        return loss
 
-    def _generate(self, z: Tensor, wanted: Tensor | None) -> Tensor:
-        judge = [p for p in self.discriminator.parameters() if p.requires_grad]
-        for p in judge:
-            p.requires_grad_(False)  # the judge holds still: no gradient of its weights is wanted
-        loss = generator_loss(
-            self.discriminator(self.generator(z, wanted), wanted).float(), kind=self.kind
-        )
-        for p in judge:
-            p.requires_grad_(True)
+    def _r1_penalty(self, maps: Tensor, labels: Tensor | None) -> Tensor:
+        """Return the R1 penalty at an eighth of the real maps, at least one."""
+        few = slice(0, max(1, len(maps) // 8))
+        few_labels = None if labels is None else labels[few]
+        # A gradient that is differentiated again is taken in float32 throughout.
+        with torch.autocast(maps.device.type, enabled=False):
+            some_maps = maps[few].float().requires_grad_()
+            return r1_penalty(self.discriminator(some_maps, few_labels), some_maps)
+
+    def _generator_loss(self, z: Tensor, fake_labels: Tensor | None) -> Tensor:
+        # The discriminator is fixed during the generator's step: no gradient of its weights.
+        fixed = [p for p in self.discriminator.parameters() if p.requires_grad]
+        for parameter in fixed:
+            parameter.requires_grad_(False)
+        outputs = self.discriminator(self.generator(z, fake_labels), fake_labels)
+        loss = generator_loss(outputs.float(), kind=self.kind)
+        for parameter in fixed:
+            parameter.requires_grad_(True)
         return loss

@@ -1,10 +1,10 @@
-"""What generators and discriminators of chapter 2 are built from, on the sphere and on the plane alike.
+"""The layers of chapter 2's generators and discriminators, on the sphere and on the plane alike.
 
 A map is twelve square faces, a picture is one. Both are kept as ``(B, C, F, n, n)`` with F faces of
-n x n cells, and the same networks serve both: only the convolution differs, which sees across the
-borders of faces or pads a picture with 0.
+n x n cells, and the same networks serve both. Only the convolution differs: on the sphere it sees
+across the borders of faces, on the plane it pads the picture with 0.
 
-Shapes: B batch, Z latent, C channels.
+Shapes: B batch, Z latent, C channels, F faces, n cells along a face's side.
 """
 
 import math
@@ -15,87 +15,158 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from skytutor.healpix.checks import as_integer, one_of
-from skytutor.layers.faces import positive
 from skytutor.models.game import check_labels, check_latent
+from skytutor.validate import as_integer, one_of, positive
 
-Convolution = Callable[[int, int, int], nn.Module]  # channels in, channels out, n
+# (input channels, output channels, n) to a convolution of (B, C, F, n, n) that keeps n
+Convolution = Callable[[int, int, int], nn.Module]
+
+_SLOPE = 0.2  # of the leaky ReLU where its argument is negative
+
+
+def _noise_weight(channels: int) -> nn.Parameter:
+    """Return the weight of a noise map in each channel, ``(C, 1, 1, 1)``: 0.1 before training."""
+    return nn.Parameter(torch.full((channels, 1, 1, 1), 0.1))
 
 
 def to_children(x: Tensor) -> Tensor:
-    """Every four channels become the four children of each cell: ``(B, 4 C, F, n, n)`` to ``(B, C, F, 2 n, 2 n)``.
+    """Turn every four channels of a cell into its four children, the pixel shuffle [1]_.
 
-    The pixel shuffle [1]_ over the hierarchy.
+    ``(B, 4 C, F, n, n)`` becomes ``(B, C, F, 2 n, 2 n)``.
 
     Raises:
-        ValueError: the channels are no multiple of four.
+        ValueError: the number of channels is no multiple of four.
+
+    Example:
+        >>> to_children(torch.zeros(2, 8, 12, 4, 4)).shape
+        torch.Size([2, 2, 12, 8, 8])
 
     .. [1] W. Shi et al., 2016, CVPR (arXiv:1609.05158).
     """
     if x.dim() != 5 or x.shape[1] % 4:
         raise ValueError(f"x must be (B, 4 C, F, n, n), got shape {tuple(x.shape)}")
     n = x.shape[-1]
-    x = x.unflatten(1, (-1, 2, 2)).permute(0, 1, 4, 5, 2, 6, 3)  # (B, C, F, n, 2, n, 2)
-    return x.reshape(*x.shape[:3], 2 * n, 2 * n)
+    x = x.unflatten(1, (-1, 2, 2))  # (B, C, 2, 2, F, n, n)
+    x = x.permute(0, 1, 4, 5, 2, 6, 3)  # (B, C, F, n, 2, n, 2)
+    return x.reshape(*x.shape[:3], 2 * n, 2 * n)  # (B, C, F, 2 n, 2 n)
 
 
 def to_parents(x: Tensor) -> Tensor:
-    """The four children of each cell become channels, ``(B, C, F, 2 n, 2 n)`` to ``(B, 4 C, F, n, n)``: undoes `to_children`."""
+    """Turn the four children of each cell into channels; the inverse of `to_children`.
+
+    ``(B, C, F, 2 n, 2 n)`` becomes ``(B, 4 C, F, n, n)``.
+
+    Raises:
+        ValueError: the number of cells along a side is odd.
+    """
     if x.dim() != 5 or x.shape[-1] % 2:
         raise ValueError(f"x must be (B, C, F, 2 n, 2 n), got shape {tuple(x.shape)}")
     x = x.unflatten(-1, (-1, 2)).unflatten(3, (-1, 2))  # (B, C, F, n, 2, n, 2)
     return x.permute(0, 1, 4, 6, 2, 3, 5).flatten(1, 3)  # (B, 4 C, F, n, n)
 
 
-class ToldNorm(nn.Module):
-    """Batch normalisation whose scale and shift are read from what the map is to show [1]_.
+class ConditionalBatchNorm(nn.Module):
+    """Batch normalisation whose scale and shift depend on a conditioning vector [1]_.
+
+    ``y = (1 + s) * norm(x) + t``, where ``(s, t)`` is a linear function of the conditioning.
+
+    Arguments:
+        channels: C, of the input.
+        n_conditioning: numbers in the conditioning vector.
 
     .. [1] V. Dumoulin et al., 2017, ICLR (arXiv:1610.07629).
     """
 
-    def __init__(self, channels: int, told: int):
+    def __init__(self, channels: int, n_conditioning: int):
         super().__init__()
+        # Named as in the pretrained files.
         self.norm = nn.BatchNorm3d(channels, affine=False)
-        self.read = nn.Linear(told, 2 * channels)
+        self.read = nn.Linear(n_conditioning, 2 * channels)
 
-    def forward(self, x: Tensor, told: Tensor) -> Tensor:
-        scale, shift = self.read(told)[:, :, None, None, None].chunk(2, 1)
+    def forward(self, x: Tensor, conditioning: Tensor) -> Tensor:
+        """Return ``(B, C, F, n, n)``, normalised; the conditioning is ``(B, n_conditioning)``."""
+        # (B, 2 C) to (B, 2 C, 1, 1, 1), in halves of (B, C, 1, 1, 1)
+        scale, shift = self.read(conditioning)[:, :, None, None, None].chunk(2, 1)
         return self.norm(x) * (1 + scale) + shift
 
 
-class Level(nn.Module):
-    """Twice as fine: each cell spreads over its children, noise if there is any, and a convolution added to all that."""
+class UpBlock(nn.Module):
+    """One level up in resolution: from n cells along a side to 2 n.
+
+    A linear map of each cell gives the channels of its four children. Noise is added where there is
+    any. A residual branch of normalisation, ReLU and convolution is added to the result.
+
+    Arguments:
+        in_channels: C.
+        out_channels: O.
+        n_conditioning: numbers in the conditioning vector.
+        n: cells along a face's side of the output.
+        conv: makes the convolution of the residual branch.
+        noise: whether noise maps are added, with a weight for each channel that is learned.
+        residual: whether there is a residual branch.
+    """
 
     def __init__(
         self,
-        inside: int,
-        outside: int,
-        told: int,
+        in_channels: int,
+        out_channels: int,
+        *,
+        n_conditioning: int,
         n: int,
         conv: Convolution,
-        *,
         noise: bool,
-        plain: bool,
+        residual: bool,
     ):
         super().__init__()
-        self.norm = ToldNorm(inside, told)
-        self.spread = nn.Conv3d(inside, 4 * outside, 1)
-        self.noise = nn.Parameter(torch.full((outside, 1, 1, 1), 0.1)) if noise else None
-        self.after = None if plain else ToldNorm(outside, told)
-        self.conv = None if plain else conv(outside, outside, n)
+        # Named as in the pretrained files: `spread` to the children, `after` is the second norm.
+        self.norm = ConditionalBatchNorm(in_channels, n_conditioning)
+        self.spread = nn.Conv3d(in_channels, 4 * out_channels, 1)
+        self.noise = _noise_weight(out_channels) if noise else None
+        self.after = ConditionalBatchNorm(out_channels, n_conditioning) if residual else None
+        self.conv = conv(out_channels, out_channels, n) if residual else None
 
-    def forward(self, x: Tensor, told: Tensor, noise: Tensor | None) -> Tensor:
-        x = to_children(self.spread(F.relu(self.norm(x, told))))  # (B, C, F, 2n, 2n)
-        if noise is not None:
-            x = x + self.noise * noise
-        return x if self.conv is None else x + self.conv(F.relu(self.after(x, told)))
+    def forward(self, x: Tensor, conditioning: Tensor, noise: Tensor | None) -> Tensor:
+        """Return ``(B, O, F, n, n)``.
+
+        Arguments:
+            x: ``(B, C, F, n / 2, n / 2)``.
+            conditioning: ``(B, n_conditioning)``.
+            noise: ``(B, F n n)``, one number for each cell of the output, or None.
+        """
+        x = to_children(self.spread(F.relu(self.norm(x, conditioning))))  # (B, O, F, n, n)
+        if self.noise is not None and noise is not None:
+            x = x + self.noise * noise.view(len(x), 1, *x.shape[2:])  # (B, 1, F, n, n)
+        if self.after is None or self.conv is None:
+            return x
+        return x + self.conv(F.relu(self.after(x, conditioning)))
+
+
+def _checked_widths(widths: Sequence[int]) -> list[int]:
+    """Return `widths` as a list; ``ValueError`` that names the first that is not positive."""
+    return positive(**{f"widths[{k}]": width for k, width in enumerate(widths)})
 
 
 class Generator(nn.Module):
-    """Latents to F faces of `start` x `start`, then finer level by level; the last convolution joins the finest cells."""
+    """Latents to F faces of `start` x `start` cells, then one `UpBlock` a level.
+
+    The finest level has no block of its own. Its cells are made as channels of their parents, by a
+    convolution and `to_children`, and joined by a last convolution to one channel.
+
+    Arguments:
+        faces: F, 12 on the sphere and 1 on the plane.
+        start: cells along a face's side at the first level.
+        widths: channels at each level, from the first to the finest.
+        conv: makes the convolutions.
+        latent: numbers in the latent vector, the same for all levels.
+        classes: number of classes, each with an embedding beside the latents; 0 for none.
+        noise: whether there is noise at each level after the first. Its numbers are part of the
+            input: `self.latent` counts them in.
+        signed: whether maps are without bounds; else they are brought to 0..1 by a sigmoid.
+    """
 
     def __init__(
         self,
+        *,
         faces: int,
         start: int,
         widths: Sequence[int],
@@ -106,57 +177,93 @@ class Generator(nn.Module):
         signed: bool,
     ):
         super().__init__()
-        widths = positive(**{f"widths[{k}]": w for k, w in enumerate(widths)})
+        widths = _checked_widths(widths)
         (latent,) = positive(latent=latent)
-        told = latent * (2 if classes else 1)
+        n_conditioning = 2 * latent if classes else latent
+        sides = [start * 2**k for k in range(1, len(widths))]  # of the levels after the first
         self.faces = faces
         self.start = start
-        self.dense = latent
+        self.base_latent = latent
         self.classes = classes
         self.signed = signed
-        sides = [start * 2**k for k in range(1, len(widths))]
-        self.grains = [faces * n * n for n in sides] if noise else []
-        self.latent = latent + sum(self.grains)
+        self.noise_sizes = [faces * side**2 for side in sides] if noise else []
+        self.latent = latent + sum(self.noise_sizes)
+        # Named as in the pretrained files: `spread` to the first level, `fine` to the finest cells.
         self.label = nn.Embedding(classes, latent) if classes else None
-        self.spread = nn.Linear(told, widths[0] * faces * start**2)
-        pairs = list(zip(widths, widths[1:], sides, strict=False))
-        self.levels = nn.ModuleList(
-            Level(a, b, told, n, conv, noise=noise, plain=k == len(pairs) - 2)
-            for k, (a, b, n) in enumerate(pairs[:-1])
-        )
-        self.norm = ToldNorm(widths[-2], told)
+        self.spread = nn.Linear(n_conditioning, widths[0] * faces * start**2)
+        self.levels = nn.ModuleList()
+        n_blocks = len(widths) - 2
+        for k in range(n_blocks):
+            block = UpBlock(
+                widths[k],
+                widths[k + 1],
+                n_conditioning=n_conditioning,
+                n=sides[k],
+                conv=conv,
+                noise=noise,
+                # The last block is followed by a convolution on its own level anyway.
+                residual=k != n_blocks - 1,
+            )
+            self.levels.append(block)
+        self.norm = ConditionalBatchNorm(widths[-2], n_conditioning)
         self.fine = conv(widths[-2], 4 * widths[-1], sides[-1] // 2)
-        self.noise = nn.Parameter(torch.full((widths[-1], 1, 1, 1), 0.1)) if noise else None
+        self.noise = _noise_weight(widths[-1]) if noise else None
         self.last = conv(widths[-1], 1, sides[-1])
 
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Return generated maps ``(B, 1, F, n, n)``, float32, n that of the finest level.
+
+        Arguments:
+            z: ``(B, Z)``, Z = `self.latent`: the latent vector, then the noise of each level.
+            labels: classes ``(B,)``, ``torch.long``, or None where there are no classes.
+        """
         check_latent(z, self.latent)
         check_labels(labels, self.classes)
-        told, *grains = z.split([self.dense, *self.grains], 1)
-        told = told if self.label is None else torch.cat([told, self.label(labels)], 1)
-        grains = [
-            g.view(len(z), 1, self.faces, math.isqrt(g.shape[1] // self.faces), -1) for g in grains
-        ] or [None] * (len(self.levels) + 1)
-        x = self.spread(told).view(len(z), -1, self.faces, self.start, self.start)
-        for level, noise in zip(self.levels, grains, strict=False):
-            x = level(x, told, noise)
-        x = to_children(self.fine(F.relu(self.norm(x, told))))  # (B, C, F, n, n), n the finest
-        x = self.last(F.relu(x if self.noise is None else x + self.noise * grains[-1])).float()
+        conditioning, *parts = z.split([self.base_latent, *self.noise_sizes], 1)
+        noise: list[Tensor | None] = [*parts] if parts else [None] * (len(self.levels) + 1)
+        if self.label is not None:
+            conditioning = torch.cat([conditioning, self.label(labels)], 1)  # (B, 2 base_latent)
+        x = self.spread(conditioning)  # (B, C F start**2)
+        x = x.view(len(z), -1, self.faces, self.start, self.start)
+        for block, block_noise in zip(self.levels, noise[:-1], strict=True):
+            x = block(x, conditioning, block_noise)
+        x = to_children(self.fine(F.relu(self.norm(x, conditioning))))  # (B, C, F, n, n)
+        if self.noise is not None and noise[-1] is not None:
+            x = x + self.noise * noise[-1].view(len(x), 1, *x.shape[2:])
+        x = self.last(F.relu(x)).float()  # (B, 1, F, n, n)
         return x if self.signed else torch.sigmoid(x)
 
 
 def _moments(x: Tensor) -> Tensor:
-    """Mean and standard deviation of each channel over all cells: ``(B, C, F, n, n)`` to ``(B, 2 C)``."""
-    x = x.flatten(2)
-    return torch.cat([x.mean(2), (x.float().var(2) + 1e-4).sqrt()], 1)
+    """Return mean and standard deviation of each channel: ``(B, C, F, n, n)`` to ``(B, 2 C)``."""
+    x = x.flatten(2)  # (B, C, F n n)
+    # The small number keeps the slope of the root finite where a channel is constant.
+    std = (x.float().var(2) + 1e-4).sqrt()
+    return torch.cat([x.mean(2), std], 1)
 
 
 class Discriminator(nn.Module):
-    """Children become channels before the first convolution; then a convolution and a step up the tree at each level."""
+    """From the finest cells down to few of many channels, and one number for each map.
+
+    The children of each cell become channels before the first convolution. Then each level has a
+    convolution, and a linear map from the children's channels to those of their parent.
+
+    Arguments:
+        last_cells: cells of a map at the last level, over all faces.
+        side: cells along a face's side in the input.
+        widths: channels, two for each level: of the convolution, and of the step to the next level.
+        conv: makes the convolutions.
+        classes: number of classes; 0 for none.
+        head: "flat" reads each cell of the last level, "pool" the mean and standard deviation of
+            each channel at each level.
+        group: maps that are compared with each other by one more channel; 0 for none.
+        spectral: whether every weight matrix is kept at a largest singular value of one.
+    """
 
     def __init__(
         self,
-        cells: int,
+        *,
+        last_cells: int,
         side: int,
         widths: Sequence[int],
         conv: Convolution,
@@ -166,62 +273,78 @@ class Discriminator(nn.Module):
         spectral: bool,
     ):
         super().__init__()
-        widths = positive(**{f"widths[{k}]": w for k, w in enumerate(widths)})
-        if side % 2 ** (len(widths) // 2 + 1):
+        widths = _checked_widths(widths)
+        n_levels = len(widths) // 2
+        divisor = 2 ** (n_levels + 1)
+        if side % divisor:
             raise ValueError(
-                f"side must be divisible by {2 ** (len(widths) // 2 + 1)} for {len(widths)} widths, got {side}"
+                f"side must be divisible by {divisor} for {len(widths)} widths, got {side}"
             )
+        if len(widths) % 2:
+            raise ValueError(f"widths must be two for each level, got {len(widths)}")
         if as_integer("group", group) < 0:
             raise ValueError(f"group must be 0 or a number of maps, got {group}")
         self.head = one_of("head", head, allowed=("flat", "pool"))
         self.group = group
         self.classes = classes
-        bound = spectral_norm if spectral else nn.Identity()
+        bound: Callable[[nn.Module], nn.Module] = spectral_norm if spectral else nn.Identity()
+        # Named as in the pretrained files: `judge` is the last linear layer.
         self.steps = nn.ModuleList()
-        before = 4
-        deep = len(widths) // 2
-        for k, (wide, up) in enumerate(zip(widths[::2], widths[1::2], strict=True)):
-            more = int(group > 1 and k + 1 == deep)  # a channel for the spread of the batch
-            self.steps.append(
-                nn.ModuleList(
-                    [
-                        bound(conv(before, wide, side >> (k + 1))),
-                        bound(nn.Conv3d(4 * wide + more, up, 1)),
-                    ]
-                )
-            )
-            before = up
-        seen = before * cells if head == "flat" else 2 * (sum(widths[::2]) + before)
-        self.judge = bound(nn.Linear(seen, 1))
-        self.label = bound(nn.Embedding(classes, seen)) if classes else None
+        in_channels = 4  # the children of each cell
+        for k in range(n_levels):
+            width, out_channels = widths[2 * k : 2 * k + 2]
+            # The last step has one more channel, of the standard deviation within a group.
+            extra = 1 if group > 1 and k == n_levels - 1 else 0
+            convolution = bound(conv(in_channels, width, side >> (k + 1)))
+            up = bound(nn.Conv3d(4 * width + extra, out_channels, 1))
+            self.steps.append(nn.ModuleList([convolution, up]))
+            in_channels = out_channels
+        if head == "flat":
+            n_features = in_channels * last_cells
+        else:
+            n_features = 2 * (sum(widths[::2]) + in_channels)
+        self.judge = bound(nn.Linear(n_features, 1))
+        self.label = bound(nn.Embedding(classes, n_features)) if classes else None
 
     def forward(self, faces: Tensor, labels: Tensor | None = None) -> Tensor:
-        check_labels(labels, self.classes)
-        # (B, 4, F, n / 2, n / 2)
-        x = to_parents(faces)
-        levels = []
-        for k, (conv, up) in enumerate(self.steps):
-            x = F.leaky_relu(conv(x), 0.2)
-            levels.append(x)
-            x = to_parents(x)
-            x = self._with_spread(x) if self.group > 1 and k + 1 == len(self.steps) else x
-            x = F.leaky_relu(up(x), 0.2)
-        x = (
-            x.flatten(1)
-            if self.head == "flat"
-            else torch.cat([_moments(level) for level in [*levels, x]], 1)
-        )
-        out = self.judge(x).squeeze(1)
-        return out if self.label is None else out + (self.label(labels) * x).sum(1)
+        """Return the discriminator's output ``(B,)``, large for maps that it takes for real.
 
-    def _with_spread(self, x: Tensor) -> Tensor:
-        """One more channel: how much the maps of a group differ, averaged over channels and cells; one number a group."""
+        Arguments:
+            faces: ``(B, 1, F, n, n)``.
+            labels: classes ``(B,)``, ``torch.long``, or None where there are no classes.
+        """
+        check_labels(labels, self.classes)
+        x = to_parents(faces)  # (B, 4, F, n / 2, n / 2)
+        levels = []
+        for k, step in enumerate(self.steps):
+            convolution, up = step.children()
+            x = F.leaky_relu(convolution(x), _SLOPE)
+            levels.append(x)
+            x = to_parents(x)  # four times the channels, half as many cells along a side
+            if self.group > 1 and k == len(self.steps) - 1:
+                x = self._with_group_std(x)
+            x = F.leaky_relu(up(x), _SLOPE)
+        levels.append(x)
+        if self.head == "flat":
+            features = x.flatten(1)
+        else:
+            features = torch.cat([_moments(level) for level in levels], 1)
+        output = self.judge(features).squeeze(1)  # (B,)
+        if self.label is None:
+            return output
+        # The projection discriminator: features along the direction of the class count as well.
+        return output + (self.label(labels) * features).sum(1)
+
+    def _with_group_std(self, x: Tensor) -> Tensor:
+        """Add a channel, ``(B, C + 1, F, n, n)``: how much the maps of a group differ.
+
+        It holds the standard deviation among them, averaged over channels and cells.
+        """
+        # A batch that the group does not divide is split into smaller groups.
         group = math.gcd(len(x), self.group)
-        spread = (
-            (x.float().unflatten(0, (-1, group)).var(1, unbiased=False) + 1e-6)
-            .sqrt()
-            .flatten(1)
-            .mean(1)
-        )
-        more = spread.repeat_interleave(group).view(-1, 1, 1, 1, 1).expand(-1, 1, *x.shape[2:])
-        return torch.cat([x, more.to(x.dtype)], 1)
+        grouped = x.float().unflatten(0, (-1, group))  # (B / group, group, C, F, n, n)
+        # The small number keeps the slope of the root finite where all maps are the same.
+        std = (grouped.var(1, unbiased=False) + 1e-6).sqrt()  # (B / group, C, F, n, n)
+        std = std.flatten(1).mean(1).repeat_interleave(group)  # (B,)
+        channel = std.view(-1, 1, 1, 1, 1).expand(-1, 1, *x.shape[2:])  # (B, 1, F, n, n)
+        return torch.cat([x, channel.to(x.dtype)], 1)

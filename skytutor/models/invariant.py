@@ -1,26 +1,40 @@
-"""Chapter 1's network that no rotation of the sky deceives: convolutions in harmonics, weights on l alone.
+"""Chapter 1's rotation-invariant network: convolutions in harmonic space, weights on l alone.
 
 Shapes: B batch, C channels, K = (lmax + 1)**2 real coefficients, P = 12 nside**2 pixels of a level.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from skytutor.layers.faces import entry
+from skytutor.layers.faces import check_input
 from skytutor.layers.gates import SpinProduct
 from skytutor.layers.spectral import SpinConv, ZonalConv
 from skytutor.models.digits import CLASSES
 from skytutor.sht import RealHarmonics
 
 
-class SkyBlock(nn.Module):
-    """Coefficients to maps: zonal convolutions, and products of spin-2 ones, each through a batch norm and a GELU.
+class SpectralBlock(nn.Module):
+    """Coefficients to maps: zonal convolutions, and products of spin-2 ones, normalised.
+
+    ``out = gelu(norm([Z a, u v*]))``: Z is a zonal convolution, u and v are the two halves of the
+    spin-2 fields that a second convolution makes, multiplied as in
+    `skytutor.layers.gates.SpinProduct`.
+
+    Arguments:
+        in_channels: channels of the coefficients.
+        width: zonal channels.
+        spins: pairs of spin-2 fields, each of which gives two channels; 0 for none.
+        nside: of the maps that come out.
+        lmax: of the convolutions; coefficients beyond it are dropped.
+        order: "ring" or "nested", the pixel order of the maps.
 
     Example:
-        >>> SkyBlock(3, 8, spins=2, nside=4, lmax=8)(torch.randn(5, 3, 81)).shape
+        >>> block = SpectralBlock(3, 8, spins=2, nside=4, lmax=8, order="nested")
+        >>> block(torch.randn(5, 3, 81)).shape
         torch.Size([5, 12, 192])
     """
 
@@ -32,12 +46,13 @@ class SkyBlock(nn.Module):
         spins: int,
         nside: int,
         lmax: int,
-        order: str = "nested",
+        order: str,
     ):
         super().__init__()
-        self.width = width + 2 * spins
+        self.width = width + 2 * spins  # channels that come out
         self.lmax = lmax
         self.spins = spins
+        # Layers are named as in the pretrained files.
         self.zonal = ZonalConv(in_channels, width, lmax=lmax, bias=False)
         self.scalars = RealHarmonics(nside, lmax, order=order)
         self.norm = nn.BatchNorm1d(self.width)
@@ -47,6 +62,8 @@ class SkyBlock(nn.Module):
             self.product = SpinProduct()
 
     def forward(self, coefs: Tensor) -> Tensor:
+        """Turn real coefficients ``(B, C, K)`` into maps ``(B, width + 2 spins, P)``."""
+        # Sorted by l: the first (lmax + 1)**2 are those up to lmax.
         coefs = coefs[..., : (self.lmax + 1) ** 2]
         maps = self.scalars.synthesis(self.zonal(coefs))  # (B, width, P)
         if self.spins:
@@ -56,24 +73,26 @@ class SkyBlock(nn.Module):
 
 
 class InvariantNet(nn.Module):
-    """Blocks in harmonic space, coarser from one to the next; at the end mean, maximum and rms of each map over the sphere.
+    """A network of blocks in harmonic space whose class scores are invariant under rotations.
 
-    Every step but sampling commutes with rotations, and the read-out does not see them. What is
-    left of the rotation is
-    aliasing: a GELU makes harmonics beyond what the pixels hold.
+    The blocks get coarser from one to the next. At the end stand mean, maximum and rms of each map
+    over the sphere. Every step but sampling commutes with rotations, and the read-out does not see
+    them. What is left of the rotation is aliasing: a GELU makes harmonics beyond what the pixels
+    hold.
 
     Arguments:
         nside: of the input, NESTED.
         levels: of each block (nside, lmax, zonal channels, spin-2 pairs). Nside and lmax must not
             rise.
         last: features of the layer before the classes.
-        dropout: after it.
+        dropout: probability of dropping one of those features.
 
     Raises:
         ValueError: no levels, or one finer than the one before.
 
     Example:
-        >>> InvariantNet(4, levels=((4, 8, 4, 1), (2, 4, 8, 2)), last=16)(torch.rand(3, 1, 192)).shape
+        >>> net = InvariantNet(4, levels=((4, 8, 4, 1), (2, 4, 8, 2)), last=16)
+        >>> net(torch.rand(3, 1, 192)).shape
         torch.Size([3, 10])
     """
 
@@ -89,17 +108,23 @@ class InvariantNet(nn.Module):
         if not levels:
             raise ValueError("levels must hold at least one block")
         self.nside = nside
-        sizes = [(nside, 3 * nside - 1), *(level[:2] for level in levels)]
-        for before, now in zip(sizes, sizes[1:], strict=False):
-            if now[0] > before[0] or now[1] > before[1]:
-                raise ValueError(f"levels must not get finer: (nside, lmax) {now} after {before}")
+        sizes = [(nside, 3 * nside - 1)]  # (nside, lmax) of the input and of each block
+        sizes += [(level[0], level[1]) for level in levels]
+        for before, after in pairwise(sizes):
+            if after[0] > before[0] or after[1] > before[1]:
+                raise ValueError(f"levels must not get finer: (nside, lmax) {after} after {before}")
         self.blocks = nn.ModuleList()
-        self.looks = nn.ModuleList()
+        self.analysis = nn.ModuleList()  # maps of the block before to coefficients of this one
         channels = 1
-        for (seen, _), (n, lmax, width, spins) in zip(sizes, levels, strict=False):
-            self.looks.append(RealHarmonics(seen, lmax, order="nested"))
-            self.blocks.append(SkyBlock(channels, width, spins=spins, nside=n, lmax=lmax))
-            channels = self.blocks[-1].width
+        input_nside = nside
+        for block_nside, lmax, width, spins in levels:
+            self.analysis.append(RealHarmonics(input_nside, lmax, order="nested"))
+            block = SpectralBlock(
+                channels, width, spins=spins, nside=block_nside, lmax=lmax, order="nested"
+            )
+            self.blocks.append(block)
+            channels = block.width
+            input_nside = block_nside
         self.read = nn.Sequential(
             nn.Linear(3 * channels, last),
             nn.BatchNorm1d(last),
@@ -109,16 +134,25 @@ class InvariantNet(nn.Module):
         )
 
     def features(self, maps: Tensor) -> list[Tensor]:
-        """Activations ``(B, C, P)`` after each block, finest first."""
-        entry(maps, self.nside, "nested", 1)
-        seen = []
-        now = maps
-        for look, block in zip(self.looks, self.blocks, strict=True):
-            after = block(look.analysis(now))
-            now = now + after if now.shape == after.shape else after
-            seen.append(now)
-        return seen
+        """Return the activations ``(B, C, P)`` after each block, finest first.
+
+        Arguments:
+            maps: ``(B, 1, P)``.
+        """
+        check_input(maps, nside=self.nside, order="nested", channels=1)
+        activations = []
+        x = maps
+        for harmonics, block in zip(self.analysis, self.blocks, strict=True):
+            assert isinstance(harmonics, RealHarmonics)
+            out = block(harmonics.analysis(x))
+            # A residual connection wherever the shapes allow it.
+            x = x + out if x.shape == out.shape else out
+            activations.append(x)
+        return activations
 
     def forward(self, maps: Tensor) -> Tensor:
-        top = self.features(maps)[-1]  # (B, C, P)
-        return self.read(torch.cat([top.mean(2), top.amax(2), top.square().mean(2).sqrt()], 1))
+        """Turn maps ``(B, 1, P)`` into class scores ``(B, 10)``."""
+        last = self.features(maps)[-1]  # (B, C, P)
+        # Sums over the whole sphere and its maximum do not change under rotations.
+        pooled = [last.mean(2), last.amax(2), last.square().mean(2).sqrt()]
+        return self.read(torch.cat(pooled, 1))

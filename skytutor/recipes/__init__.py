@@ -2,19 +2,20 @@
 
 A recipe joins data, network, schedule and scores, so that the same two commands serve every
 chapter: ``skytutor train RECIPE`` and ``skytutor evaluate RECIPE``. One file a chapter; each adds
-    to `RECIPES`.
+to `RECIPES`.
 """
 
 from skytutor.recipes.base import (
     Recipe,
+    Scores,
     card,
     check_run,
     evaluate,
+    load_pretrained,
     network,
+    pretrained_folder,
+    pretrained_scores,
     run,
-    shipped,
-    shipped_folder,
-    standing,
 )
 from skytutor.recipes.cmb import CMB
 from skytutor.recipes.digits import DIGITS
@@ -25,7 +26,14 @@ RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in (*DIGITS, *GAN, 
 
 
 def get(name: str) -> Recipe:
-    """The recipe called `name`; ``ValueError`` that lists all names if there is none."""
+    """Return the recipe called `name`.
+
+    Arguments:
+        name: a key of `RECIPES`.
+
+    Raises:
+        ValueError: lists all names if there is none.
+    """
     if name not in RECIPES:
         raise ValueError(f"recipe must be one of {', '.join(RECIPES)}; got {name!r}")
     return RECIPES[name]
@@ -34,13 +42,14 @@ def get(name: str) -> Recipe:
 __all__ = [
     "RECIPES",
     "Recipe",
+    "Scores",
     "card",
     "check_run",
     "evaluate",
     "get",
+    "load_pretrained",
     "network",
+    "pretrained_folder",
+    "pretrained_scores",
     "run",
-    "shipped",
-    "shipped_folder",
-    "standing",
 ]

@@ -17,7 +17,52 @@ from skytutor.profile import Profile
 from skytutor.run import STATE, Result
 from skytutor.runfolder import hold, refuse_leftovers
 from skytutor.schedule import Schedule, Task
-from skytutor.train import check_devices, train
+from skytutor.train import check_options, train
+
+__all__ = [
+    "Recipe",
+    "Scores",
+    "card",
+    "check_run",
+    "evaluate",
+    "load_pretrained",
+    "network",
+    "pretrained_folder",
+    "pretrained_scores",
+    "run",
+]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a network reaches on test data, and beside what it is to be read.
+
+    Attributes:
+        scores: of the network, by name; numbers, or lists and dicts of numbers.
+        constant: scores of the best answer that does not look at its input.
+        size: test samples.
+        data: what they are.
+        limit: what no method can beat, by name of the score; None where `Recipe.limit` says it, or
+            where nothing is known.
+    """
+
+    scores: dict[str, Any]
+    constant: dict[str, float]
+    size: int
+    data: str
+    limit: dict[str, float] | float | None = None
+
+    @classmethod
+    def of(cls, found: "Scores | Mapping[str, Any]") -> "Scores":
+        """Return `found`, made from a dict of the fields if it is one."""
+        return found if isinstance(found, Scores) else cls(**found)
+
+    def for_card(self) -> dict[str, Any]:
+        """Return what a card says of a test: the fields, without a limit that is not known."""
+        names = ["size", "data", "scores", "constant"]
+        if self.limit is not None:
+            names.append("limit")
+        return {name: getattr(self, name) for name in names}
 
 
 @dataclass(frozen=True)
@@ -25,18 +70,22 @@ class Recipe:
     """One thing to train.
 
     Attributes:
+        name: under which it is trained, evaluated and saved.
+        chapter: of the book.
+        summary: one line.
         build: makes the network, weights drawn from torch's global generator.
         task: makes data and loss for a profile.
         schedules: how long to train, by profile name.
-        score: ``score(model, seed, size, source=None)`` draws or loads test data and returns
-            ``scores``, ``constant``, ``size`` and ``data``; `source` is the task's, or None for the
-            study's own.
+        score: ``score(model, seed=..., size=..., source=...)`` scores a network in evaluation mode
+            on test data. `seed` draws what is random about them. `size` is the number of samples,
+            None for all. `source` names the data set: the one that the network was trained on, or
+            None for that of the full study.
         published: figures of others, each with where it stands.
         limit: what no method can beat, or None where none is known; `score` may return its own.
-        half: ship the weights in float16; small networks that answer to better than a per cent keep
-            float32.
-        ships: whether a checkpoint comes with the package; one that does not has to be trained
-            first.
+        float16: save the weights rounded to float16; small networks that answer to better than a
+            per cent keep float32.
+        has_weights: whether trained weights come with the package; without them it has to be
+            trained first.
         adversarial: two networks are trained against each other, by one process.
     """
 
@@ -46,36 +95,54 @@ class Recipe:
     build: Callable[[], nn.Module]
     task: Callable[[Profile], Task]
     schedules: Mapping[str, Schedule]
-    score: Callable[..., dict[str, Any]]
+    score: Callable[..., Scores | dict[str, Any]]
     published: Mapping[str, float]
     limit: float | None = None
-    half: bool = True
-    ships: bool = True
+    float16: bool = True
+    has_weights: bool = True
     adversarial: bool = False
 
 
-def shipped_folder() -> Path:
-    """Where the checkpoints lie that come with the package."""
-    return Path(skytutor.__file__).parent / "checkpoints"
-
-
 def network(recipe: Recipe, *, seed: int = 0) -> nn.Module:
-    """The recipe's network, untrained; the same seed gives the same weights."""
+    """Return the recipe's network, untrained; the same seed gives the same weights."""
     torch.manual_seed(seed)
     return recipe.build()
 
 
-def shipped(recipe: Recipe) -> nn.Module:
-    """The recipe's network with the weights that come with the package, in evaluation mode."""
-    weights, _ = checkpoint.read_published(shipped_folder(), recipe.name)
+def pretrained_folder() -> Path:
+    """Return the folder of the checkpoints that come with the package."""
+    return Path(skytutor.__file__).parent / "checkpoints"
+
+
+def load_pretrained(recipe: Recipe, folder: Path | None = None) -> nn.Module:
+    """Return the recipe's network with trained weights, in evaluation mode.
+
+    Arguments:
+        recipe: whose network.
+        folder: where its checkpoint lies; None for the one that comes with the package.
+
+    Raises:
+        CheckpointError: no checkpoint, or a damaged one.
+    """
+    folder = pretrained_folder() if folder is None else Path(folder)
+    weights, _ = checkpoint.load_checkpoint(folder, recipe.name)
     model = network(recipe)
-    checkpoint.load_into(model, weights, path=shipped_folder() / recipe.name)
+    checkpoint.load_into(model, weights, path=folder / recipe.name)
     return model.eval()
 
 
-def card(recipe: Recipe) -> dict[str, Any]:
-    """The card of the recipe's shipped checkpoint: how it was made, its history, and its one score on the test split."""
-    return checkpoint.read_published(shipped_folder(), recipe.name)[1]
+def card(recipe: Recipe, folder: Path | None = None) -> dict[str, Any]:
+    """Return what a checkpoint's card says: how it was made, its history, its test scores.
+
+    Arguments:
+        recipe: whose card.
+        folder: where its checkpoint lies; None for the one that comes with the package.
+
+    Raises:
+        CheckpointError: no checkpoint, or a damaged one.
+    """
+    folder = pretrained_folder() if folder is None else Path(folder)
+    return checkpoint.load_checkpoint(folder, recipe.name)[1]
 
 
 def check_run(
@@ -87,15 +154,27 @@ def check_run(
     resume: bool = False,
     overwrite: bool = False,
 ) -> None:
-    """Refuse a training that could not begin, or would throw something away, before any work is done for it.
+    """Refuse a training that could not begin, or would throw something away.
+
+    Arguments:
+        recipe: to be trained.
+        profile: its size.
+        folder: where weights, card and state are to go.
+        devices: processes that train together.
+        resume: go on from the state in `folder`.
+        overwrite: start again where an earlier training lies.
 
     Raises:
         ValueError: a number of devices that cannot share a batch, or both `resume` and `overwrite`.
         CheckpointError: `folder` holds an earlier training of the recipe, and neither is asked for.
     """
-    if resume and overwrite:
-        raise ValueError("--resume and --overwrite exclude each other, got both")
-    check_devices(devices, recipe.schedules[profile.name], adversarial=recipe.adversarial)
+    check_options(
+        recipe.schedules[profile.name],
+        devices=devices,
+        adversarial=recipe.adversarial,
+        resume=resume,
+        overwrite=overwrite,
+    )
     weights = Path(folder) / f"{recipe.name}.safetensors"
     state = Path(folder) / recipe.name / STATE
     try:
@@ -123,31 +202,39 @@ def run(
 ) -> tuple[Path, dict[str, Any], Result]:
     """Train a recipe and write its checkpoint and card into `folder`.
 
-    The weights best by validation are rounded to float16, which is how most are shipped, and only
-    then scored, once, on the test split. `resume`, `overwrite` and `supervisor` are those of
-    `skytutor.train.train`.
+    The weights best by validation are rounded to float16, unless the recipe keeps float32, and only
+    then scored, once, on the test split.
+
+    Arguments:
+        recipe: to be trained.
+        profile: its size, device and seed.
+        folder: where weights, card and state go.
+        command: that repeats the training, for the card.
+        fabric: devices and processes; default one of the profile's devices.
+        resume: go on from the state in `folder` if there is one, else start.
+        overwrite: start again where an earlier training lies.
+        supervisor: number of the parent process; when that is gone, stop as if asked to.
+        progress: draw a progress bar on standard error.
 
     Returns:
         path of the weights, the card, and the training's result. On other ranks than 0 the card is
         empty.
+
+    Raises:
+        OverflowError: a weight does not fit into float16.
+
+    And whatever `check_run` and `skytutor.train.train` raise.
     """
     fabric = fabric or Fabric(accelerator=profile.device.type, devices=1)
+    options = {"resume": resume, "overwrite": overwrite}
     path = Path(folder) / f"{recipe.name}.safetensors"
     # Held from the first look to the last write, so that two runs cannot both finish in one folder.
     with hold(Path(folder) / recipe.name, rank=fabric.global_rank):
         if fabric.global_rank == 0:
             devices = fabric.world_size
-            check_run(
-                recipe,
-                profile=profile,
-                folder=folder,
-                devices=devices,
-                resume=resume,
-                overwrite=overwrite,
-            )
+            check_run(recipe, profile=profile, folder=folder, devices=devices, **options)
             remove_parts(Path(folder), recipe.name)
         task = recipe.task(profile)
-        source = getattr(task, "source", None)
         result = train(
             network(recipe, seed=profile.seed),
             task,
@@ -157,96 +244,96 @@ def run(
             recipe=recipe.name,
             profile=profile.name,
             fabric=fabric,
-            resume=resume,
-            overwrite=overwrite,
             supervisor=supervisor,
             progress=progress,
+            **options,
         )
         if fabric.global_rank:
             return path, {}, result
-        told = _publish(
-            recipe, profile, Path(folder), result, source=source, command=command, fabric=fabric
+        weights = checkpoint.to_float16(result.best) if recipe.float16 else result.best
+        made = checkpoint.provenance(
+            device=fabric.device, seed=profile.seed, profile=profile.name, command=command
         )
-    return path, told, result
+        outcome = _outcome(recipe, profile, weights, result, source=task.source)
+        full_card = {**made, **outcome, "processes": fabric.world_size}
+        checkpoint.save_checkpoint(folder, recipe.name, weights, full_card)
+    return path, full_card, result
 
 
-def _publish(
+def _outcome(
     recipe: Recipe,
     profile: Profile,
-    folder: Path,
+    weights: dict[str, Tensor],
     result: Result,
     *,
     source: str | None,
-    command: str,
-    fabric: Fabric,
 ) -> dict[str, Any]:
-    """Round the best weights, score them, and write them with their card, which is returned."""
-    weights = rounded(result.best) if recipe.half else result.best
-    told = {
-        **checkpoint.provenance(
-            device=fabric.device, seed=profile.seed, profile=profile.name, command=command
-        ),
-        **_results(recipe, profile, weights, result, source),
-        "processes": fabric.world_size,
-    }
-    checkpoint.publish(folder, recipe.name, weights, told)
-    return told
+    """Return what a card says of a training's outcome.
 
-
-def _results(
-    recipe: Recipe, profile: Profile, weights: dict[str, Tensor], result: Result, source: str | None
-) -> dict[str, Any]:
-    """What a card says of a training's outcome; the weights are scored here, once, on the test split."""
+    The weights are scored here, once, on the test split.
+    """
     evaluated = network(recipe, seed=profile.seed)
     checkpoint.load_into(evaluated, weights)
-    scored = recipe.score(evaluated.eval(), profile.seed, None, source)
+    found = Scores.of(recipe.score(evaluated.eval(), seed=profile.seed, size=None, source=source))
     return {
         "source": source,
         "seconds": round(result.seconds, 1),
         "schedule": asdict(recipe.schedules[profile.name]),
         "parameters": sum(p.numel() for p in evaluated.parameters()),
         "best_epoch": result.best_epoch,
-        "test": scored,
-        "history": [{k: round(v, 6) for k, v in row.items()} for row in result.history],
+        "test": found.for_card(),
+        "history": [_rounded(row) for row in result.history],
     }
 
 
-def rounded(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Floating tensors in float16; ``OverflowError`` if a weight does not fit."""
-    out = {k: v.half() if v.is_floating_point() else v for k, v in tensors.items()}
-    lost = [k for k, v in out.items() if not torch.isfinite(v).all()]
-    if lost:
-        raise OverflowError(f"{lost[0]} does not fit into float16")
-    return out
+def _rounded(row: Mapping[str, float]) -> dict[str, float]:
+    return {name: round(value, 6) for name, value in row.items()}
 
 
 def evaluate(
     recipe: Recipe, *, seed: int = 0, size: int | None = None, folder: Path | None = None
 ) -> dict[str, Any]:
-    """Load a checkpoint (the shipped one by default) and score it, on the data that its card names.
+    """Load a checkpoint and score it, on the data that its card names.
+
+    Arguments:
+        recipe: to be scored.
+        seed: of what is drawn for the test.
+        size: test samples; None for all.
+        folder: where the checkpoint lies; None for the one that comes with the package.
+
+    Returns:
+        what JSON can hold: ``recipe``, ``checkpoint``, ``seed``, ``size``, ``limit``, ``data``,
+        ``scores``, ``constant`` and ``published``.
 
     Raises:
-        CheckpointError: no checkpoint, or a damaged one. DataError: the test data are not here.
+        CheckpointError: no checkpoint, or a damaged one.
+        DataError: the test data are not here.
     """
-    folder = shipped_folder() if folder is None else Path(folder)
-    weights, card = checkpoint.read_published(folder, recipe.name)
-    model = network(recipe)
-    checkpoint.load_into(model, weights, path=folder / recipe.name)
-    scored = recipe.score(model.eval(), seed, size, card.get("source"))
-    about = {k: card[k] for k in ("command", "profile", "device", "date", "sha256")}
+    model = load_pretrained(recipe, folder)
+    metadata = card(recipe, folder)
+    found = Scores.of(recipe.score(model, seed=seed, size=size, source=metadata.get("source")))
+    about = {key: metadata[key] for key in ("command", "profile", "device", "date", "sha256")}
     return {
         "recipe": recipe.name,
         "checkpoint": {"file": f"{recipe.name}.safetensors", **about},
         "seed": seed,
-        "size": scored.pop("size"),
-        "limit": recipe.limit,
-        **scored,
+        "size": found.size,
+        "limit": recipe.limit if found.limit is None else found.limit,
+        "data": found.data,
+        "scores": found.scores,
+        "constant": found.constant,
         "published": dict(recipe.published),
     }
 
 
-def standing(recipe: Recipe, *, size: int | None = None) -> dict[str, Any]:
-    """What the shipped checkpoint scores: evaluated now if its test data are here, else as its card says.
+def pretrained_scores(recipe: Recipe, *, size: int | None = None) -> dict[str, Any]:
+    """Return the scores of the checkpoint that comes with the package.
+
+    It is evaluated now if its test data are here; else the scores are those of its card.
+
+    Arguments:
+        recipe: whose checkpoint.
+        size: test samples where it is evaluated now; None for all.
 
     Returns:
         the ``scores`` of `evaluate`, with ``how`` ("evaluated now on ..." or "from the card of
@@ -254,15 +341,9 @@ def standing(recipe: Recipe, *, size: int | None = None) -> dict[str, Any]:
     """
     try:
         found = evaluate(recipe, seed=1, size=size)
-        return {
-            **found["scores"],
-            "size": found["size"],
-            "how": f"evaluated now on {found['data']}",
-        }
+        how = f"evaluated now on {found['data']}"
     except DataError:
-        told = card(recipe)
-        return {
-            **told["test"]["scores"],
-            "size": told["test"]["size"],
-            "how": f"from the card of {told['date'][:10]}",
-        }
+        metadata = card(recipe)
+        found = metadata["test"]
+        how = f"from the card of {metadata['date'][:10]}"
+    return {**found["scores"], "size": found["size"], "how": how}

@@ -1,7 +1,9 @@
-"""Why the published GAN fails: one suspect at a time is taken out, everything else stays, and the result is scored.
+"""Why the published GAN fails: an ablation study that changes one part at a time.
 
 ``python -m skytutor.recipes.gan_suspects`` trains each for 400 steps (about twenty minutes on one
 core), and writes what it found to ``sphere-gan-suspects.json`` among the checkpoints.
+
+Shapes: N images, H pixels along the side of an image, P = 12 nside**2 pixels in NESTED order.
 """
 
 import json
@@ -15,13 +17,29 @@ from torch import Tensor, nn
 
 from skytutor import checkpoint
 from skytutor.data import digits
-from skytutor.models.game import Game
+from skytutor.models.game import AdversarialPair
 from skytutor.models.gan import HaloDiscriminator, HaloGenerator
 from skytutor.models.gan_published import PublishedDiscriminator, PublishedGenerator
 from skytutor.profile import Profile
-from skytutor.recipes.base import shipped_folder
-from skytutor.recipes.gan import OURS, PUBLISHED, digit_game, halo_game
-from skytutor.recipes.gan_scores import NSIDE, compare, digit_maps, draw, judge, seam_over
+from skytutor.recipes.base import pretrained_folder
+from skytutor.recipes.gan import (
+    EQUAL_RATES,
+    LATENT,
+    OURS,
+    PUBLISHED,
+    TWO_RATES,
+    DigitGanTask,
+    digit_gan,
+    halo_gan,
+)
+from skytutor.recipes.gan_scores import (
+    NSIDE,
+    compare,
+    digit_maps,
+    draw,
+    seam_over,
+)
+from skytutor.schedule import Schedule
 from skytutor.train import train
 
 NAME = "sphere-gan-suspects"
@@ -29,50 +47,85 @@ STEPS = 400
 
 
 def with_holes(images: Tensor, *, nside: int = NSIDE) -> Tensor:
-    """Digits ``(N, H, H)`` written into the pixels they meet, as published: maps ``(N, 1, P)`` with holes."""
+    """Project digits as published: each image pixel is written into the sky pixel that it meets.
+
+    Arguments:
+        images: ``(N, H, H)``.
+        nside: of the maps.
+
+    Returns:
+        maps ``(N, 1, P)``, NESTED, with empty pixels in between.
+    """
     return torch.cat([digits.project_scatter(part, nside=nside) for part in images.split(500)])
 
 
 @dataclass(frozen=True)
-class Suspect:
-    """One line of the table: what is changed in words, the networks, whether the game is ours, and how digits are laid down."""
+class Ablation:
+    """One row of the study.
 
-    words: str
+    Attributes:
+        description: what is changed, in words.
+        generator: makes the generator.
+        discriminator: makes the discriminator.
+        regularised: train with R1 and our learning rates, else as published.
+        project: projects digits to the sphere.
+        classes: train our networks with classes; `generator` and `discriminator` are then not used.
+    """
+
+    description: str
     generator: Callable[[], nn.Module] = PublishedGenerator
     discriminator: Callable[[], nn.Module] = PublishedDiscriminator
-    cured: bool = True
-    paint: Callable[..., Tensor] = digit_maps
+    regularised: bool = True
+    project: Callable[..., Tensor] = digit_maps
     classes: bool = False
 
-    def game(self) -> Game:
-        """Both networks, with the original game or with ours."""
+    def build(self) -> AdversarialPair:
+        """Return both networks, with weights from torch's global generator."""
         if self.classes:
-            return halo_game()
-        return digit_game(self.generator(), self.discriminator(), calm=self.cured)
+            return halo_gan()
+        return digit_gan(self.generator(), self.discriminator(), with_r1=self.regularised)
+
+    def schedule(self) -> Schedule:
+        """Return the schedule: a single epoch at a constant learning rate."""
+        recipe = OURS if self.regularised else PUBLISHED
+        return replace(
+            recipe.schedules["gpu"],
+            epochs=1,
+            average=0.99,
+            autocast=False,
+            rate="constant",
+            warmup=0.0,
+        )
 
 
-def _ours() -> nn.Module:
+def _halo_generator() -> nn.Module:
     return HaloGenerator(NSIDE)
 
 
-def _moves() -> nn.Module:
+def _halo_discriminator() -> nn.Module:
     return HaloDiscriminator(NSIDE, group=8)
 
 
-SUSPECTS = (
-    Suspect("as published, holes and all", cured=False, paint=with_holes),
-    Suspect("no holes", cured=False),
-    Suspect("no holes, calm game"),
-    Suspect("... and base pixels meet", generator=_ours),
-    Suspect("... or filters move by a pixel", discriminator=_moves),
-    Suspect("... or both", generator=_ours, discriminator=_moves),
-    Suspect("both, in the first game", generator=_ours, discriminator=_moves, cured=False),
-    Suspect("both, calm game, classes: ours", classes=True),
+# The descriptions are those of the card that comes with the package.
+ABLATIONS = (
+    Ablation("as published, holes and all", regularised=False, project=with_holes),
+    Ablation("no holes", regularised=False),
+    Ablation("no holes, calm game"),
+    Ablation("... and base pixels meet", generator=_halo_generator),
+    Ablation("... or filters move by a pixel", discriminator=_halo_discriminator),
+    Ablation("... or both", generator=_halo_generator, discriminator=_halo_discriminator),
+    Ablation(
+        "both, in the first game",
+        generator=_halo_generator,
+        discriminator=_halo_discriminator,
+        regularised=False,
+    ),
+    Ablation("both, calm game, classes: ours", classes=True),
 )
 
 
 def run(
-    suspect: Suspect,
+    ablation: Ablation,
     profile: Profile,
     *,
     folder: Path,
@@ -80,7 +133,19 @@ def run(
     size: int = 2000,
     progress: bool = True,
 ) -> dict[str, Any]:
-    """Train for `steps` steps and score `size` samples beside as many test digits, laid down the same way.
+    """Train one ablation and score its samples beside test digits, projected as those of training.
+
+    Arguments:
+        ablation: the row of the study.
+        profile: seed and name of the run.
+        folder: where the state of the training is kept.
+        steps: training steps.
+        size: number of samples, and of test digits.
+        progress: whether to show a progress bar.
+
+    Returns:
+        the row: ``words``, the description; the scores of `compare` and the ``seam_ratio``;
+        ``losses``, both networks' together; and ``seconds`` of training.
 
     Raises:
         ValueError: steps that are not positive.
@@ -88,23 +153,21 @@ def run(
     if steps < 1:
         raise ValueError(f"steps must be positive, got {steps}")
     torch.manual_seed(profile.seed)
-    game = suspect.game()
-    rules = OURS if suspect.cured else PUBLISHED
-    plan = replace(
-        rules.schedules["gpu"], epochs=1, average=0.99, autocast=False, rate="constant", warmup=0.0
+    pair = ablation.build()
+    schedule = ablation.schedule()
+    # As many digits as one epoch of `steps` batches needs, or all there are.
+    task = DigitGanTask(
+        latent=LATENT,
+        classes=ablation.classes,
+        lr_factors=TWO_RATES if ablation.regularised else EQUAL_RATES,
+        project=ablation.project,
+        max_images=steps * schedule.batch_size,
+        n_validation=500,
     )
-    task = rules.task(
-        profile,
-        classes=suspect.classes,
-        paint=suspect.paint,
-        limit=steps * plan.batch_size,
-        held=500,
-    )
-    plan = replace(plan, batch_size=min(plan.batch_size, task.size))
     found = train(
-        game,
+        pair,
         task,
-        schedule=plan,
+        schedule=replace(schedule, batch_size=min(schedule.batch_size, task.size)),
         folder=folder,
         seed=profile.seed,
         recipe=NAME,
@@ -112,39 +175,56 @@ def run(
         resume=True,
         progress=progress,
     )
-    checkpoint.load_into(game, found.best)
-    images, labels = (part[:size] for part in digits.load(task.source).part("test"))
-    true = suspect.paint(images)
-    maps = draw(game.eval().generator, labels, seed=profile.seed)
-    scores = compare(maps, labels, judge(task.source)(true)[0], judge(task.source))
-    scores["seam_ratio"] = seam_over(maps, true)
+    checkpoint.load_into(pair, found.best)
+    scores = _score(pair.eval(), ablation, task, seed=profile.seed, size=size)
     return {
-        "words": suspect.words,
+        "words": ablation.description,
         **scores,
         "losses": found.history[-1]["train_loss"],
         "seconds": round(found.seconds, 1),
     }
 
 
-def known() -> dict[str, Any]:
-    """What the full study found: the card that comes with the package."""
-    return checkpoint.read_card(shipped_folder() / f"{NAME}.json")
+def _score(
+    pair: AdversarialPair, ablation: Ablation, task: DigitGanTask, *, seed: int, size: int
+) -> dict[str, float]:
+    """Return the scores of `size` samples beside as many test digits."""
+    images, labels = (part[:size] for part in digits.load(task.source).part("test"))
+    real = ablation.project(images)
+    samples = draw(pair.generator, labels, seed=seed)
+    features, _ = task.classifier(real)
+    scores = compare(samples, labels, features=features, classifier=task.classifier)
+    scores["seam_ratio"] = seam_over(samples, real)
+    return scores
+
+
+def load_ablations() -> dict[str, Any]:
+    """Return the card of the full study, which comes with the package."""
+    return checkpoint.read_card(pretrained_folder() / f"{NAME}.json")
 
 
 def main(folder: Path) -> Path:
-    """Run all suspects and write their card."""
+    """Run all ablations and write their card.
+
+    Arguments:
+        folder: where the card is written.
+
+    Returns:
+        path of the card.
+    """
     profile = Profile("gpu", torch.device("cpu"), 0)
     rows = []
-    for k, suspect in enumerate(SUSPECTS):
-        rows.append(run(suspect, profile, folder=Path("runs") / f"{NAME}-{k}"))
-        print(json.dumps(rows[-1]), flush=True)
-    told = checkpoint.provenance(
+    for k, ablation in enumerate(ABLATIONS):
+        row = run(ablation, profile, folder=Path("runs") / f"{NAME}-{k}")
+        print(json.dumps(row), flush=True)
+        rows.append(row)
+    provenance = checkpoint.provenance(
         device="cpu", seed=0, profile="gpu", command="python -m skytutor.recipes.gan_suspects"
     )
     path = Path(folder) / f"{NAME}.json"
-    checkpoint.write_card(path, {"name": NAME, **told, "steps": STEPS, "rows": rows})
+    checkpoint.write_card(path, {"name": NAME, **provenance, "steps": STEPS, "rows": rows})
     return path
 
 
 if __name__ == "__main__":
-    print(main(shipped_folder()))
+    print(main(pretrained_folder()))

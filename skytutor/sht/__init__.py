@@ -1,26 +1,33 @@
-"""Spherical-harmonic transforms of HEALPix maps, spin 0 and 2, exact and differentiable both ways."""
+"""Spherical-harmonic transforms of HEALPix maps, spin 0 and 2.
+
+They are exact sums, with exact adjoints, and differentiable both ways.
+"""
 
 from skytutor.sht.functions import alm2map, map2alm
 from skytutor.sht.inverse import Solution, least_squares
-from skytutor.sht.packing import check_alms, check_lmax, count, degrees, position
-from skytutor.sht.real import RealHarmonics, degree_of, real_degrees, to_complex, to_real
+from skytutor.sht.packing import alm_index, alm_lm, alm_size, check_alms, check_lmax
+from skytutor.sht.real import RealHarmonics, lmax_of, real_degrees, to_complex, to_real
 from skytutor.sht.rings import ring_weights
+from skytutor.sht.solvers import CGResult, ConvergenceWarning, conjugate_gradients
 from skytutor.sht.transforms import BACKENDS, Harmonics
 
 __all__ = [
     "BACKENDS",
+    "CGResult",
+    "ConvergenceWarning",
     "Harmonics",
     "RealHarmonics",
     "Solution",
     "alm2map",
+    "alm_index",
+    "alm_lm",
+    "alm_size",
     "check_alms",
     "check_lmax",
-    "count",
-    "degree_of",
-    "degrees",
+    "conjugate_gradients",
     "least_squares",
+    "lmax_of",
     "map2alm",
-    "position",
     "real_degrees",
     "ring_weights",
     "to_complex",

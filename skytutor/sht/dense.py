@@ -1,10 +1,11 @@
-"""Spherical-harmonic sums in plain torch: matrix products with Legendre tables, then Fourier sums along rings.
+"""Spherical-harmonic sums in plain torch: products with Legendre tables, then Fourier sums.
 
 Real arithmetic throughout the products. Harmonics of even and of odd l + m are symmetric and
 antisymmetric about the equator, so each product covers the northern rings only, and half of the
 degrees.
 
-Shapes: N maps, c = 1 or 2 components, A coefficients, P pixels in RING order, R rings, M orders.
+Shapes: N maps, c = 1 or 2 components, A coefficients, P pixels in RING order, R rings, M orders. In
+a chunk of orders: m of them, K degrees of one parity of l + m, R' northern rings.
 """
 
 from collections.abc import Iterator
@@ -14,14 +15,69 @@ from torch import Tensor, nn
 
 from skytutor.sht import legendre
 from skytutor.sht.fourier import RingFourier
-from skytutor.sht.packing import position
+from skytutor.sht.packing import alm_index, alm_size
 
 CHUNKS = 8  # of m; a table is padded to its chunk's longest column, so more chunks waste less
 _FAINT = 1e-30  # rings near the pole, where a chunk's harmonics are all fainter, are left out
 
 
+class Parity(nn.Module):
+    """Degrees of one parity of l + m in a chunk of orders: their tables and their coefficients.
+
+    A table has a column of K degrees for each order. Columns of higher orders have fewer degrees
+    than K up to lmax: what is padded is 0 in the table, and has an index that is not written to.
+
+    Arguments:
+        table: ``(m, K, R')``, of the harmonics themselves, or with spin 2 their even part in the
+            spin, which takes E to Q and B to U.
+        crossed: with spin 2 the odd part, which takes E to U and B to Q; None for spin 0.
+        l: ``(m, K)`` degrees of the table.
+        m: ``(m, 1)`` orders.
+        lmax: largest degree.
+    """
+
+    table: Tensor
+    crossed: Tensor | None
+    source: Tensor  # (m K,), index of each entry in the packing; if padded, that of another one
+    present: Tensor  # which of the entries are not padded
+    target: Tensor  # index of those in the packing
+
+    def __init__(self, table: Tensor, crossed: Tensor | None, *, l: Tensor, m: Tensor, lmax: int):
+        super().__init__()
+        source = alm_index(l.clamp(max=lmax), m, lmax=lmax).flatten()
+        present = (l <= lmax).flatten().nonzero().flatten()
+        self.register_buffer("table", table, persistent=False)
+        self.register_buffer("crossed", crossed, persistent=False)
+        self.register_buffer("source", source, persistent=False)
+        self.register_buffer("present", present, persistent=False)
+        self.register_buffer("target", source[present], persistent=False)
+
+    def gather(self, alms: Tensor) -> Tensor:
+        """Return coefficients ``(N, c, A)`` as ``(m, N, c, 2, K)``, real and imaginary parts apart.
+
+        Padded entries hold any coefficient: the table is 0 there.
+        """
+        columns = alms.index_select(2, self.source).unflatten(2, (len(self.table), -1))
+        return torch.view_as_real(columns).permute(2, 0, 1, 4, 3)  # of (N, c, m, K, 2)
+
+    def scatter(self, columns: Tensor, out: Tensor) -> None:
+        """Write ``(m, N, c, 2, K)`` into coefficients ``(N, c, A)``, padded entries left out."""
+        columns = columns.permute(1, 2, 0, 4, 3).contiguous()  # (N, c, m, K, 2)
+        flat = torch.view_as_complex(columns).flatten(2)  # (N, c, m K)
+        out.index_copy_(2, self.target, flat.index_select(2, self.present))
+
+
 class Legendre(nn.Module):
-    """One chunk of orders: tables ``(m, K, R')`` of the northern rings, and where their degrees lie in the packing."""
+    """One chunk of orders: Legendre tables at the northern rings, and the sums over l with them.
+
+    Arguments:
+        nside: of the maps.
+        lmax: largest degree.
+        first: the chunk's first order.
+        last: one past its last order.
+        spin: 0 or 2.
+        dtype: of the tables.
+    """
 
     def __init__(
         self, nside: int, lmax: int, *, first: int, last: int, spin: int, dtype: torch.dtype
@@ -29,84 +85,101 @@ class Legendre(nn.Module):
         super().__init__()
         self.spin = spin
         self.nside = nside
-        if spin:
-            up, down = (
-                legendre.tables(nside, lmax, first=first, last=last, spin=s) for s in (spin, -spin)
-            )
-            both = [(a + b) / 2 for a, b in zip(up, down, strict=True)] + [
-                (a - b) / 2 for a, b in zip(up, down, strict=True)
-            ]
-        else:
-            both = legendre.tables(nside, lmax, first=first, last=last, spin=0)
-        seen = torch.stack([table.abs().amax((0, 1)) for table in both]).amax(0) > _FAINT
-        self.skip = int(seen.long().argmax())  # rings
+        straight, crossed = _parts(nside, lmax, first=first, last=last, spin=spin)
+        largest = torch.stack([table.abs().amax((0, 1)) for table in (*straight, *crossed)])
+        bright = largest.amax(0) > _FAINT  # (2 nside,)
+        self.skip = int(bright.long().argmax())  # rings left out at each pole
         self.north = slice(self.skip, 2 * nside)
         self.south = slice(2 * nside, 4 * nside - 1 - self.skip)
-        for name, table in zip(("even", "odd", "even2", "odd2"), both, strict=False):
-            self.register_buffer(
-                name, table[..., self.skip :].to(dtype, copy=True), persistent=False
-            )
         m = torch.arange(first, last)[:, None]
-        k = torch.arange(both[0].shape[1])
-        for name, l in (("even", m + 2 * k), ("odd", m + 2 * k + 1)):
-            at = position(l.clamp(max=lmax), m, lmax=lmax)
-            here = (
-                (l <= lmax).flatten().nonzero().flatten()
-            )  # of a padded table's entries, those that are there
-            for part, index in (("at", at.flatten()), ("here", here), ("to", at.flatten()[here])):
-                self.register_buffer(f"{part}_{name}", index, persistent=False)
+        k = torch.arange(straight[0].shape[1])
+        parities = []
+        for parity in (0, 1):
+            parities.append(
+                Parity(
+                    straight[parity][..., self.skip :].to(dtype, copy=True),
+                    crossed[parity][..., self.skip :].to(dtype, copy=True) if spin else None,
+                    l=m + 2 * k + parity,
+                    m=m,
+                    lmax=lmax,
+                )
+            )
+        self.even = parities[0]
+        self.odd = parities[1]
 
     def synthesis(self, alms: Tensor, out: Tensor) -> None:
         """Write the orders of every ring into ``(N, c, R, m)``, from coefficients ``(N, c, A)``."""
-        even, odd = (self._pick(alms, at) for at in (self.at_even, self.at_odd))  # (m, N, c, 2, K)
-        sums = self._product(even, self.even), self._product(odd, self.odd)
-        if self.spin:
-            crossed = self._product(odd, self.odd2), self._product(even, self.even2)
-            sums = tuple(
-                -(straight + _cross(other)) for straight, other in zip(sums, crossed, strict=True)
-            )
+        even = self.even.gather(alms)
+        odd = self.odd.gather(alms)
+        symmetric = _product(even, self.even.table)  # (m, N, c, 2, R')
+        antisymmetric = _product(odd, self.odd.table)
+        if self.even.crossed is not None and self.odd.crossed is not None:
+            # The odd part in the spin has the other parity about the equator.
+            symmetric = -(symmetric + _cross(_product(odd, self.odd.crossed)))
+            antisymmetric = -(antisymmetric + _cross(_product(even, self.even.crossed)))
+        north = symmetric + antisymmetric
+        south = (symmetric - antisymmetric)[..., :-1].flip(-1)  # the equator is a northern ring
         rings = torch.view_as_real(out)
-        rings[:, :, self.north] = (sums[0] + sums[1]).permute(1, 2, 4, 0, 3)  # (N, c, R', m, 2)
-        rings[:, :, self.south] = (sums[0] - sums[1])[..., :-1].flip(-1).permute(1, 2, 4, 0, 3)
+        rings[:, :, self.north] = north.permute(1, 2, 4, 0, 3)  # (N, c, R', m, 2)
+        rings[:, :, self.south] = south.permute(1, 2, 4, 0, 3)
 
     def analysis(self, orders: Tensor, out: Tensor) -> None:
-        """The adjoint: write into coefficients ``(N, c, A)`` from ``(N, c, R, m)``."""
+        """Write coefficients ``(N, c, A)`` from ``(N, c, R, m)``: the adjoint of `synthesis`."""
         rings = torch.view_as_real(orders).permute(3, 0, 1, 4, 2)  # (m, N, c, 2, R)
         north = rings[..., self.north]
         south = nn.functional.pad(rings[..., self.south].flip(-1), (0, 1))
-        same = north + south
-        opposite = north - south
-        for name, one, two in (("even", same, opposite), ("odd", opposite, same)):
-            found = self._product(one, getattr(self, name).mT)
-            if self.spin:
-                found = -(found + _cross(self._product(two, getattr(self, f"{name}2").mT)))
-            found = torch.view_as_complex(found.permute(1, 2, 0, 4, 3).contiguous()).flatten(
-                2
-            )  # (N, c, m K)
-            out.index_copy_(
-                2, getattr(self, f"to_{name}"), found.index_select(2, getattr(self, f"here_{name}"))
-            )
+        symmetric = north + south  # (m, N, c, 2, R')
+        antisymmetric = north - south
+        for group, same, opposite in (
+            (self.even, symmetric, antisymmetric),
+            (self.odd, antisymmetric, symmetric),
+        ):
+            columns = _product(same, group.table.mT)  # (m, N, c, 2, K)
+            if group.crossed is not None:
+                columns = -(columns + _cross(_product(opposite, group.crossed.mT)))
+            group.scatter(columns, out)
 
-    def _pick(self, alms: Tensor, at: Tensor) -> Tensor:
-        """Coefficients ``(m, N, c, 2, K)`` of one parity, real and imaginary parts apart; tables are 0 where there is none."""
-        found = alms.index_select(2, at).unflatten(2, (len(self.even), -1))  # (N, c, m, K)
-        return torch.view_as_real(found).permute(2, 0, 1, 4, 3)
 
-    @staticmethod
-    def _product(columns: Tensor, table: Tensor) -> Tensor:
-        return (columns.flatten(1, 3) @ table).unflatten(1, columns.shape[1:4])
+def _parts(
+    nside: int, lmax: int, *, first: int, last: int, spin: int
+) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    """Return the tables of even and of odd l + m, each ``(m, K, 2 nside)`` float64.
+
+    With spin s > 0 first come their even parts in the spin, ``(table(s) + table(-s)) / 2``, then
+    the odd parts, ``(table(s) - table(-s)) / 2``; with spin 0 the second are empty.
+    """
+    plus = legendre.tables(nside, lmax, first=first, last=last, spin=spin)
+    if not spin:
+        return plus, ()
+    minus = legendre.tables(nside, lmax, first=first, last=last, spin=-spin)
+    pairs = list(zip(plus, minus, strict=True))
+    return tuple((a + b) / 2 for a, b in pairs), tuple((a - b) / 2 for a, b in pairs)
+
+
+def _product(columns: Tensor, table: Tensor) -> Tensor:
+    """Return ``(m, N, c, 2, K) @ (m, K, R')``, the axes between as one for the product."""
+    return (columns.flatten(1, 3) @ table).unflatten(1, columns.shape[1:4])
 
 
 def _cross(x: Tensor) -> Tensor:
-    """``(i B, -i E)`` of ``(E, B)``, components on axis 2, real and imaginary parts on axis 3."""
+    """Return ``(i B, -i E)`` of ``(E, B)``: components on axis 2, real and imaginary on axis 3."""
     e, b = x.unbind(2)
-    return torch.stack(
-        [torch.stack([-b[:, :, 1], b[:, :, 0]], 2), torch.stack([e[:, :, 1], -e[:, :, 0]], 2)], 2
-    )
+    turned_b = torch.stack([-b[:, :, 1], b[:, :, 0]], 2)
+    turned_e = torch.stack([e[:, :, 1], -e[:, :, 0]], 2)
+    return torch.stack([turned_b, turned_e], 2)
 
 
 class Dense(nn.Module):
-    """Sums at one nside, lmax, spin and precision; the tables are kept if they fit into `room` bytes, else made each time."""
+    """Sums at one nside, lmax, spin and precision.
+
+    Arguments:
+        nside: of the maps.
+        lmax: of the coefficients.
+        spin: 0 or 2.
+        dtype: of the maps.
+        max_bytes: the tables are kept if they fit into so much memory, else made at each call.
+        chunks: in how many ranges of m the tables are laid out, at least.
+    """
 
     def __init__(
         self,
@@ -115,7 +188,7 @@ class Dense(nn.Module):
         *,
         spin: int,
         dtype: torch.dtype,
-        room: int = 2**30,
+        max_bytes: int = 2**30,
         chunks: int = CHUNKS,
     ):
         super().__init__()
@@ -124,23 +197,24 @@ class Dense(nn.Module):
         self.spin = spin
         self.dtype = dtype
         self.chunks = chunks
-        size = (
-            (lmax + 1)
-            * (lmax + 2)
-            // 2
-            * 2
-            * nside
-            * (16 if dtype == torch.float64 else 8)
-            // (1 if spin else 2)
+        # A value for each coefficient and northern ring, two of them with spin 2.
+        value_bytes = 8 if dtype == torch.float64 else 4
+        table_bytes = alm_size(lmax) * 2 * nside * value_bytes * (2 if spin else 1)
+        # Tables that are made anew come in chunks of an eighth of the memory allowed, which
+        # leaves the rest for what making one takes.
+        kept = table_bytes <= max_bytes
+        needed = 1 if kept else -(-8 * table_bytes // max_bytes)
+        # Not fewer chunks than asked for, and not more than orders.
+        n_chunks = max(min(chunks, lmax + 1), min(needed, lmax + 1))
+        self.edges = [round(k * (lmax + 1) / n_chunks) for k in range(n_chunks + 1)]
+        self.kept = (
+            nn.ModuleList(self._make(first, last) for first, last in self._ranges())
+            if kept
+            else None
         )
-        groups = max(
-            min(chunks, lmax + 1), min(lmax + 1, -(-8 * size // room) if size > room else 1)
-        )
-        self.edges = [round(k * (lmax + 1) / groups) for k in range(groups + 1)]
-        self.kept = nn.ModuleList(self._make(*e) for e in self._chunks()) if size <= room else None
         self.fourier = RingFourier(nside, lmax + 1, dtype=dtype)
 
-    def _chunks(self) -> Iterator[tuple[int, int]]:
+    def _ranges(self) -> Iterator[tuple[int, int]]:
         return zip(self.edges, self.edges[1:], strict=False)
 
     def _make(self, first: int, last: int) -> Legendre:
@@ -148,32 +222,51 @@ class Dense(nn.Module):
             self.nside, self.lmax, first=first, last=last, spin=self.spin, dtype=self.dtype
         )
 
-    def _tables(self, device: torch.device) -> Iterator[Legendre]:
-        return (
-            iter(self.kept)
-            if self.kept is not None
-            else (self._make(*e).to(device) for e in self._chunks())
-        )
+    def _chunks_on(self, device: torch.device) -> Iterator[tuple[int, int, Legendre]]:
+        """Yield first order, one past the last order, and the tables of each chunk."""
+        for k, (first, last) in enumerate(self._ranges()):
+            chunk = self._make(first, last).to(device) if self.kept is None else self.kept[k]
+            assert isinstance(chunk, Legendre)
+            yield first, last, chunk
 
-    def synthesis(self, alms: Tensor, factor: Tensor | None = None) -> Tensor:
-        """Maps ``(N, c, P)`` of ``(N, c, A)``, each ring times its factor ``(R,)``."""
-        orders = alms.new_zeros(*alms.shape[:2], 4 * self.nside - 1, self.lmax + 1)
-        for (first, last), chunk in zip(self._chunks(), self._tables(alms.device), strict=True):
+    def synthesis(self, alms: Tensor, ring_weights: Tensor | None = None) -> Tensor:
+        """Return the maps of coefficients, each ring times its weight.
+
+        Arguments:
+            alms: ``(N, c, A)`` complex.
+            ring_weights: ``(R,)``; None for 1.
+
+        Returns:
+            ``(N, c, P)`` real, RING order.
+        """
+        orders = alms.new_zeros(*alms.shape[:2], 4 * self.nside - 1, self.lmax + 1)  # (N, c, R, M)
+        for first, last, chunk in self._chunks_on(alms.device):
             chunk.synthesis(alms, orders[..., first:last])
-        if factor is not None:
-            orders *= factor[:, None]
+        if ring_weights is not None:
+            orders *= ring_weights[:, None]
         return self.fourier.to_pixels(orders.flatten(0, 1)).unflatten(0, alms.shape[:2])
 
     def analysis(
-        self, maps: Tensor, factor: Tensor | None = None, times: Tensor | None = None
+        self,
+        maps: Tensor,
+        ring_weights: Tensor | None = None,
+        m_multiplicity: Tensor | None = None,
     ) -> Tensor:
-        """Sums ``(N, c, A)`` over pixels ``(N, c, P)``, times a factor for each ring, with the conjugate harmonics, times `times`."""
-        orders = self.fourier.to_orders(maps.flatten(0, 1)).unflatten(
-            0, maps.shape[:2]
-        )  # (N, c, R, M)
-        if factor is not None:
-            orders *= factor[:, None]
-        out = orders.new_zeros(*maps.shape[:2], (self.lmax + 1) * (self.lmax + 2) // 2)
-        for (first, last), chunk in zip(self._chunks(), self._tables(maps.device), strict=True):
+        """Return sums over the pixels, times ring weights, with the conjugate harmonics.
+
+        Arguments:
+            maps: ``(N, c, P)`` real, RING order.
+            ring_weights: ``(R,)``; None for 1.
+            m_multiplicity: ``(A,)``, by which the sums are multiplied; None for 1.
+
+        Returns:
+            ``(N, c, A)`` complex.
+        """
+        orders = self.fourier.to_orders(maps.flatten(0, 1))
+        orders = orders.unflatten(0, maps.shape[:2])  # (N, c, R, M)
+        if ring_weights is not None:
+            orders *= ring_weights[:, None]
+        out = orders.new_zeros(*maps.shape[:2], alm_size(self.lmax))
+        for first, last, chunk in self._chunks_on(maps.device):
             chunk.analysis(orders[..., first:last], out)
-        return out if times is None else out * times
+        return out if m_multiplicity is None else out * m_multiplicity

@@ -8,11 +8,12 @@ from torch import Tensor
 from skytutor.healpix import check_maps, check_order
 from skytutor.sht.inverse import least_squares
 from skytutor.sht.packing import check_alms, check_lmax
-from skytutor.sht.transforms import Harmonics, check_spin
+from skytutor.sht.transforms import Harmonics
+from skytutor.validate import check_spin
 
 
 @lru_cache(maxsize=8)
-def _kept(
+def _harmonics(
     nside: int,
     lmax: int,
     spin: int,
@@ -20,7 +21,7 @@ def _kept(
     dtype: torch.dtype,
     backend: str | None,
     device: torch.device,
-):
+) -> Harmonics:
     return Harmonics(nside, lmax, spin=spin, order=order, dtype=dtype, backend=backend).to(device)
 
 
@@ -30,18 +31,35 @@ def alm2map(
     nside: int,
     lmax: int,
     spin: int = 0,
-    order: str = "ring",
+    order: str,
     backend: str | None = None,
 ) -> Tensor:
-    """Maps ``(..., [2,] P)`` of coefficients ``(..., [2,] A)``: `Harmonics.alm2map`, tables kept for the last eight settings.
+    """Return the maps of coefficients by `Harmonics.alm2map`.
+
+    Tables are kept for the last eight settings.
+
+    Arguments:
+        alms: ``(..., A)`` complex, or ``(..., 2, A)``, E and B, with spin 2, in healpy's packing.
+        nside: of the maps.
+        lmax: of the coefficients, at most 3 nside - 1.
+        spin: 0 or 2.
+        order: of the maps' pixels, "ring" or "nested".
+        backend: "ducc0", "torch" or None, as in `Harmonics`.
+
+    Returns:
+        ``(..., P)``, or ``(..., 2, P)``, Q and U, with spin 2, in the precision of `alms`.
+
+    Raises:
+        TypeError: bad arguments, named.
+        ValueError: bad arguments, named.
 
     Example:
-        >>> alm2map(torch.ones(6, dtype=torch.complex128), nside=1, lmax=2).shape
+        >>> alm2map(torch.ones(6, dtype=torch.complex128), nside=1, lmax=2, order="ring").shape
         torch.Size([12])
     """
     check_alms(alms, lmax=check_lmax(lmax, nside), spin=check_spin(spin))
-    real = torch.float64 if alms.dtype == torch.complex128 else torch.float32
-    return _kept(nside, lmax, spin, order, real, backend, alms.device).alm2map(alms)
+    dtype = torch.float64 if alms.dtype == torch.complex128 else torch.float32
+    return _harmonics(nside, lmax, spin, order, dtype, backend, alms.device).alm2map(alms)
 
 
 def map2alm(
@@ -50,32 +68,45 @@ def map2alm(
     nside: int,
     lmax: int,
     spin: int = 0,
-    order: str = "ring",
+    order: str,
     iterations: int = 0,
     weights: str | None = "ring",
     method: str = "quadrature",
     backend: str | None = None,
 ) -> Tensor:
-    """Coefficients ``(..., [2,] A)`` of maps ``(..., [2,] P)``, tables kept likewise.
+    """Return the coefficients of maps by `Harmonics.map2alm` or `least_squares`.
+
+    Tables are kept for the last eight settings.
 
     Arguments:
+        maps: ``(..., P)``, or ``(..., 2, P)``, Q and U, with spin 2.
+        nside: of the maps.
+        lmax: of the coefficients, at most 3 nside - 1.
+        spin: 0 or 2.
+        order: of the maps' pixels, "ring" or "nested".
         iterations: how often to analyse what is still missing from the map and add it (Jacobi).
         weights: "ring", or None for equal weights.
         method: "quadrature" is `Harmonics.map2alm`; "lsq" is `least_squares`, exact for
             band-limited maps at every lmax, and uses neither iterations nor weights.
+        backend: "ducc0", "torch" or None, as in `Harmonics`.
+
+    Returns:
+        ``(..., A)`` complex, or ``(..., 2, A)``, E and B, with spin 2, in the precision of `maps`.
+
+    Raises:
+        TypeError: bad arguments, named.
+        ValueError: bad arguments, named.
 
     Example:
-        >>> map2alm(torch.ones(12), nside=1, lmax=2)[0]
+        >>> map2alm(torch.ones(12), nside=1, lmax=2, order="ring")[0]
         tensor(3.5449+0.j)
     """
     check_maps(maps, nside=nside, order=check_order(order, allowed=("ring", "nested")))
-    found = _kept(
-        nside, check_lmax(lmax, nside), check_spin(spin), order, maps.dtype, backend, maps.device
-    )
+    lmax = check_lmax(lmax, nside)
+    spin = check_spin(spin)
+    sky = _harmonics(nside, lmax, spin, order, maps.dtype, backend, maps.device)
     if method not in ("quadrature", "lsq"):
         raise ValueError(f"method must be 'quadrature' or 'lsq', got {method!r}")
-    return (
-        least_squares(maps, found).alms
-        if method == "lsq"
-        else found.map2alm(maps, iterations=iterations, weights=weights)
-    )
+    if method == "lsq":
+        return least_squares(maps, sky).alms
+    return sky.map2alm(maps, iterations=iterations, weights=weights)

@@ -1,36 +1,81 @@
-"""healpy's packing of a_lm: complex, m >= 0 alone, all l of m = 0 first, then those of m = 1, and so on.
+"""healpy's packing of a_lm.
 
-A real map's a_lm obey ``a_(l,-m) = (-1)**m conj(a_lm)``, so m >= 0 says all.
+The coefficients are complex, with m >= 0 alone: all l of m = 0 first, then those of m = 1, and so
+on. A real map's a_lm obey ``a_(l,-m) = (-1)**m conj(a_lm)``, so m >= 0 says all.
 """
 
 import torch
 from torch import Tensor
 
 from skytutor.healpix import check_nside
-from skytutor.healpix.checks import all_finite, as_integer
+from skytutor.validate import all_finite, as_integer
 
 
-def count(lmax: int) -> int:
-    """Number of a_lm up to lmax, ``(lmax + 1) (lmax + 2) / 2``."""
+def alm_size(lmax: int) -> int:
+    """Return the number of a_lm up to lmax, ``(lmax + 1) (lmax + 2) / 2``.
+
+    Example:
+        >>> alm_size(2)
+        6
+    """
     return (lmax + 1) * (lmax + 2) // 2
 
 
-def position(l: Tensor, m: Tensor, *, lmax: int) -> Tensor:
-    """Place of (l, m) in the packing."""
+def alm_index(l: Tensor, m: Tensor, *, lmax: int) -> Tensor:
+    """Return the index of (l, m) in the packing, ``m (2 lmax + 1 - m) / 2 + l``.
+
+    Arguments:
+        l: degrees, int64 of any shape.
+        m: orders, 0 to l, of a shape that broadcasts with `l`.
+        lmax: largest degree of the packing.
+
+    Returns:
+        int64 of the common shape, from 0.
+    """
     return m * (2 * lmax + 1 - m) // 2 + l
 
 
-def degrees(lmax: int) -> tuple[Tensor, Tensor]:
-    """L and m of every place in the packing, int64."""
+def alm_lm(lmax: int) -> tuple[Tensor, Tensor]:
+    """Return the degree l and the order m of every coefficient in the packing.
+
+    Arguments:
+        lmax: largest degree of the packing.
+
+    Returns:
+        l and m, ``(A,)`` int64 each.
+
+    Example:
+        >>> alm_lm(1)
+        (tensor([0, 1, 1]), tensor([0, 0, 1]))
+    """
     m, l = torch.triu_indices(lmax + 1, lmax + 1)
     return l, m
 
 
-def check_lmax(lmax: int, nside: int) -> int:
-    """Return `lmax` as an int if it lies in 0..3 nside - 1; ``TypeError`` or ``ValueError`` that says so."""
-    nside = check_nside(nside)
+def check_lmax(lmax: int, nside: int | None = None) -> int:
+    """Return `lmax` as an int if it is a degree, and one that maps of this nside can hold.
+
+    Arguments:
+        lmax: largest degree, from 0 on.
+        nside: of the maps, which hold degrees up to 3 nside - 1; None if there are no maps.
+
+    Returns:
+        The largest degree as a Python int.
+
+    Raises:
+        TypeError: no integer.
+        ValueError: negative, above 3 nside - 1, or a bad nside.
+
+    Example:
+        >>> check_lmax(47, 16)
+        47
+    """
+    if nside is not None:
+        nside = check_nside(nside)
     lmax = as_integer("lmax", lmax)
-    if not 0 <= lmax <= 3 * nside - 1:
+    if nside is None and lmax < 0:
+        raise ValueError(f"lmax must not be negative, got {lmax}")
+    if nside is not None and not 0 <= lmax <= 3 * nside - 1:
         raise ValueError(
             f"lmax must lie in 0..{3 * nside - 1} (3 nside - 1) at nside {nside}, got {lmax}"
         )
@@ -40,16 +85,26 @@ def check_lmax(lmax: int, nside: int) -> int:
 def check_alms(
     alms: Tensor, *, lmax: int, spin: int = 0, name: str = "alms", finite: bool = True
 ) -> Tensor:
-    """Return `alms` if they are complex ``(..., A)``, or ``(..., 2, A)`` with spin 2, and every one is a number.
+    """Return `alms` if they can be transformed: complex, of the right size, every one a number.
+
+    Arguments:
+        alms: ``(..., A)``, or ``(..., 2, A)``, E and B, with spin 2.
+        lmax: largest degree of the packing.
+        spin: 0 or 2.
+        name: what the error message calls them.
+        finite: look at the values too. That waits for the device, so layers skip it when compiled.
+
+    Returns:
+        The coefficients themselves.
 
     Raises:
-        TypeError: not a complex tensor. ValueError: empty, another length, not E and B, NaN or
-            infinite.
+        TypeError: not a complex tensor.
+        ValueError: empty, another length, not E and B, NaN or infinite.
     """
     if not isinstance(alms, Tensor) or not alms.is_complex():
         kind = alms.dtype if isinstance(alms, Tensor) else type(alms).__name__
         raise TypeError(f"{name} must be a complex torch tensor, got {kind}")
-    want = (2, count(lmax)) if spin else (count(lmax),)
+    want = (2, alm_size(lmax)) if spin else (alm_size(lmax),)
     if tuple(alms.shape[-len(want) :]) != want:
         parts = "E and B, " if spin else ""
         raise ValueError(

@@ -1,8 +1,11 @@
-"""The model behind a sphere: what a kernel and a page tell each other, and the HTML that stays when the kernel is gone."""
+"""The model behind a sphere: the state that a kernel and a page share.
+
+It also makes the HTML that stays when the kernel has ended.
+"""
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import PureWindowsPath
 from typing import Any
@@ -15,22 +18,25 @@ from matplotlib.colors import to_hex
 
 from skytutor.healpix import nested_to_ring, nside_to_npix, ring_to_nested
 from skytutor.widgets import page
-from skytutor.widgets.skies import LARGEST, Skies, by_title
+from skytutor.widgets.skies import LARGEST, EncodedMaps, by_title
 
 PROJECTIONS = ("globe", "mollweide", "gnomonic")
 SCALINGS = ("linear", "symlog", "histogram")
-# set while a book is built: no kernel will answer its pages, so no model is made for one
+# Set while a book is built: no kernel will answer its pages, so no model is made for one.
 STATIC = "SKYTUTOR_STATIC"
 
 
 def is_static() -> bool:
-    """Whether what is shown goes to a page without a kernel: a book is being built, or nbconvert runs the notebook."""
+    """Tell whether what is shown goes to a page without a kernel.
+
+    So it is while a book is built, and where nbconvert runs the notebook.
+    """
     return bool(os.environ.get(STATIC)) or _run_by_nbconvert()
 
 
 @cache
 def _run_by_nbconvert() -> bool:
-    """Whether nbconvert started this kernel.
+    """Tell whether nbconvert started this kernel.
 
     Its page would show a widget, if there is one, rather than HTML, and fetch the script for that
     from the network.
@@ -41,30 +47,30 @@ def _run_by_nbconvert() -> bool:
         return False
     try:
         return _program(_parent_command()) in ("nbconvert", "jupyter-nbconvert")
-    except (
-        psutil.Error,
-        OSError,
-    ):  # the process is gone, or somebody else's: it is taken for one that shows widgets
+    except (psutil.Error, OSError):
+        # The process has ended, or is somebody else's: it is taken for one that shows widgets.
         return False
 
 
 def _parent_command() -> list[str]:
-    """Command line of the process that started this kernel."""
+    """Return the command line of the process that started this kernel."""
     import psutil
 
-    told = os.environ.get("JPY_PARENT_PID", "")
-    if os.name == "posix" and told.isdecimal():  # on Windows it is the number of a handle
-        return psutil.Process(int(told)).cmdline()
+    number = os.environ.get("JPY_PARENT_PID", "")
+    if os.name == "posix" and number.isdecimal():  # on Windows it is the number of a handle
+        return psutil.Process(int(number)).cmdline()
     parent = psutil.Process().parent()
-    while (
-        parent and _program(parent.cmdline()) == "ipykernel_launcher"
-    ):  # on Windows python.exe of a venv starts another one
+    # On Windows the python.exe of a virtual environment starts another one.
+    while parent and _program(parent.cmdline()) == "ipykernel_launcher":
         parent = parent.parent()
     return parent.cmdline() if parent else []
 
 
 def _program(command: list[str]) -> str:
-    """Name of the program that a command line runs, of Python's the script or the module: no argument of theirs."""
+    """Return the name of the program that a command line runs.
+
+    Of Python it is the script or the module that Python runs. Arguments are never taken for it.
+    """
     words = iter(command)
     name = PureWindowsPath(next(words, "")).stem  # knows both kinds of slash
     if not name.lower().startswith("python"):
@@ -79,26 +85,41 @@ def _program(command: list[str]) -> str:
     return ""
 
 
-def anchors(cmap: str) -> str:
-    """Colours of a map as hexadecimal digits: the script's own, else sixteen steps of one of matplotlib's.
+def colour_stops(cmap: str) -> str:
+    """Return the colours of a colour map as hexadecimal digits, six for each colour stop.
+
+    Stops are equally far from each other, the first at the lowest value. The script has stops of
+    its own for the maps it knows; of matplotlib's there are 17.
+
+    Arguments:
+        cmap: name of a colour map.
 
     Raises:
-        ValueError: neither knows it.
+        ValueError: neither the script nor matplotlib knows it.
     """
-    known = page.palettes()
-    if cmap in known:
-        return known[cmap]
+    palettes = page.palettes()
+    if cmap in palettes:
+        return palettes[cmap]
     try:
         colours = matplotlib.colormaps[cmap](np.linspace(0, 1, 17))
     except (KeyError, TypeError):
         raise ValueError(
-            f"cmap must be one of {', '.join(known)} or a name that matplotlib knows, got {cmap!r}"
+            f"cmap must be one of {', '.join(palettes)} or a name that matplotlib knows, "
+            f"got {cmap!r}"
         ) from None
     return "".join(to_hex(colour)[1:] for colour in colours)
 
 
 class Sphere(anywidget.AnyWidget):
-    """A view of maps on the sphere. Made by `view`; its attributes can be read, set and observed while it is shown.
+    """A view of maps on the sphere, made by `view`.
+
+    Its attributes can be read, set and observed while it is shown.
+
+    Arguments:
+        encoded: the maps.
+        spec: what the page needs to know of them.
+        controls: False for a bare globe.
+        state: first values of the attributes.
 
     Attributes:
         lon, lat: direction in the middle, degrees. zoom: 1 shows the whole sphere.
@@ -132,15 +153,15 @@ class Sphere(anywidget.AnyWidget):
     swipe = traitlets.Float(-1.0, min=-1, max=1).tag(sync=True)
     nested = traitlets.Int(-1, min=-1).tag(sync=True)
     pixel = traitlets.Int(-1, min=-1)
-    _ipython_display_ = None  # that of ipywidgets 7 (Colab) knows no HTML twin
+    _ipython_display_ = None  # that of ipywidgets 7 (Colab) would leave the HTML out
 
-    def __init__(self, skies: Skies, spec: dict[str, Any], *, controls: bool, **state: Any):
+    def __init__(self, encoded: EncodedMaps, spec: dict[str, Any], *, controls: bool, **state: Any):
         self._esm = page.script(controls=controls)
-        self.skies = skies
+        self.encoded = encoded
         self._spec = spec
         self._controls = controls
-        super().__init__(data=skies.data, **state)
-        self.spec = page.settings(spec, skies.data)
+        super().__init__(data=encoded.data, **state)
+        self.spec = page.settings(spec, encoded.data)
         for name in ("sky-live", *page.PLAIN):
             self.add_class(name)
 
@@ -150,15 +171,33 @@ class Sphere(anywidget.AnyWidget):
             super().open()
 
     def show(self, maps: Any) -> None:
-        """Put other maps in the place of these: as many, with the same nside, order and frames. Colours and view stay.
+        """Put other maps in the place of these. Colours and view stay.
 
-        Maps of a dict go to the place of their title, those of a list take the places in turn.
+        Arguments:
+            maps: as those of `view`; as many as are shown, with the same nside, order and frames.
+                Maps of a dict go to the place of their title, those of a list take the places in
+                turn.
 
         Raises:
             ValueError: as `view`, or a dict of other titles, or another number of maps or frames.
         """
-        old = self.skies
-        titles = list(self.skies.shown)
+        old = self.encoded
+        encoded = EncodedMaps(self._in_place(maps), nside=old.nside, order=old.order)
+        if encoded.frames != old.frames:
+            raise ValueError(f"maps must have {old.frames} frames as before, got {encoded.frames}")
+        for entry in old.entries:
+            if "role" in entry:  # a mask or a polarisation, which stay
+                encoded.adopt(entry, old.data)
+        words = {"maps": encoded.entries, "summary": encoded.summary(self._spec["unit"])}
+        self.encoded = encoded
+        self._spec = self._spec | words
+        with self.hold_sync():  # the page gets both at once
+            self.spec = page.settings(self._spec, encoded.data)
+            self.data = encoded.data
+
+    def _in_place(self, maps: Any) -> dict[str, Any]:
+        """Return new maps by the titles of those that are shown, in their order."""
+        titles = list(self.encoded.shown)
         new = by_title(maps, titles[0])
         if isinstance(maps, Mapping):
             if set(new) != set(titles):
@@ -168,78 +207,74 @@ class Sphere(anywidget.AnyWidget):
             new = {title: new[title] for title in titles}
         if len(new) != len(titles):
             raise ValueError(f"maps must be as many as before, {len(titles)}, got {len(new)}")
-        skies = Skies(
-            dict(zip(titles, new.values(), strict=True)), nside=old.nside, order=old.order
-        )
-        if skies.frames != old.frames:
-            raise ValueError(f"maps must have {old.frames} frames as before, got {skies.frames}")
-        for entry in (entry for entry in old.entries if "role" in entry):
-            skies.adopt(entry, old.data)
-        words = {"maps": skies.entries, "summary": skies.summary(self._spec["unit"])}
-        self.skies = skies
-        self._spec = self._spec | words
-        with self.hold_sync():
-            self.spec = page.settings(self._spec, skies.data)
-            self.data = skies.data
+        return dict(zip(titles, new.values(), strict=True))
 
     @traitlets.validate("pixel", "nested")
     def _check_pixel(self, proposal: Any) -> int:
-        if proposal["value"] >= nside_to_npix(self.skies.nside):
-            allowed = nside_to_npix(self.skies.nside) - 1
+        """Refuse a pixel that the maps do not have."""
+        nside = self.encoded.nside
+        npix = nside_to_npix(nside)
+        if proposal["value"] >= npix:
             raise traitlets.TraitError(
-                f"pixel must lie in -1..{allowed} for nside {self.skies.nside}, got {proposal['value']}"
+                f"pixel must lie in -1..{npix - 1} for nside {nside}, got {proposal['value']}"
             )
         return proposal["value"]
 
     @traitlets.validate("frame")
     def _check_frame(self, proposal: Any) -> int:
-        if proposal["value"] >= self.skies.frames:
+        """Refuse a frame that the maps do not have."""
+        if proposal["value"] >= self.encoded.frames:
             raise traitlets.TraitError(
-                f"frame must lie in 0..{self.skies.frames - 1}, got {proposal['value']}"
+                f"frame must lie in 0..{self.encoded.frames - 1}, got {proposal['value']}"
             )
         return proposal["value"]
 
     @traitlets.validate("lon", "lat", "zoom", "low", "high", "swipe")
     def _check_finite(self, proposal: Any) -> float:
-        if not math.isfinite(proposal["value"]):
-            raise traitlets.TraitError(
-                f"{proposal['trait'].name} must be a finite number, got {proposal['value']}"
-            )
-        if abs(proposal["value"]) > LARGEST:
-            raise traitlets.TraitError(
-                f"{proposal['trait'].name} must be at most {LARGEST:g} in size, got {proposal['value']}"
-            )
-        return proposal["value"]
+        """Refuse what the page cannot compute with."""
+        name = proposal["trait"].name
+        value = proposal["value"]
+        if not math.isfinite(value):
+            raise traitlets.TraitError(f"{name} must be a finite number, got {value}")
+        if abs(value) > LARGEST:
+            raise traitlets.TraitError(f"{name} must be at most {LARGEST:g} in size, got {value}")
+        return value
 
     @traitlets.validate("cmap")
     def _check_cmap(self, proposal: Any) -> str:
-        self.palette = anchors(proposal["value"])
+        """Refuse an unknown colour map; set the palette with a known one."""
+        self.palette = colour_stops(proposal["value"])
         return proposal["value"]
 
     @traitlets.observe("pixel")
     def _to_page(self, change: Any) -> None:
+        """Give the page, which counts in NESTED order, the pixel that Python chose."""
         self.nested = self._renumber(ring_to_nested, change["new"])
 
     @traitlets.observe("nested")
     def _from_page(self, change: Any) -> None:
+        """Give Python, in the order of the maps, the pixel that a click chose."""
         self.pixel = self._renumber(nested_to_ring, change["new"])
 
-    def _renumber(self, way: Any, pix: int) -> int:
-        return (
-            pix
-            if pix < 0 or self.skies.order == "nested"
-            else int(way(np.int64(pix), nside=self.skies.nside))
-        )
+    def _renumber(self, convert: Callable[..., Any], pix: int) -> int:
+        """Convert the number of a pixel where the maps are not NESTED; -1 stands for none."""
+        if pix < 0 or self.encoded.order == "nested":
+            return pix
+        return int(convert(np.int64(pix), nside=self.encoded.nside))
 
     def html(self) -> str:
-        """The sphere as it stands now, as HTML with map and script inside: it needs no kernel, no network and no other file."""
+        """Return the sphere as it stands now as HTML with map and script inside.
+
+        It needs no kernel, no network and no other file.
+        """
         state = {name: getattr(self, name) for name in self._spec["state"]}
-        return page.twin(self._spec | {"state": state}, self.skies.data, controls=self._controls)
+        spec = self._spec | {"state": state}
+        return page.static_html(spec, self.encoded.data, controls=self._controls)
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        """The live widget for a page with a kernel, and HTML for one without."""
-        still = {"text/html": self.html(), "text/plain": self._spec["summary"]}
+        """Return the live widget for a page with a kernel, and HTML for one without."""
+        static = {"text/html": self.html(), "text/plain": self._spec["summary"]}
         live = None if is_static() else super()._repr_mimebundle_(**kwargs)
         if isinstance(live, tuple):
-            return live[0] | still, live[1]
-        return (live or {}) | still
+            return live[0] | static, live[1]
+        return (live or {}) | static

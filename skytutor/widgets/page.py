@@ -1,4 +1,7 @@
-"""The HTML of a sphere that needs no kernel and no network: the map, what is said of it, and the script that draws it."""
+"""The HTML of a sphere that needs no kernel and no network.
+
+It holds the map, what is said of it, and the script that draws it.
+"""
 
 import html
 import json
@@ -10,17 +13,20 @@ from typing import Any
 import numpy as np
 
 SCRIPT = Path(__file__).with_name("sphere.js")
-_LINE = "// ==== controls ====\n"
+_BORDER = "// ==== controls ====\n"  # in `sphere.js`, between its core and the controls
 _LETTERS = np.array([c for c in range(33, 127) if chr(c) not in "&<>"], np.uint8)
-# a line's comment or indentation; a string or a template, kept; blanks between words; other blanks;
-# the naught of 0.5
+# What can be left out of the script, but for group 1, which is kept.
 _TOKEN = re.compile(
-    r"""^\s*//[^\n]*\n|[ \t]+//[^\n]*$|^[ \t]+|("(?:\\.|[^"\\])*"|`[^`]*`)|(?<![\w$])[ \t]+|[ \t]+(?![\w$])|(?<![\w.$])0(?=\.\d)""",
+    r"^\s*//[^\n]*\n"  # a line that is a comment
+    r"|[ \t]+//[^\n]*$"  # a comment at the end of a line
+    r"|^[ \t]+"  # indentation
+    r'|("(?:\\.|[^"\\])*"|`[^`]*`)'  # group 1: a string or a template
+    r"|(?<![\w$])[ \t]+|[ \t]+(?![\w$])"  # blanks that part no two words
+    r"|(?<![\w.$])0(?=\.\d)",  # the naught of 0.5
     re.MULTILINE,
 )
-_BREAK = re.compile(
-    r"(?<=[;{},(])\n|\n(?=\})"
-)  # a line needs no end here: in `sphere.js` every statement has its semicolon
+# A line needs no end here: in `sphere.js` every statement has its semicolon.
+_BREAK = re.compile(r"(?<=[;{},(])\n|\n(?=\})")
 _LONE = re.compile(r"(?<![\w$])\(([\w$]+)\)=>")  # the one argument of a function, in brackets
 # MathJax, of whatever version, sets no equation in an element of these classes: a title is text,
 # dollar signs and all.
@@ -29,21 +35,26 @@ PLAIN = ("tex2jax_ignore", "mathjax_ignore")
 # do not see it flash: for two seconds it takes no room, and the script removes it. Where styles are
 # forbidden too it is plainly there.
 _WHY = (
-    "The sphere is drawn by a script inside this page, which has not run. If this sentence stays, scripts are switched off here, "
-    "the page's security policy forbids scripts inside it, or the notebook is not trusted."
+    "The sphere is drawn by a script inside this page, which has not run. If this sentence stays, "
+    "scripts are switched off here, the page's security policy forbids scripts inside it, or the "
+    "notebook is not trusted."
 )
 _LATE = "<style>@keyframes sky-late{0%,100%{visibility:hidden;font-size:0;margin:0}}</style>"
 
 
 @cache
 def script(*, controls: bool = True) -> str:
-    """The module `sphere.js` without comments and needless signs; without `controls`, its core alone: a globe to turn and zoom."""
-    core, rest = SCRIPT.read_text(encoding="utf-8").split(_LINE)
+    """Return the module `sphere.js` without comments and needless signs.
+
+    Arguments:
+        controls: False for its core alone: a globe to turn and zoom.
+    """
+    core, rest = SCRIPT.read_text(encoding="utf-8").split(_BORDER)
     return _squeeze(core + rest if controls else core)
 
 
 def _tighten(text: str) -> str:
-    """Without comments and blanks; strings and templates are kept, but for a shader."""
+    """Take out comments and blanks; strings and templates are kept, but for a shader's source."""
 
     def short(match: re.Match) -> str:
         kept = match[1] or ""
@@ -55,46 +66,67 @@ def _tighten(text: str) -> str:
 
 
 def _squeeze(text: str) -> str:
+    """Take out line ends too, and what else JavaScript can do without."""
     parts = re.split(r"(`[^`]*`)", _tighten(text))
     for k in range(0, len(parts), 2):  # outside templates
         joined = _BREAK.sub("", parts[k])
         bare = _LONE.sub(r"\1=>", joined)
-        parts[k] = bare.replace(
-            ";}", "}"
-        )  # a last statement needs no semicolon; in a shader it does
+        # A last statement needs no semicolon; in a shader it does.
+        parts[k] = bare.replace(";}", "}")
     return "".join(parts).strip()
 
 
 def as_text(data: bytes) -> str:
-    """Bytes as text that HTML leaves alone: 13 bits in two of 91 printable letters, 23 % longer than the bytes."""
+    """Write bytes as text that HTML leaves alone: 13 bits in two of 91 printable letters.
+
+    The text is 23 % longer than the bytes; in base64 it would be 33 %.
+
+    Arguments:
+        data: any bytes.
+    """
     bits = np.unpackbits(np.frombuffer(data, np.uint8))
-    bits = np.concatenate([bits, np.zeros(-len(bits) % 13, np.uint8)]).reshape(-1, 13)
-    values = bits @ (1 << np.arange(12, -1, -1))
-    return _LETTERS[np.stack(np.divmod(values, 91), 1).ravel()].tobytes().decode("ascii")
+    padding = np.zeros(-len(bits) % 13, np.uint8)
+    groups = np.concatenate([bits, padding]).reshape(-1, 13)  # 13 bits a row, the highest first
+    values = groups @ (1 << np.arange(12, -1, -1))  # 0..8191, less than 91**2 = 8281
+    digits = np.stack(np.divmod(values, 91), axis=1)
+    return _LETTERS[digits.ravel()].tobytes().decode("ascii")
 
 
 @cache
 def palettes() -> dict[str, str]:
-    """Colour maps that the script knows: anchors as hexadecimal digits, six each."""
-    return dict(
-        re.findall(
-            r'^  "?([a-z-]+)"?: "([0-9a-f]+)",$', SCRIPT.read_text(encoding="utf-8"), re.MULTILINE
-        )
-    )
+    """Return the colour maps that the script knows, by name.
+
+    Each is a row of colour stops, six hexadecimal digits (red, green, blue) for each.
+    """
+    text = SCRIPT.read_text(encoding="utf-8")
+    return dict(re.findall(r'^  "?([a-z-]+)"?: "([0-9a-f]+)",$', text, re.MULTILINE))
 
 
 def settings(spec: dict[str, Any], data: bytes) -> str:
-    """What the script is told of the map, as JSON that may stand inside HTML."""
-    return json.dumps(spec | {"bytes": len(data)}, ensure_ascii=False, allow_nan=False).replace(
-        "<", "\\u003c"
-    )
+    """Write what the script needs to know of the maps as JSON that may stand inside HTML.
+
+    Arguments:
+        spec: as `skytutor.widgets.sphere.view` makes it.
+        data: the maps' bytes.
+    """
+    text = json.dumps(spec | {"bytes": len(data)}, ensure_ascii=False, allow_nan=False)
+    return text.replace("<", "\\u003c")
 
 
-def twin(spec: dict[str, Any], data: bytes, *, controls: bool) -> str:
-    """HTML of one sphere. Any text in `spec` is shown as text, whatever marks it holds."""
+def static_html(spec: dict[str, Any], data: bytes, *, controls: bool) -> str:
+    """Return the HTML of one sphere, with map and script inside.
+
+    Any text in `spec` is shown as text, whatever marks it holds.
+
+    Arguments:
+        spec: as `skytutor.widgets.sphere.view` makes it.
+        data: the maps' bytes.
+        controls: False for a bare globe.
+    """
     return (
         f'<div class="sky-sphere {" ".join(PLAIN)}"{"" if controls else " data-bare"}>'
-        f'<script type="application/json">{settings(spec, data)}</script><script type="text/plain">{as_text(data)}</script>'
+        f'<script type="application/json">{settings(spec, data)}</script>'
+        f'<script type="text/plain">{as_text(data)}</script>'
         f'<p class="sky-summary" data-instead>{html.escape(spec["summary"])}</p>'
         f'{_LATE}<p class="sky-why" style="animation:sky-late 2s">{_WHY}</p>'
         f'<script type="module">{script(controls=controls)}</script></div>'

@@ -1,4 +1,7 @@
-"""What a sphere shows: maps of one nside, checked, cut into faces, packed into bytes, and described in words."""
+"""What a sphere shows: maps of one nside, checked, encoded as bytes, and described in words.
+
+`EncodedMaps` checks the maps of one view, cuts them into faces and packs them for the page.
+"""
 
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -9,34 +12,47 @@ import torch
 from numpy.typing import NDArray
 
 from skytutor.healpix import UNSEEN, check_nside, check_order, face_table, nside_to_npix, resolution
-from skytutor.healpix.checks import one_of
+from skytutor.validate import one_of
 from skytutor.widgets import codec
 
 NSIDE_MAX = 512
 HEAVIEST = 32 * 2**20  # bytes of codes in one view, before they are packed
-# of a value that is shown: the range of two such values, and the sum of a map of them, are finite
-# in float64
+# Of a value that is shown: the range of two such values, and the sum of a map of them, are finite
+# in float64.
 LARGEST = 1e300
-ANGLE_OF = {"COSMO": 1.0, "IAU": -1.0}  # sign of U in HEALPix' convention
+SIGN_OF_U = {"COSMO": 1.0, "IAU": -1.0}  # that makes it HEALPix' own
 _UNSEEN_BFLOAT16 = float(torch.tensor(UNSEEN, dtype=torch.bfloat16))  # 0.2 % off
 
 
 def is_unseen(values: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Where a map holds UNSEEN, as it is or as float32, bfloat16 or a few decimals (to 1e-5, as healpy reads it) have rounded it.
+    """Tell where a map holds UNSEEN, as it is or rounded.
 
-    Any other number is a value, however low. In float16 UNSEEN becomes minus infinity: `as_frames`
-    knows it by the type.
+    It may have been rounded to float32, to bfloat16 or to a few decimals (to 1e-5, as healpy reads
+    it). Any other number is a value, however low. In float16 UNSEEN becomes minus infinity:
+    `as_frames` knows it by the type.
+
+    Arguments:
+        values: of any shape.
+
+    Returns:
+        True where a value is UNSEEN, in that shape.
     """
     near = (values >= (1 + 1e-5) * UNSEEN) & (values <= (1 - 1e-5) * UNSEEN)
     return near | (values == _UNSEEN_BFLOAT16)
 
 
 def as_frames(name: str, value: Any, *, nside: int, order: str) -> NDArray[np.float64]:
-    """A map ``(P,)`` or frames of one ``(F, P)`` as faces ``(F, 12, nside, nside)``, NaN where it has no value.
+    """Cut a map, or frames of one, into faces.
 
     Arguments:
         name: what error messages call it.
-        value: tensor, array, masked array or numbers. Masked, NaN and UNSEEN pixels have no value.
+        value: ``(P,)`` or ``(F, P)``, a tensor, array, masked array or numbers. Masked, NaN and
+            UNSEEN pixels have no value.
+        nside: of the map.
+        order: of its pixels, "ring" or "nested".
+
+    Returns:
+        ``(F, 12, nside, nside)``, NaN where there is no value.
 
     Raises:
         TypeError: complex numbers, or no numbers at all.
@@ -51,7 +67,8 @@ def as_frames(name: str, value: Any, *, nside: int, order: str) -> NDArray[np.fl
         )
     if array.ndim not in (1, 2) or array.shape[-1] != npix:
         raise ValueError(
-            f"{name} must be a map ({npix},) or frames (F, {npix}) for nside {nside}, got shape {array.shape}"
+            f"{name} must be a map ({npix},) or frames (F, {npix}) for nside {nside}, "
+            f"got shape {array.shape}"
         )
     frames = array.reshape(-1, npix)
     frames = np.where(is_unseen(frames), np.nan, frames)
@@ -63,17 +80,22 @@ def as_frames(name: str, value: Any, *, nside: int, order: str) -> NDArray[np.fl
     beyond = int(((frames > LARGEST) | (frames < -LARGEST)).sum())
     if beyond:
         raise ValueError(
-            f"{name} holds {beyond} pixels beyond {LARGEST:g} in size, the most that can be shown; rescale them"
+            f"{name} holds {beyond} pixels beyond {LARGEST:g} in size, the most that can be shown; "
+            "rescale them"
         )
     if not np.isfinite(frames).any():
         raise ValueError(f"{name} has no pixel with a value: all are NaN, masked or UNSEEN")
-    return frames[:, face_table(nside, order=order).numpy()].reshape(-1, 12, nside, nside)
+    faces = frames[:, face_table(nside, order=order).numpy()]  # (F, 12 nside**2), face by face
+    return faces.reshape(-1, 12, nside, nside)
 
 
 def _numbers(name: str, value: Any) -> NDArray[np.float64]:
+    """Return `value` as an array of float64 of its shape, NaN where it is masked."""
     if isinstance(value, torch.Tensor):
         value = value.detach().cpu()
-        value = (value.float() if value.dtype == torch.bfloat16 else value).numpy()
+        if value.dtype == torch.bfloat16:  # NumPy has no such type
+            value = value.float()
+        value = value.numpy()
     shape_of(name, value)
     array = np.ma.asanyarray(value) if isinstance(value, np.ma.MaskedArray) else np.asarray(value)
     if array.dtype.kind == "c":
@@ -82,16 +104,15 @@ def _numbers(name: str, value: Any) -> NDArray[np.float64]:
         )
     if array.dtype.kind not in "bfiu":
         raise TypeError(f"{name} must hold numbers, got {array.dtype}")
-    unseen_as_inf = array.dtype == np.float16 and np.isneginf(
-        np.ma.getdata(array)
-    )  # UNSEEN does not fit into float16
     with np.errstate(over="ignore"):  # of more than 64 bits: infinite, and refused as that
         plain = np.ma.filled(array.astype(np.float64), np.nan)
-    return np.where(unseen_as_inf, np.nan, plain) if np.any(unseen_as_inf) else plain
+    if array.dtype == np.float16:  # UNSEEN does not fit into it, and became minus infinity
+        plain = np.where(np.isneginf(np.ma.getdata(array)), np.nan, plain)
+    return plain
 
 
 def shape_of(name: str, value: Any) -> tuple[int, ...]:
-    """Shape of a tensor, an array or nested lists of numbers.
+    """Return the shape of a tensor, an array or nested lists of numbers; errors call it `name`.
 
     Raises:
         ValueError: lists that are no array, such as rows of several lengths.
@@ -100,12 +121,13 @@ def shape_of(name: str, value: Any) -> tuple[int, ...]:
         return np.shape(value)
     except (ValueError, TypeError, RuntimeError):  # NumPy's, or that of a tensor within a list
         raise ValueError(
-            f"{name} must be numbers, in rows of one length, got a {type(value).__name__} that is no array"
+            f"{name} must be numbers, in rows of one length, "
+            f"got a {type(value).__name__} that is no array"
         ) from None
 
 
 def plain_text(name: str, value: Any) -> str:
-    """What a reader sees of a title, a unit or a label; nothing for None.
+    """Return what a reader sees of a title, a unit or a label: its text, nothing for None.
 
     Raises:
         ValueError: half a surrogate pair, which neither a page nor a picture can hold.
@@ -119,7 +141,12 @@ def plain_text(name: str, value: Any) -> str:
 
 
 def by_title(maps: Any, title: str) -> dict[str, Any]:
-    """Maps side by side as ``{title: map}``: from one map, a dict, or a list of maps.
+    """Return maps side by side as ``{title: map}``.
+
+    Arguments:
+        maps: one map, a dict by title, or a list of maps.
+        title: of the one map; those of a list are numbered after it, those of a dict have their
+            own.
 
     Raises:
         ValueError: an empty dict, titles that read the same, or a list whose items are neither
@@ -130,33 +157,55 @@ def by_title(maps: Any, title: str) -> dict[str, Any]:
             raise ValueError("maps is empty: at least one map is needed")
         return _by_own_title(maps)
     title = plain_text("title", title)
-    if isinstance(maps, (list, tuple)) and maps and shape_of("maps[0]", maps[0]):
-        return {
-            f"{title or 'map'} {k + 1}" if len(maps) > 1 else title: one
-            for k, one in enumerate(maps)
-        }
-    return {title: maps}
+    # A list of numbers is one map, a list of lists of them are several.
+    if not (isinstance(maps, (list, tuple)) and maps and shape_of("maps[0]", maps[0])):
+        return {title: maps}
+    if len(maps) == 1:
+        return {title: maps[0]}
+    return {f"{title or 'map'} {k + 1}": one for k, one in enumerate(maps)}
 
 
 def _by_own_title(maps: Mapping[Any, Any]) -> dict[str, Any]:
-    """A dict's keys as text. 1 and "1" read the same, and so do titles that differ in blanks or in how an accent is written."""
-    found = {}
-    read = {}
+    """Return a dict with its keys as text, which must read differently.
+
+    1 and "1" read the same, and so do titles that differ in blanks or in how an accent is written.
+    """
+    out = {}
+    keys: dict[str, Any] = {}  # by what a reader sees of them
     for key, one in maps.items():
         title = plain_text("a title of maps", key)
         seen = " ".join(unicodedata.normalize("NFC", title).split())
-        if seen in read:
+        if seen in keys:
             raise ValueError(
-                f"maps must have titles that read differently, got {read[seen]!r} and {key!r}, both shown as {seen!r}"
+                f"maps must have titles that read differently, got {keys[seen]!r} and {key!r}, "
+                f"both shown as {seen!r}"
             )
-        read[seen] = key
-        found[title] = one
-    return found
+        keys[seen] = key
+        out[title] = one
+    return out
 
 
-class Skies:
-    """Checked and packed maps of one view: `data`, one string of bytes; `entries`, which say where in it each map lies;
-    `shown`, the maps in faces by title.
+class EncodedMaps:
+    """Checked and packed maps of one view.
+
+    Arguments:
+        maps: by title, each ``(P,)`` or frames ``(F, P)``, as many frames in all.
+        nside: of all maps, at most 512.
+        order: of their pixels, "ring" or "nested".
+        mask: ``(P,)``, true where the sky is seen.
+        polarisation: the pair (Q, U), each ``(P,)`` or ``(F, P)``.
+        convention: of U's sign, "COSMO" (HEALPix, healpy) or "IAU".
+
+    Attributes:
+        data: one string of bytes that holds all maps.
+        entries: for each map, mask, Q and U: where in `data` it lies, and how to read it. The
+            script of the page reads them.
+        shown: the maps by title, in faces ``(F, 12, nside, nside)``.
+        frames: how many frames each map has.
+        sentences: for each map what is said of it, with a place for the unit.
+
+    Raises:
+        TypeError, ValueError: as `as_frames`; maps too large or too many for one page.
     """
 
     def __init__(
@@ -173,7 +222,8 @@ class Skies:
         self.order = check_order(order, allowed=("ring", "nested"))
         if nside > NSIDE_MAX:
             raise ValueError(
-                f"nside must be at most {NSIDE_MAX} here, got {nside}: average over children first, or show a part"
+                f"nside must be at most {NSIDE_MAX} here, got {nside}: "
+                "average over children first, or show a part"
             )
         names = {title: "maps" if len(maps) == 1 else f"maps[{title!r}]" for title in maps}
         _check_weight([shape_of(names[title], one) for title, one in maps.items()], nside)
@@ -184,25 +234,27 @@ class Skies:
         self.frames = counts.pop()
         self.shown = faces
         self.data = b""
-        self.entries = []
-        self.about = []
+        self.entries: list[dict[str, Any]] = []
+        self.sentences: list[str] = []
         for title, one in faces.items():
             packed = self._add(one, title=title)
-            self.about.append(_words(title, one[-1] if self.frames == 1 else one, packed))
+            self.sentences.append(_sentence(title, one, packed))
         if mask is not None:
-            self._add(_veil(mask, nside=nside, order=order), title="mask", role="mask")
+            self._add(_inverted_mask(mask, nside=nside, order=order), title="mask", role="mask")
         if polarisation is not None:
             self._polarise(polarisation, convention)
 
     def _polarise(self, pair: Sequence[Any], convention: str) -> None:
+        """Add Q and U, U with the sign that HEALPix gives it."""
         if len(pair) != 2:
             raise ValueError(f"polarisation must be the pair (Q, U), got {len(pair)} maps")
-        signs = (1.0, ANGLE_OF[one_of("convention", convention, allowed=ANGLE_OF)])
+        signs = (1.0, SIGN_OF_U[one_of("convention", convention, allowed=SIGN_OF_U)])
         for role, one, sign in zip("QU", pair, signs, strict=True):
             faces = self._frames(f"polarisation {role}", one)
             if len(faces) not in (1, self.frames):
                 raise ValueError(
-                    f"polarisation {role} must be one map or have {self.frames} frames, got {len(faces)}"
+                    f"polarisation {role} must be one map or have {self.frames} frames, "
+                    f"got {len(faces)}"
                 )
             self._add(sign * faces, title=role, role=role)
 
@@ -210,11 +262,12 @@ class Skies:
         return as_frames(name, one, nside=self.nside, order=self.order)
 
     def _add(self, faces: NDArray[np.float64], **more: str) -> codec.Packed:
+        """Append one map to `data` and `entries`; `more` is what its entry says beside that."""
         packed = codec.pack(faces)
-        parts = []
-        for some in (packed.data, packed.hidden):
-            parts.append([len(self.data), len(some)])
-            self.data += some
+        parts = []  # start and length of the map's bytes and of those of its missing pixels
+        for part in (packed.data, packed.missing):
+            parts.append([len(self.data), len(part)])
+            self.data += part
         self.entries.append(
             {
                 "frames": len(faces),
@@ -229,7 +282,7 @@ class Skies:
         return packed
 
     def adopt(self, entry: dict[str, Any], data: bytes) -> None:
-        """Take over a mask or a polarisation from the data of other skies."""
+        """Take over a mask or a polarisation from the `data` of other maps, by their `entry`."""
         parts = []
         for start, length in entry["parts"]:
             parts.append([len(self.data), length])
@@ -237,21 +290,22 @@ class Skies:
         self.entries.append(entry | {"parts": parts})
 
     def ends(self) -> tuple[float, float]:
-        """Lowest and highest value of all maps shown."""
+        """Return the lowest and the highest value of all maps shown."""
         shown = [entry for entry in self.entries if "role" not in entry]
         return min(entry["low"] for entry in shown), max(entry["high"] for entry in shown)
 
     def summary(self, unit: str) -> str:
-        """What is shown, in words: for readers who do not see the sphere."""
+        """Say what is shown and in what `unit`, for readers who do not see the sphere."""
         size = nside_to_npix(self.nside)
-        side = np.degrees(resolution(self.nside)) * 60
-        wide = f"{side:.0f} arcminutes" if side < 120 else f"{side / 60:.0f} degrees"
-        start = f"HEALPix, Nside {self.nside}, {size:,} pixels of {wide}. "
-        return start + " ".join(text.format(unit=f" {unit}" if unit else "") for text in self.about)
+        arcmin = np.degrees(resolution(self.nside)) * 60
+        width = f"{arcmin:.0f} arcminutes" if arcmin < 120 else f"{arcmin / 60:.0f} degrees"
+        start = f"HEALPix, Nside {self.nside}, {size:,} pixels of {width}. "
+        after_a_number = f" {unit}" if unit else ""
+        return start + " ".join(text.format(unit=after_a_number) for text in self.sentences)
 
 
-def _veil(mask: Any, *, nside: int, order: str) -> NDArray[np.float64]:
-    """1 where a mask hides the sky, 0 where it is seen."""
+def _inverted_mask(mask: Any, *, nside: int, order: str) -> NDArray[np.float64]:
+    """Return faces ``(1, 12, nside, nside)``: 1 where a mask hides the sky, 0 where it is seen."""
     seen = as_frames("mask", mask, nside=nside, order=order)
     if len(seen) > 1 or not np.isin(seen, (0, 1)).all():
         raise ValueError("mask must be one map of True (seen) and False (hidden), or of 1 and 0")
@@ -261,29 +315,34 @@ def _veil(mask: Any, *, nside: int, order: str) -> NDArray[np.float64]:
 
 
 def _check_weight(shapes: Sequence[tuple[int, ...]], nside: int) -> None:
-    """From the shapes alone, before anything is copied."""
+    """Refuse more than a page can carry: from the shapes alone, before anything is copied."""
     maps = len(shapes)
     frames = max(shape[0] if len(shape) == 2 else 1 for shape in shapes)
-    one = maps * nside_to_npix(nside) * 2
-    if frames * one > HEAVIEST:
-        fits = max(
-            n
-            for n in (2**k for k in range(10))
-            if frames * maps * nside_to_npix(n) * 2 <= HEAVIEST or n == 1
-        )
-        fewer = f"at most {HEAVIEST // one} frames" if one <= HEAVIEST else "fewer maps"
-        raise ValueError(
-            f"{'frames' if frames > 1 else 'maps'}: {max(frames, maps)} at nside {nside} would weigh about "
-            f"{frames * one / 2**20:.0f} MiB, more than {HEAVIEST / 2**20:.0f} MiB; show {fewer}, or go down to nside {fits}"
-        )
+    one = maps * nside_to_npix(nside) * 2  # bytes of a frame: two a pixel
+    if frames * one <= HEAVIEST:
+        return
+    fits = 1
+    while frames * maps * nside_to_npix(2 * fits) * 2 <= HEAVIEST:
+        fits = 2 * fits
+    fewer = f"at most {HEAVIEST // one} frames" if one <= HEAVIEST else "fewer maps"
+    raise ValueError(
+        f"{'frames' if frames > 1 else 'maps'}: {max(frames, maps)} at nside {nside} "
+        f"would weigh about {frames * one / 2**20:.0f} MiB, more than {HEAVIEST / 2**20:.0f} MiB; "
+        f"show {fewer}, or go down to nside {fits}"
+    )
 
 
-def _words(title: str, faces: NDArray[np.float64], packed: codec.Packed) -> str:
+def _sentence(title: str, faces: NDArray[np.float64], packed: codec.Packed) -> str:
+    """Say of a map its range, its mean, its holes and how exactly it is shown.
+
+    Where the unit is to stand, the text has ``{unit}``.
+    """
     good = faces[np.isfinite(faces)]
-    name = (title or "Map").replace("{", "{{").replace("}", "}}")
-    holes = 100 * (1 - good.size / faces.size)
-    gone = f"; {holes:.1f} % of the pixels have no value" if holes else ""
+    name = (title or "Map").replace("{", "{{").replace("}", "}}")  # for str.format
+    percent = 100 * (1 - good.size / faces.size)
+    missing = f"; {percent:.1f} % of the pixels have no value" if percent else ""
     return (
-        f"{name}: from {packed.low:.4g} to {packed.high:.4g}{{unit}}, mean {good.mean():.4g}{gone}; "
+        f"{name}: from {packed.low:.4g} to {packed.high:.4g}{{unit}}, "
+        f"mean {good.mean():.4g}{missing}; "
         f"shown to within {packed.error:.2g}{{unit}}, 1/{2 * codec.STEPS:,} of the range."
     )

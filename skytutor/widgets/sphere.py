@@ -1,4 +1,8 @@
-"""A sphere to turn by hand, in a live notebook and in a page that has no kernel: `view`; and its still picture: `figure`."""
+"""A sphere to turn by hand, and its picture for paper.
+
+`view` shows maps on it, in a live notebook and in a page that has no kernel; `figure` draws a
+picture of them.
+"""
 
 import base64
 import html
@@ -15,9 +19,9 @@ from matplotlib.figure import Figure
 
 from skytutor import plot
 from skytutor.healpix import order_table
-from skytutor.healpix.checks import one_of
-from skytutor.widgets.model import PROJECTIONS, SCALINGS, Sphere, anchors
-from skytutor.widgets.skies import LARGEST, Skies, by_title, plain_text
+from skytutor.validate import one_of
+from skytutor.widgets.model import PROJECTIONS, SCALINGS, Sphere, colour_stops
+from skytutor.widgets.skies import LARGEST, EncodedMaps, by_title, plain_text
 
 
 def view(
@@ -82,6 +86,9 @@ def view(
         fps: frames a second when they play.
         controls: False leaves a bare globe of less than half the script.
 
+    Returns:
+        The sphere. A notebook shows it when it is the last value of a cell.
+
     Raises:
         TypeError, ValueError: naming the argument, what came and what is allowed.
 
@@ -92,7 +99,7 @@ def view(
         >>> globe.low, globe.high
         (0.0, 47.0)
     """
-    skies = Skies(
+    encoded = EncodedMaps(
         by_title(maps, title),
         nside=nside,
         order=order,
@@ -100,7 +107,7 @@ def view(
         polarisation=polarisation,
         convention=convention,
     )
-    low, high = _ends(value_range, skies)
+    low, high = _ends(value_range, encoded)
     unit = plain_text("unit", unit)
     state = {
         "lon": _check("lon_deg", lon_deg, low=-360, high=360),
@@ -111,60 +118,70 @@ def view(
         "low": low,
         "high": high,
         "cmap": cmap,
-        "palette": anchors(cmap),
+        "palette": colour_stops(cmap),
         "scaling": one_of("scaling", scaling, allowed=SCALINGS),
         "graticule": bool(graticule),
         "borders": bool(borders),
         "pixels": True,
         "mask": True,
         "vectors": True,
-        "swipe": 0.5 if swipe and len(skies.shown) == 2 else -1.0,
+        "swipe": 0.5 if swipe and len(encoded.shown) == 2 else -1.0,
         "nested": -1,
     }
-    words = skies.summary(unit)
-    (least, most) = skies.ends()
-    spec = {
-        "nside": skies.nside,
-        "order": order,
-        "unit": unit,
-        "maps": skies.entries,
+    spec = _spec(encoded, unit, (low, high)) | {
         "fps": _check("fps", fps, low=0.1, high=60),
         "height": _check("height", height, low=80, high=2000),
-        "labels": _labels(frame_labels, skies.frames),
-        "limits": [min(low, least), max(high, most)],
-        "label": f"Map of the sphere, {', '.join(skies.shown) or 'untitled'}. Arrow keys turn, plus and minus zoom, Home goes back.",
-        "summary": words,
+        "labels": _labels(frame_labels, encoded.frames),
         "state": state,
     }
-    return Sphere(skies, spec, controls=controls, **state)
+    return Sphere(encoded, spec, controls=controls, **state)
 
 
-def _ends(value_range: Any, skies: Skies) -> tuple[float, float]:
-    low, high = skies.ends()
-    if value_range is None:
-        room = max(0.5, 1e-6 * abs(low))  # around a constant map
-        return (low, high) if high > low else (max(low - room, -LARGEST), min(low + room, LARGEST))
+def _spec(encoded: EncodedMaps, unit: str, ends: tuple[float, float]) -> dict[str, Any]:
+    """Return what the script of the page needs to know of the maps, by the names it uses."""
+    low, high = ends
+    lowest, highest = encoded.ends()
+    titles = ", ".join(encoded.shown) or "untitled"
+    return {
+        "nside": encoded.nside,
+        "order": encoded.order,
+        "unit": unit,
+        "maps": encoded.entries,
+        "limits": [min(low, lowest), max(high, highest)],
+        "label": f"Map of the sphere, {titles}. "
+        "Arrow keys turn, plus and minus zoom, Home goes back.",
+        "summary": encoded.summary(unit),
+    }
+
+
+def _ends(value_range: Any, encoded: EncodedMaps) -> tuple[float, float]:
+    """Return the values at the two ends of the colours."""
+    low, high = encoded.ends()
+    if value_range is None and high > low:
+        return low, high
+    if value_range is None:  # a constant map: some space around its value
+        margin = max(0.5, 1e-6 * abs(low))
+        return max(low - margin, -LARGEST), min(low + margin, LARGEST)
+    choice = f"value_range must be None, 'symmetric' or (low, high), got {value_range!r}"
     if isinstance(value_range, str):
         if value_range != "symmetric":
-            raise ValueError(
-                f"value_range must be None, 'symmetric' or (low, high), got {value_range!r}"
-            )
+            raise ValueError(choice)
         top = max(abs(low), abs(high)) or 1.0
         return -top, top
     try:
         low, high = (float(end) for end in value_range)
     except (TypeError, ValueError):
-        raise ValueError(
-            f"value_range must be None, 'symmetric' or (low, high), got {value_range!r}"
-        ) from None
+        raise ValueError(choice) from None
     if not -LARGEST <= low < high <= LARGEST:
         raise ValueError(
-            f"value_range must be two finite numbers up to {LARGEST:g} in size, the lower first, got {value_range!r}"
+            f"value_range must be two finite numbers up to {LARGEST:g} in size, the lower first, "
+            f"got {value_range!r}"
         )
     return low, high
 
 
 def _labels(labels: Sequence[str] | None, frames: int) -> list[str] | None:
+    """Return a label for each frame; None for a single one without a label."""
     if labels is None:
         return [f"{k + 1} of {frames}" for k in range(frames)] if frames > 1 else None
     if isinstance(labels, str) or not isinstance(labels, Iterable):
@@ -178,13 +195,24 @@ def _labels(labels: Sequence[str] | None, frames: int) -> list[str] | None:
 
 
 def _check(name: str, value: Any, *, low: float, high: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, Real) or not low <= value <= high:
+    """Return a real number of any type as a float; refuse one outside `low` to `high`."""
+    is_number = isinstance(value, Real) and not isinstance(value, bool)
+    if not is_number or not low <= value <= high:
         raise ValueError(f"{name} must be a number in {low:g}..{high:g}, got {value!r}")
     return float(value)
 
 
-class Still:
-    """A picture of a sphere for paper, with the words for who cannot see it in `alt`."""
+class StaticFigure:
+    """A picture of maps for paper, with words for readers who do not see it.
+
+    Arguments:
+        drawn: the picture; it is closed.
+        alt: the words.
+
+    Attributes:
+        png: the picture as bytes of PNG.
+        alt: the words.
+    """
 
     def __init__(self, drawn: Figure, alt: str):
         store = io.BytesIO()
@@ -194,20 +222,35 @@ class Still:
         self.alt = alt
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
+        """Return the picture for a notebook: as HTML with the alt text, as PNG, and the words."""
         image = base64.b64encode(self.png).decode("ascii")
-        shown = f'<img alt="{html.escape(self.alt)}" src="data:image/png;base64,{image}" style="max-width:100%">'
+        shown = (
+            f'<img alt="{html.escape(self.alt)}" src="data:image/png;base64,{image}" '
+            'style="max-width:100%">'
+        )
         return {"text/html": shown, "image/png": image, "text/plain": self.alt}
 
 
 def _lines(text: str, width: int) -> str:
-    """Text for a picture in at most three lines of about `width` letters. What is cut off can be read in the alt text."""
+    """Break text for a picture into at most three lines of about `width` letters.
+
+    What is cut off can be read in the alt text.
+    """
+    width = max(width, 8)
     written = "".join(letter if letter.isprintable() or letter == "\n" else " " for letter in text)
-    lines = [
-        line for part in written.split("\n") for line in textwrap.wrap(part, max(width, 8)) or [""]
-    ]
+    lines = []
+    for part in written.split("\n"):
+        lines += textwrap.wrap(part, width) or [""]
     if len(lines) > 3:
-        lines = [*lines[:2], lines[2][: max(width, 8) - 1] + "…"]
+        lines = [*lines[:2], lines[2][: width - 1] + "…"]
     return "\n".join(lines)
+
+
+def _colour_map(cmap: str) -> LinearSegmentedColormap:
+    """Return a colour map of the script for matplotlib."""
+    stops = colour_stops(cmap)
+    colours = ["#" + stops[k : k + 6] for k in range(0, len(stops), 6)]
+    return LinearSegmentedColormap.from_list(cmap, colours)
 
 
 def figure(
@@ -223,43 +266,55 @@ def figure(
     cmap: str = "cividis",
     value_range: Any = None,
     borders: bool = False,
-) -> Still:
-    """Draw what `view` shows as a picture that stands still, with a colour bar and alt text; frames side by side.
+) -> StaticFigure:
+    """Draw what `view` shows as a picture with a colour bar and alt text, frames side by side.
 
-    Arguments are those of `view`; `projection` is "mollweide" or "globe".
+    Arguments:
+        maps: one map ``(P,)``; frames of one ``(F, P)``; or several, as a dict by title or a list.
+        nside: resolution, a power of two up to 512; the same for all maps.
+        order: "ring" or "nested"; the same for all maps.
+        unit: below the colour bar.
+        title: above the map; as in `view` for several.
+        projection: "mollweide" or "globe".
+        lon_deg: longitude of a globe's middle, degrees, east positive.
+        lat_deg: its latitude, degrees.
+        cmap: as in `view`.
+        value_range: ends of the colours, as in `view`.
+        borders: draw the borders of the base pixels.
+
+    Returns:
+        The picture. A notebook shows it when it is the last value of a cell.
+
+    Raises:
+        TypeError, ValueError: as `view`.
 
     Example:
         >>> import torch
         >>> figure(torch.arange(12.0), nside=1, order="ring", unit="K", title="Numbers").alt[:32]
         'HEALPix, Nside 1, 12 pixels of 5'
     """
-    skies = Skies(by_title(maps, title), nside=nside, order=order)
+    encoded = EncodedMaps(by_title(maps, title), nside=nside, order=order)
     one_of("projection", projection, allowed=("mollweide", "globe"))
-    low, high = _ends(value_range, skies)
-    points = anchors(cmap)
-    unit = plain_text("unit", unit)
-    colours = LinearSegmentedColormap.from_list(
-        cmap, ["#" + points[k : k + 6] for k in range(0, len(points), 6)]
-    )
-    look = {
-        "cmap": colours,
+    low, high = _ends(value_range, encoded)
+    style: dict[str, Any] = {
+        "cmap": _colour_map(cmap),
         "vmin": low,
         "vmax": high,
         "borders": "base" if borders else None,
         "order": "nested",
     }
+    unit = plain_text("unit", unit)
+    panels = [(name, frame) for name, faces in encoded.shown.items() for frame in faces]
     drawn, axes = plt.subplots(
-        1, len(skies.shown) * skies.frames, figsize=(7, 3.6), squeeze=False, layout="constrained"
+        1, len(panels), figsize=(7, 3.6), squeeze=False, layout="constrained"
     )
-    panels = [(name, frame) for name, faces in skies.shown.items() for frame in faces]
+    nested = order_table(nside, source="face", target="nested").numpy()
     for ax, (name, faces) in zip(axes[0], panels, strict=True):
-        sky = torch.from_numpy(
-            faces.ravel()[order_table(nside, source="face", target="nested").numpy()]
-        )
+        values = torch.from_numpy(faces.ravel()[nested])  # (P,), NESTED
         if projection == "globe":
-            image = plot.globe(ax, sky, centre_deg=(lon_deg, lat_deg), **look)
+            image = plot.globe(ax, values, centre_deg=(lon_deg, lat_deg), **style)
         else:
-            image = plot.mollweide(ax, sky, **look)
+            image = plot.mollweide(ax, values, **style)
         ax.set_title(_lines(name, 70 // len(panels)), **plot.PLAIN_TEXT)
     plot.colour_bar(
         drawn,
@@ -269,4 +324,4 @@ def figure(
         math_text=False,
         orientation="horizontal",
     )
-    return Still(drawn, skies.summary(unit))
+    return StaticFigure(drawn, encoded.summary(unit))

@@ -1,6 +1,7 @@
-"""The book's house rules as functions: each takes a page and yields one line for every fault it finds.
+"""The book's house rules as functions.
 
-The rule on numbers in prose has a file of its own, `booknumbers`.
+Each takes a page and yields one line for every fault it finds. The rule on numbers in prose has a
+file of its own, `booknumbers`.
 """
 
 import ast
@@ -44,7 +45,7 @@ LIVE = (
 
 
 def run_now(tree: ast.AST) -> Iterator[ast.AST]:
-    """Nodes that run with the cell: not the bodies of functions and classes."""
+    """Yield the nodes that run with the cell: not the bodies of functions and classes."""
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)):
             continue
@@ -53,20 +54,23 @@ def run_now(tree: ast.AST) -> Iterator[ast.AST]:
 
 
 def draws(module: str | None, name: str, helpers: set[str]) -> bool:
-    """Whether a call makes a figure: matplotlib, the package's `plot` module, or a function of the notebook that does."""
+    """Tell whether a call makes a figure.
+
+    Matplotlib does, the package's `plot` module, and a function of the notebook that calls them.
+    """
     if module is None:
         return name in helpers
     return name in FIGURES.get(module, ()) or (module == "plot" and name != "style")
 
 
 def drawing_functions(sources: list[str]) -> set[str]:
-    """Names of the notebook's own functions whose bodies make a figure."""
+    """Return the names of the notebook's own functions whose bodies make a figure."""
     found: set[str] = set()
     for source in sources:
         for node in ast.walk(parse(source)):
-            if isinstance(node, ast.FunctionDef) and any(
-                draws(m, n, found) for m, n, _ in calls(ast.walk(node))
-            ):
+            if not isinstance(node, ast.FunctionDef):
+                continue
+            if any(draws(m, n, found) for m, n, _ in calls(ast.walk(node))):
                 found.add(node.name)
     return found
 
@@ -75,7 +79,7 @@ def drawing_functions(sources: list[str]) -> set[str]:
 
 
 def clean(notebook) -> Iterator[str]:
-    """No outputs and no execution counts in git."""
+    """Find outputs and execution counts: none belong in git."""
     for k, cell in enumerate(notebook.cells):
         if cell.cell_type == "code" and cell.outputs:
             yield f"cell {k}: holds outputs; strip them before committing"
@@ -84,7 +88,7 @@ def clean(notebook) -> Iterator[str]:
 
 
 def metadata(notebook) -> Iterator[str]:
-    """The two keys that give a reader on Colab a graphics card."""
+    """Find missing ones of the two keys that give a reader on Colab a graphics card."""
     if notebook.metadata.get("accelerator") != "GPU":
         yield "metadata: accelerator must be GPU, Colab gives no graphics card otherwise"
     if notebook.metadata.get("colab", {}).get("gpuType") != "T4":
@@ -92,7 +96,7 @@ def metadata(notebook) -> Iterator[str]:
 
 
 def code(notebook) -> Iterator[str]:
-    """Length, star imports, live output."""
+    """Find cells that are too long, star imports and live output."""
     for k, cell in enumerate(notebook.cells):
         if cell.cell_type != "code":
             continue
@@ -100,35 +104,44 @@ def code(notebook) -> Iterator[str]:
             yield f"cell {k}: {lines} lines; {MOST_LINES} at most"
         for word in LIVE:
             if word in cell.source:
-                yield f"cell {k}: {word} makes output that changes while it runs; print or draw once instead"
+                yield (
+                    f"cell {k}: {word} makes output that changes while it runs; "
+                    "print or draw once instead"
+                )
         for node in ast.walk(parse(cell.source)):
             if isinstance(node, ast.ImportFrom) and any(alias.name == "*" for alias in node.names):
                 yield f"cell {k}: star import from {node.module}; name what is used"
 
 
 def figures(notebook) -> Iterator[str]:
-    """One figure a cell, and words for those who cannot see it."""
+    """Find cells with several figures, and figures without words for who cannot see them."""
     helpers = drawing_functions([c.source for c in notebook.cells if c.cell_type == "code"])
     for k, cell in enumerate(notebook.cells):
         if cell.cell_type != "code":
             continue
         made = [(m, n) for m, n, _ in calls(run_now(parse(cell.source))) if draws(m, n, helpers)]
         # What is drawn into axes that the cell made itself belongs to the figure of those axes.
-        new = [n for m, n in made if n in ("figure", "subplots", "subplot_mosaic")] or [
-            n for m, n in made if m != "plt"
-        ]
+        new = [name for _, name in made if name in ("figure", "subplots", "subplot_mosaic")]
+        if not new:
+            new = [name for module, name in made if module != "plt"]
         alt = cell.metadata.get("mystnb", {}).get("image", {}).get("alt", "")
         if len(new) > 1:
-            yield f"cell {k}: makes {len(new)} figures ({', '.join(new)}); one a cell, for alt text belongs to one"
+            yield (
+                f"cell {k}: makes {len(new)} figures ({', '.join(new)}); "
+                "one a cell, for alt text belongs to one"
+            )
         if made and len(alt.split()) < 5:
-            yield f"cell {k}: makes a figure without alt text; write what it shows in metadata.mystnb.image.alt"
+            yield (
+                f"cell {k}: makes a figure without alt text; "
+                "write what it shows in metadata.mystnb.image.alt"
+            )
 
 
 # --- text -----------------------------------------------------------------------------------------
 
 
 def order(notebook) -> Iterator[str]:
-    """Question, launch line, set-up cell, then the sections of `SECTIONS` in their order."""
+    """Check the order: question, launch line, set-up cell, then the sections of `SECTIONS`."""
     text = [c.source for c in notebook.cells if c.cell_type == "markdown"]
     if not text or not text[0].startswith("# "):
         yield "cell 0: must be Markdown and begin with the chapter's title"
@@ -139,18 +152,12 @@ def order(notebook) -> Iterator[str]:
     for place in ("Binder", "Colab"):
         if place not in opening:
             yield f"opening: no launch line that names {place} before the first section"
-    first = next(
-        (
-            k
-            for k, c in enumerate(notebook.cells)
-            if re.search(r"^## .*\bidea\b", c.source, re.MULTILINE | re.IGNORECASE)
-        ),
-        len(notebook.cells),
-    )
-    if not any(
-        c.cell_type == "code" and re.search(r"^(from|import) ", c.source, re.MULTILINE)
-        for c in notebook.cells[:first]
-    ):
+    idea = re.compile(r"^## .*\bidea\b", re.MULTILINE | re.IGNORECASE)
+    first = 0  # the cell where the idea begins
+    while first < len(notebook.cells) and not idea.search(notebook.cells[first].source):
+        first += 1
+    before = [c.source for c in notebook.cells[:first] if c.cell_type == "code"]
+    if not any(re.search(r"^(from|import) ", source, re.MULTILINE) for source in before):
         yield "set-up: no cell that imports what the chapter needs before the idea"
     headings = [h.lower() for t in text for h in re.findall(r"^## +(.*)$", t, re.MULTILINE)]
     at = 0
@@ -164,18 +171,15 @@ def order(notebook) -> Iterator[str]:
 
 
 def length(notebook) -> Iterator[str]:
-    """Words of prose within the bounds of the house style."""
-    count = sum(
-        len(re.findall(r"[A-Za-z]\w*", prose(c.source)))
-        for c in notebook.cells
-        if c.cell_type == "markdown"
-    )
+    """Check that the words of prose are within the bounds of the house style."""
+    texts = [prose(c.source) for c in notebook.cells if c.cell_type == "markdown"]
+    count = sum(len(re.findall(r"[A-Za-z]\w*", text)) for text in texts)
     if not WORDS[0] <= count <= WORDS[1]:
         yield f"text: {count} words; a chapter has {WORDS[0]} to {WORDS[1]}"
 
 
 def words(text: str) -> Iterator[str]:
-    """Words the house style does without, and images without alt text."""
+    """Find words the house style does without, and images without alt text."""
     if re.search(r"\bsimply\b", prose(text), re.IGNORECASE):
         yield 'the word "simply": it is never simple for the reader who stumbles'
     body = re.sub(r"`[^`\n]*`", "", text)
@@ -185,9 +189,8 @@ def words(text: str) -> Iterator[str]:
     for tag in re.findall(r"<img\b[^>]*>", body):
         if not re.search(r"\balt=\"[^\"]+\"", tag):
             yield f"{tag} has no alt text"
-    for name, block in re.findall(
-        r"^[`:]{3,}\{(figure|image)\}(.*?)^[`:]{3,}\s*$", text, re.MULTILINE | re.DOTALL
-    ):
+    directive = r"^[`:]{3,}\{(figure|image)\}(.*?)^[`:]{3,}\s*$"
+    for name, block in re.findall(directive, text, re.MULTILINE | re.DOTALL):
         if not re.search(r"^:alt: +\S", block, re.MULTILINE):
             yield f"{{{name}}} {block.split()[0]} has no :alt:"
 
@@ -196,40 +199,40 @@ def words(text: str) -> Iterator[str]:
 
 
 def lint_notebook(notebook, *, appendix: bool = False) -> list[str]:
-    """Everything about a chapter; an appendix may have sections and a length of its own."""
-    rules = (
-        (clean, metadata, code, figures)
-        if appendix
-        else (clean, metadata, code, figures, order, length)
-    )
-    faults = [f for rule in rules for f in rule(notebook)]
+    """Find all faults of a chapter; an appendix may have sections and a length of its own."""
+    rules = [clean, metadata, code, figures]
+    if not appendix:
+        rules += [order, length]
+    faults = []
+    for rule in rules:
+        faults += rule(notebook)
     texts = [
         (f"cell {k}", c.source) for k, c in enumerate(notebook.cells) if c.cell_type == "markdown"
     ]
-    faults += [f"{place}: {fault}" for place, text in texts for fault in words(text)]
+    for place, text in texts:
+        faults += [f"{place}: {fault}" for fault in words(text)]
     sources = [c.source for c in notebook.cells if c.cell_type == "code"]
-    return faults + list(
-        numbers(texts, sources, notebook.metadata.get("skytutor", {}).get("numbers", {}))
-    )
+    allowed = notebook.metadata.get("skytutor", {}).get("numbers", {})
+    return faults + list(numbers(texts, sources, allowed))
 
 
 def lint_page(text: str) -> list[str]:
-    """Everything about a page in Markdown."""
+    """Find all faults of a page in Markdown."""
     import yaml
 
-    front = re.match(r"\A---\n(.*?)\n---\n", text, re.DOTALL)
-    allowed = (yaml.safe_load(front[1]) or {}).get("numbers", {}) if front else {}
-    return [f"text: {f}" for f in words(text)] + list(
-        numbers([("text", text)], [], {str(k): v for k, v in allowed.items()})
-    )
+    front_matter = re.match(r"\A---\n(.*?)\n---\n", text, re.DOTALL)
+    listed = {}
+    if front_matter:
+        listed = (yaml.safe_load(front_matter[1]) or {}).get("numbers", {})
+    allowed = {str(number): reason for number, reason in listed.items()}
+    faults = [f"text: {fault}" for fault in words(text)]
+    return faults + list(numbers([("text", text)], [], allowed))
 
 
 def read(path: Path):
-    """A notebook or the text of a page."""
+    """Read a notebook, or the text of a page."""
     import nbformat
 
-    return (
-        nbformat.read(path, as_version=4)
-        if path.suffix == ".ipynb"
-        else path.read_text(encoding="utf-8")
-    )
+    if path.suffix == ".ipynb":
+        return nbformat.read(path, as_version=4)
+    return path.read_text(encoding="utf-8")

@@ -1,6 +1,8 @@
-"""Numbers in prose. A reader may trust a number only if something would break when it stopped being true. So in a chapter's text
-every decimal number, every percentage and every whole number of three digits or more must be one of
-these:
+"""Numbers in prose.
+
+A reader may trust a number only if something would break when it stopped being true. So in a
+chapter's text every decimal number, every percentage and every whole number of three digits or more
+must be one of these:
 
 * **checked**: it stands in a call of ``check.*`` in the same notebook, as a literal or an
   expression of literals. 99.4 % is backed by ``check.at_least("accuracy", score, 0.994)``, 768 by
@@ -25,6 +27,12 @@ NUMBER = re.compile(
     r"(?<![\w.,/#-])-?(\d{1,3}(?:[,\u202f\u00a0]\d{3})+|\d+)(\.\d+)?(?:\s*\\?,?\s*\\?(%))?(?![\w/])"
 )
 FREE = {"180", "360"}
+# Of Markdown, what is no prose though it stands in the text: targets of links, addresses, versions.
+ADDRESSES = re.compile(
+    r"\]\([^)]*\)|<https?:[^>]*>|https?://\S+|arXiv:\S+|doi:\S+"
+    r"|\b(?:Python|PyTorch|torch|CC BY) \d[\d.]*\d"
+    r"|\{\{.*?\}\}"
+)
 OPERATIONS = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -37,13 +45,16 @@ OPERATIONS = {
 
 
 def parse(source: str) -> ast.Module:
-    """Syntax tree of a cell; lines of IPython's own (``%``, ``!``) are left out."""
+    """Return the syntax tree of a cell; lines of IPython's own (``%``, ``!``) are left out."""
     lines = [re.sub(r"^(\s*)[%!].*", r"\1pass", line) for line in source.splitlines()]
     return ast.parse("\n".join(lines))
 
 
 def calls(nodes) -> Iterator[tuple[str | None, str, ast.Call]]:
-    """(module, name, node) of every call among `nodes`: ``plt.show()`` gives ("plt", "show", node)."""
+    """Yield (module, name, node) of every call among `nodes`.
+
+    ``plt.show()`` gives ("plt", "show", node).
+    """
     for node in nodes:
         if not isinstance(node, ast.Call):
             continue
@@ -54,7 +65,10 @@ def calls(nodes) -> Iterator[tuple[str | None, str, ast.Call]]:
 
 
 def prose(text: str) -> str:
-    """What is left of Markdown without code, addresses, labels, options, exponents and indices. Citations become a mark."""
+    """Return what a reader reads of Markdown.
+
+    Code, addresses, labels, options, exponents and indices go; citations become a mark.
+    """
     text = re.sub(r"\A---\n.*?\n---\n", "", text, flags=re.DOTALL)
     text = re.sub(r"\{cite(?::\w+)?\}`[^`]*`", " CITE ", text)
     text = "\n".join(without_code(text.splitlines()))
@@ -62,44 +76,41 @@ def prose(text: str) -> str:
         r"^:[\w-]+:.*$|^\([\w-]+\)=$|<!--.*?-->", "", text, flags=re.MULTILINE | re.DOTALL
     )
     text = re.sub(r"`[^`]*`", " ", text)
-    text = re.sub(
-        r"\]\([^)]*\)|<https?:[^>]*>|https?://\S+|arXiv:\S+|doi:\S+|\b(?:Python|PyTorch|torch|CC BY) \d[\d.]*\d|\{\{.*?\}\}",
-        " ",
-        text,
-    )
+    text = ADDRESSES.sub(" ", text)
     text = re.sub(r"\s*[_^](\{(?:[^{}]|\{[^}]*\})*\}|\\?\w)", "", text)
     return re.sub(r"^\s*\d+\.\s", "", text, flags=re.MULTILINE)
 
 
 def without_code(lines: list[str]) -> Iterator[str]:
-    """Lines outside code. Directives are text, but for those that hold code; their own first and last lines go."""
+    """Yield the lines outside code.
+
+    Directives are text, but for those that hold code; their own first and last lines go.
+    """
     fences: list[tuple[str, bool]] = []  # marks that opened what we are in, and whether it is text
     for line in lines:
-        found = re.match(r"\s*(`{3,}|~{3,}|:{3,})\s*(?:\{([\w:-]+)\})?(.*)$", line)
-        if (
-            found
-            and fences
-            and not found[2]
-            and not found[3].strip()
-            and found[1].startswith(fences[-1][0])
-        ):
+        fence = re.match(r"\s*(`{3,}|~{3,}|:{3,})\s*(?:\{([\w:-]+)\})?(.*)$", line)
+        if not fence:
+            if all(is_text for _, is_text in fences):
+                yield line
+            continue
+        marks = fence[1]
+        directive = fence[2]
+        rest = fence[3].strip()
+        bare = not directive and not rest
+        if bare and fences and marks.startswith(fences[-1][0]):
             fences.pop()
-        elif found and (not fences or fences[-1][1]):
-            fences.append(
-                (
-                    found[1],
-                    bool(found[2])
-                    and not found[2].startswith(("code", "eval-rst", "raw", "bibliography")),
-                )
-            )
-            if found[3].strip() and fences[-1][1]:
-                yield found[3]  # the title of an admonition, the name of a picture
-        elif all(text for _, text in fences):
+        elif not fences or fences[-1][1]:
+            holds_code = ("code", "eval-rst", "raw", "bibliography")
+            is_text = bool(directive) and not directive.startswith(holds_code)
+            fences.append((marks, is_text))
+            if rest and is_text:
+                yield fence[3]  # the title of an admonition, the name of a picture
+        elif all(is_text for _, is_text in fences):
             yield line
 
 
 def sentences(text: str) -> Iterator[str]:
-    """The pieces of prose that a citation vouches for: a sentence, or a row of a table."""
+    """Yield the pieces of prose that a citation vouches for: a sentence, or a row of a table."""
     for block in re.split(r"\n\s*\n|^\s*[-*] ", prose(text), flags=re.MULTILINE):
         if re.match(r"\s*\|", block):
             yield from block.splitlines()
@@ -108,7 +119,10 @@ def sentences(text: str) -> Iterator[str]:
 
 
 def claims(text: str) -> Iterator[tuple[str, float, bool]]:
-    """(as written, value, in percent) of each number that needs backing and has no citation beside it."""
+    """Yield (as written, value, in percent) of each number that needs backing.
+
+    A number with a citation beside it needs none.
+    """
     for sentence in sentences(text):
         if "CITE" in sentence:
             continue
@@ -117,24 +131,18 @@ def claims(text: str) -> Iterator[tuple[str, float, bool]]:
             part = found[2] or ""
             percent = found[3]
             digits = re.sub(r"\D", "", whole)
-            year = len(whole) == 4 and 1900 <= int(digits) <= 2099 and not part and not percent
-            if (
-                not (part or percent or len(digits) >= 3)
-                or year
-                or (not part and not percent and digits in FREE)
-            ):
-                continue
+            if not part and not percent:
+                year = len(whole) == 4 and 1900 <= int(digits) <= 2099
+                if len(digits) < 3 or year or digits in FREE:
+                    continue
             yield whole + part + (" %" if percent else ""), float(digits + part), bool(percent)
 
 
 def fold(node: ast.AST) -> float | None:
-    """Value of an expression that is made of numbers only."""
-    if (
-        isinstance(node, ast.Constant)
-        and isinstance(node.value, (int, float))
-        and not isinstance(node.value, bool)
-    ):
-        return float(node.value)
+    """Return the value of an expression that is made of numbers only, else None."""
+    if isinstance(node, ast.Constant):
+        number = isinstance(node.value, (int, float)) and not isinstance(node.value, bool)
+        return float(node.value) if number else None
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
         value = fold(node.operand)
         return None if value is None else -value
@@ -147,23 +155,25 @@ def fold(node: ast.AST) -> float | None:
 
 
 def checked(sources: list[str]) -> set[float]:
-    """Numbers in calls of ``check.*``."""
+    """Return the numbers in calls of ``check.*``, without their signs."""
     values = set()
     for source in sources:
         for module, _, call in calls(ast.walk(parse(source))):
             if module == "check":
-                values |= {abs(v) for node in ast.walk(call) if (v := fold(node)) is not None}
+                folded = [fold(node) for node in ast.walk(call)]
+                values |= {abs(value) for value in folded if value is not None}
     return values
 
 
 def backed(written: str, value: float, percent: bool, values: set[float]) -> bool:
-    """Whether a checked value is the number in the text, or is it when rounded as the text rounds."""
+    """Tell whether a checked value is the number in the text, or rounds to it as the text does."""
     places = len(written.partition(".")[2].rstrip(" %"))
     for v in values:
         for same in (v, 100 * v) if percent else (v,):
-            if math.isclose(same, value, rel_tol=1e-9) or (
-                (places or percent) and math.isclose(round(same, places), value, rel_tol=1e-9)
-            ):
+            if math.isclose(same, value, rel_tol=1e-9):
+                return True
+            rounded = round(same, places)
+            if (places or percent) and math.isclose(rounded, value, rel_tol=1e-9):
                 return True
     return False
 
@@ -171,7 +181,10 @@ def backed(written: str, value: float, percent: bool, values: set[float]) -> boo
 def numbers(
     texts: list[tuple[str, str]], sources: list[str], allowed: dict[str, str]
 ) -> Iterator[str]:
-    """Every number in `texts` (place, text) that nothing backs; then stale or unexplained entries of `allowed`."""
+    """Find every number in `texts` (place, text) that nothing backs.
+
+    Then come the stale and the unexplained entries of `allowed`.
+    """
     values = checked(sources)
     used = set()
     for place, text in texts:
@@ -180,8 +193,9 @@ def numbers(
                 used |= {written, written.replace(" %", "")}
             elif not backed(written, value, percent, values):
                 yield (
-                    f'{place}: "{written}" is backed by nothing: put it in a check.* call of this notebook, cite its source in the '
-                    "same sentence or table row, or list it with a reason in the metadata (skytutor.numbers)"
+                    f'{place}: "{written}" is backed by nothing: put it in a check.* call of this '
+                    "notebook, cite its source in the same sentence or table row, or list it with "
+                    "a reason in the metadata (skytutor.numbers)"
                 )
     for entry, reason in allowed.items():
         if entry not in used:

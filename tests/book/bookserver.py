@@ -9,20 +9,24 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 HTML = ROOT / os.environ.get("SKYTUTOR_HTML", "_build/test/_build/html")
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+CHROMIUM = next(filter(None, map(shutil.which, BROWSERS)), None)
 NO_BOOK = f"no built book in {HTML}: run `make test-build` first"
-NO_BROWSER = "no Chromium on this machine (chromium, chromium-browser or google-chrome): the browser tests did not run"
+NO_BROWSER = (
+    "no Chromium on this machine (chromium, chromium-browser or google-chrome): "
+    "the browser tests did not run"
+)
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
+    """Serves files and logs nothing."""
+
     def log_message(self, *args):
         pass
 
 
 def serve(folder: Path):
-    """(server, its address) for the files below `folder`."""
+    """Serve the files below `folder`; return the server and its address."""
     server = http.server.ThreadingHTTPServer(
         ("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder))
     )
@@ -66,7 +70,8 @@ class Visit:
             timeout=60_000,
         )
         self.page.evaluate(
-            "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done, 200))))"
+            "new Promise(done => requestAnimationFrame("
+            "() => requestAnimationFrame(() => setTimeout(done, 200))))"
         )
         return self.page
 

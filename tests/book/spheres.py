@@ -1,4 +1,7 @@
-"""Pages that hold spheres and nothing else, for the browser tests; and the projections, written a second time."""
+"""Pages that hold spheres and nothing else, for the browser tests.
+
+The projections are here too, written a second time.
+"""
 
 import contextlib
 import functools
@@ -11,25 +14,36 @@ import torch
 from bookserver import Quiet
 
 PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Spheres</title>
-<style>body {{ width: {width}px; margin: 8px; background: Canvas; color: CanvasText; color-scheme: light dark }}</style></head>
+<style>
+  body {{ width: {width}px; margin: 8px; background: Canvas; color: CanvasText }}
+  body {{ color-scheme: light dark }}
+</style></head>
 <body><main><h1>Spheres</h1>{body}</main></body></html>"""
-VIEW_STATE = "view => Object.fromEntries('lon lat zoom projection frame low high cmap scaling nested swipe'.split(' ').map(k => [k, view.get(k)]))"
+# A browser whose canvases know no WebGL 2.
+NO_WEBGL2 = """const get = HTMLCanvasElement.prototype.getContext;
+HTMLCanvasElement.prototype.getContext = function (kind, ...rest) {
+    return kind === 'webgl2' ? null : get.call(this, kind, ...rest);
+};"""
 
 
 def sky(nside, *, seed=1, lmax=None):
-    """A smooth random map, RING."""
+    """Draw a smooth random map ``(P,)``, RING."""
     from skytutor.spectra import gaussian_maps
 
     lmax = min(lmax or 2 * nside, 3 * nside - 1)
     l = torch.arange(lmax + 1).double()
     cl = torch.where(l > 1, torch.exp(-(l**2) / (2 * (lmax / 2.5) ** 2)), 0)
     return gaussian_maps(
-        {"TT": cl}, nside=nside, lmax=lmax, generator=torch.Generator().manual_seed(seed)
+        {"TT": cl},
+        nside=nside,
+        lmax=lmax,
+        generator=torch.Generator().manual_seed(seed),
+        order="ring",
     )["T"]
 
 
 def static_view(*args, **kwargs):
-    """`view` as a book makes it: HTML alone."""
+    """Return a `view` as a book makes it: HTML alone."""
     from skytutor.widgets import view
 
     before = os.environ.get("SKYTUTOR_STATIC")
@@ -37,21 +51,22 @@ def static_view(*args, **kwargs):
     try:
         return view(*args, **kwargs).html()
     finally:
-        os.environ.pop("SKYTUTOR_STATIC") if before is None else os.environ.update(
-            SKYTUTOR_STATIC=before
-        )
+        if before is None:
+            del os.environ["SKYTUTOR_STATIC"]
+        else:
+            os.environ["SKYTUTOR_STATIC"] = before
 
 
 def write(folder, *views, width=700):
-    (folder / "index.html").write_text(
-        PAGE.format(body="\n".join(views), width=width), encoding="utf-8"
-    )
+    """Write a page of views, `width` pixels wide, into a folder; return the folder."""
+    page = PAGE.format(body="\n".join(views), width=width)
+    (folder / "index.html").write_text(page, encoding="utf-8")
     return folder
 
 
 @contextlib.contextmanager
 def served(folder, policy):
-    """Address of the files below `folder`, sent with that content security policy."""
+    """Serve the files below `folder` with that content security policy; yield the address."""
 
     class Strict(Quiet):
         def end_headers(self):
@@ -81,7 +96,7 @@ def ready(page, count=1):
 
 
 def frame(lon, lat):
-    """Toward the reader, right, up: rows, from longitude and latitude in degrees."""
+    """Return rows toward the reader, right and up, from longitude and latitude in degrees."""
     a = np.radians(lon)
     b = np.radians(lat)
     toward = [np.cos(b) * np.cos(a), np.cos(b) * np.sin(a), np.sin(b)]
@@ -90,7 +105,10 @@ def frame(lon, lat):
 
 
 def direction_at(projection, x, y, *, width, height, lon, lat, zoom):
-    """Direction seen at x to the right and y up from the middle, CSS pixels; None outside the sphere. East is left."""
+    """Return the direction seen at x to the right and y up from the middle, CSS pixels.
+
+    It is None outside the sphere. East is left.
+    """
     r = 0.48 * min(width, height) * zoom
     if projection == "globe":
         x = x / r
@@ -114,29 +132,31 @@ def direction_at(projection, x, y, *, width, height, lon, lat, zoom):
 
 
 def special_directions(count, seed=0):
-    """Unit vectors: both poles and close to them, face corners and seams, the belts' edges, and random ones up to `count`."""
+    """Return `count` unit vectors, those where a mistake would show first.
+
+    They are both poles and directions close to them, face corners and seams, the edges of the
+    polar caps, and for the rest random ones.
+    """
     import healpy
 
-    draw = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     out = [[0, 0, 1], [0, 0, -1]]
-    out += [list(healpy.ang2vec(10.0**-k, phi)) for k in (1, 3, 5) for phi in (0.1, 1.6, 3.2, 4.8)]
-    corners = (
-        healpy.boundaries(1, np.arange(12), step=8).transpose(0, 2, 1).reshape(-1, 3)
-    )  # corners and points of the seams
-    out += (corners + 1e-5 * draw.normal(size=corners.shape)).tolist()
-    out += [
-        list(healpy.ang2vec(np.arccos(s * (2 / 3 + e)), phi))
-        for s in (1, -1)
-        for e in (-1e-5, 1e-5)
-        for phi in np.arange(0.05, 6.2, 0.5)
-    ]
-    rest = draw.normal(size=(count - len(out), 3))
+    for k in (1, 3, 5):
+        out += [list(healpy.ang2vec(10.0**-k, phi)) for phi in (0.1, 1.6, 3.2, 4.8)]
+    # Corners and points of the seams: (12, 3, 32) to (384, 3).
+    corners = healpy.boundaries(1, np.arange(12), step=8).transpose(0, 2, 1).reshape(-1, 3)
+    out += (corners + 1e-5 * rng.normal(size=corners.shape)).tolist()
+    for sign in (1, -1):
+        for shift in (-1e-5, 1e-5):
+            theta = np.arccos(sign * (2 / 3 + shift))
+            out += [list(healpy.ang2vec(theta, phi)) for phi in np.arange(0.05, 6.2, 0.5)]
+    rest = rng.normal(size=(count - len(out), 3))
     vectors = np.concatenate([np.array(out), rest])
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
 def near_border(vectors, nside, reach=1e-6):
-    """Whether a step of `reach` radians in one of eight ways leads to another pixel."""
+    """Tell whether a step of `reach` radians in one of eight directions leads to another pixel."""
     import healpy
 
     home = healpy.vec2pix(nside, *vectors.T)
@@ -145,10 +165,6 @@ def near_border(vectors, nside, reach=1e-6):
     other = np.cross(vectors, side)
     out = np.zeros(len(vectors), bool)
     for angle in np.arange(8) * np.pi / 4:
-        out |= (
-            healpy.vec2pix(
-                nside, *(vectors + reach * (np.cos(angle) * side + np.sin(angle) * other)).T
-            )
-            != home
-        )
+        step = reach * (np.cos(angle) * side + np.sin(angle) * other)
+        out |= healpy.vec2pix(nside, *(vectors + step).T) != home
     return out

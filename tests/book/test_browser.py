@@ -1,4 +1,7 @@
-"""Every page of the built book as a reader sees it: light and dark, wide and narrow, with no other host to ask."""
+"""Every page of the built book as a reader sees it.
+
+Light and dark, wide and narrow, with no other host to ask.
+"""
 
 import pytest
 from bookserver import HTML, NO_BOOK, ROOT, Visit
@@ -12,8 +15,12 @@ PAGES = sorted(
 AXE = ROOT / "_build/vendor/axe-core/axe.min.js"
 FAULTS = """axe.run(document, {resultTypes: ["violations"]}).then(result => result.violations
     .filter(v => ["serious", "critical"].includes(v.impact))
-    .map(v => `${v.impact} ${v.id}: ${v.nodes.map(n => n.target.join(" ")).slice(0, 4).join(", ")}`))"""
-NO_ALT = r"""[...document.images].filter(i => !i.alt.trim() || /^[0-9a-f]{32,}|\.(png|svg|jpe?g)$/.test(i.alt.trim())).map(i => i.src)"""
+    .map(v => [v, v.nodes.map(n => n.target.join(" ")).slice(0, 4).join(", ")])
+    .map(([v, places]) => `${v.impact} ${v.id}: ${places}`))"""
+# A hash or a file's name is no alt text.
+NO_ALT = r"""[...document.images]
+    .filter(i => !i.alt.trim() || /^[0-9a-f]{32,}|\.(png|svg|jpe?g)$/.test(i.alt.trim()))
+    .map(i => i.src)"""
 
 pytestmark = pytest.mark.built
 
@@ -49,11 +56,8 @@ def test_page(browser, site, path, scheme):
             faults.append("an equation was not typeset")
         if page.locator("mjx-merror").count():
             faults.append("an equation holds an error")
-        if (
-            page.locator(".cell_output")
-            .filter(has_text="Traceback (most recent call last)")
-            .count()
-        ):
+        outputs = page.locator(".cell_output")
+        if outputs.filter(has_text="Traceback (most recent call last)").count():
             faults.append("shows a traceback")
     assert not faults, f"\n{path}, {scheme}:\n" + "\n".join(faults)
 
@@ -79,9 +83,8 @@ def test_one_search_box_and_launch_buttons(browser, site):
     assert chapter, "the built book holds no chapter"
     with Visit(browser, site) as visit:
         page = visit.open(chapter)
-        boxes = page.locator(
-            ".search-button-field:visible, .search-button:visible, input[type=search]:visible"
-        ).count()
+        search = ".search-button-field:visible, .search-button:visible, input[type=search]:visible"
+        boxes = page.locator(search).count()
         assert boxes == 1, f"{boxes} search boxes are in sight"
         links = page.eval_on_selector_all("a", "all => all.map(a => a.href)")
         name = chapter.removesuffix(".html") + ".ipynb"

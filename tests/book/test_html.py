@@ -25,7 +25,10 @@ def anchors(path: Path) -> frozenset:
 
 
 def well_formed(url: str) -> bool:
-    """Whether an address of another host can be one: a scheme, a host with a dot, nothing that a typing slip leaves behind."""
+    """Tell whether an address of another host can be one.
+
+    It has a scheme, a host with a dot, and nothing that a typing slip leaves behind.
+    """
     parts = urlsplit(url)
     return bool(
         parts.scheme in ("http", "https")
@@ -72,15 +75,9 @@ def test_no_warning_and_no_path_of_the_builder_in_an_output(path):
 def test_every_script_and_style_comes_with_the_book():
     for path in PAGES:
         for tag in soup(path).find_all(["script", "link", "img", "iframe", "source"]):
-            address = (
-                tag.get("src")
-                or (
-                    tag.get("href")
-                    if tag.name == "link" and tag.get("rel") != ["canonical"]
-                    else None
-                )
-                or ""
-            )
+            address = tag.get("src") or ""
+            if not address and tag.name == "link" and tag.get("rel") != ["canonical"]:
+                address = tag.get("href") or ""
             assert not urlsplit(address).netloc, f"{path.name} loads {address}"
 
 

@@ -70,8 +70,8 @@ def test_contents_and_pages_agree():
 # --- the linter itself: a sound chapter, and one fault at a time ---
 
 OPENING = (
-    "# Title\n\nWhat is it? Run it on [Binder](https://mybinder.org/v2/gh/x) or [Colab](https://colab.research.google.com/github/x).\n\n"
-    + "word " * 2100
+    "# Title\n\nWhat is it? Run it on [Binder](https://mybinder.org/v2/gh/x) or "
+    "[Colab](https://colab.research.google.com/github/x).\n\n" + "word " * 2100
 )
 
 
@@ -89,7 +89,8 @@ def figure(source, alt="A line that rises from left to right"):
 def test_sound_chapter_has_no_faults():
     notebook = chapter(
         new_markdown_cell(
-            "The network reaches 99.4 % on 768 pixels, published 97.33 % {cite}`a`. In $x^{2.5}$ and `3.14` nothing is claimed. It is 2018."
+            "The network reaches 99.4 % on 768 pixels, published 97.33 % {cite}`a`. "
+            "In $x^{2.5}$ and `3.14` nothing is claimed. It is 2018."
         ),
         new_code_cell(
             'check.at_least("accuracy", score, 0.994)\ncheck.equal("pixels", n, 12 * 8**2)'
@@ -136,32 +137,33 @@ def test_one_fault_is_found_and_named(fault):
     assert len(faults) == 1 and fault in faults[0], faults
 
 
-def test_faults_of_the_whole_are_found():
-    assert any("accelerator" in f for f in booklint.lint_notebook(chapter(accelerator="None")))
-    assert any("gpuType" in f for f in booklint.lint_notebook(chapter(colab={})))
-    assert any(
-        "asks no question" in f
-        for f in booklint.lint_notebook(chapter(opening=OPENING.replace("?", ".")))
-    )
-    assert any(
-        "names Binder" in f
-        for f in booklint.lint_notebook(chapter(opening=OPENING.replace("Binder", "x")))
-    )
+@pytest.mark.parametrize(
+    ("changed", "fault"),
+    [
+        ({"accelerator": "None"}, "accelerator"),
+        ({"colab": {}}, "gpuType"),
+        ({"opening": OPENING.replace("?", ".")}, "asks no question"),
+        ({"opening": OPENING.replace("Binder", "x")}, "names Binder"),
+        ({"opening": OPENING[:200]}, "words; a chapter"),
+    ],
+)
+def test_faults_of_the_whole_are_found(changed, fault):
+    faults = booklint.lint_notebook(chapter(**changed))
+    assert any(fault in found for found in faults), faults
+
+
+def test_a_chapter_imports_before_the_idea():
     bare = chapter()
     del bare.cells[2]
     assert booklint.lint_notebook(bare) == [
         "set-up: no cell that imports what the chapter needs before the idea"
     ]
-    assert any(
-        "words; a chapter" in f for f in booklint.lint_notebook(chapter(opening=OPENING[:200]))
-    )
-    swapped = (
-        *booklint.SECTIONS[:7],
-        booklint.SECTIONS[8],
-        booklint.SECTIONS[7],
-        *booklint.SECTIONS[9:],
-    )
-    assert [f for f in booklint.lint_notebook(chapter(sections=swapped))] == [
+
+
+def test_sections_are_all_there_and_in_order():
+    *first, breaks, exercises = booklint.SECTIONS[:9]
+    swapped = (*first, exercises, breaks, *booklint.SECTIONS[9:])
+    assert booklint.lint_notebook(chapter(sections=swapped)) == [
         'section "Exercises": stands too early'
     ]
     assert booklint.lint_notebook(chapter(sections=booklint.SECTIONS[:-1])) == [
@@ -173,34 +175,20 @@ def test_listed_numbers_need_a_reason_and_a_use():
     text = new_markdown_cell("The scale has the factor 2.5.")
     good = {"numbers": {"2.5": "the magnitude scale's definition"}}
     assert booklint.lint_notebook(chapter(text, skytutor=good)) == []
-    assert (
-        "without a reason"
-        in booklint.lint_notebook(chapter(text, skytutor={"numbers": {"2.5": "why"}}))[0]
-    )
+    short = {"numbers": {"2.5": "why"}}
+    assert "without a reason" in booklint.lint_notebook(chapter(text, skytutor=short))[0]
     assert "no longer in the text" in booklint.lint_notebook(chapter(skytutor=good))[0]
 
 
 def test_a_number_may_be_the_rounding_of_a_checked_one():
     text = new_markdown_cell("It reaches 99.4 %, or 0.99.")
-    assert (
-        booklint.lint_notebook(chapter(text, new_code_cell('check.close("a", b, 0.99416, 0.001)')))
-        == []
-    )
-    assert (
-        len(
-            booklint.lint_notebook(
-                chapter(text, new_code_cell('check.close("a", b, 0.9833, 0.001)'))
-            )
-        )
-        == 2
-    )
+    right = new_code_cell('check.close("a", b, 0.99416, 0.001)')
+    assert booklint.lint_notebook(chapter(text, right)) == []
+    another = new_code_cell('check.close("a", b, 0.9833, 0.001)')
+    assert len(booklint.lint_notebook(chapter(text, another))) == 2
 
 
 def test_front_matter_of_a_page_lists_numbers():
     assert booklint.lint_page("# A\n\nIt is 2.5.\n")
-    assert (
-        booklint.lint_page(
-            "---\nnumbers:\n  '2.5': a matter of definition\n---\n# A\n\nIt is 2.5.\n"
-        )
-        == []
-    )
+    front_matter = "---\nnumbers:\n  '2.5': a matter of definition\n---\n"
+    assert booklint.lint_page(front_matter + "# A\n\nIt is 2.5.\n") == []

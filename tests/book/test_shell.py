@@ -56,12 +56,14 @@ def test_package_has_lower_bounds_only_and_each_is_pinned_above_it():
     from packaging.version import Version
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    pins = {
-        re.sub(r"[-_.]+", "-", n).lower(): v for n, _, v in (line.partition("==") for line in PINS)
-    }
-    for text in project["dependencies"] + [
-        r for extra in project["optional-dependencies"].values() for r in extra
-    ]:
+    pins = {}
+    for line in PINS:
+        name, _, version = line.partition("==")
+        pins[re.sub(r"[-_.]+", "-", name).lower()] = version
+    needs = [*project["dependencies"]]
+    for extra in project["optional-dependencies"].values():
+        needs += extra
+    for text in needs:
         need = Requirement(text)
         if need.name == "skytutor":
             continue
@@ -117,9 +119,9 @@ def test_no_file_names_a_registry_or_a_path_of_some_machine():
         r"pypi\.(org|python)|registry\.npmjs|files\.pythonhosted|(?<![\w.])/(work|opt|home|root)/"
     )
     kinds = (".py", ".md", ".rst", ".json", ".js", ".css", ".ipynb")
-    own = [ROOT / n for n in OURS] + [
-        p for f in ("book", "tests/book") for p in (ROOT / f).rglob("*") if p.suffix in kinds
-    ]
+    own = [ROOT / name for name in OURS]
+    for folder in ("book", "tests/book"):
+        own += [p for p in (ROOT / folder).rglob("*") if p.suffix in kinds]
     bad = [p for p in own if p != Path(__file__) and pattern.search(p.read_text(encoding="utf-8"))]
     assert not bad
 
@@ -137,16 +139,12 @@ def test_base_pixels_of_the_pictures_are_healpix():
     nside = 4
     pix = torch.arange(12 * nside**2)
     f, y, x = healpix.nested_to_face(pix, nside=nside)
-    centres = zip(
-        f.tolist(), ((x + 0.5) / nside).tolist(), ((y + 0.5) / nside).tolist(), strict=True
-    )
+    right = ((x + 0.5) / nside).tolist()
+    up = ((y + 0.5) / nside).tolist()
+    centres = zip(f.tolist(), right, up, strict=True)
     drawn = torch.tensor([draw.position(*centre) for centre in centres], dtype=torch.float64)
-    torch.testing.assert_close(
-        drawn,
-        healpix.pixel_to_vector(pix, nside=nside, order="nested").double(),
-        rtol=0,
-        atol=1e-12,
-    )
+    wanted = healpix.pixel_to_vector(pix, nside=nside, order="nested").double()
+    torch.testing.assert_close(drawn, wanted, rtol=0, atol=1e-12)
 
 
 def test_vendored_packages_are_pinned_by_version_and_hash():
@@ -172,7 +170,10 @@ def test_every_vendored_package_brings_its_licence():
 
 @pytest.fixture
 def packages(tmp_path, monkeypatch):
-    """Two small packages instead of npm's; returns the folder to unpack into and the list of what was fetched."""
+    """Put two small packages in the place of npm's.
+
+    Returns the folder to unpack into, and the list of what was fetched.
+    """
     contents = {
         "with": {"LICENSE": "do what you like", "a.js": "1", "other.js": "not taken"},
         "without": {
@@ -299,7 +300,7 @@ def test_vendored_files_that_are_not_as_unpacked_are_made_anew(packages, capsys,
 
 @pytest.mark.parametrize("there_before", [True, False])
 def test_an_interrupted_unpacking_leaves_no_half(packages, monkeypatch, there_before):
-    folder, fetched = packages
+    folder, _ = packages
     if there_before:
         vendor.vendor(folder)
         change(folder)
@@ -321,7 +322,7 @@ def test_an_interrupted_unpacking_leaves_no_half(packages, monkeypatch, there_be
 
 
 def test_a_removal_cut_short_is_noticed(packages, monkeypatch):
-    folder, fetched = packages
+    folder, _ = packages
     vendor.vendor(folder)
     change(folder)
 
@@ -349,12 +350,12 @@ def test_licence_notice_says_what_the_package_says():
         assert words in text.splitlines()
     text = vendor.licence_notice("a", about, "ipywidgets")
     assert "Redistribution and use in source and binary forms" in text
-    with pytest.raises(vendor.VendorError, match="a: its package.json names no licence"):
+    with pytest.raises(vendor.VendorError, match=r"a: its package\.json names no licence"):
         vendor.licence_notice("a", {"version": "1.2.3"}, True)
 
 
 def test_a_package_without_a_licence_is_refused(packages):
-    folder, fetched = packages
+    folder, _ = packages
     vendor.manifest()["with"]["take"] = ["a.js"]
     with pytest.raises(vendor.VendorError, match="with: no licence is taken"):
         vendor.vendor(folder)
@@ -367,12 +368,12 @@ def test_measuring_writes_time_and_memory(tmp_path):
 
     notebook = tmp_path / "page.ipynb"
     results = tmp_path / "measured.json"
-    cells = [
-        new_code_cell(
-            "import os\nassert os.environ['SKYTUTOR_PROFILE'] == 'smoke'\nblock = bytearray(200 * 2**20)"
-        )
-    ]
-    nbformat.write(new_notebook(cells=cells), notebook)
+    cell = new_code_cell(
+        "import os\n"
+        "assert os.environ['SKYTUTOR_PROFILE'] == 'smoke'\n"
+        "block = bytearray(200 * 2**20)"
+    )
+    nbformat.write(new_notebook(cells=[cell]), notebook)
     measure.main([str(notebook), "--profile", "smoke", "--results", str(results)])
     found = json.loads(results.read_text())["page"]["smoke"]
     assert found["peak_mib"] > 200 and found["seconds"] > 0 and found["device"]

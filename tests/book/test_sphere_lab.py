@@ -1,4 +1,7 @@
-"""The sphere in JupyterLab itself: what the hand does reaches Python, and what Python sets reaches the page."""
+"""The sphere in JupyterLab itself.
+
+What the hand does reaches Python, and what Python sets reaches the page.
+"""
 
 import os
 import re
@@ -18,12 +21,22 @@ from playwright.sync_api import TimeoutError
 pytestmark = [pytest.mark.built, pytest.mark.skipif(CHROMIUM is None, reason=NO_BROWSER)]
 
 CELLS = [
-    "import numpy as np\nfrom skytutor.widgets import view\nw = view(np.arange(768.0), nside=8, order='ring', unit='K')\nseen = []\n"
-    "w.observe(lambda change: seen.append(change['new']), 'pixel')\nw",
+    """import numpy as np
+from skytutor.widgets import view
+w = view(np.arange(768.0), nside=8, order='ring', unit='K')
+seen = []
+w.observe(lambda change: seen.append(change['new']), 'pixel')
+w""",
     "print(f'READ lon {w.lon:.1f} lat {w.lat:.1f} zoom {w.zoom:.2f} pixel {w.pixel} seen {seen}')",
-    "w.lon, w.lat, w.projection, w.pixel = 100.0, 30.0, 'mollweide', 77\nw.cmap = 'inferno'\nw.show(2 * np.arange(768.0))\nprint('SET')",
-    "from skytutor.widgets.explore import SpectrumExplorer\ntool = SpectrumExplorer(nside=8)\ntool",
+    """w.lon, w.lat, w.projection, w.pixel = 100.0, 30.0, 'mollweide', 77
+w.cmap = 'inferno'
+w.show(2 * np.arange(768.0))
+print('SET')""",
+    """from skytutor.widgets.explore import SpectrumExplorer
+tool = SpectrumExplorer(nside=8)
+tool""",
 ]
+OUTPUT = "[...document.querySelectorAll('.jp-OutputArea-output *')]"
 
 
 def free_port():
@@ -32,9 +45,36 @@ def free_port():
         return door.getsockname()[1]
 
 
+def lab_command(folder, port):
+    """Return the command that starts JupyterLab in a folder."""
+    return [
+        str(Path(sys.executable).with_name("jupyter")),
+        "lab",
+        "--no-browser",
+        f"--port={port}",
+        "--ip=127.0.0.1",
+        "--allow-root",
+        f"--ServerApp.root_dir={folder}",
+        "--IdentityProvider.token=",
+        "--LabApp.news_url=None",
+        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+    ]
+
+
+def wait_for(address, process, log):
+    """Wait until the server answers; fail with its log when it has ended."""
+    for _ in range(240):
+        try:
+            urllib.request.urlopen(address + "api/status", timeout=1)
+            return
+        except OSError:
+            assert process.poll() is None, log.read_text()[-2000:]
+            time.sleep(0.25)
+
+
 @pytest.fixture
 def lab(tmp_path):
-    """Address of a JupyterLab of its own, with settings and folders of its own."""
+    """Start a JupyterLab of its own, with settings and folders of its own; yield its address."""
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     nbformat.write(
         new_notebook(cells=[new_code_cell(cell) for cell in CELLS], metadata=kernel),
@@ -47,30 +87,14 @@ def lab(tmp_path):
         "JUPYTERLAB_WORKSPACES_DIR": str(tmp_path / "spaces"),
         "OMP_NUM_THREADS": "1",
     }
-    command = [
-        str(Path(sys.executable).with_name("jupyter")),
-        "lab",
-        "--no-browser",
-        f"--port={port}",
-        "--ip=127.0.0.1",
-        "--allow-root",
-        f"--ServerApp.root_dir={tmp_path}",
-        "--IdentityProvider.token=",
-        "--LabApp.news_url=None",
-        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
-    ]
     log = (tmp_path / "lab.log").open("w")
     env = {k: v for k, v in os.environ.items() if k != "SKYTUTOR_STATIC"} | own
-    process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=env, cwd=tmp_path)
+    process = subprocess.Popen(
+        lab_command(tmp_path, port), stdout=log, stderr=subprocess.STDOUT, env=env, cwd=tmp_path
+    )
     address = f"http://127.0.0.1:{port}/"
     try:
-        for _ in range(240):
-            try:
-                urllib.request.urlopen(address + "api/status", timeout=1)
-                break
-            except OSError:
-                assert process.poll() is None, (tmp_path / "lab.log").read_text()[-2000:]
-                time.sleep(0.25)
+        wait_for(address, process, tmp_path / "lab.log")
         yield address
     finally:
         process.terminate()
@@ -79,9 +103,13 @@ def lab(tmp_path):
 
 
 def run_cell(page, k):
-    """Run a cell and wait for its end. Until the kernel is connected JupyterLab forgets the wish, so it is said again."""
+    """Run a cell and wait for its end.
+
+    Until the kernel is connected JupyterLab forgets the wish, so it is said again.
+    """
     cell = page.locator(".jp-CodeCell").nth(k)
-    prompt = "([k, mark]) => document.querySelectorAll('.jp-CodeCell')[k].querySelector('.jp-InputPrompt').textContent.match(mark)"
+    prompt = """([k, mark]) => document.querySelectorAll('.jp-CodeCell')[k]
+        .querySelector('.jp-InputPrompt').textContent.match(mark)"""
     for _ in range(20):
         cell.locator(".cm-content").click()
         page.keyboard.press("Control+Enter")
@@ -104,33 +132,27 @@ def test_kernel_and_page_tell_each_other(browser, lab):
         stage = first.locator(".sky-stage")
         stage.wait_for(timeout=60_000)
         page.wait_for_function(
-            "[...document.querySelectorAll('.jp-OutputArea-output *')].some(el => el.sphere && el.sphere.painter)",
-            timeout=60_000,
+            f"{OUTPUT}.some(el => el.sphere && el.sphere.painter)", timeout=60_000
         )
         box = stage.bounding_box()
         x = box["x"] + box["width"] / 2
         y = box["y"] + box["height"] / 2
-        page.mouse.move(x, y), page.mouse.down(), page.mouse.move(x + 50, y + 20), page.mouse.up()
+        page.mouse.move(x, y)
+        page.mouse.down()
+        page.mouse.move(x + 50, y + 20)
+        page.mouse.up()
         page.mouse.click(x + 30, y)
         read = first.locator(".sky-read").inner_text()
         page.wait_for_timeout(1500)
-        told = run_cell(page, 1).locator(".jp-OutputArea-output").inner_text()
-        lon, lat, zoom, pixel, seen = re.search(
-            r"lon (\S+) lat (\S+) zoom (\S+) pixel (\S+) seen (.*)", told
-        ).groups()
-        assert (
-            float(lon) > 5
-            and float(lat) > 2
-            and zoom == "1.00"
-            and int(pixel) >= 0
-            and seen == f"[{pixel}]"
-        )
+        printed = run_cell(page, 1).locator(".jp-OutputArea-output").inner_text()
+        pattern = r"lon (\S+) lat (\S+) zoom (\S+) pixel (\S+) seen (.*)"
+        lon, lat, zoom, pixel, seen = re.search(pattern, printed).groups()
+        assert float(lon) > 5 and float(lat) > 2 and zoom == "1.00"
+        assert int(pixel) >= 0 and seen == f"[{pixel}]"
         assert f"pixel {pixel} (RING)" in read and f"{float(pixel):g} K" in read
         run_cell(page, 2)
         first.locator(".sky-summary", has_text="from 0 to 1534").wait_for(timeout=30_000)
-        view = (
-            "[...document.querySelectorAll('.jp-OutputArea-output *')].find(el => el.sphere).sphere"
-        )
+        view = f"{OUTPUT}.find(el => el.sphere).sphere"
         got = page.evaluate(f"['lon', 'lat', 'projection', 'nested'].map(k => {view}.get(k))")
         import healpy
 
@@ -144,10 +166,8 @@ def test_kernel_and_page_tell_each_other(browser, lab):
         handle.focus()
         for _ in range(8):
             page.keyboard.press("ArrowRight")
-        page.wait_for_function(
-            "text => document.querySelectorAll('.jp-CodeCell')[3].querySelector('.sky-summary').textContent !== text",
-            arg=text,
-            timeout=20_000,
-        )
+        changed = """text => document.querySelectorAll('.jp-CodeCell')[3]
+            .querySelector('.sky-summary').textContent !== text"""
+        page.wait_for_function(changed, arg=text, timeout=20_000)
         assert not visit.foreign
         assert not [error for error in visit.errors if "sky" in error.lower()]

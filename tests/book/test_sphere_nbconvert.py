@@ -1,4 +1,7 @@
-"""A notebook made into HTML by nbconvert shows its spheres without a network: run by it, or saved by JupyterLab."""
+"""A notebook made into HTML by nbconvert shows its spheres without a network.
+
+It was run by nbconvert, or saved by JupyterLab.
+"""
 
 import os
 import subprocess
@@ -21,7 +24,9 @@ COMMANDS = {
     "program": [str(BIN / "jupyter-nbconvert")],
 }
 WIDGET = "application/vnd.jupyter.widget-view+json"
-VIEW = "import numpy as np\nfrom skytutor.widgets import view\nview(np.arange(768.0), nside=8, order='ring', unit='K', title='Numbers')"
+VIEW = """import numpy as np
+from skytutor.widgets import view
+view(np.arange(768.0), nside=8, order='ring', unit='K', title='Numbers')"""
 EXPLORER = "from skytutor.widgets.explore import SpectrumExplorer\nSpectrumExplorer(nside=8)"
 
 
@@ -33,7 +38,7 @@ def notebook(folder, *cells):
 
 
 def convert(folder, command, *options):
-    """HTML of the notebook, by a process of its own with settings of its own."""
+    """Return the HTML of the notebook, made by a process of its own with settings of its own."""
     env = {k: v for k, v in os.environ.items() if k != "SKYTUTOR_STATIC"} | {
         "JUPYTER_CONFIG_DIR": str(folder / "config"),
         "OMP_NUM_THREADS": "1",
@@ -45,7 +50,10 @@ def convert(folder, command, *options):
 
 
 def assert_drawn(browser, folder, count):
-    """In a browser that reaches no other host. The page of nbconvert asks some for scripts of its own."""
+    """Check that spheres are drawn in a browser that reaches no other host.
+
+    The page of nbconvert asks some for scripts of its own.
+    """
     server, address = serve(folder)
     with Visit(browser, address) as visit:
         visit.page.goto(address + "index.html", wait_until="load", timeout=120_000)
@@ -54,7 +62,8 @@ def assert_drawn(browser, folder, count):
         assert visit.page.locator(".sky-why").count() == 0
         assert not any("html-manager" in url for url in visit.foreign) or count > 1
         assert not [error for error in visit.errors if "sky" in error.lower()]
-    server.shutdown(), server.server_close()
+    server.shutdown()
+    server.server_close()
 
 
 @pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS.keys())
@@ -73,7 +82,10 @@ def test_the_tools_of_a_live_notebook_are_spheres_there(browser, tmp_path):
 
 
 def test_a_notebook_saved_with_a_live_kernel(browser, tmp_path):
-    """As JupyterLab saves it: the widget is named, and what it holds is not in the file. It also tells that nothing but nbconvert is taken for it."""
+    """As JupyterLab saves it: the widget is named, and what it holds is not in the file.
+
+    It also shows that nothing but nbconvert is taken for it.
+    """
     client = NotebookClient(
         notebook(tmp_path, VIEW),
         kernel_name="python3",
@@ -86,9 +98,8 @@ def test_a_notebook_saved_with_a_live_kernel(browser, tmp_path):
     finally:
         if before is not None:
             os.environ["SKYTUTOR_STATIC"] = before
-    assert {WIDGET, "text/html", "text/plain"} <= set(
-        ran.cells[0].outputs[0].data
-    ) and "widgets" not in ran.metadata
+    assert {WIDGET, "text/html", "text/plain"} <= set(ran.cells[0].outputs[0].data)
+    assert "widgets" not in ran.metadata
     nbformat.write(ran, tmp_path / "sphere.ipynb")
     convert(tmp_path, COMMANDS["module"])
     assert_drawn(browser, tmp_path, 1)

@@ -2,20 +2,27 @@
 
 import pytest
 from bookserver import CHROMIUM, NO_BROWSER, Visit, serve
-from spheres import ready, served, sky, static_view, write
+from spheres import NO_WEBGL2, ready, served, sky, static_view, write
 
 pytestmark = [pytest.mark.built, pytest.mark.skipif(CHROMIUM is None, reason=NO_BROWSER)]
 WHY = "drawn by a script inside this page, which has not run"
-NO_WEBGL2 = "const get = HTMLCanvasElement.prototype.getContext; HTMLCanvasElement.prototype.getContext = function (kind, ...rest) { return kind === 'webgl2' ? null : get.call(this, kind, ...rest); };"
 # Whether the sentence can be seen at a time after the page was shown, by the clock of its
 # animation.
-SEEN = """async after => { const why = document.querySelector(".sky-why"), [clock] = why.getAnimations();
+SEEN = """async after => {
+    const why = document.querySelector(".sky-why"), [clock] = why.getAnimations();
     if (clock) { clock.pause(); clock.currentTime = after; }
-    return getComputedStyle(why).visibility === "visible" && why.getBoundingClientRect().height > 10; }"""
+    const visible = getComputedStyle(why).visibility === "visible";
+    return visible && why.getBoundingClientRect().height > 10;
+}"""
+# Notes whether the sentence was ever visible.
+WATCH = """new MutationObserver(() => {
+    for (const why of document.querySelectorAll(".sky-why"))
+        if (getComputedStyle(why).visibility === "visible") window.flashed = true;
+}).observe(document, {childList: true, subtree: true});"""
 
 
 def both(tmp_path):
-    """A page with a sphere and a bare one."""
+    """Write a page with a sphere and a bare one."""
     views = [
         static_view(sky(4), nside=4, order="ring", controls=controls) for controls in (True, False)
     ]
@@ -63,7 +70,9 @@ def test_scripts_switched_off(browser, tmp_path):
     page = context.new_page()
     page.goto(address + "index.html")
     page.locator(".sky-why").first.get_by_text(WHY).wait_for(state="visible", timeout=10_000)
-    context.close(), server.shutdown(), server.server_close()
+    context.close()
+    server.shutdown()
+    server.server_close()
 
 
 @pytest.mark.parametrize("controls", [True, False])
@@ -72,16 +81,10 @@ def test_scripts_switched_off(browser, tmp_path):
 )
 def test_a_reader_whose_script_runs_does_not_see_it(browser, tmp_path, controls, policy):
     """Not even where the page forbids styles."""
-    watch = """new MutationObserver(() => { for (const why of document.querySelectorAll(".sky-why"))
-        if (getComputedStyle(why).visibility === "visible") window.flashed = true; }).observe(document, {childList: true, subtree: true});"""
-    with (
-        served(
-            write(tmp_path, static_view(sky(4), nside=4, order="ring", controls=controls)), policy
-        ) as address,
-        Visit(browser, address) as visit,
-    ):
+    folder = write(tmp_path, static_view(sky(4), nside=4, order="ring", controls=controls))
+    with served(folder, policy) as address, Visit(browser, address) as visit:
         if "style" not in policy:
-            visit.page.add_init_script(watch)
+            visit.page.add_init_script(WATCH)
         visit.page.goto(address + "index.html")
         visit.page.locator(".sky-stage > canvas").first.wait_for(timeout=60_000)
         assert visit.page.locator(".sky-why").count() == 0
@@ -102,15 +105,14 @@ def test_a_script_that_runs_gives_its_own_reason(browser, tmp_path, controls, ha
         if controls and harm == "no WebGL2":  # a canvas draws in its stead
             ready(visit.page)
         else:
-            visit.page.get_by_role("alert").get_by_text(
-                f"The map cannot be shown: {'' if harm in 'no WebGL2' else 'browser too old: '}{harm}."
-            ).wait_for(timeout=10_000)
+            reason = harm if harm == "no WebGL2" else f"browser too old: {harm}"
+            alert = visit.page.get_by_role("alert")
+            alert.get_by_text(f"The map cannot be shown: {reason}.").wait_for(timeout=10_000)
             assert visit.page.locator(".sky-stage").count() == 0, (
                 "an empty frame tells nobody anything"
             )
-        assert (
-            visit.page.locator(".sky-why").count() == 0
-            and visit.page.locator(".sky-summary").is_visible()
-        )
+        assert visit.page.locator(".sky-why").count() == 0
+        assert visit.page.locator(".sky-summary").is_visible()
         assert not visit.errors and not visit.foreign
-    server.shutdown(), server.server_close()
+    server.shutdown()
+    server.server_close()

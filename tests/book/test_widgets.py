@@ -1,4 +1,7 @@
-"""Widgets of an executed notebook show on the static page, with the book's own settings and no other host."""
+"""Widgets of an executed notebook show on the static page.
+
+The page is made with the book's own settings, and asks no other host.
+"""
 
 import os
 import shutil
@@ -20,7 +23,10 @@ class Counter(anywidget.AnyWidget):
     _esm = """export default {render({model, el}) {
         const button = document.createElement("button");
         button.textContent = "count " + model.get("value");
-        button.onclick = () => { model.set("value", model.get("value") + 1); button.textContent = "count " + model.get("value"); };
+        button.onclick = () => {
+            model.set("value", model.get("value") + 1);
+            button.textContent = "count " + model.get("value");
+        };
         el.append(button); }}"""
     value = traitlets.Int(41).tag(sync=True)
 Counter()'''
@@ -28,7 +34,10 @@ ICON = "ipywidgets.Button(description='go', icon='check')"
 
 
 def build(folder: Path) -> Path:
-    """A book of one page that has three widgets, made with the settings of ours; returns its HTML folder."""
+    """Build a book of one page that has three widgets, with the settings of ours.
+
+    Returns its HTML folder.
+    """
     book = folder / "book"
     shutil.copytree(ROOT / "book/_static", book / "_static")
     shutil.copy(ROOT / "book/references.bib", book)
@@ -38,9 +47,8 @@ def build(folder: Path) -> Path:
     nbformat.write(notebook, book / "intro.ipynb")
     settings = yaml.safe_load((ROOT / "_config.yml").read_text())
     settings["sphinx"]["local_extensions"] = {"skybook": str(ROOT / "book/_ext")}
-    (folder / "_config.yml").write_text(
-        yaml.safe_dump(settings, sort_keys=False)
-    )  # scripts load in the order of the settings
+    # Scripts load in the order of the settings.
+    (folder / "_config.yml").write_text(yaml.safe_dump(settings, sort_keys=False))
     (folder / "_toc.yml").write_text("format: jb-book\nroot: intro\n")
     command = [
         str(Path(sys.executable).with_name("jupyter-book")),
@@ -48,8 +56,6 @@ def build(folder: Path) -> Path:
         str(book),
         "--config",
         str(folder / "_config.yml"),
-    ]
-    command += [
         "--toc",
         str(folder / "_toc.yml"),
         "--path-output",

@@ -1,4 +1,6 @@
-"""Print the lower bounds of pyproject.toml as constraints: `python tests/launch/lower_bounds.py > constraints.txt`.
+"""Print the lower bounds of pyproject.toml as constraints.
+
+    python tests/launch/lower_bounds.py > constraints.txt
 
 CI installs with them to learn whether the bounds are true. Only the standard library: it runs
 before any installation.
@@ -18,10 +20,9 @@ CHECKED = ("chapters", "test")  # the extras that the job installs
 def constraints(text: str) -> list[str]:
     """Turn every `name>=version` of the package and its checked extras into `name==version`."""
     project = tomllib.loads(text)["project"]
-    wanted = [
-        *project["dependencies"],
-        *(r for extra in CHECKED for r in project["optional-dependencies"][extra]),
-    ]
+    wanted = list(project["dependencies"])
+    for extra in CHECKED:
+        wanted += project["optional-dependencies"][extra]
     lines = []
     for requirement in wanted:
         if requirement.startswith(project["name"]):

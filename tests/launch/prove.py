@@ -1,12 +1,15 @@
-"""Prove that a chapter runs where its launch buttons lead: `python tests/launch/prove.py binder|colab NOTEBOOK`.
+"""Prove that a chapter runs where its launch buttons lead.
+
+    python tests/launch/prove.py binder|colab NOTEBOOK
 
 binder: a fresh environment from `binder/` alone, `postBuild` run in a copy of the checkout, one
     core as on Binder.
 colab: a fresh environment that resembles Colab's image, then the notebook's own first cell, with
-    the wheel built from
-the checkout in place of the repository's URL (`--published` keeps the URL). What the image brought
-must stay as it was. Then the chapter runs, and time, peak memory and disk are written to
-`book/measurements.json`, for the status page.
+    the wheel built from the checkout in place of the repository's URL (`--published` keeps the
+    URL). What the image brought must stay as it was.
+
+Then the chapter runs, and time, peak memory and disk are written to `book/measurements.json`, for
+the status page.
 
 Needs what `make` installs (nbclient, nbformat, psutil) and a package index, set as for any other
 pip.
@@ -46,6 +49,7 @@ KEPT = (
     "scipy",
     "astropy",
 )
+INSTALL = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check")
 PACKAGE_URL = re.compile(r"@ git\+[^\s\"']+")
 
 
@@ -76,6 +80,7 @@ def copy_checkout(target: Path) -> Path:
 
 
 def reachable(url: str) -> bool:
+    """Tell whether anything answers at `url`."""
     try:
         urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=10).close()
     except urllib.error.HTTPError:
@@ -86,7 +91,10 @@ def reachable(url: str) -> bool:
 
 
 def set_index(requirements: Path, index: str) -> str:
-    """Replace or drop the CPU index of Binder's requirements; say what was done. "auto" drops it where it is silent."""
+    """Replace or drop the CPU index of Binder's requirements, and say what was done.
+
+    "auto" drops it where it does not answer.
+    """
     text = requirements.read_text()
     line = re.search(r"^--extra-index-url (\S+)$", text, re.MULTILINE)
     if index == "auto":
@@ -125,35 +133,21 @@ def prepare_binder(folder: Path, options: argparse.Namespace) -> tuple[dict, dic
     checkout = copy_checkout(folder / "checkout")
     env = environment(folder)
     index = set_index(checkout / "binder" / "requirements.txt", options.index)
-    pip = [
-        folder / "env" / "bin" / "python",
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--disable-pip-version-check",
-    ]
+    pip = [folder / "env" / "bin" / "python", *INSTALL]
     run(*pip, "-r", "binder/requirements.txt", cwd=checkout, env=env)
     print(run("bash", "binder/postBuild", cwd=checkout, env=env).strip()[-500:])
     return env, {"torch_index": index, "cores": 1}
 
 
 def prepare_colab(folder: Path, options: argparse.Namespace) -> tuple[dict, dict]:
-    """Make an environment that resembles Colab's image and a kernel in which google.colab is already imported."""
+    """Make an environment that resembles Colab's image.
+
+    In its kernel google.colab is already imported.
+    """
     env = environment(folder)
     python = folder / "env" / "bin" / "python"
     image = Path(__file__).with_name("colab_image.txt")
-    run(
-        python,
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--disable-pip-version-check",
-        "-r",
-        image,
-        env=env,
-    )
+    run(python, *INSTALL, "-r", image, env=env)
     site = Path(run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").strip())
     (site / "google" / "colab").mkdir(parents=True)
     (site / "google" / "colab" / "__init__.py").touch()
@@ -164,22 +158,13 @@ def prepare_colab(folder: Path, options: argparse.Namespace) -> tuple[dict, dict
 
 
 def use_wheel(notebook: nbformat.NotebookNode, folder: Path) -> None:
-    """Put the wheel built from the checkout in the place of the repository's URL in the first code cell."""
+    """Let the first code cell install the wheel of the checkout, not the repository's URL."""
     checkout = copy_checkout(folder / "source")
-    run(
-        sys.executable,
-        "-m",
-        "pip",
-        "wheel",
-        "--quiet",
-        "--no-deps",
-        "--wheel-dir",
-        folder / "dist",
-        checkout,
-    )
-    (wheel,) = (folder / "dist").glob("skytutor-*.whl")
+    wheel = ["-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder / "dist"]
+    run(sys.executable, *wheel, checkout)
+    (built,) = (folder / "dist").glob("skytutor-*.whl")
     cell = next(cell for cell in notebook.cells if cell.cell_type == "code")
-    cell.source, changed = PACKAGE_URL.subn(f"@ {wheel.as_uri()}", cell.source)
+    cell.source, changed = PACKAGE_URL.subn(f"@ {built.as_uri()}", cell.source)
     if changed != 1:
         sys.exit(
             f"the first code cell does not install the package from one git+ URL:\n{cell.source}"
@@ -203,7 +188,10 @@ def cores(count: int):
 def execute(
     notebook: nbformat.NotebookNode, python: Path, env: dict[str, str], folder: Path, count: int
 ) -> dict:
-    """Run every cell in a kernel of the fresh environment and return what it cost; the first cell may install."""
+    """Run every cell in a kernel of the fresh environment and return what it cost.
+
+    The first code cell may install: its time is counted by itself.
+    """
     manager = AsyncKernelManager()
     manager.kernel_spec.argv = [str(python), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
     client = nbclient.NotebookClient(
@@ -221,9 +209,8 @@ def execute(
                 launched = time.perf_counter() if number <= first else launched
         finally:
             peak = memory.stop()
-            run_sync(manager.shutdown_kernel)(
-                now=True
-            )  # nbclient stops only the managers that it made
+            # nbclient stops only the managers that it made
+            run_sync(manager.shutdown_kernel)(now=True)
     ended = time.perf_counter()
     return {
         "launch_s": round(launched - started, 1),
@@ -233,6 +220,7 @@ def execute(
 
 
 def disk_mib(folder: Path) -> int:
+    """Return the size of all files in a folder, in MiB."""
     return round(sum(p.lstat().st_size for p in folder.rglob("*") if not p.is_dir()) / costs.MIB)
 
 
@@ -241,7 +229,8 @@ def prove(options: argparse.Namespace, folder: Path) -> dict:
     notebook = nbformat.read(options.notebook, as_version=4)
     python = folder / "env" / "bin" / "python"
     started = time.perf_counter()
-    env, facts = (prepare_binder if options.kind == "binder" else prepare_colab)(folder, options)
+    prepare = prepare_binder if options.kind == "binder" else prepare_colab
+    env, facts = prepare(folder, options)
     facts["install_s"] = round(time.perf_counter() - started)
     if options.kind == "colab" and not options.published:
         use_wheel(notebook, folder)
@@ -258,12 +247,14 @@ def prove(options: argparse.Namespace, folder: Path) -> dict:
         )
     if facts["peak_mib"] > LIMIT_MIB[options.kind]:
         sys.exit(
-            f"peak memory {facts['peak_mib']} MiB is above the session's {LIMIT_MIB[options.kind]} MiB"
+            f"peak memory {facts['peak_mib']} MiB is above "
+            f"the session's {LIMIT_MIB[options.kind]} MiB"
         )
     return facts
 
 
 def main() -> None:
+    """Read the command line, prove the chapter, and write down what it cost."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

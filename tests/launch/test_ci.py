@@ -1,4 +1,7 @@
-"""What .ci/run does, with a `make` that only writes down how it was called: two runs, one without data, and an honest status."""
+"""What .ci/run does, with a `make` that only writes down how it was called.
+
+Two runs, one of them without data, and an honest status.
+"""
 
 import os
 import shutil
@@ -9,7 +12,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 MAKE = r"""#!/bin/sh
-echo "$1|${SKYTUTOR_DATA-unset}|$XDG_CACHE_HOME|$(ls "$XDG_CACHE_HOME" | wc -l | tr -d ' ')|$PIP_CACHE_DIR" >> "$LOG"
+files=$(ls "$XDG_CACHE_HOME" | wc -l | tr -d ' ')
+echo "$1|${SKYTUTOR_DATA-unset}|$XDG_CACHE_HOME|$files|$PIP_CACHE_DIR" >> "$LOG"
 [ "$1" = "$FAILS" ] && exit 2
 echo "===== 7 passed, 1 skipped in 3.00s ====="
 echo "== all tests ($1) passed in 3 s: 7 passed, 0 failed, 1 skipped (1: no luck)"
@@ -18,7 +22,10 @@ echo "== all tests ($1) passed in 3 s: 7 passed, 0 failed, 1 skipped (1: no luck
 
 @pytest.fixture
 def ci(tmp_path):
-    """A function that runs .ci/run in a checkout of its own and returns the process and the calls of `make`."""
+    """Return a function that runs .ci/run in a checkout of its own.
+
+    It returns the process and the calls of `make`.
+    """
     (tmp_path / "checkout" / ".ci").mkdir(parents=True)
     script = tmp_path / "checkout" / ".ci" / "run"
     shutil.copy(ROOT / ".ci" / "run", script)
@@ -55,9 +62,8 @@ def test_without_data_the_newcomer_s_run_is_all(ci, tmp_path):
     assert done.returncode == 0, done.stderr
     [(goal, data, cache, files, pip_cache)] = calls
     assert (goal, data, files, pip_cache) == ("test", "unset", "0", str(tmp_path / "cache" / "pip"))
-    assert cache != str(tmp_path / "cache") and not Path(cache).exists(), (
-        "empty, and gone afterwards"
-    )
+    assert cache != str(tmp_path / "cache"), "an empty one"
+    assert not Path(cache).exists(), "gone afterwards"
 
 
 @pytest.mark.parametrize("found", ["named", "beside"])
@@ -84,7 +90,5 @@ def test_a_run_that_fails_fails_all_and_does_not_hide_the_other(ci, tmp_path, fa
     (tmp_path / "shared" / "data").mkdir(parents=True)
     done, calls = ci(FAILS=fails)
     assert done.returncode == 2 and [call[0] for call in calls] == ["test", "test-data"]
-    assert (
-        f"make {fails} ended with status 2" in done.stdout
-        and f"none: make {fails} failed before the first test" in done.stdout
-    )
+    assert f"make {fails} ended with status 2" in done.stdout
+    assert f"none: make {fails} failed before the first test" in done.stdout

