@@ -7,9 +7,9 @@ the form that NNhealpix published. Activations are what a network would hand ove
 channels-last, for the halo; NESTED maps for the gathers.
 
 Each case is timed twice: with the C library's allocator as torch leaves it, then with freed memory
-kept, as `skytutor.train` sets it. The gathers, which write nine times the map, gain more from that
-than the halo does. The last column says how near the halo comes to what it cannot beat: its
-multiplications at the speed at which this machine multiplies matrices.
+kept, as `skytutor.training.loop` sets it. The gathers, which write nine times the map, gain more
+from that than the halo does. The last column says how near the halo comes to what it cannot beat:
+its multiplications at the speed at which this machine multiplies matrices.
 """
 
 import time
@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from skytutor.layers.pixel import GatherConv, HaloConv, to_faces
-from skytutor.train import tune_malloc
+from skytutor.training.loop import tune_malloc
 
 CASES = ((64, 4, 16, 16), (64, 4, 16, 32), (64, 4, 32, 32), (16, 32, 32, 32), (8, 64, 64, 64))
 
@@ -125,5 +125,5 @@ def report(device: torch.device) -> None:
     print("Allocator as torch leaves it:")
     _table(device, speed)
     tune_malloc()
-    print("\nFreed memory kept, as skytutor.train sets it:")
+    print("\nFreed memory kept, as skytutor.training.loop sets it:")
     _table(device, speed)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.peers import PEERS, Case
-from skytutor.train import tune_malloc
+from skytutor.training.loop import tune_malloc
 
 LONGEST = 60  # seconds a row may take
 
@@ -112,7 +112,7 @@ def measure(case: Case, threads: int, budget: float, keep: bool) -> dict:
         case: library and sizes.
         threads: that it may use.
         budget: seconds for each median.
-        keep: keep freed memory, as `skytutor.train` sets it.
+        keep: keep freed memory, as `skytutor.training.loop` sets it.
 
     Returns:
         The row: seconds for the set-up, milliseconds a map for the rest, MiB, and errors.

@@ -217,7 +217,7 @@ def report(*, quick: bool = False, save: bool = False, keep: bool = False) -> No
     Arguments:
         quick: fewer and smaller cases.
         save: keep the results for the book.
-        keep: time with freed memory kept, as `skytutor.train` sets it.
+        keep: time with freed memory kept, as `skytutor.training.loop` sets it.
     """
     threads = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count())
     os.environ["OMP_NUM_THREADS"] = str(threads)  # healpy's threads, in the processes to come

@@ -2,8 +2,8 @@
 
 import time
 
+from skytutor.chapters.cmb.summaries import BATCH, summary_statistics
 from skytutor.data.cmb import GaussianSkySimulator
-from skytutor.recipes.cmb import BATCH, summary_statistics
 
 MAPS = 100_000
 

@@ -8,10 +8,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
-import skytutor
-from skytutor.interrupt import answer_signals
+from skytutor import commands
+from skytutor.training.interrupt import answer_signals
 
 # Torch takes a second to import: each command imports what it needs, and `--help` nothing.
 
@@ -45,6 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("recipes", help="what can be trained and evaluated")
     _describe_train(commands.add_parser("train", help="train a recipe; writes weights and a card"))
     _describe_evaluate(commands.add_parser("evaluate", help="score a checkpoint on test data"))
+    _describe_compute(commands.add_parser("compute", help="make a table that a chapter reads"))
     return parser
 
 
@@ -93,96 +93,17 @@ def _describe_evaluate(evaluate: argparse.ArgumentParser) -> None:
     )
 
 
-def _info(_: argparse.Namespace) -> None:
-    import torch
-
-    from skytutor import profile
-    from skytutor.data import registry
-
-    versions = f"skytutor {skytutor.__version__}, torch {torch.__version__}"
-    print(f"{versions}, {torch.get_num_threads()} threads")
-    print(f"{profile.current()}")
-    print(f"data folder {registry.folder()}")
-    for group in registry.groups():
-        print(f"  {group}: {'here' if registry.have(group) else 'not here'}")
-
-
-def _data(args: argparse.Namespace) -> None:
-    from skytutor.data import registry
-
-    if args.action == "list":
-        print(f"data folder {registry.folder()}")
-        for entry in registry.ENTRIES.values():
-            state = registry.state(entry.name)
-            about = f"{entry.size / 1e6:.1f} MB  {state}  {entry.licence}; {entry.credit}"
-            print(f"  {entry.name}  {about}")
-        return
-    small = sorted({entry.group for entry in registry.ENTRIES.values() if entry.small})
-    for name in [args.name] if args.name else small:
-        for path in registry.fetch(name, overwrite=args.overwrite):
-            print(path)
-
-
-def _recipes(_: argparse.Namespace) -> None:
-    from skytutor import recipes
-
-    for recipe in recipes.RECIPES.values():
-        weights = recipes.pretrained_folder() / f"{recipe.name}.safetensors"
-        pretrained = "pretrained" if weights.exists() else "no weights"
-        print(f"{recipe.name:18} chapter {recipe.chapter}  {pretrained}  {recipe.summary}")
-
-
-def _train(args: argparse.Namespace) -> int:
-    from skytutor import launch, profile, recipes
-
-    recipe = recipes.get(args.recipe)
-    chosen = profile.current(args.profile, seed=args.seed)
-    launch.check_number(args.devices, chosen.device)
-    options = {
-        "profile": chosen,
-        "folder": args.folder,
-        "resume": args.resume,
-        "overwrite": args.overwrite,
-    }
-    # Before the first process of several is started, and before any data are made.
-    recipes.check_run(recipe, devices=args.devices, **options)
-    if args.devices > 1 and not launch.started_by_others():
-        return launch.supervise(args.words, devices=args.devices)
-    fabric = launch.make_fabric(chosen.device, devices=args.devices)
-    fabric.launch()
-    if fabric.global_rank == 0:
-        print(chosen, flush=True)
-    command = f"skytutor train {args.recipe} --profile {chosen.name} --seed {args.seed}"
-    command += f" --devices {args.devices}" if args.devices > 1 else ""
-    path, card, _ = recipes.run(
-        recipe, command=command, fabric=fabric, supervisor=launch.supervisor(), **options
+def _describe_compute(compute: argparse.ArgumentParser) -> None:
+    compute.add_argument(
+        "what",
+        choices=("limits", "emulator", "ablations"),
+        help="information limits of chapter 3 (a quarter of an hour); nodes of CAMB's spectra "
+        "between which they are interpolated (some minutes); ablations of chapter 2's published "
+        "GAN (twenty minutes)",
     )
-    if card:
-        scores = _json(card["test"]["scores"])
-        print(f"{path}: best epoch {card['best_epoch']}, test {scores}, {card['seconds']:.0f} s")
-    return 0
-
-
-def _json(value: Any) -> str:
-    from skytutor.files import strict_json
-
-    return strict_json(value, what="the result")
-
-
-def _evaluate(args: argparse.Namespace) -> None:
-    from skytutor import recipes
-    from skytutor.train import tune_malloc
-
-    tune_malloc()
-    found = recipes.evaluate(
-        recipes.get(args.recipe), seed=args.seed, size=args.size, folder=args.folder
+    compute.add_argument(
+        "--folder", type=_folder, default=Path("runs"), help="where the table goes (default: runs)"
     )
-    if args.json:
-        print(_json(found))
-        return
-    print(f"{found['recipe']} on {found['size']:,} samples ({found['data']}), seed {found['seed']}")
-    for key in ("scores", "constant", "published", "limit"):
-        print(f"  {key:10} {found[key]}")
 
 
 class _Terminated(BaseException):
@@ -227,18 +148,18 @@ def _fail(status: int, text: str) -> int:
 
 def _answer(error: BaseException, words: Sequence[str]) -> int:
     """Say what ended the command; return its exit status. What nobody expected is raised again."""
-    from skytutor.launch import LOST, is_worker
+    from skytutor.training.launch import LOST, is_worker
 
     if isinstance(error, KeyboardInterrupt | _Terminated):
         # Perhaps in the middle of an import, which cannot be begun again: nothing more is imported
         # here.
-        again = "; the same command with --resume goes on" if "train" in words[:1] else ""
         status = 128 + getattr(error, "signum", signal.SIGINT)
-        return status if _quiet() else _fail(status, f"stopped{again}")
-    from skytutor.interrupt import Interrupted, WorkerLost
+        return status if _quiet() else _fail(status, f"stopped{_how_to_go_on(words)}")
+    from skytutor.training.interrupt import Interrupted, WorkerLost
 
     if isinstance(error, Interrupted):
-        return error.exit_status if _quiet() else _fail(error.exit_status, _one_line(error))
+        said = _one_line(error) + _how_to_go_on(words)
+        return error.exit_status if _quiet() else _fail(error.exit_status, said)
     if isinstance(error, WorkerLost):
         # The process that watches the workers speaks for them, unless it is the one that is gone.
         return LOST if is_worker() and not _orphaned() else _fail(1, f"error: {_one_line(error)}")
@@ -247,15 +168,28 @@ def _answer(error: BaseException, words: Sequence[str]) -> int:
     return 2 if _quiet() else _fail(2, f"error: {_one_line(error)}")
 
 
+def _how_to_go_on(words: Sequence[str]) -> str:
+    """Return the end of the sentence that says that a command was stopped.
+
+    A training goes on if it is asked to, the trainings of the ablations always do, and all other
+    commands begin again.
+    """
+    if words[:1] == ["train"]:
+        return "; the same command with --resume goes on"
+    if words[:2] == ["compute", "ablations"]:
+        return "; the same command goes on"
+    return ""
+
+
 def _quiet() -> bool:
     """Of several workers, all of which stop for the same reason, the first says it."""
-    from skytutor.launch import is_worker
+    from skytutor.training.launch import is_worker
 
     return is_worker() and os.environ.get("LOCAL_RANK") != "0"
 
 
 def _orphaned() -> bool:
-    from skytutor.launch import supervisor
+    from skytutor.training.launch import supervisor
 
     return os.getppid() != supervisor()
 
@@ -285,17 +219,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(words: list[str]) -> int:
-    commands = {
-        "info": _info,
-        "data": _data,
-        "recipes": _recipes,
-        "train": _train,
-        "evaluate": _evaluate,
+    functions = {
+        "info": commands.info,
+        "data": commands.data,
+        "recipes": commands.recipes,
+        "train": commands.train,
+        "evaluate": commands.evaluate,
+        "compute": commands.compute,
     }
     try:
         args = _parser().parse_args(words)
         args.words = words
-        return commands[args.command](args) or 0
+        return functions[args.command](args) or 0
     finally:
         _flush_output()
 

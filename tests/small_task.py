@@ -14,10 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from skytutor.data import digits
+from skytutor.data import digits, projection
 from skytutor.layers.pixel import HierarchicalConv
-from skytutor.schedule import Schedule, Task
-from skytutor.train import Interrupted, train
+from skytutor.training.interrupt import Interrupted
+from skytutor.training.loop import train
+from skytutor.training.schedule import Schedule, Task
 
 
 class SmallTask(Task):
@@ -30,7 +31,7 @@ class SmallTask(Task):
 
     def __init__(self, *, count: int = 256, pause: float = 0.0):
         data = digits.load("embedded")
-        project = digits.Projector(4, size_deg=180, order="nested")
+        project = projection.Projector(4, size_deg=180, order="nested")
         images, self.labels = (t[:count] for t in data.part("train"))
         seen, self.seen_labels = data.part("validation")
         self.maps = project(images)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import skytutor
-from skytutor import cli, recipes
+from skytutor import chapters, cli
 from skytutor.data import digits, registry
 
 ROOT = Path(__file__).parents[1]
@@ -84,15 +84,14 @@ def test_data_fetch_without_a_network(capsys, one_file_registry, monkeypatch):
 
 def test_recipes(capsys):
     out = out_of(capsys, "recipes")
-    for recipe in recipes.RECIPES.values():
-        assert re.search(
-            rf"^{recipe.name} .*chapter {recipe.chapter}.*{re.escape(recipe.summary)}$", out, re.M
-        )
+    for name, entry in chapters.ENTRIES.items():
+        line = rf"^{name} .*chapter {entry.chapter}.*{re.escape(entry.summary)}$"
+        assert re.search(line, out, re.M)
 
 
 @pytest.mark.parametrize("command", ["train", "evaluate"])
 def test_an_unknown_recipe_lists_the_known(capsys, command):
-    refused(capsys, command, "digits-fxed", words=["recipe", "'digits-fxed'", *recipes.RECIPES])
+    refused(capsys, command, "digits-fxed", words=["recipe", "'digits-fxed'", *chapters.RECIPES])
 
 
 def test_an_unknown_profile_lists_the_known(capsys, tmp_path, monkeypatch):

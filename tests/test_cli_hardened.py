@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from skytutor import checkpoint, cli, recipes
+from skytutor import chapters, cli
 from skytutor.data import digits, registry
+from skytutor.training import checkpoint
 
 ROOT = Path(__file__).parents[1]
 
@@ -190,11 +191,11 @@ def test_no_message_carries_escape_codes(capsys):
 
 
 def test_json_is_strict_or_refused(copied, capsys, monkeypatch):
-    recipe = recipes.get("digits-mended")
+    recipe = chapters.get("digits-mended")
     scored = {"size": 1, "data": "none", "scores": {"frechet": [1.0, float("nan")]}, "constant": {}}
-    scores = recipes.Scores(**scored)
+    scores = chapters.Scores(**scored)
     spoiled = dataclasses.replace(recipe, score=lambda model, **options: scores)
-    monkeypatch.setitem(recipes.RECIPES, "digits-mended", spoiled)
+    monkeypatch.setattr("skytutor.chapters.registry.get", lambda name: spoiled)
     refused(
         capsys,
         "evaluate",

@@ -26,7 +26,7 @@ class Limits(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """Return the two tables and the last line."""
-        from skytutor import recipes
+        from skytutor import chapters
 
         file = FOLDER / "cmb-limits.json"
         self.env.note_dependency(str(file))
@@ -35,7 +35,7 @@ class Limits(SphinxDirective):
         fisher_rows = []
         for name, limit in card["limits"].items():
             if "error_percent" in limit:
-                rows.append(self.row(recipes.get(name), limit))
+                rows.append(self.row(chapters.get(name), limit))
             if "sigma_percent" in limit:
                 fisher_rows.append(self.fisher(name, limit))
         how = (
@@ -52,9 +52,9 @@ class Limits(SphinxDirective):
     @staticmethod
     def row(recipe, limit: dict) -> list[str]:
         """Return the cells of one recipe of tests 1 to 3 with what the card says of it."""
-        from skytutor import recipes
+        from skytutor import chapters
 
-        scores = recipes.card(recipe)["test"]["scores"]
+        scores = chapters.card(recipe)["test"]["scores"]
         percents = [scores[k] for k in scores if k.endswith("_percent")]
         ours = _with_errors(percents, scores["standard_error"])
         gauss = "-"

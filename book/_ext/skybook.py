@@ -8,6 +8,7 @@
   and `tests/launch/prove.py` write.
 * Footnotes of docstrings get a name of their own: several docstrings share a page, and each counts
   from one.
+* Fields of a named tuple stand on its page once, as its docstring describes them.
 * Scripts that no page uses are left out; the script of the spheres stands once on a page.
 * Chapters run with SKYTUTOR_STATIC set: a sphere in a built page is HTML alone.
 """
@@ -129,6 +130,11 @@ def name_footnotes(app: Sphinx, what: str, name: str, obj, options, lines: list[
     lines[:] = re.sub(r"\[(\d+)\]_(?!\w)", lambda m: f"[{label(m[1])}]_", text).split("\n")
 
 
+def skip_fields(app: Sphinx, what: str, name: str, obj, skip: bool, options) -> bool | None:
+    """Leave out what Python says of a named tuple's field: "Alias for field number 0"."""
+    return True if type(obj).__name__ == "_tuplegetter" else None
+
+
 class Measured(SphinxDirective):
     """Table of measured run time and peak memory, a row for each notebook and profile.
 
@@ -189,5 +195,6 @@ def setup(app: Sphinx) -> dict:
     app.connect("html-page-context", name_entries)
     app.connect("html-page-context", one_script)
     app.connect("autodoc-process-docstring", name_footnotes)
+    app.connect("autodoc-skip-member", skip_fields)
     app.add_directive("measured", Measured)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

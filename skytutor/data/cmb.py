@@ -24,10 +24,10 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from skytutor.data.emulator import cmb_spectra
+from skytutor.fields.emulator import cmb_spectra
+from skytutor.fields.spectra import check_mask, maps_from_white_noise
 from skytutor.healpix import check_nside, nside_to_npix, pixel_area, pixel_to_angle
-from skytutor.sht import RealHarmonics, real_degrees
-from skytutor.spectra import check_mask
+from skytutor.sht import RealHarmonics
 from skytutor.validate import as_integer
 
 # Standard deviation, in l, and floor of the spectra of T1 and T2.
@@ -174,7 +174,7 @@ class GaussianSkySimulator:
 
     @cached_property
     def mask(self) -> Tensor:
-        """Mask of the sky: bool ``(P,)``, True where it is seen."""
+        """Mask of the sky, bool ``(P,)``, True where it is seen."""
         return torch.tensor(list(self.cut)) > 0 if self.cut else cap_mask(self.nside, self.f_sky)
 
     @cached_property
@@ -319,11 +319,9 @@ class GaussianSkySimulator:
                 f"white_noise must be what draw_noise({len(parameters)}) draws, "
                 f"got shapes {[tuple(one.shape) for one in white_noise]}"
             )
-        degree = real_degrees(self.lmax)[0]  # l of each coefficient, (K,)
-        roots = self.spectra(parameters).sqrt().float()[..., degree]  # (N, fields, K)
-        if not self.spin:
-            roots = roots[:, 0]
-        maps = self.harmonics.synthesis(white_noise[0] * roots)
+        spectra = self.spectra(parameters)  # (N, fields, L)
+        spectra = spectra if self.spin else spectra[:, 0]
+        maps = maps_from_white_noise(white_noise[0], spectra, harmonics=self.harmonics)
         if self.noise:
             maps = maps + self.noise * white_noise[1]
         return maps if self.f_sky == 1 else maps * self.mask

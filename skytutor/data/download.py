@@ -1,10 +1,11 @@
 """One file from the network: checked before it takes its name, and no longer than it may be."""
 
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import urlsplit
 
-import pooch
+if TYPE_CHECKING:  # see `skytutor.data.registry.folder`
+    from pooch import Pooch
 
 __all__ = ["DownloadError", "to_file"]
 
@@ -55,6 +56,8 @@ def to_file(place: Path, url: str, *, sha256: str, size: int, retries: int, prog
         DownloadError: no connection, an answer that is no file, or other bytes than expected.
         OSError: the folder cannot be written to.
     """
+    import pooch
+
     source = pooch.create(
         path=place.parent,
         base_url="",
@@ -64,7 +67,7 @@ def to_file(place: Path, url: str, *, sha256: str, size: int, retries: int, prog
     )
     http = pooch.HTTPDownloader(progressbar=progress, chunk_size=1 << 16, timeout=TIMEOUT_S)
 
-    def download(address: str, output_file: str, sender: pooch.Pooch) -> None:
+    def download(address: str, output_file: str, sender: "Pooch") -> None:
         with open(output_file, "w+b") as stream:
             http(address, _Bounded(stream, size), sender)
 

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-import pooch
-
 from skytutor.data import download
 
 RETRIES = 2  # further attempts after a broken connection or wrong bytes, 1 s and then 2 s later
@@ -148,6 +146,8 @@ def folder() -> Path:
         >>> folder().is_absolute()
         True
     """
+    import pooch  # brings requests along: who only imports this need not wait for it
+
     named = os.environ.get("SKYTUTOR_DATA")
     try:
         return Path(named or pooch.os_cache("skytutor")).expanduser().absolute()
@@ -295,6 +295,8 @@ def _fault(entry: Entry) -> str | None:
 
 @lru_cache(maxsize=256)
 def _sha256(place: Path, size: int, mtime_ns: int) -> str:
+    import pooch
+
     return pooch.file_hash(str(place), alg="sha256")  # size and time are keys of the cache alone
 
 

@@ -1,1 +1,5 @@
-"""Layers on the sphere. ``pixel`` holds those that work on HEALPix pixels."""
+"""Layers of networks on the sphere: on faces and the hierarchy, in harmonics, along rings."""
+
+from skytutor import lazy
+
+__getattr__, __dir__ = lazy.attach(__name__, __path__)

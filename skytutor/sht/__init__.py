@@ -3,11 +3,11 @@
 They are exact sums, with exact adjoints, and differentiable both ways.
 """
 
+from skytutor.healpix.rings import ring_weights
 from skytutor.sht.functions import alm2map, map2alm
 from skytutor.sht.inverse import Solution, least_squares
 from skytutor.sht.packing import alm_index, alm_lm, alm_size, check_alms, check_lmax
 from skytutor.sht.real import RealHarmonics, lmax_of, real_degrees, to_complex, to_real
-from skytutor.sht.rings import ring_weights
 from skytutor.sht.solvers import CGResult, ConvergenceWarning, conjugate_gradients
 from skytutor.sht.transforms import BACKENDS, Harmonics
 

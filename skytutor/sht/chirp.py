@@ -19,7 +19,7 @@ L >= M + P - 1.
 import torch
 from torch import Tensor, nn
 
-from skytutor.sht.rings import rings
+from skytutor.healpix.rings import rings
 
 
 def _chirp(k: Tensor, n: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from skytutor.sht.rings import colatitudes, longitudes, rings
+from skytutor.healpix.rings import colatitudes, longitudes, rings
 
 
 def installed() -> bool:

@@ -8,8 +8,8 @@ import math
 import torch
 from torch import Tensor
 
+from skytutor.healpix.rings import rings
 from skytutor.sht.chirp import CapFourier
-from skytutor.sht.rings import rings
 
 _SHORT = 64  # pixels: a ring that is shorter, and has fewer pixels than orders, is a matrix product
 

@@ -21,7 +21,7 @@ import math
 import torch
 from torch import Tensor
 
-from skytutor.sht.rings import rings
+from skytutor.healpix.rings import rings
 
 SCALE = 400  # exponent of two
 _CHECK = 8  # steps between two checks of the scale; a step grows a value by less than 2**20

@@ -17,8 +17,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from skytutor.healpix.rings import longitudes, rings
 from skytutor.sht import legendre
-from skytutor.sht.rings import longitudes, rings
 
 _RESIDUES = ((0,), (2,), (1, 3))  # of m modulo 4, those that stay together
 _COSINE = 1

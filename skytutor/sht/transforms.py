@@ -17,11 +17,11 @@ import torch
 from torch import Tensor, nn
 
 from skytutor.healpix import check_maps, check_nside, check_order, order_table, pixel_area
+from skytutor.healpix.rings import ring_weights as quadrature_weights
+from skytutor.healpix.rings import rings
 from skytutor.sht.dense import CHUNKS, Dense
 from skytutor.sht.ducc import Ducc, installed
 from skytutor.sht.packing import alm_lm, check_alms, check_lmax
-from skytutor.sht.rings import ring_weights as quadrature_weights
-from skytutor.sht.rings import rings
 from skytutor.validate import as_integer, check_spin
 
 BACKENDS = ("ducc0", "torch")

@@ -16,9 +16,9 @@ import torch
 from IPython.display import display
 from torch import Tensor, nn
 
+from skytutor.fields.spectra import gaussian_maps
 from skytutor.healpix import check_maps, check_nside, check_order, npix_to_nside, reorder
 from skytutor.layers.faces import from_faces
-from skytutor.spectra import gaussian_maps
 from skytutor.widgets.model import Sphere, is_static
 from skytutor.widgets.sphere import view
 

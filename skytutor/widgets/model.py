@@ -122,10 +122,12 @@ class Sphere(anywidget.AnyWidget):
         state: first values of the attributes.
 
     Attributes:
-        lon, lat: direction in the middle, degrees. zoom: 1 shows the whole sphere.
+        lon, lat: direction in the middle, degrees.
+        zoom: 1 shows the whole sphere.
         projection: "globe", "mollweide" or "gnomonic".
         pixel: number of the chosen pixel in the order of the maps, -1 for none; a click sets it.
-        frame: number of the frame shown. low, high: ends of the colours, in the map's unit.
+        frame: number of the frame shown.
+        low, high: ends of the colours, in the map's unit.
         cmap, scaling, graticule, borders, pixels, mask, vectors: what is shown, and how; see
             `view`.
         palette: colours of `cmap`, set with it.

@@ -8,20 +8,22 @@ import base64
 import html
 import io
 import textwrap
-from collections.abc import Iterable, Sequence
-from numbers import Real
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import matplotlib.pyplot as plt
 import torch
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 
 from skytutor import plot
 from skytutor.healpix import order_table
 from skytutor.validate import one_of
-from skytutor.widgets.model import PROJECTIONS, SCALINGS, Sphere, colour_stops
-from skytutor.widgets.skies import LARGEST, EncodedMaps, by_title, plain_text
+from skytutor.widgets import settings
+from skytutor.widgets.model import Sphere, colour_stops
+from skytutor.widgets.skies import EncodedMaps, by_title, plain_text
 
 
 def view(
@@ -107,99 +109,13 @@ def view(
         polarisation=polarisation,
         convention=convention,
     )
-    low, high = _ends(value_range, encoded)
-    unit = plain_text("unit", unit)
-    state = {
-        "lon": _check("lon_deg", lon_deg, low=-360, high=360),
-        "lat": _check("lat_deg", lat_deg, low=-90, high=90),
-        "zoom": _check("zoom", zoom, low=0.5, high=400),
-        "projection": one_of("projection", projection, allowed=PROJECTIONS),
-        "frame": 0,
-        "low": low,
-        "high": high,
-        "cmap": cmap,
-        "palette": colour_stops(cmap),
-        "scaling": one_of("scaling", scaling, allowed=SCALINGS),
-        "graticule": bool(graticule),
-        "borders": bool(borders),
-        "pixels": True,
-        "mask": True,
-        "vectors": True,
-        "swipe": 0.5 if swipe and len(encoded.shown) == 2 else -1.0,
-        "nested": -1,
-    }
-    spec = _spec(encoded, unit, (low, high)) | {
-        "fps": _check("fps", fps, low=0.1, high=60),
-        "height": _check("height", height, low=80, high=2000),
-        "labels": _labels(frame_labels, encoded.frames),
-        "state": state,
-    }
+    ends = settings.colour_ends(value_range, encoded)
+    spec = settings.spec(encoded, plain_text("unit", unit), ends)
+    state = settings.direction(lon_deg, lat_deg, zoom=zoom, projection=projection) | {"frame": 0}
+    state |= settings.colours(ends, cmap=cmap, scaling=scaling)
+    state |= settings.overlays(graticule, borders, swipe=swipe and len(encoded.shown) == 2)
+    spec |= settings.player(encoded, fps, height=height, labels=frame_labels) | {"state": state}
     return Sphere(encoded, spec, controls=controls, **state)
-
-
-def _spec(encoded: EncodedMaps, unit: str, ends: tuple[float, float]) -> dict[str, Any]:
-    """Return what the script of the page needs to know of the maps, by the names it uses."""
-    low, high = ends
-    lowest, highest = encoded.ends()
-    titles = ", ".join(encoded.shown) or "untitled"
-    return {
-        "nside": encoded.nside,
-        "order": encoded.order,
-        "unit": unit,
-        "maps": encoded.entries,
-        "limits": [min(low, lowest), max(high, highest)],
-        "label": f"Map of the sphere, {titles}. "
-        "Arrow keys turn, plus and minus zoom, Home goes back.",
-        "summary": encoded.summary(unit),
-    }
-
-
-def _ends(value_range: Any, encoded: EncodedMaps) -> tuple[float, float]:
-    """Return the values at the two ends of the colours."""
-    low, high = encoded.ends()
-    if value_range is None and high > low:
-        return low, high
-    if value_range is None:  # a constant map: some space around its value
-        margin = max(0.5, 1e-6 * abs(low))
-        return max(low - margin, -LARGEST), min(low + margin, LARGEST)
-    choice = f"value_range must be None, 'symmetric' or (low, high), got {value_range!r}"
-    if isinstance(value_range, str):
-        if value_range != "symmetric":
-            raise ValueError(choice)
-        top = max(abs(low), abs(high)) or 1.0
-        return -top, top
-    try:
-        low, high = (float(end) for end in value_range)
-    except (TypeError, ValueError):
-        raise ValueError(choice) from None
-    if not -LARGEST <= low < high <= LARGEST:
-        raise ValueError(
-            f"value_range must be two finite numbers up to {LARGEST:g} in size, the lower first, "
-            f"got {value_range!r}"
-        )
-    return low, high
-
-
-def _labels(labels: Sequence[str] | None, frames: int) -> list[str] | None:
-    """Return a label for each frame; None for a single one without a label."""
-    if labels is None:
-        return [f"{k + 1} of {frames}" for k in range(frames)] if frames > 1 else None
-    if isinstance(labels, str) or not isinstance(labels, Iterable):
-        raise ValueError(f"frame_labels must be a list of {frames} labels, got {labels!r}")
-    names = [plain_text("a label of frame_labels", label) for label in labels]
-    if len(names) != frames:
-        raise ValueError(
-            f"frame_labels must name each of the {frames} frames, got {len(names)} labels"
-        )
-    return names
-
-
-def _check(name: str, value: Any, *, low: float, high: float) -> float:
-    """Return a real number of any type as a float; refuse one outside `low` to `high`."""
-    is_number = isinstance(value, Real) and not isinstance(value, bool)
-    if not is_number or not low <= value <= high:
-        raise ValueError(f"{name} must be a number in {low:g}..{high:g}, got {value!r}")
-    return float(value)
 
 
 class StaticFigure:
@@ -253,6 +169,18 @@ def _colour_map(cmap: str) -> LinearSegmentedColormap:
     return LinearSegmentedColormap.from_list(cmap, colours)
 
 
+def _style(cmap: str, ends: tuple[float, float], *, borders: bool) -> dict[str, Any]:
+    """Return how `skytutor.plot` is to draw a map."""
+    low, high = ends
+    return {
+        "cmap": _colour_map(cmap),
+        "vmin": low,
+        "vmax": high,
+        "borders": "base" if borders else None,
+        "order": "nested",
+    }
+
+
 def figure(
     maps: Any,
     *,
@@ -295,14 +223,10 @@ def figure(
     """
     encoded = EncodedMaps(by_title(maps, title), nside=nside, order=order)
     one_of("projection", projection, allowed=("mollweide", "globe"))
-    low, high = _ends(value_range, encoded)
-    style: dict[str, Any] = {
-        "cmap": _colour_map(cmap),
-        "vmin": low,
-        "vmax": high,
-        "borders": "base" if borders else None,
-        "order": "nested",
-    }
+    style = _style(cmap, settings.colour_ends(value_range, encoded), borders=borders)
+    draw: Callable[..., AxesImage] = plot.mollweide
+    if projection == "globe":
+        draw = partial(plot.globe, centre_deg=(lon_deg, lat_deg))
     unit = plain_text("unit", unit)
     panels = [(name, frame) for name, faces in encoded.shown.items() for frame in faces]
     drawn, axes = plt.subplots(
@@ -311,10 +235,7 @@ def figure(
     nested = order_table(nside, source="face", target="nested").numpy()
     for ax, (name, faces) in zip(axes[0], panels, strict=True):
         values = torch.from_numpy(faces.ravel()[nested])  # (P,), NESTED
-        if projection == "globe":
-            image = plot.globe(ax, values, centre_deg=(lon_deg, lat_deg), **style)
-        else:
-            image = plot.mollweide(ax, values, **style)
+        image = draw(ax, values, **style)
         ax.set_title(_lines(name, 70 // len(panels)), **plot.PLAIN_TEXT)
     plot.colour_bar(
         drawn,

@@ -28,7 +28,7 @@ HTMLCanvasElement.prototype.getContext = function (kind, ...rest) {
 
 def sky(nside, *, seed=1, lmax=None):
     """Draw a smooth random map ``(P,)``, RING."""
-    from skytutor.spectra import gaussian_maps
+    from skytutor.fields.spectra import gaussian_maps
 
     lmax = min(lmax or 2 * nside, 3 * nside - 1)
     l = torch.arange(lmax + 1).double()

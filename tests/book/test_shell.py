@@ -17,6 +17,7 @@ sys.path.insert(0, str(EXT))
 
 import draw  # noqa: E402
 import measure  # noqa: E402
+import rooms  # noqa: E402
 import vendor  # noqa: E402
 
 MAKEFILE = (ROOT / "Makefile").read_text()
@@ -77,10 +78,10 @@ def test_package_has_lower_bounds_only_and_each_is_pinned_above_it():
 def test_readme_names_goals_that_exist():
     goals = set(re.findall(r"^([a-z][\w-]*):", MAKEFILE, re.MULTILINE))
     named = set(re.findall(r"make ([a-z][\w-]*)", (ROOT / "README.md").read_text()))
-    assert {"book", "test", "test-data", "data", "lab", "bench"} <= named <= goals
+    assert {"book", "test", "test-data", "data", "lab", "lint", "bench"} <= named <= goals
 
 
-@pytest.mark.parametrize("goal", ["book", "test", "data", "lab", "bench", "clean", "help"])
+@pytest.mark.parametrize("goal", ["book", "test", "lint", "data", "lab", "bench", "clean", "help"])
 def test_every_goal_can_be_read_by_make(goal):
     done = subprocess.run(["make", "-n", goal], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -145,6 +146,54 @@ def test_base_pixels_of_the_pictures_are_healpix():
     drawn = torch.tensor([draw.position(*centre) for centre in centres], dtype=torch.float64)
     wanted = healpix.pixel_to_vector(pix, nside=nside, order="nested").double()
     torch.testing.assert_close(drawn, wanted, rtol=0, atol=1e-12)
+
+
+def room_faults(table):
+    """Yield what makes the picture of the rooms hard to read.
+
+    Two rooms in one place, or a line that runs through a room it does not belong to.
+    """
+    place = rooms.places(table)
+    width, height = rooms.BOX
+    if len(set(place.values())) < len(place):
+        yield "two rooms stand in one place"
+    for upper, lower in rooms.direct(table):
+        x1, y1 = place[upper][0], place[upper][1] + height
+        x2, y2 = place[lower]
+        for name, (x, y) in place.items():
+            # How far to the right the line is at the upper and at the lower edge of the box.
+            inside = [x1 + (x2 - x1) * (level - y1) / (y2 - y1) for level in (y, y + height)]
+            near = min(inside) < x + width / 2 and max(inside) > x - width / 2
+            if name not in (upper, lower) and y1 < y + height and y < y2 and near:
+                yield f"the line from {upper} to {lower} runs through {name}"
+
+
+def test_picture_of_the_rooms_shows_all_and_no_line_runs_through_a_room():
+    table = rooms.rooms()
+    assert list(room_faults(table)) == []
+    drawn = re.findall(r"<text[^>]*>(\w+)</text>", rooms.picture(table))
+    assert sorted(drawn) == sorted(room.name for room in table)
+
+
+def test_a_line_through_a_room_is_found(monkeypatch):
+    table = [
+        rooms.Room("low", frozenset(), ""),
+        rooms.Room("middle", frozenset({"low"}), ""),
+        rooms.Room("side", frozenset({"low"}), ""),
+        rooms.Room("high", frozenset({"side"}), ""),
+        rooms.Room("top", frozenset({"middle", "high"}), ""),
+    ]
+    assert rooms.direct(table)[-2:] == [("top", "high"), ("top", "middle")]
+    monkeypatch.setattr(rooms, "COLUMNS", ("low middle top", "side high"))
+    assert list(room_faults(table)) == []
+    monkeypatch.setattr(rooms, "COLUMNS", ("low middle high top", "side"))
+    assert list(room_faults(table)) == ["the line from top to middle runs through high"]
+
+
+def test_a_room_that_the_picture_does_not_know_yet_gets_a_place_of_its_own(monkeypatch):
+    monkeypatch.setattr(rooms, "COLUMNS", ())
+    table = rooms.rooms()
+    assert len(set(rooms.places(table).values())) == len(table)
 
 
 def test_vendored_packages_are_pinned_by_version_and_hash():

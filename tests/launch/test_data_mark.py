@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-TEST = "tests/test_registry.py::test_real_mnist_is_accepted"
+TEST = "tests/data/test_registry.py::test_real_mnist_is_accepted"
 
 
 def run(*words, **env):
@@ -26,11 +26,11 @@ def run(*words, **env):
 
 
 def test_every_test_that_uses_the_real_digits_is_marked():
-    files = [path for path in (ROOT / "tests").glob("test_*.py") if "mnist" in path.read_text()]
+    files = [path for path in (ROOT / "tests").rglob("test_*.py") if "mnist" in path.read_text()]
     wanted = set()
     for path in files:
         names = re.findall(r"^def (test_\w+)\(.*\bmnist\b.*\)", path.read_text(), re.MULTILINE)
-        wanted |= {f"tests/{path.name}::{name}" for name in names}
+        wanted |= {f"{path.relative_to(ROOT)}::{name}" for name in names}
     done = run("--collect-only", "-m", "data", *files)
     marked = {line.partition("[")[0] for line in done.stdout.splitlines() if "::" in line}
     assert TEST in wanted and marked == wanted

@@ -1,0 +1,108 @@
+"""The names of all recipes; a chapter is imported when one of its recipes is asked for."""
+
+import importlib
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from skytutor.chapters.recipe import Recipe
+
+__all__ = ["ENTRIES", "RECIPES", "Entry", "get"]
+
+
+class Entry(NamedTuple):
+    """What is known of a recipe before its chapter is imported.
+
+    Attributes:
+        folder: of the chapter, under ``skytutor/chapters``.
+        chapter: its number in the book.
+        summary: one line.
+    """
+
+    folder: str
+    chapter: int
+    summary: str
+
+
+def _digits(summary: str) -> Entry:
+    return Entry("digits", 1, summary)
+
+
+def _gan(summary: str) -> Entry:
+    return Entry("gan", 2, summary)
+
+
+def _cmb(summary: str) -> Entry:
+    return Entry("cmb", 3, summary)
+
+
+ENTRIES = {
+    "digits-published": _digits(
+        "The published Conv1D network, as it was: holes, softmax in the loss"
+    ),
+    "digits-logits": _digits("The published network with the softmax taken out of the loss"),
+    "digits-mended": _digits("The published network, logits, and digits projected without holes"),
+    "digits-fixed": _digits("MNIST upright, Nside 8: a residual network that sees across borders"),
+    "digits-rotated": _digits("MNIST at Haar-random rotations, Nside 16, in training and in test"),
+    "digits-invariant": _digits(
+        "MNIST upright in training, at Haar-random rotations in test: convolutions in harmonics"
+    ),
+    "sphere-gan-published": _gan("The published DCGAN on HEALPix: base pixels that never meet"),
+    "sphere-gan-planar": _gan("The planar counterpart of sphere-gan, on pictures of 56 x 56"),
+    "sphere-gan": _gan("Digits drawn on the sphere across its base pixels, by class"),
+    "sphere-gan-nside32": _gan("Ours at nside 32; no weights come with the package: needs a GPU"),
+    "sphere-gan-cmb": _gan(
+        "Skies of the cosmic microwave background, drawn with noise at every scale"
+    ),
+    "cmb-t1-noise0": _cmb("Peak of a temperature spectrum, noise 0"),
+    "cmb-t1-noise5": _cmb("Peak of a temperature spectrum, noise 5"),
+    "cmb-t1-noise10": _cmb("Peak of a temperature spectrum, noise 10"),
+    "cmb-t1-noise15": _cmb("Peak of a temperature spectrum, noise 15"),
+    "cmb-t2-sky100": _cmb("Peaks of the E and B spectra, 100 % of the sky"),
+    "cmb-t2-sky50": _cmb("Peaks of the E and B spectra, 50 % of the sky"),
+    "cmb-t2-sky20": _cmb("Peaks of the E and B spectra, 20 % of the sky"),
+    "cmb-t2-sky10": _cmb("Peaks of the E and B spectra, 10 % of the sky"),
+    "cmb-t2-sky5": _cmb("Peaks of the E and B spectra, 5 % of the sky"),
+    "cmb-t3": _cmb("Optical depth tau from E, full sky"),
+    "cmb-t4-nside16": _cmb("r and tau, full sky, Nside 16, noise 0 and 6 muK arcmin"),
+    "cmb-t4-nside32": _cmb("r and tau, full sky, Nside 32, noise 0 and 6 muK arcmin"),
+}
+
+
+def get(name: str) -> Recipe:
+    """Return the recipe called `name`; imports its chapter.
+
+    Arguments:
+        name: a key of `ENTRIES`.
+
+    Raises:
+        ValueError: lists all names if there is none.
+
+    Example:
+        >>> get("digits-fixed").name
+        'digits-fixed'
+    """
+    if name not in ENTRIES:
+        raise ValueError(f"recipe must be one of {', '.join(ENTRIES)}; got {name!r}")
+    chapter = importlib.import_module(f"skytutor.chapters.{ENTRIES[name].folder}.recipes")
+    return next(recipe for recipe in chapter.RECIPES if recipe.name == name)
+
+
+class _Recipes(Mapping[str, Recipe]):
+    """All recipes by name. Names cost nothing; a value imports its chapter."""
+
+    def __getitem__(self, name: str) -> Recipe:
+        if name not in ENTRIES:
+            raise KeyError(name)
+        return get(name)
+
+    def __contains__(self, name: object) -> bool:
+        return name in ENTRIES  # a Mapping's own would look for the recipe itself
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(ENTRIES)
+
+    def __len__(self) -> int:
+        return len(ENTRIES)
+
+
+RECIPES: Mapping[str, Recipe] = _Recipes()
