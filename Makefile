@@ -140,7 +140,7 @@ test-lint: $(READY)
 
 test-unit: $(READY)
 	@echo "== $(STEP)unit, property and book tests, doctests"
-	@$(ONE_THREAD) $(SMOKE) $(PYTEST) -n $(WORKERS) -m "not built" --junitxml=$(RESULTS)/unit.xml
+	@$(ONE_THREAD) $(SMOKE) $(PYTEST) -n $(WORKERS) --dist worksteal -m "not built" --junitxml=$(RESULTS)/unit.xml
 
 # nbval and the build run the same cells, each on one core and one at a time: side by side they take half as long. What the
 # build says comes when both are through.
@@ -168,7 +168,7 @@ test-build: $(READY)
 
 test-browser: $(READY)
 	@echo "== $(STEP)the built book in a browser"
-	@$(ONE_THREAD) $(SMOKE) SKYTUTOR_HTML=$(BUILT)/_build/html $(PYTEST) -n $(WORKERS) -m built --junitxml=$(RESULTS)/browser.xml tests/book
+	@$(ONE_THREAD) $(SMOKE) SKYTUTOR_HTML=$(BUILT)/_build/html $(PYTEST) -n $(WORKERS) --dist worksteal -m built --junitxml=$(RESULTS)/browser.xml tests/book
 
 # A missing data set fails these tests and skips them elsewhere. Results and book get folders of their own, beside those of `make test`.
 test-data: $(READY)
