@@ -318,7 +318,9 @@ def test_a_recipe_refuses_a_test_outside_its_plan(name, small, monkeypatch):
     recipe = chapters.get(name)
     last = len(recipe.seeds.test) - 1
     message = rf"seed must lie in 0\.\.{last}, got {last + 1}"
-    model = pretrained.network(recipe)
+    # A seed is refused before the network is used; a pair must be one.
+    in_pairs = chapters.ENTRIES[name].folder == "gan"
+    model = pretrained.network(recipe) if in_pairs else torch.nn.Identity()
     with pytest.raises(ValueError, match=message):
         recipe.score(model, seed=last + 1, size=100, source="embedded")
     with pytest.raises(ValueError, match=message):
