@@ -111,8 +111,10 @@ def evaluate(args: argparse.Namespace) -> None:
 
 def compute(args: argparse.Namespace) -> None:
     """Make a table that a chapter reads and print its path."""
+    from skytutor.files import check_writable
     from skytutor.training.loop import tune_malloc
 
+    check_writable(args.folder)
     tune_malloc()
     command = f"skytutor compute {args.what}"
     if args.what == "emulator":

@@ -9,6 +9,7 @@ import errno
 import json
 import math
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 __all__ = [
     "CheckpointError",
     "cannot_write",
+    "check_writable",
     "parse_json",
     "remove_parts",
     "strict_json",
@@ -70,6 +72,24 @@ def cannot_write(path: Path, error: Exception, *, size: int | None = None) -> Ch
     with contextlib.suppress(OSError):  # a name that is too long can be no file either
         kept = "; the earlier file is whole" if path.is_file() else ""
     return CheckpointError(f"cannot write {path}{amount}: {why}{kept}")
+
+
+def check_writable(folder: Path) -> None:
+    """Refuse a folder in which nothing can be written: known before the work rather than after it.
+
+    Arguments:
+        folder: is made if it is not there.
+
+    Raises:
+        CheckpointError: disk full, no permission, a file in the way.
+    """
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise cannot_write(folder, error) from error
 
 
 def remove_parts(folder: Path, stem: str) -> None:

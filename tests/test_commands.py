@@ -20,6 +20,7 @@ from skytutor.chapters.digits.task import DigitsTask
 from skytutor.chapters.gan import ablations
 from skytutor.chapters.gan.task import DigitGanTask
 from skytutor.fields import emulator
+from skytutor.files import check_writable
 from skytutor.training import checkpoint
 
 ROOT = Path(__file__).parents[1]
@@ -357,3 +358,24 @@ def test_what_is_said_of_a_command_that_was_stopped_elsewhere(capsys, monkeypatc
     monkeypatch.setattr(cli.commands, words[0], stopped)
     assert cli.main(words) == 130
     assert capsys.readouterr().err == f"skytutor: {said}\n"
+
+
+@pytest.mark.parametrize("what", ["limits", "emulator", "ablations"])
+def test_a_folder_that_cannot_be_written_is_refused_before_the_work(
+    what, tmp_path, capsys, monkeypatch
+):
+    """The tables take minutes to a quarter of an hour: none of it is done for nothing."""
+    work = []
+    for module in (limits_table, emulator, ablations):
+        monkeypatch.setattr(module, "make", lambda *args, **kwargs: work.append(args))
+    (tmp_path / "taken").write_text("a file")
+    folder = tmp_path / "taken" / "tables"
+    assert cli.main(["compute", what, "--folder", str(folder)]) == 2
+    said = capsys.readouterr().err
+    assert "cannot write" in said and str(folder) in said and said.count("\n") == 1
+    assert not work
+
+
+def test_a_trial_of_a_folder_leaves_nothing_in_it(tmp_path):
+    check_writable(tmp_path / "new")
+    assert list((tmp_path / "new").iterdir()) == []
