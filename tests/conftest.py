@@ -3,6 +3,7 @@
 import hashlib
 import os
 import signal
+import sys
 import threading
 from pathlib import Path
 
@@ -59,6 +60,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "mnist" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.data)
+
+
+@pytest.fixture(autouse=True)
+def _repeatable_weights() -> None:
+    """Start torch's global generator anew for each test.
+
+    Networks draw their weights from it: else they would depend on the tests that ran before on the
+    same worker, and a test could fail by chance.
+    """
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)
 
 
 @pytest.fixture(scope="session")
