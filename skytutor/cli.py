@@ -38,13 +38,15 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="skytutor", description="Deep learning on the sky: data, training, evaluation."
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    commands.add_parser("info", help="versions, device, profile, data folder")
-    _describe_data(commands.add_parser("data", help="list or fetch the public data sets"))
-    commands.add_parser("recipes", help="what can be trained and evaluated")
-    _describe_train(commands.add_parser("train", help="train a recipe; writes weights and a card"))
-    _describe_evaluate(commands.add_parser("evaluate", help="score a checkpoint on test data"))
-    _describe_compute(commands.add_parser("compute", help="make a table that a chapter reads"))
+    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    subparsers.add_parser("info", help="versions, device, profile, data folder")
+    _describe_data(subparsers.add_parser("data", help="list or fetch the public data sets"))
+    subparsers.add_parser("recipes", help="what can be trained and evaluated")
+    _describe_train(
+        subparsers.add_parser("train", help="train a recipe; writes weights and a card")
+    )
+    _describe_evaluate(subparsers.add_parser("evaluate", help="score a checkpoint on test data"))
+    _describe_compute(subparsers.add_parser("compute", help="make a table that a chapter reads"))
     return parser
 
 

@@ -30,12 +30,17 @@ def load_pretrained(recipe: Recipe | str, folder: Path | None = None) -> nn.Modu
     Raises:
         CheckpointError: no checkpoint, or a damaged one.
     """
-    folder = checkpoint.pretrained_folder() if folder is None else Path(folder)
     recipe = get(recipe) if isinstance(recipe, str) else recipe
-    weights, _ = checkpoint.load_checkpoint(folder, recipe.name)
+    return _load(recipe, folder)[0]
+
+
+def _load(recipe: Recipe, folder: Path | None) -> tuple[nn.Module, dict[str, Any]]:
+    """Return the trained network, in evaluation mode, and its card: the file is read once."""
+    folder = checkpoint.pretrained_folder() if folder is None else Path(folder)
+    weights, metadata = checkpoint.load_checkpoint(folder, recipe.name)
     model = network(recipe)
     checkpoint.load_into(model, weights, path=folder / recipe.name)
-    return model.eval()
+    return model.eval(), metadata
 
 
 def card(recipe: Recipe, folder: Path | None = None) -> dict[str, Any]:
@@ -71,8 +76,7 @@ def evaluate(
         CheckpointError: no checkpoint, or a damaged one.
         DataError: the test data are not here.
     """
-    model = load_pretrained(recipe, folder)
-    metadata = card(recipe, folder)
+    model, metadata = _load(recipe, folder)
     found = recipe.score(model, seed=seed, size=size, source=metadata.get("source"))
     about = {key: metadata[key] for key in ("command", "profile", "device", "date", "sha256")}
     return {

@@ -15,6 +15,7 @@ from skytutor.chapters.gan.real_maps import NSIDE, digit_maps, sky_spectrum, tru
 from skytutor.chapters.recipe import Scores
 from skytutor.chunks import in_chunks
 from skytutor.data.digits import Digits
+from skytutor.healpix import npix_to_nside
 from skytutor.metrics.maps import seam_ratio
 from skytutor.metrics.samples import (
     frechet_distance,
@@ -161,12 +162,11 @@ def score_digits(
     if size is not None and not 100 <= size <= len(labels):
         raise ValueError(f"size must lie in 100..{len(labels)} (the test split), got {size}")
     labels = labels[:size]
-    # A generator of pictures has no nside: its samples are projected to NSIDE.
-    test = digit_maps(images[:size], nside=getattr(pair.generator, "nside", NSIDE))
-    features, probabilities = classifier(test)
     began = time.perf_counter()
     maps = on_sphere(draw(pair.generator, labels, seed=seed))
     rate = len(maps) / (time.perf_counter() - began)
+    test = digit_maps(images[:size], nside=npix_to_nside(maps.shape[-1]))
+    features, probabilities = classifier(test)
     scores = {
         **compare(maps, labels, features, classifier),
         "frechet_real": frechet_distance(features[::2], features[1::2]),
