@@ -133,6 +133,8 @@ class Sphere(anywidget.AnyWidget):
         palette: colours of `cmap`, set with it.
         swipe: with two maps, where the second begins on the canvas, 0 to 1; -1 shows them side by
             side.
+        auto_turn: the globe turns by itself. `lon` is told where it stands when a hand has stopped
+            it; that makes this False.
     """
 
     spec = traitlets.Unicode().tag(sync=True)
@@ -154,6 +156,7 @@ class Sphere(anywidget.AnyWidget):
     vectors = traitlets.Bool(True).tag(sync=True)
     swipe = traitlets.Float(-1.0, min=-1, max=1).tag(sync=True)
     nested = traitlets.Int(-1, min=-1).tag(sync=True)
+    auto_turn = traitlets.Bool(False).tag(sync=True)
     pixel = traitlets.Int(-1, min=-1)
     _ipython_display_ = None  # that of ipywidgets 7 (Colab) would leave the HTML out
 

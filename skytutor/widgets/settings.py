@@ -7,9 +7,12 @@ from collections.abc import Iterable, Sequence
 from numbers import Real
 from typing import Any
 
+import numpy as np
+
 from skytutor.validate import one_of
 from skytutor.widgets.model import PROJECTIONS, SCALINGS, colour_stops
-from skytutor.widgets.skies import LARGEST, EncodedMaps, plain_text
+from skytutor.widgets.skies import LARGEST, EncodedMaps
+from skytutor.widgets.words import plain_text
 
 __all__ = ["colour_ends", "colours", "direction", "frame_names", "overlays", "player", "spec"]
 
@@ -24,9 +27,9 @@ def direction(lon_deg: Any, lat_deg: Any, *, zoom: Any, projection: str) -> dict
     }
 
 
-def colours(ends: tuple[float, float], *, cmap: str, scaling: str) -> dict[str, Any]:
+def colours(encoded: EncodedMaps, value_range: Any, *, cmap: str, scaling: str) -> dict[str, Any]:
     """Return how values become colours."""
-    low, high = ends
+    low, high = colour_ends(value_range, encoded)
     return {
         "low": low,
         "high": high,
@@ -36,16 +39,19 @@ def colours(ends: tuple[float, float], *, cmap: str, scaling: str) -> dict[str, 
     }
 
 
-def overlays(graticule: Any, borders: Any, *, swipe: bool) -> dict[str, Any]:
-    """Return what is drawn at first."""
+def overlays(
+    encoded: EncodedMaps, graticule: Any, *, borders: Any, swipe: Any, turn: Any
+) -> dict[str, Any]:
+    """Return what is drawn at first, and whether the sphere turns by itself."""
     return {
         "graticule": bool(graticule),
         "borders": bool(borders),
         "pixels": True,
         "mask": True,
         "vectors": True,
-        "swipe": 0.5 if swipe else -1.0,
+        "swipe": 0.5 if swipe and len(encoded.shown) == 2 else -1.0,
         "nested": -1,
+        "auto_turn": _switch("auto_turn", turn),
     }
 
 
@@ -60,9 +66,8 @@ def player(
     }
 
 
-def spec(encoded: EncodedMaps, unit: str, ends: tuple[float, float]) -> dict[str, Any]:
-    """Return what the script of the page needs to know of the maps."""
-    low, high = ends
+def spec(encoded: EncodedMaps, unit: str, *, state: dict[str, Any]) -> dict[str, Any]:
+    """Return what the script of the page needs to know of the maps, with the view's first state."""
     lowest, highest = encoded.ends()
     titles = ", ".join(encoded.shown) or "untitled"
     return {
@@ -70,10 +75,11 @@ def spec(encoded: EncodedMaps, unit: str, ends: tuple[float, float]) -> dict[str
         "order": encoded.order,
         "unit": unit,
         "maps": encoded.entries,
-        "limits": [min(low, lowest), max(high, highest)],
+        "limits": [min(state["low"], lowest), max(state["high"], highest)],
         "label": f"Map of the sphere, {titles}. "
         "Arrow keys turn, plus and minus zoom, Home goes back.",
         "summary": encoded.summary(unit),
+        "state": state,
     }
 
 
@@ -115,6 +121,13 @@ def frame_names(labels: Sequence[str] | None, frames: int) -> list[str] | None:
             f"frame_labels must name each of the {frames} frames, got {len(names)} labels"
         )
     return names
+
+
+def _switch(name: str, value: Any) -> bool:
+    """Return True or False, Python's or NumPy's; refuse anything else."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be True or False, got {value!r}")
+    return bool(value)
 
 
 def _check(name: str, value: Any, *, low: float, high: float) -> float:

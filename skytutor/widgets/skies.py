@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from skytutor.healpix import UNSEEN, check_nside, check_order, face_table, nside_to_npix, resolution
 from skytutor.validate import one_of
 from skytutor.widgets import codec
+from skytutor.widgets.words import plain_text, sentence
 
 NSIDE_MAX = 512
 HEAVIEST = 32 * 2**20  # bytes of codes in one view, before they are packed
@@ -126,20 +127,6 @@ def shape_of(name: str, value: Any) -> tuple[int, ...]:
         ) from None
 
 
-def plain_text(name: str, value: Any) -> str:
-    """Return what a reader sees of a title, a unit or a label: its text, nothing for None.
-
-    Raises:
-        ValueError: half a surrogate pair, which neither a page nor a picture can hold.
-    """
-    text = "" if value is None else str(value)
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        raise ValueError(f"{name} must be text that UTF-8 can write, got {text!r}") from None
-    return text
-
-
 def by_title(maps: Any, title: str) -> dict[str, Any]:
     """Return maps side by side as ``{title: map}``.
 
@@ -238,7 +225,7 @@ class EncodedMaps:
         self.sentences: list[str] = []
         for title, one in faces.items():
             packed = self._add(one, title=title)
-            self.sentences.append(_sentence(title, one, packed))
+            self.sentences.append(sentence(title, one, packed))
         if mask is not None:
             self._add(_inverted_mask(mask, nside=nside, order=order), title="mask", role="mask")
         if polarisation is not None:
@@ -329,20 +316,4 @@ def _check_weight(shapes: Sequence[tuple[int, ...]], nside: int) -> None:
         f"{'frames' if frames > 1 else 'maps'}: {max(frames, maps)} at nside {nside} "
         f"would weigh about {frames * one / 2**20:.0f} MiB, more than {HEAVIEST / 2**20:.0f} MiB; "
         f"show {fewer}, or go down to nside {fits}"
-    )
-
-
-def _sentence(title: str, faces: NDArray[np.float64], packed: codec.Packed) -> str:
-    """Say of a map its range, its mean, its holes and how exactly it is shown.
-
-    Where the unit is to stand, the text has ``{unit}``.
-    """
-    good = faces[np.isfinite(faces)]
-    name = (title or "Map").replace("{", "{{").replace("}", "}}")  # for str.format
-    percent = 100 * (1 - good.size / faces.size)
-    missing = f"; {percent:.1f} % of the pixels have no value" if percent else ""
-    return (
-        f"{name}: from {packed.low:.4g} to {packed.high:.4g}{{unit}}, "
-        f"mean {good.mean():.4g}{missing}; "
-        f"shown to within {packed.error:.2g}{{unit}}, 1/{2 * codec.STEPS:,} of the range."
     )

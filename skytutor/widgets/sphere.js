@@ -2,7 +2,7 @@
 // First the core: numbers of pixels, decoding, drawing, turning. Below the line "controls": everything around the picture.
 
 const { PI, abs, asin, atan2, ceil, cos, exp, floor, hypot, log, max, min, round, sin, sqrt } = Math;
-const RAD = PI / 180, TOP = 32768, HOLE = 65535;
+const RAD = PI / 180, TOP = 32768, HOLE = 65535, SPEED = 0.006; // degrees a millisecond
 const clamp = (v, low, high) => min(max(v, low), high);
 const mix = (a, b, t) => a + (b - a) * t;
 
@@ -201,7 +201,7 @@ class Local {
   save_changes() {}
 }
 
-const WATCHED = "lon lat zoom projection frame cmap palette scaling low high graticule borders pixels mask vectors swipe nested".split(" ");
+const WATCHED = "lon lat zoom projection frame cmap palette scaling low high graticule borders pixels mask vectors swipe nested auto_turn".split(" ");
 const make = (name, into, props = {}) => into.appendChild(Object.assign(document.createElement(name), props)),
   // in the place of a sphere that cannot be drawn: why
   fail = (el, error) => make("p", el, { textContent: `The map cannot be shown: ${error.message}.` }).setAttribute("role", "alert"),
@@ -209,31 +209,49 @@ const make = (name, into, props = {}) => into.appendChild(Object.assign(document
 
 class Sphere {
   constructor(el, model, spec, maps) {
-    Object.assign(this, { el, model, spec, maps, n: spec.nside, after: [] });
+    Object.assign(this, { el, model, spec, maps, n: spec.nside, after: [], spun: 0 });
     this.shown = spec.maps.flatMap((map, k) => map.role ? [] : [k]); // the rest: a mask, Q, U
     this.veil = spec.maps.findIndex((map) => map.role === "mask");
     this.was = this.is = max(0, VIEWS.indexOf(model.get("projection")));
     const stage = this.stage = make("div", el, { className: "sky-stage", tabIndex: 0 });
+    el.prepend(stage); // before the words that stood there first
     stage.style.cssText = `position:relative;height:${spec.height}px;touch-action:none;cursor:grab;user-select:none`;
     stage.setAttribute("role", "application"), stage.setAttribute("aria-label", spec.label);
     const { lon, lat, zoom } = spec.state;
     this.home = { lon, lat, zoom };
     this.calls = WATCHED.map((key) => ["change:" + key, () => this.changed(key)]);
     this.calls.forEach(([name, call]) => model.on(name, call));
-    for (const name of "pointerdown pointermove pointerup pointercancel pointerleave wheel dblclick keydown".split(" ")) this[name] && stage.addEventListener(name, (event) => this[name](event), { passive: false });
-    this.watch = new IntersectionObserver((seen) => { this.visible = seen.pop().isIntersecting, this.ask(); });
+    for (const name of "pointerdown pointermove pointerup pointercancel pointerleave wheel dblclick keydown".split(" ")) this[name] && stage.addEventListener(name, (event) => {
+      if (/down|wheel/.test(name)) this.rest();
+      this[name](event);
+    }, { passive: false });
+    this.watch = new IntersectionObserver((seen) => { this.visible = seen.pop().isIntersecting, this.ask(), this.spin(); });
     this.watch.observe(stage), (this.sizes = new ResizeObserver(() => this.ask())).observe(stage);
   }
-  get(key) { return this.model.get(key); }
+  get(key) { const value = this.model.get(key); return key === "lon" ? value + this.spun : value; }
   set(values) {
+    if ("lon" in values) this.spun = 0;
     for (const key in values) this.model.set(key, values[key]);
     this.saving ||= setTimeout(() => { this.saving = 0, this.model.save_changes(); }, 60);
   }
   changed(key) {
     if (key === "projection") this.was = this.is, this.is = max(0, VIEWS.indexOf(this.get(key))), this.morph = still() ? 0 : performance.now();
     if (key === "frame") this.loaded = false;
+    if (key === "lon") this.spun = 0;
+    if (key === "auto_turn") this.spin();
     this.ask();
   }
+  // Turning by itself adds to the longitude of this view alone; the model hears of it when a hand stops it.
+  // Nothing runs while the globe or its tab is out of sight; under a mouse that reads pixels it waits.
+  spin(before) {
+    cancelAnimationFrame(this.spinning);
+    if (!this.get("auto_turn") || !this.visible || still()) return;
+    this.spinning = requestAnimationFrame((now) => {
+      if (before && !this.stage.matches(":hover")) this.spun = (this.spun + SPEED * min(now - before, 100)) % 360, this.ask();
+      this.spin(now);
+    });
+  }
+  rest() { if (this.get("auto_turn")) this.set({ auto_turn: false }), this.turnTo(this.get("lon"), this.get("lat")); }
   ask() { this.asked ||= requestAnimationFrame(() => { this.asked = 0; if (this.visible || !this.painter) this.draw(); }); }
   codes(k) { const frames = this.maps[k]; return frames[clamp(this.get("frame"), 0, frames.length - 1)]; }
   paint(Kind) {
@@ -298,7 +316,7 @@ class Sphere {
     if (e.ctrlKey || e.metaKey || e.altKey || !(step || factor || e.key === "Home")) return;
     e.preventDefault(), step ? this.move(...step) : factor ? this.enlarge(factor) : this.set(this.home);
   }
-  destroy() { this.calls.forEach(([name, call]) => this.model.off(name, call)), this.watch.disconnect(), this.sizes.disconnect(); }
+  destroy() { this.calls.forEach(([name, call]) => this.model.off(name, call)), this.watch.disconnect(), this.sizes.disconnect(), cancelAnimationFrame(this.spinning); }
 }
 
 // ---- ways in: a kernel's model, or an element of a page that holds the map ----
@@ -416,13 +434,22 @@ class SoftPainter {
 
 const STYLE = `.sky-sphere,.sky-live{max-width:100%;color:inherit;font-size:.9rem;line-height:1.4}
 .sky-stage:active{cursor:grabbing}
-.sky-bar{display:flex;flex-wrap:wrap;gap:.35rem .6rem;align-items:center;margin:.35rem 0}
+.sky-sphere [hidden],.sky-live [hidden]{display:none}
+.sky-bar,.sky-part{display:flex;flex-wrap:wrap;gap:.35rem .75rem;align-items:center}
+.sky-bar{margin:.35rem 0}
+.sky-part{flex:1 1 15rem;flex-wrap:nowrap}
+.sky-panel{border:1px solid #8888;border-radius:.4rem;padding:.1rem .6rem;margin:.35rem 0}
 .sky-bar button,.sky-bar select{font:inherit;color:inherit;background:transparent;border:1px solid currentColor;border-radius:.3rem;padding:.1rem .5rem;min-height:1.75rem;cursor:pointer}
 .sky-bar option{color:CanvasText;background:Canvas}
-.sky-bar button[aria-pressed=true]{box-shadow:inset 0 0 0 2px currentColor;font-weight:600}
+.sky-bar .sky-more{min-width:2.5rem;font-weight:700}
+.sky-play{min-width:4.2rem}
+.sky-bar button[aria-pressed=true],.sky-bar button[aria-expanded=true]{box-shadow:inset 0 0 0 2px currentColor;font-weight:600}
 .sky-bar label{display:inline-flex;gap:.3rem;align-items:center}
-.sky-bar input[type=range]{width:10rem;max-width:40vw}
-.sky-scale{position:relative;height:1.5rem;flex:1 1 12rem;max-width:26rem}
+.sky-panel label{flex:1 1 9rem;min-width:0;max-width:16rem}
+.sky-panel select{flex:1;min-width:0}
+.sky-part label{flex:1}
+.sky-bar input[type=range]{flex:1 1 4rem;min-width:4rem;max-width:14rem}
+.sky-scale{position:relative;height:1.5rem;flex:1 1 0;max-width:26rem}
 .sky-scale canvas{position:absolute;left:8px;width:calc(100% - 16px);top:.35rem;height:.8rem;border:1px solid currentColor;box-sizing:border-box}
 .sky-bar .sky-scale input{position:absolute;inset:0;width:100%;max-width:none;margin:0;height:1.5rem;background:none;appearance:none;-webkit-appearance:none;pointer-events:none}
 .sky-scale input::-webkit-slider-runnable-track{background:none}
@@ -432,7 +459,8 @@ const STYLE = `.sky-sphere,.sky-live{max-width:100%;color:inherit;font-size:.9re
 .sky-title{position:absolute;pointer-events:none;text-align:center;font-weight:600;overflow:hidden;white-space:nowrap;text-overflow:ellipsis}
 .sky-read{display:block;min-height:1.4em;font-variant-numeric:tabular-nums}
 .sky-summary{margin:.2rem 0;opacity:.85}
-.sky-bar span,.sky-read,.sky-summary{overflow-wrap:anywhere}`;
+.sky-bar span,.sky-read,.sky-summary{overflow-wrap:anywhere}
+@media(pointer:coarse){.sky-bar button,.sky-bar select{min-height:2.5rem}}`;
 
 // Anchors of colour maps that colour-blind readers can tell apart; the last is the one of the Planck collaboration's maps.
 const PALETTES = {
@@ -444,9 +472,9 @@ const PALETTES = {
   planck: "0000ff0070ff00ddffffedd9ffb400ff4b00640000",
 };
 const NAMES = { globe: "Globe", mollweide: "Whole sky (Mollweide)", gnomonic: "Close up (gnomonic)", linear: "linear", symlog: "symmetric log", histogram: "histogram" };
-const TOGGLES = { graticule: "Grid", borders: "Base pixels", pixels: "Pixels", mask: "Mask", vectors: "Polarisation" };
+const TOGGLES = { graticule: "Grid", borders: "Base pixels", pixels: "Pixels", mask: "Mask", vectors: "Polarisation", auto_turn: "Turn" };
 const decode = (map, code) => map.low + code / TOP * (map.high - map.low);
-const short = (v) => v === 0 ? "0" : Number(v.toPrecision(4)).toString();
+const short = (v, digits = 4) => v === 0 ? "0" : Number(v.toPrecision(digits)).toString();
 
 class Desk extends Sphere {
   constructor(el, model, spec, maps) {
@@ -472,53 +500,79 @@ class Desk extends Sphere {
   }
   show(key, call) { this.calls.push(["change:" + key, call]), this.model.on("change:" + key, call), call(); }
   button(into, text, call, label = text) { const one = make("button", into, { type: "button", textContent: text, onclick: call }); one.setAttribute("aria-label", label); return one; }
+  // In sight: the button for the rest, frames, the border between two maps, colours. The rest lies in a panel.
   bars(el) {
-    const { spec } = this, bar = make("div", el, { className: "sky-bar" }), scale = make("div", el, { className: "sky-bar" });
-    this.choice(bar, "View", "projection", VIEWS);
+    const { spec } = this, bar = make("div", el, { className: "sky-bar" }), name = "sky-" + Math.random().toString(36).slice(2);
+    const panel = make("div", el, { className: "sky-panel", id: name, hidden: true }), row = () => make("div", panel, { className: "sky-bar" });
+    const more = this.button(bar, "\u22ef", () => open(panel.hidden), "Controls"), part = () => make("div", bar, { className: "sky-part" });
+    const open = (shown) => {
+      panel.hidden = !shown, more.setAttribute("aria-expanded", shown);
+      for (const end of this.ends) end.hidden = !shown;
+    };
+    more.className = "sky-more", more.title = "Controls", more.setAttribute("aria-controls", name);
+    panel.setAttribute("role", "group"), panel.setAttribute("aria-label", "All controls");
+    el.addEventListener("keydown", (e) => { if (e.key === "Escape" && !panel.hidden) e.stopPropagation(), open(false), more.focus(); });
+    if (spec.labels) this.player(part());
+    this.choices(row());
+    const toggles = row();
+    this.toggles(toggles);
+    if (this.shown.length === 2) this.swiper(toggles, part());
+    this.scaleBar(part()), open(false);
+    const text = this.summary = make("p", panel, { className: "sky-summary", textContent: spec.summary, id: name + "-text" });
+    this.stage.setAttribute("aria-describedby", text.id), el.querySelectorAll("[data-instead]").forEach((node) => node.remove());
+  }
+  choices(into) {
+    this.choice(into, "View", "projection", VIEWS);
     const own = this.get("cmap") in PALETTES ? [] : [this.get("cmap")];
-    this.choice(bar, "Colours", "cmap", [...own, ...Object.keys(PALETTES)]), this.choice(bar, "Scale", "scaling", Object.keys(NAMES).slice(3));
+    this.choice(into, "Colours", "cmap", [...own, ...Object.keys(PALETTES)]), this.choice(into, "Scale", "scaling", Object.keys(NAMES).slice(3));
+  }
+  toggles(into) {
+    const without = { mask: this.veil < 0, vectors: !this.spec.maps.some((map) => map.role === "Q"), auto_turn: still() };
     for (const key in TOGGLES) {
-      if ((key === "mask" && this.veil < 0) || (key === "vectors" && !spec.maps.some((map) => map.role === "Q"))) continue;
-      const one = this.button(bar, TOGGLES[key], () => this.set({ [key]: !this.get(key) }));
+      if (without[key]) continue;
+      const one = this.button(into, TOGGLES[key], () => this.set({ [key]: !this.get(key) }));
       this.show(key, () => one.setAttribute("aria-pressed", !!this.get(key)));
     }
-    this.button(bar, "+", () => this.enlarge(1.5), "Zoom in"), this.button(bar, "\u2212", () => this.enlarge(1 / 1.5), "Zoom out");
-    this.button(bar, "Home", () => this.set(this.home), "Home: back to the first view"), this.button(bar, "PNG", () => this.save(), "PNG: save a picture");
-    this.scaleBar(scale);
-    if (this.shown.length === 2) this.swiper(make("div", el, { className: "sky-bar" }));
-    if (spec.labels) this.player(make("div", el, { className: "sky-bar" }));
-    const text = this.summary = make("p", el, { className: "sky-summary", textContent: spec.summary, id: "sky-" + Math.random().toString(36).slice(2) });
-    this.stage.setAttribute("aria-describedby", text.id), el.querySelectorAll("[data-instead]").forEach((node) => node.remove());
+    this.button(into, "+", () => this.enlarge(1.5), "Zoom in"), this.button(into, "\u2212", () => this.enlarge(1 / 1.5), "Zoom out");
+    this.button(into, "Home", () => this.set(this.home), "Home: back to the first view"), this.button(into, "PNG", () => this.save(), "PNG: save a picture");
   }
   scaleBar(into) {
     const [low, high] = this.spec.limits, ends = {}, value = (v) => low + v / 1000 * (high - low);
     const before = make("span", into), box = make("div", into, { className: "sky-scale" }), after = make("span", into);
-    this.ramp = make("canvas", box, { width: 512, height: 1 });
+    this.ramp = make("canvas", box, { width: 512, height: 1 }), this.ends = [];
     for (const key of ["low", "high"]) {
       const end = ends[key] = make("input", box, { type: "range", min: 0, max: 1000, step: 1 });
-      end.setAttribute("aria-label", key === "low" ? "Lowest value of the colours" : "Highest value of the colours");
+      this.ends.push(end), end.setAttribute("aria-label", key === "low" ? "Lowest value of the colours" : "Highest value of the colours");
       end.oninput = () => {
         if (+ends.low.value >= +ends.high.value) end.value = key === "low" ? ends.high.value - 1 : +ends.low.value + 1;
         this.set({ [key]: value(+end.value) });
       };
       this.show(key, () => {
         if (abs(value(+end.value) - this.get(key)) > abs(high - low) / 1000) end.value = round((this.get(key) - low) / (high - low || 1) * 1000);
-        end.setAttribute("aria-valuetext", `${short(this.get(key))} ${this.spec.unit}`), ends.low.style.zIndex = +(+ends.low.value > 500), (key === "low" ? before : after).textContent = `${short(this.get(key))} ${key === "low" ? "" : this.spec.unit}`;
+        const text = this.end(key), unit = this.spec.unit;
+        end.setAttribute("aria-valuetext", `${text} ${unit}`), ends.low.style.zIndex = +(+ends.low.value > 500);
+        if (key === "low") before.textContent = text; else after.textContent = `${text} ${unit}`;
       });
     }
   }
-  swiper(into) {
+  end(key) { // an end of the colours in words: three digits, naught if it is small beside the other
+    const [v, low, high] = [key, "low", "high"].map((name) => this.get(name));
+    return short(abs(v) < 1e-4 * abs(high - low) ? 0 : v, 3);
+  }
+  swiper(into, beside) {
     const one = this.button(into, "Swipe", () => this.set({ swipe: this.get("swipe") < 0 ? 0.5 : -1 }), "Swipe: lay the two maps over each other");
-    const at = make("input", make("label", into, { textContent: "Border at" }), { type: "range", min: 0, max: 1, step: 0.01, oninput: () => this.set({ swipe: +at.value }) });
-    this.show("swipe", () => { const v = this.get("swipe"); one.setAttribute("aria-pressed", v >= 0), at.disabled = v < 0, at.parentElement.hidden = v < 0; if (v >= 0) at.value = v; });
+    const at = make("input", make("label", beside, { textContent: "Border at" }), { type: "range", min: 0, max: 1, step: 0.01, oninput: () => this.set({ swipe: +at.value }) });
+    this.show("swipe", () => { const v = this.get("swipe"); one.setAttribute("aria-pressed", v >= 0), beside.hidden = at.disabled = v < 0; if (v >= 0) at.value = v; });
   }
   player(into) {
-    const last = this.spec.labels.length - 1;
+    const last = this.spec.labels.length - 1, stop = () => { clearInterval(this.playing), this.playing = 0; };
+    const step = () => this.stage.isConnected ? this.set({ frame: (this.get("frame") + 1) % (last + 1) }) : stop();
     const play = this.button(into, "Play", () => {
-      if (this.playing) { clearInterval(this.playing), this.playing = 0; } else this.playing = setInterval(() => this.set({ frame: (this.get("frame") + 1) % (last + 1) }), 1000 / this.spec.fps);
+      if (this.playing) stop(); else this.playing = setInterval(step, 1000 / this.spec.fps);
       play.textContent = this.playing ? "Pause" : "Play", play.setAttribute("aria-label", play.textContent);
     });
-    const at = make("input", make("label", into, { textContent: "Frame" }), { type: "range", min: 0, max: last, step: 1, oninput: () => this.set({ frame: +at.value }) }), label = make("span", into);
+    const at = make("input", into, { type: "range", min: 0, max: last, step: 1, oninput: () => this.set({ frame: +at.value }) }), label = make("span", into);
+    play.className = "sky-play", at.setAttribute("aria-label", "Frame");
     this.show("frame", () => { at.value = this.get("frame"), label.textContent = this.spec.labels[this.get("frame")], at.setAttribute("aria-valuetext", label.textContent); });
   }
 
@@ -685,7 +739,7 @@ class Desk extends Sphere {
     pen.fillStyle = ink, pen.font = "14px sans-serif";
     this.cells().forEach(({ clip: [x, y, w] }, i) => text(this.spec.maps[this.shown[i]].title, x + w / 2, y - 7, "center", w));
     pen.drawImage(this.ramp, width / 4, height + 8, width / 2, 14), pen.strokeStyle = ink, pen.strokeRect(width / 4, height + 8, width / 2, 14);
-    text(short(this.get("low")), width / 4, height + 38, "center"), text(`${short(this.get("high"))} ${this.spec.unit}`, width * 3 / 4, height + 38, "center");
+    text(this.end("low"), width / 4, height + 38, "center"), text(`${this.end("high")} ${this.spec.unit}`, width * 3 / 4, height + 38, "center");
     out.toBlob((blob) => { const link = make("a", document.createDocumentFragment(), { href: URL.createObjectURL(blob), download: "sphere.png" }); link.click(), setTimeout(() => URL.revokeObjectURL(link.href), 1000); });
   }
   destroy() { super.destroy(), clearInterval(this.playing), cancelAnimationFrame(this.gliding), this.painter && this.sleep(); }

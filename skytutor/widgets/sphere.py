@@ -23,7 +23,8 @@ from skytutor.healpix import order_table
 from skytutor.validate import one_of
 from skytutor.widgets import settings
 from skytutor.widgets.model import Sphere, colour_stops
-from skytutor.widgets.skies import EncodedMaps, by_title, plain_text
+from skytutor.widgets.skies import EncodedMaps, by_title
+from skytutor.widgets.words import plain_text
 
 
 def view(
@@ -46,6 +47,7 @@ def view(
     graticule: bool = False,
     borders: bool = False,
     swipe: bool = False,
+    auto_turn: bool = False,
     height: int = 340,
     frame_labels: Sequence[str] | None = None,
     fps: float = 6.0,
@@ -83,10 +85,15 @@ def view(
         graticule: show a grid of longitude and latitude.
         borders: show the borders of the base pixels.
         swipe: with two maps, lay them over each other with a border to move.
+        auto_turn: let the sphere turn by itself, 6 degrees a second, until it is touched, clicked,
+            zoomed or given a key. It waits under a mouse that reads pixels and while it is out of
+            sight, and stands still for readers who ask for reduced motion.
         height: of the sphere, in CSS pixels.
         frame_labels: a name for each frame.
         fps: frames a second when they play.
-        controls: False leaves a bare globe of less than half the script.
+        controls: False leaves a bare globe of less than half the script. Otherwise one button
+            opens the controls; the player of frames, the border of `swipe` and the colours stay in
+            sight.
 
     Returns:
         The sphere. A notebook shows it when it is the last value of a cell.
@@ -109,12 +116,11 @@ def view(
         polarisation=polarisation,
         convention=convention,
     )
-    ends = settings.colour_ends(value_range, encoded)
-    spec = settings.spec(encoded, plain_text("unit", unit), ends)
     state = settings.direction(lon_deg, lat_deg, zoom=zoom, projection=projection) | {"frame": 0}
-    state |= settings.colours(ends, cmap=cmap, scaling=scaling)
-    state |= settings.overlays(graticule, borders, swipe=swipe and len(encoded.shown) == 2)
-    spec |= settings.player(encoded, fps, height=height, labels=frame_labels) | {"state": state}
+    state |= settings.colours(encoded, value_range, cmap=cmap, scaling=scaling)
+    state |= settings.overlays(encoded, graticule, borders=borders, swipe=swipe, turn=auto_turn)
+    spec = settings.spec(encoded, plain_text("unit", unit), state=state)
+    spec |= settings.player(encoded, fps, height=height, labels=frame_labels)
     return Sphere(encoded, spec, controls=controls, **state)
 
 

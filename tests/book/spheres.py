@@ -3,6 +3,7 @@
 The projections are here too, written a second time.
 """
 
+import base64
 import contextlib
 import functools
 import http.server
@@ -11,7 +12,7 @@ import threading
 
 import numpy as np
 import torch
-from bookserver import Quiet
+from bookserver import Quiet, Visit, serve
 
 PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Spheres</title>
 <style>
@@ -24,6 +25,18 @@ NO_WEBGL2 = """const get = HTMLCanvasElement.prototype.getContext;
 HTMLCanvasElement.prototype.getContext = function (kind, ...rest) {
     return kind === 'webgl2' ? null : get.call(this, kind, ...rest);
 };"""
+SPHERE = "document.querySelector('.sky-sphere').sphere"
+# In JavaScript: all dots of the canvas as text, its width and its height.
+READ_CANVAS = f"""() => {{
+    const s = {SPHERE};
+    s.draw();
+    const gl = s.painter.gl, c = s.canvas, out = new Uint8Array(4 * c.width * c.height);
+    gl.readPixels(0, 0, c.width, c.height, gl.RGBA, gl.UNSIGNED_BYTE, out);
+    let text = "";
+    for (let i = 0; i < out.length; i += 8192)
+        text += String.fromCharCode(...out.subarray(i, i + 8192));
+    return [btoa(text), c.width, c.height];
+}}"""
 
 
 def sky(nside, *, seed=1, lmax=None):
@@ -93,6 +106,60 @@ def ready(page, count=1):
         timeout=60_000,
     )
     page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+
+@contextlib.contextmanager
+def pages(browser, folder):
+    """Yield a function that opens pages of some spheres; at the end none may have had a fault."""
+    kept = []
+
+    def do(*views, width=700, scheme="light", prepare=None, motion="reduce", count=None):
+        server, address = serve(write(folder, *views, width=width))
+        visit = Visit(browser, address, scheme=scheme)
+        kept.append((server, visit))
+        visit.page.emulate_media(reduced_motion=motion)
+        if prepare:
+            visit.page.add_init_script(prepare)
+        visit.page.goto(address + "index.html")
+        if count != 0:
+            ready(visit.page, len(views) if count is None else count)
+        return visit.page
+
+    yield do
+    for server, visit in kept:
+        faults = (visit.foreign, visit.errors, visit.missing)
+        visit.context.close()
+        server.shutdown()
+        server.server_close()
+        assert faults == ([], [], [])
+
+
+def state(page, key):
+    return page.evaluate(f"{SPHERE}.get('{key}')")
+
+
+def picture(page):
+    """Return what the sphere's canvas shows now, ``(height, width, 4)`` uint8, from the bottom."""
+    data, width, height = page.evaluate(READ_CANVAS)
+    return np.frombuffer(base64.b64decode(data), np.uint8).reshape(height, width, 4)
+
+
+def middle_of(box):
+    """Return x and y of the middle of a box on the page."""
+    return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+
+
+def drag(page, place):
+    """Drag the sphere by 40 pixels to the right and 20 down."""
+    page.mouse.move(*place)
+    page.mouse.down()
+    page.mouse.move(place[0] + 40, place[1] + 20)
+    page.mouse.up()
+
+
+def open_controls(page, k=0):
+    """Press the button that opens the controls of the sphere number `k` of a page."""
+    page.get_by_role("button", name="Controls").nth(k).click()
 
 
 def frame(lon, lat):

@@ -35,6 +35,8 @@ print('SET')""",
     """from skytutor.widgets.explore import SpectrumExplorer
 tool = SpectrumExplorer(nside=8)
 tool""",
+    "w.auto_turn = True",
+    "print(f'READ auto_turn {w.auto_turn} lon {w.lon:.3f}')",
 ]
 OUTPUT = "[...document.querySelectorAll('.jp-OutputArea-output *')]"
 
@@ -122,6 +124,22 @@ def run_cell(page, k):
     return cell
 
 
+def assert_it_turns_until_touched(page, cell, view):
+    """Check that a sphere begins to turn when Python says so, and that a press ends it for both."""
+    page.emulate_media(reduced_motion="no-preference")
+    run_cell(page, 4)
+    stage = cell.locator(".sky-stage")
+    stage.scroll_into_view_if_needed()
+    page.wait_for_function(f"{view}.get('lon') > 102", timeout=30_000)
+    assert page.evaluate(f"{view}.model.get('lon')") == 100, "each frame went to the kernel"
+    stage.dispatch_event("pointerdown", {"pointerType": "touch"})
+    stage.dispatch_event("pointercancel", {"pointerType": "touch"})
+    page.wait_for_timeout(1500)
+    at = page.evaluate(f"{view}.get('lon')")
+    printed = run_cell(page, 5).locator(".jp-OutputArea-output").inner_text()
+    assert f"auto_turn False lon {at:.3f}" in printed and at > 102
+
+
 def test_kernel_and_page_tell_each_other(browser, lab):
     with Visit(browser, lab) as visit:
         page = visit.page
@@ -151,14 +169,15 @@ def test_kernel_and_page_tell_each_other(browser, lab):
         assert int(pixel) >= 0 and seen == f"[{pixel}]"
         assert f"pixel {pixel} (RING)" in read and f"{float(pixel):g} K" in read
         run_cell(page, 2)
-        first.locator(".sky-summary", has_text="from 0 to 1534").wait_for(timeout=30_000)
+        first.get_by_role("button", name="Controls").click()
+        first.locator(".sky-summary", has_text="from 0 to 1,530").wait_for(timeout=30_000)
         view = f"{OUTPUT}.find(el => el.sphere).sphere"
         got = page.evaluate(f"['lon', 'lat', 'projection', 'nested'].map(k => {view}.get(k))")
         import healpy
 
         assert got == [100, 30, "mollweide", healpy.ring2nest(8, 77)]
         assert first.locator("select").first.input_value() == "mollweide"
-        assert "from 0 to 1534" in first.locator(".sky-summary").inner_text()
+        assert first.locator(".sky-summary").is_visible()
         tool = run_cell(page, 3)
         tool.locator(".sky-stage").wait_for(timeout=60_000)
         text = tool.locator(".sky-summary").inner_text()
@@ -169,5 +188,6 @@ def test_kernel_and_page_tell_each_other(browser, lab):
         changed = """text => document.querySelectorAll('.jp-CodeCell')[3]
             .querySelector('.sky-summary').textContent !== text"""
         page.wait_for_function(changed, arg=text, timeout=20_000)
+        assert_it_turns_until_touched(page, first, view)
         assert not visit.foreign
         assert not [error for error in visit.errors if "sky" in error.lower()]

@@ -13,8 +13,7 @@ import pytest
 from bookserver import CHROMIUM, NO_BROWSER, Visit, serve
 from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_notebook
-from spheres import ready
-from test_sphere import picture
+from spheres import picture, ready
 
 pytestmark = [pytest.mark.built, pytest.mark.skipif(CHROMIUM is None, reason=NO_BROWSER)]
 BIN = Path(sys.executable).parent

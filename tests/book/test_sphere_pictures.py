@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 from bookserver import CHROMIUM, NO_BROWSER, Visit, serve
 from PIL import Image
-from spheres import ready, static_view, write
-from test_sphere import picture
+from spheres import picture, ready, static_view, write
 
 pytestmark = [pytest.mark.built, pytest.mark.skipif(CHROMIUM is None, reason=NO_BROWSER)]
 STORED = Path(__file__).parent / "pictures"

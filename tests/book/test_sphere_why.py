@@ -2,7 +2,7 @@
 
 import pytest
 from bookserver import CHROMIUM, NO_BROWSER, Visit, serve
-from spheres import NO_WEBGL2, ready, served, sky, static_view, write
+from spheres import NO_WEBGL2, open_controls, ready, served, sky, static_view, write
 
 pytestmark = [pytest.mark.built, pytest.mark.skipif(CHROMIUM is None, reason=NO_BROWSER)]
 WHY = "drawn by a script inside this page, which has not run"
@@ -104,6 +104,7 @@ def test_a_script_that_runs_gives_its_own_reason(browser, tmp_path, controls, ha
         visit.page.goto(address + "index.html")
         if controls and harm == "no WebGL2":  # a canvas draws in its stead
             ready(visit.page)
+            open_controls(visit.page)
         else:
             reason = harm if harm == "no WebGL2" else f"browser too old: {harm}"
             alert = visit.page.get_by_role("alert")
