@@ -12,14 +12,14 @@ READY := $(VENV)/.ready
 TORCH := torch==2.13.0
 
 NOTEBOOKS := $(wildcard book/chapters/*.ipynb) $(wildcard book/appendices/*.ipynb)
-CORES := $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 WORKERS ?= 2
-# Tests side by side must not each start a thread a core.
+# What computes side by side must not start a thread a core each: threads that wait for each other keep the cores busy.
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 SMOKE := SKYTUTOR_PROFILE=$${SKYTUTOR_PROFILE:-smoke}
 
 # Settings and contents lie at the top level, pages in book/. The extension that reads the contents wants its whole path.
-# --all: Sphinx does not see that the package or the data have changed, and would keep the pages of an earlier build.
+# --all: Sphinx does not see that the package or the data have changed, and would keep the pages of an earlier build. The
+# outputs of notebooks are kept all the same, by book/_ext/execute.py, as long as nothing has changed that they depend on.
 JUPYTER_BOOK := $(PYTHON) -c 'from jupyter_book.cli.main import main; main(prog_name="jupyter-book")' \
   build book --config _config.yml --toc "$$(pwd -P)/_toc.yml" -W -n --keep-going --all
 PYTEST := $(PYTHON) -m pytest
@@ -99,7 +99,7 @@ always:
 
 book: $(READY)
 	@echo "== building the book ($(words $(NOTEBOOKS)) notebooks)"
-	@$(JUPYTER_BOOK) --path-output .
+	@$(ONE_THREAD) $(JUPYTER_BOOK) --path-output .
 	@echo
 	@echo "== data used"
 	@$(PYTHON) -m skytutor data list
@@ -142,12 +142,12 @@ test-unit: $(READY)
 	@echo "== $(STEP)unit, property and book tests, doctests"
 	@$(ONE_THREAD) $(SMOKE) $(PYTEST) -n $(WORKERS) --dist worksteal -m "not built" --junitxml=$(RESULTS)/unit.xml
 
-# nbval and the build run the same cells, each on one core and one at a time: side by side they take half as long. What the
-# build says comes when both are through.
+# nbval and the build run the same cells, each one notebook at a time: side by side they take half as long. What the build
+# says comes when both are through.
 test-chapters: $(READY)
 	@echo "== $(STEP)every notebook and the book, side by side"
 	+@log=$$(mktemp); status=0; \
-	$(ONE_THREAD) $(MAKE) --no-print-directory test-build STEP= >"$$log" 2>&1 & build=$$!; \
+	SKYTUTOR_JOBS=1 $(MAKE) --no-print-directory test-build STEP= >"$$log" 2>&1 & build=$$!; \
 	$(MAKE) --no-print-directory test-notebooks STEP= WORKERS=1 STAGE=chapters || status=$$?; \
 	wait $$build || status=$$?; \
 	cat "$$log"; rm "$$log"; exit $$status
@@ -157,14 +157,13 @@ test-notebooks: $(READY)
 ifeq ($(NOTEBOOKS),)
 	@echo "no notebook in book/chapters" >&2; exit 1
 else
-	@threads=$$(( $(CORES) / ($(words $(NOTEBOOKS)) > 1 ? 2 : 1) )); \
-	$(SMOKE) OMP_NUM_THREADS=$$(( threads > 0 ? threads : 1 )) \
+	@$(ONE_THREAD) $(SMOKE) \
 	  $(PYTEST) --nbval --nbval-cell-timeout=300 -n $(WORKERS) --dist loadscope --junitxml=$(RESULTS)/$(or $(STAGE),notebooks).xml $(NOTEBOOKS)
 endif
 
 test-build: $(READY)
 	@echo "== $(STEP)the book, warnings are errors"
-	@$(SMOKE) $(JUPYTER_BOOK) --path-output $(BUILT)
+	@$(ONE_THREAD) $(SMOKE) $(JUPYTER_BOOK) --path-output $(BUILT)
 
 test-browser: $(READY)
 	@echo "== $(STEP)the built book in a browser"
@@ -182,8 +181,11 @@ data: $(READY)
 	@$(PYTHON) -m skytutor data fetch
 	@$(PYTHON) -m skytutor data list
 
+# One thread for numpy and healpy; how many torch takes is asked of the machine. Who names a number gets it.
 lab: $(READY)
-	@$(PYTHON) -m jupyterlab --notebook-dir=book
+	@SKYTUTOR_THREADS=$${SKYTUTOR_THREADS:-$${OMP_NUM_THREADS:-auto}} OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} \
+	  MKL_NUM_THREADS=$${MKL_NUM_THREADS:-1} OPENBLAS_NUM_THREADS=$${OPENBLAS_NUM_THREADS:-1} \
+	  $(PYTHON) -m jupyterlab --notebook-dir=book
 
 bench: $(READY)
 	@$(PYTHON) -m benchmarks

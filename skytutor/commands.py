@@ -17,9 +17,10 @@ def info(_: argparse.Namespace) -> None:
     from skytutor.data import registry
     from skytutor.training import profile
 
+    here = profile.current()
     versions = f"skytutor {skytutor.__version__}, torch {torch.__version__}"
     print(f"{versions}, {torch.get_num_threads()} threads")
-    print(f"{profile.current()}")
+    print(f"{here}")
     print(f"data folder {registry.folder()}")
     for group in registry.groups():
         print(f"  {group}: {'here' if registry.have(group) else 'not here'}")
@@ -95,9 +96,11 @@ def _json(value: Any) -> str:
 def evaluate(args: argparse.Namespace) -> None:
     """Score a checkpoint on test data and print what it reaches."""
     from skytutor import chapters
+    from skytutor.training import profile
     from skytutor.training.loop import tune_malloc
 
     tune_malloc()
+    profile.set_threads()
     found = chapters.evaluate(
         chapters.get(args.recipe), seed=args.seed, size=args.size, folder=args.folder
     )
@@ -112,10 +115,12 @@ def evaluate(args: argparse.Namespace) -> None:
 def compute(args: argparse.Namespace) -> None:
     """Make a table that a chapter reads and print its path."""
     from skytutor.files import check_writable
+    from skytutor.training import profile
     from skytutor.training.loop import tune_malloc
 
     check_writable(args.folder)
     tune_malloc()
+    profile.set_threads()
     command = f"skytutor compute {args.what}"
     if args.what == "emulator":
         from skytutor.fields import emulator

@@ -13,10 +13,9 @@ import pytest
 LOOPBACK = "127.0.0.1,::1,localhost"
 CI = bool(os.environ.get("CI"))
 
-# Each xdist worker gets its share of the cores. Torch reads this when it is imported, child
-# processes inherit it.
-_workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // _workers)))
+# One thread for each worker: two of them on a busy machine wait for each other most of the time.
+# Torch reads this when it is imported, child processes inherit it.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # pytest-socket guards this process alone. Kernels, `skytutor` commands and training processes that
 # a test starts are sent to a proxy that nobody serves instead, so a download fails there as it does

@@ -1,4 +1,4 @@
-"""Run a notebook and record its run time and the peak memory of its kernel.
+"""Run a notebook, with one thread, and record its run time and the peak memory of its kernel.
 
     python book/_ext/measure.py book/chapters/01-conv1d-classification.ipynb --profile cpu
 
@@ -8,7 +8,6 @@ shows them.
 
 import argparse
 import importlib.metadata
-import os
 import sys
 import time
 from pathlib import Path
@@ -18,6 +17,7 @@ from nbclient import NotebookClient
 
 sys.path.insert(0, str(Path(__file__).parent))
 import costs
+import runs
 
 
 def run(notebook: Path, profile: str, timeout: int) -> dict:
@@ -44,9 +44,8 @@ def run(notebook: Path, profile: str, timeout: int) -> dict:
 
     client.on_notebook_start = None
     client.on_cell_start = lambda **kw: (watch(), show_progress(**kw))
-    os.environ["SKYTUTOR_PROFILE"] = profile
     started = time.perf_counter()
-    client.execute()
+    client.execute(env=runs.environment(SKYTUTOR_PROFILE=profile))
     seconds = time.perf_counter() - started
     print()
     return {"seconds": round(seconds, 1), "peak_mib": memory[0].stop()}

@@ -10,11 +10,9 @@
   from one.
 * Fields of a named tuple stand on its page once, as its docstring describes them.
 * Scripts that no page uses are left out; the script of the spheres stands once on a page.
-* Chapters run with SKYTUTOR_STATIC set: a sphere in a built page is HTML alone.
 """
 
 import json
-import os
 import re
 import sys
 from pathlib import Path
@@ -188,7 +186,6 @@ class Measured(SphinxDirective):
 
 def setup(app: Sphinx) -> dict:
     """Connect the repairs to Sphinx's events and register the directive."""
-    os.environ["SKYTUTOR_STATIC"] = "1"  # for the kernels that run the chapters
     app.connect("config-inited", add_vendored)
     app.connect("config-inited", add_links)
     app.connect("html-page-context", drop_thebe, priority=900)

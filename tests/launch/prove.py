@@ -2,8 +2,8 @@
 
     python tests/launch/prove.py binder|colab NOTEBOOK
 
-binder: a fresh environment from `binder/` alone, `postBuild` run in a copy of the checkout, one
-    core as on Binder.
+binder: a fresh environment from `binder/` alone, `postBuild` run in a copy of the checkout, the
+    kernel started through `start`, one core as on Binder.
 colab: a fresh environment that resembles Colab's image, then the notebook's own first cell, with
     the wheel built from the checkout in place of the repository's URL (`--published` keeps the
     URL). What the image brought must stay as it was.
@@ -186,14 +186,20 @@ def cores(count: int):
 
 
 def execute(
-    notebook: nbformat.NotebookNode, python: Path, env: dict[str, str], folder: Path, count: int
+    notebook: nbformat.NotebookNode,
+    python: list[str],
+    *,
+    env: dict[str, str],
+    folder: Path,
+    count: int,
 ) -> dict:
     """Run every cell in a kernel of the fresh environment and return what it cost.
 
-    The first code cell may install: its time is counted by itself.
+    The first code cell may install: its time is counted by itself. `python` is the command that
+    starts the interpreter, word by word.
     """
     manager = AsyncKernelManager()
-    manager.kernel_spec.argv = [str(python), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    manager.kernel_spec.argv = [*python, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
     client = nbclient.NotebookClient(
         notebook, km=manager, timeout=3600, resources={"metadata": {"path": str(folder)}}
     )
@@ -237,7 +243,10 @@ def prove(options: argparse.Namespace, folder: Path) -> dict:
     env["SKYTUTOR_PROFILE"] = options.profile
     where = folder / "checkout" / "book" / "chapters" if options.kind == "binder" else folder
     where.mkdir(parents=True, exist_ok=True)
-    facts |= execute(notebook, python, env, where, facts["cores"])
+    command = [str(python)]
+    if options.kind == "binder":
+        command = ["bash", str(folder / "checkout" / "binder" / "start"), *command]
+    facts |= execute(notebook, command, env=env, folder=where, count=facts["cores"])
     facts["data"] = costs.data_found(python, env)
     facts |= {"packages": versions(python), "env_mib": disk_mib(folder / "env")}
     changed = {n: v for n, v in facts.get("image", {}).items() if facts["packages"].get(n) != v}

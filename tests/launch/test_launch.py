@@ -69,6 +69,15 @@ def test_binder_states_its_python_and_stops_at_an_error():
     assert os.access(build, os.X_OK) and re.search(r"^set -e", build.read_text(), re.MULTILINE)
 
 
+def test_binder_starts_what_it_is_told_to_with_one_thread():
+    start = ROOT / "binder" / "start"
+    shown = 'echo "$OMP_NUM_THREADS $MKL_NUM_THREADS $OPENBLAS_NUM_THREADS $1"; exit 3'
+    command = [start, "sh", "-c", shown, "sh", "a word"]
+    environment = os.environ | {"OMP_NUM_THREADS": "8"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (3, "1 1 1 a word\n")
+
+
 # Colab
 
 
@@ -277,7 +286,7 @@ def test_nothing_says_to_install_the_package_from_an_index():
 
 
 def test_scripts_are_executable_and_parse():
-    for path in (ROOT / ".ci" / "run", ROOT / "binder" / "postBuild"):
+    for path in (ROOT / ".ci/run", ROOT / "binder/postBuild", ROOT / "binder/start"):
         assert os.access(path, os.X_OK)
         subprocess.run(["bash", "-n", path], check=True)
 

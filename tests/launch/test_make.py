@@ -274,6 +274,40 @@ def test_a_folder_that_cannot_be_written_to_is_refused_in_one_line(helpers, goal
         assert helped.returncode == 0
 
 
+# Threads
+
+
+@pytest.mark.parametrize(
+    ("named", "threads", "openmp", "blas"),
+    [
+        ({}, "auto", "1", "1"),
+        ({"OMP_NUM_THREADS": "6"}, "6", "6", "1"),
+        ({"SKYTUTOR_THREADS": "3", "OPENBLAS_NUM_THREADS": "2"}, "3", "1", "2"),
+    ],
+)
+def test_the_lab_takes_one_thread_unless_a_number_is_named(checkout, named, threads, openmp, blas):
+    checkout.make(".venv/.ready")
+    recipe = checkout.make("-n", "lab").stdout
+    names = ("SKYTUTOR_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    program = ".venv/bin/python -m jupyterlab --notebook-dir=book"
+    assert program in recipe
+    shown = recipe.replace(program, f"printenv {' '.join(names)}")
+    kept = {name: value for name, value in os.environ.items() if "THREADS" not in name}
+    done = subprocess.run(["sh", "-c", shown], env=kept | named, capture_output=True, text=True)
+    assert done.stdout.split() == [threads, openmp, blas]
+
+
+@pytest.mark.parametrize("goal", ["test-unit", "test-notebooks", "test-build", "book"])
+def test_what_runs_side_by_side_has_one_thread(checkout, goal):
+    checkout.make(".venv/.ready")
+    lines = checkout.make("-n", goal).stdout.splitlines()
+    commands = [line for line in lines if "-m pytest" in line or "jupyter_book" in line]
+    assert commands or goal == "test-notebooks"
+    recipe = "\n".join(lines)
+    for name in ("OMP_NUM_THREADS=1", "MKL_NUM_THREADS=1", "OPENBLAS_NUM_THREADS=1"):
+        assert recipe.count(name) == 1
+
+
 # How tests end
 
 
