@@ -66,18 +66,6 @@ def test_any_text_is_text_in_a_picture(drawn, text, many):
         assert {one.get_text() for one in words} == {text}
 
 
-def test_equations_stay_equations_elsewhere():
-    """The book's own figures name quantities by equations; `figure` gets its words from readers."""
-    from skytutor import plot
-
-    canvas, ax = plt.subplots()
-    image = plot.mollweide(ax, MAP.detach(), order="nested")
-    plot.colour_bar(canvas, image, ax, label="$C_l$")
-    plot.colour_bar(canvas, image, ax, label="$C_l$", math_text=False)
-    assert [one.yaxis.label.get_parse_math() for one in canvas.axes[1:]] == [True, False]
-    plt.close(canvas)
-
-
 @pytest.mark.parametrize(
     "values",
     [

@@ -1,0 +1,254 @@
+"""Follow data through a module: which tensor came out of which layer or function."""
+
+import gc
+import sys
+from collections.abc import Iterable
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from skytutor.plot._network import operations
+from skytutor.plot._network.graph import (
+    FUNCTION,
+    RANDOM,
+    VIEW,
+    Frame,
+    Node,
+    Value,
+    tensors_in,
+)
+from skytutor.plot._network.states import TIMES
+
+_HERE = __name__.rpartition(".")[0]  # the frames of this package are none of the network's
+_SILENT = "torch."
+_NO_HELPERS = ("forward", "__call__", "<lambda>", "<listcomp>", "<genexpr>", "<dictcomp>")
+_FROM_ARRAYS = ("tensor", "as_tensor", "from_numpy", "asarray", "frombuffer")
+
+
+class Recorder(TorchFunctionMode):
+    """A record of functions of torch, by which values of tensors follow from each other.
+
+    While `quiet` is above 0 nothing is recorded: the inside of a layer is nobody's business.
+    """
+
+    def __init__(self, parameters: dict[int, tuple[str, int]], constants: Iterable[Tensor]):
+        super().__init__()
+        self.nodes: list[Node] = []
+        self.frames: list[Frame] = []
+        self.quiet = 0
+        self.parameters = parameters
+        self.values: dict[int, Value] = {}
+        self.derived: dict[int, dict[int, int]] = {}  # tensors computed from parameters alone
+        self.constants: set[int] = set()
+        self.names: dict[int, str] = {}  # of buffers and parameters
+        self.written: dict[int, Value] = {}  # storage of a constant -> data written into it
+        self.kept: list[Any] = []  # alive, so that no identity is used twice
+        self.with_layers: set[int] = set()  # Python frames from which a layer was called
+        for tensor in constants:
+            self.keep_constant(tensor)
+        # What is there before the network runs cannot be made from its input.
+        for thing in gc.get_objects():
+            if issubclass(type(thing), Tensor):
+                self.keep_constant(thing)
+
+    def keep_constant(self, tensor: Tensor) -> None:
+        """Remember that a tensor does not depend on the input."""
+        self.kept.append(tensor)
+        self.constants.add(id(tensor))
+
+    # --- tensors and values ---
+
+    def value_of(self, tensor: Tensor) -> Value | None:
+        """Return the value that a tensor holds; None if it does not follow from the input."""
+        value = self.values.get(id(tensor))
+        if value is None:
+            value = self.written.get(_storage(tensor))
+        return value if value is not None and value.node.alive else None
+
+    def is_unknown(self, tensor: Tensor) -> bool:
+        """Return whether a tensor came from where it could not be followed."""
+        if self.value_of(tensor) is not None:
+            return False
+        known = id(tensor) in self.constants or id(tensor) in self.derived
+        known = known or id(tensor) in self.parameters
+        # Tables of pixels and masks are made by all sorts of code; data are floating-point.
+        return not known and (tensor.is_floating_point() or tensor.is_complex())
+
+    def parameters_of(self, tensor: Tensor) -> dict[int, int]:
+        """Return the parameters that a tensor is computed from, without any data."""
+        if id(tensor) in self.parameters:
+            return {id(tensor): self.parameters[id(tensor)][1]}
+        return self.derived.get(id(tensor), {})
+
+    def hold(self, tensor: Tensor, node: Node) -> None:
+        """Let a tensor be an output of a node."""
+        value = Value(node, tuple(tensor.shape), is_complex=tensor.is_complex())
+        value.floating = tensor.is_floating_point() or tensor.is_complex()
+        node.outputs.append(value)
+        self.values[id(tensor)] = value
+        self.kept.append(tensor)
+
+    def inputs_of(self, tensors: Iterable[Tensor]) -> list[Value]:
+        """Return the values of tensors, each once, in their order."""
+        found: list[Value] = []
+        for tensor in tensors:
+            value = self.value_of(tensor)
+            if value is not None and not any(value is other for other in found):
+                found.append(value)
+        return found
+
+    def add(self, node: Node) -> Node:
+        """Append a node that ran just now."""
+        node.frames = tuple(self.frames)
+        self.nodes.append(node)
+        return node
+
+    # --- functions of torch ---
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        """Run a function of torch, and record it."""
+        result = func(*args, **(kwargs or {}))
+        if not self.quiet and self.frames:
+            result = self._record(func, (args, kwargs or {}), result)
+        return result
+
+    def _record(self, func: Any, arguments: Any, result: Any) -> Any:
+        name = operations.name_of(func)
+        tensors = tensors_in(arguments)
+        outputs = tensors_in(result)
+        target = tensors[0] if operations.is_in_place(func) and tensors else None
+        if target is not None:
+            outputs = [target]
+        if not outputs or name in operations.CONSTANTS:
+            for output in outputs:
+                self.keep_constant(output)
+            return result
+        inputs = self.inputs_of(tensors)
+        if name in _FROM_ARRAYS and not inputs and _holds_array(arguments):
+            return result  # where these numbers come from is not known
+        if name in operations.RANDOM:
+            node = self.add(Node(RANDOM, name, helpers=self._helpers()))
+        elif inputs:
+            node = self._function(name, tensors, inputs)
+            node.operands += [f"{n:.3g}" for n in _numbers_in(arguments)]
+            node.details += _options(name, *arguments)
+            node.reverse = operations.is_reverse(func)
+        else:
+            self._note_constant(tensors, outputs)
+            return result
+        if name in operations.DROPOUTS:  # it may return its argument itself
+            result = result.view_as(result)
+            outputs = [result]
+        for output in outputs:
+            self.hold(output, node)
+        if target is not None and _storage(target):
+            self.written[_storage(target)] = node.outputs[0]
+        return result
+
+    def _function(self, name: str, tensors: list[Tensor], inputs: list[Value]) -> Node:
+        """Append the node of a function that takes data."""
+        if any(self.is_unknown(tensor) for tensor in tensors):
+            self.frames[-1].opaque = True
+        node = Node(FUNCTION, name, inputs, helpers=self._helpers())
+        if name in operations.VIEWS:
+            node.kind = VIEW
+        for tensor in tensors:
+            node.parameters.update(self.parameters_of(tensor))
+            word = self.names.get(id(tensor))
+            if word and self.value_of(tensor) is None:
+                node.operands.append(word)
+        return self.add(node)
+
+    def _note_constant(self, tensors: list[Tensor], outputs: list[Tensor]) -> None:
+        """Note what follows from parameters, or from no data at all."""
+        if any(self.is_unknown(tensor) for tensor in tensors):
+            return
+        parameters: dict[int, int] = {}
+        words: list[str] = []
+        for tensor in tensors:
+            parameters.update(self.parameters_of(tensor))
+            if id(tensor) in self.names:
+                words.append(self.names[id(tensor)])
+        for output in outputs:
+            self.keep_constant(output)
+            if words and id(output) not in self.parameters:
+                self.names[id(output)] = words[0]
+            if parameters:
+                self.derived[id(output)] = parameters
+
+    # --- the Python functions around a call ---
+
+    def _stack(self) -> list[FrameType]:
+        """Return the Python frames of the module that runs, the innermost first."""
+        frames: list[FrameType] = []
+        frame: FrameType | None = sys._getframe(2)
+        while frame is not None:
+            module = frame.f_globals.get("__name__", "")
+            if module.startswith(_HERE):
+                if frame.f_code.co_name in ("call_module", "call_function"):
+                    break
+            elif not module.startswith(_SILENT) and frame.f_code.co_name not in _NO_HELPERS:
+                frames.append(frame)
+            frame = frame.f_back
+        return frames
+
+    def _helpers(self) -> tuple[tuple[int, str], ...]:
+        """Return the functions between the module's own method and a call, the outermost first."""
+        frames = self._stack()
+        self.kept.extend(frames)
+        return tuple((id(frame), frame.f_code.co_name) for frame in reversed(frames))
+
+    def note_layer_call(self) -> None:
+        """Note that the Python functions that run now have called a layer."""
+        frames = self._stack()
+        self.kept.extend(frames)
+        self.with_layers |= {id(frame) for frame in frames}
+
+
+def _numbers_in(arguments: Any) -> list[float]:
+    """Return the numbers among the positional arguments of a function."""
+    args = arguments[0]
+    return [n for n in args if isinstance(n, int | float) and not isinstance(n, bool)]
+
+
+def _options(name: str, args: Any, kwargs: Any) -> list[str]:
+    """Return kernel or scale of a pool and the like, in words."""
+    if "pool" in name and "adaptive" not in name:
+        kernel = args[1] if len(args) > 1 else kwargs.get("kernel_size")
+        return [f"kernel {times(kernel)}"] if times(kernel) else []
+    scale = kwargs.get("scale_factor")
+    if name == "interpolate" and isinstance(scale, int | float):
+        return [f"{TIMES} {scale:g}", str(kwargs.get("mode", "nearest"))]
+    return []
+
+
+def times(value: Any) -> str:
+    """Return ``3`` or ``3 x 5`` of an integer or several; nothing of all else.
+
+    Arguments:
+        value: of a kernel, for example.
+    """
+    sizes = value if isinstance(value, tuple | list) else (value,)
+    if not all(isinstance(one, int) for one in sizes):
+        return ""
+    return f" {TIMES} ".join(f"{one:,}" for one in sizes)
+
+
+def _holds_array(arguments: Any) -> bool:
+    """Return whether an argument is something else than numbers, lists of them, and options."""
+    plain = (int, float, complex, list, tuple, str, type(None), torch.dtype, torch.device)
+    args, _ = arguments
+    return any(not isinstance(one, plain) for one in args)
+
+
+def _storage(tensor: Tensor) -> int:
+    """Return where the numbers of a tensor begin in memory; 0 where that has no meaning."""
+    try:
+        return tensor.untyped_storage().data_ptr()
+    except (RuntimeError, NotImplementedError):
+        return 0
