@@ -30,12 +30,21 @@ ROOMS = (
     ("metrics", "chunks healpix sht fields", "scores of answers, samples, maps and spectra"),
     ("layers", "validate healpix sht", "layers of networks: faces, hierarchy, harmonics, rings"),
     ("data", "validate healpix sht fields", "the registry, and one file for each source"),
-    ("plot", "healpix", "pictures of the sphere"),
+    (
+        "plot",
+        "validate healpix",
+        "pictures of the sphere, tables, networks drawn from their modules",
+    ),
     ("widgets", "validate healpix fields layers plot", "the sphere to turn"),
     (
         "chapters",
         "validate files chunks healpix sht training fields metrics layers data",
         "the book's experiments, one folder each",
+    ),
+    (
+        "exercises",
+        "validate check fields data chapters",
+        "what tests a reader's answers, one module a page",
     ),
     ("commands", "files training fields data chapters", "what each command does"),
     ("cli", "files training data commands", "the command `skytutor`: words, signals, errors"),

@@ -12,6 +12,8 @@
         icon.querySelectorAll("title").forEach((title) => title.remove());
       }
     }
+    // So are the words of a fold.
+    for (const fold of document.querySelectorAll("div.cell details.hide > summary")) fold.removeAttribute("aria-label");
     // The arrow that opens a part of the contents.
     for (const summary of document.querySelectorAll(".bd-docs-nav summary")) {
       const link = summary.closest("li").querySelector("a");

@@ -73,7 +73,7 @@ def prose(text: str) -> str:
     text = re.sub(r"\{cite(?::\w+)?\}`[^`]*`", " CITE ", text)
     text = "\n".join(without_code(text.splitlines()))
     text = re.sub(
-        r"^:[\w-]+:.*$|^\([\w-]+\)=$|<!--.*?-->", "", text, flags=re.MULTILINE | re.DOTALL
+        r"^:[\w-]+:[^\n]*$|^\([\w-]+\)=$|<!--.*?-->", "", text, flags=re.MULTILINE | re.DOTALL
     )
     text = re.sub(r"`[^`]*`", " ", text)
     text = ADDRESSES.sub(" ", text)

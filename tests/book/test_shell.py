@@ -411,7 +411,7 @@ def test_a_package_without_a_licence_is_refused(packages):
     assert not folder.exists()
 
 
-def test_measuring_writes_time_and_memory(tmp_path):
+def test_measuring_writes_time_and_memory_of_one_thread(tmp_path, monkeypatch):
     import nbformat
     from nbformat.v4 import new_code_cell, new_notebook
 
@@ -420,9 +420,11 @@ def test_measuring_writes_time_and_memory(tmp_path):
     cell = new_code_cell(
         "import os\n"
         "assert os.environ['SKYTUTOR_PROFILE'] == 'smoke'\n"
+        "assert os.environ['OMP_NUM_THREADS'] == '1'\n"
         "block = bytearray(200 * 2**20)"
     )
     nbformat.write(new_notebook(cells=[cell]), notebook)
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
     measure.main([str(notebook), "--profile", "smoke", "--results", str(results)])
     found = json.loads(results.read_text())["page"]["smoke"]
     assert found["peak_mib"] > 200 and found["seconds"] > 0 and found["device"]
