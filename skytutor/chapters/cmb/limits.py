@@ -29,6 +29,7 @@ __all__ = [
     "NAME",
     "fisher_full_sky",
     "full_sky_errors",
+    "full_sky_estimates",
     "load_limits",
     "noise_power",
     "relative_median",
@@ -105,24 +106,50 @@ def full_sky_errors(simulator: GaussianSkySimulator, *, size: int, seed: int) ->
     """
     _check_full_sky(simulator, ("T1", "T2", "T3"))
     true = simulator.draw_parameters(size, generator=torch.Generator().manual_seed(seed))
-    low, high = STUDIES[simulator.study][0][1:]
-    values = torch.linspace(low, high, 3001, dtype=torch.float64)
     n_parameters = len(simulator.names)
-    # C_l + N_l at every value: (3001, fields, L)
-    model = simulator.spectra(values[:, None].expand(-1, n_parameters))[..., simulator.spin :]
-    model = model + noise_power(simulator)
     n_orders = _n_orders(simulator)
     chi2 = torch.distributions.Chi2(n_orders)
     torch.manual_seed(seed)
-    out = []
+    measured = []
     # One parameter a field. T1: T. T2: E, then B. T3: E.
     for k in range(n_parameters):
         expected = simulator.spectra(true)[:, k, simulator.spin :] + noise_power(simulator)
-        measured = expected * chi2.sample((size,)) / n_orders  # (size, L)
+        measured.append(expected * chi2.sample((size,)) / n_orders)  # (size, L)
+    found = full_sky_estimates(simulator, torch.stack(measured, 1))
+    return (found - true).abs() / true
+
+
+def full_sky_estimates(simulator: GaussianSkySimulator, measured: Tensor) -> Tensor:
+    """Return the best estimates ``(N, n)`` of T1, T2 or T3 that measured C_l allow.
+
+    They are medians of the exact posterior after each value is weighted by its inverse; the prior
+    is uniform.
+
+    Arguments:
+        simulator: of T1, T2 or T3, full sky.
+        measured: C_l of N skies, ``(N, n, L)``: a field for each parameter, from l = 0 for T1,
+            from l = 2 for T2 and T3.
+
+    Raises:
+        ValueError: part of a sky, T4, or another shape.
+    """
+    _check_full_sky(simulator, ("T1", "T2", "T3"))
+    n_parameters = len(simulator.names)
+    n_orders = _n_orders(simulator)
+    if measured.dim() != 3 or measured.shape[1:] != (n_parameters, len(n_orders)):
+        raise ValueError(
+            f"measured must be (N, {n_parameters}, {len(n_orders)}), got {tuple(measured.shape)}"
+        )
+    low, high = STUDIES[simulator.study][0][1:]
+    values = torch.linspace(low, high, 3001, dtype=torch.float64)
+    # C_l + N_l at every value: (3001, fields, L)
+    model = simulator.spectra(values[:, None].expand(-1, n_parameters))[..., simulator.spin :]
+    model = model + noise_power(simulator)
+    out = []
+    for k in range(n_parameters):
         # 20 skies at a time, for a table of (20, 3001, L) takes memory.
         of_some = partial(_log_likelihood, model=model[:, k], n_orders=n_orders)
-        found = relative_median(values, in_chunks(of_some, measured, size=20))
-        out.append((found - true[:, k]).abs() / true[:, k])
+        out.append(relative_median(values, in_chunks(of_some, measured[:, k], size=20)))
     return torch.stack(out, 1)
 
 

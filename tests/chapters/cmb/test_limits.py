@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -30,6 +31,34 @@ def test_full_sky_limit_is_that_of_fisher_where_noise_is_small():
     sigma = torch.stack([limits.fisher_full_sky(simulator, peak[None])[0] for peak in peaks])
     wanted = math.sqrt(2 / math.pi) * float((sigma / peaks).mean())
     assert float(found.mean()) == pytest.approx(wanted, rel=0.1)
+
+
+def test_estimates_of_a_full_sky_are_the_weighted_median_of_the_posterior():
+    """For one sky with noise, against quadrature of the posterior written out by hand."""
+    simulator = GaussianSkySimulator("T1", nside=4, noise=1.0)
+    noise = limits.noise_power(simulator)
+    rng = np.random.default_rng(2)
+    orders = 2 * np.arange(12) + 1
+    expected = peaked_spectrum(torch.tensor(8.0), lmax=11).numpy() + noise
+    measured = expected * rng.chisquare(orders) / orders
+    peaks = np.linspace(5, 20, 60_001)
+    log = np.zeros_like(peaks)
+    for l, count in enumerate(orders):
+        model = np.exp(-((l - peaks) ** 2) / 50) + 1e-5 + noise
+        log -= 0.5 * count * (measured[l] / model + np.log(model))
+    mass = np.cumsum(np.exp(log - log.max()) / peaks)
+    wanted = peaks[np.searchsorted(mass, mass[-1] / 2)]
+    found = limits.full_sky_estimates(simulator, torch.from_numpy(measured)[None, None])
+    assert found.shape == (1, 1)
+    assert float(found) == pytest.approx(wanted, abs=2e-3)
+
+
+def test_estimates_refuse_what_is_no_spectrum_of_the_study():
+    simulator = GaussianSkySimulator("T2", nside=4)
+    with pytest.raises(ValueError, match=r"measured must be \(N, 2, 10\), got \(5, 2, 12\)"):
+        limits.full_sky_estimates(simulator, torch.ones(5, 2, 12))
+    with pytest.raises(ValueError, match="simulator must be a full sky"):
+        limits.full_sky_estimates(GaussianSkySimulator("T4", nside=4), torch.ones(5, 2, 10))
 
 
 def test_fisher_of_tau_and_r_is_that_of_differences_of_the_likelihood():
