@@ -93,8 +93,8 @@ def threads() -> int:
     one thread; on a machine with at least 8 cores half of those that are idle, 4 at most.
 
     The environment variable SKYTUTOR_THREADS decides where it is set, then OMP_NUM_THREADS;
-    ``SKYTUTOR_THREADS=auto`` asks the machine all the same. Set one of them to repeat a training
-    bit by bit on a machine with many cores.
+    ``SKYTUTOR_THREADS=auto`` asks the machine all the same. A training that goes on does so with
+    the number it began with.
 
     Returns:
         the number, at least 1.

@@ -258,6 +258,7 @@ class Run:
             "recipe": self.key["recipe"],
             "key": self.key,
             "step": self.step,
+            "threads": torch.get_num_threads(),
             "loss_sum": self.loss_sum,
             "epoch_seconds": self.epoch_seconds,
             "history": self.result.history,
@@ -294,6 +295,9 @@ class Run:
             step=card["step"],
         )
         # Nothing is changed before everything has been looked at.
+        # Sums of floating-point numbers depend on how many threads share them: the run goes on with
+        # as many as it began with, so that it ends with the same bytes.
+        torch.set_num_threads(card["threads"])
         load_into(self.module, groups["model"], path=self.path)
         if self.average is not None:
             load_into(self.average, groups["average"], path=self.path)

@@ -31,6 +31,7 @@ GROUPS = ("model", "best", "average", "optimizer")
 # What each optimizer of torch keeps for a parameter.
 _ADAM = ("step", "exp_avg", "exp_avg_sq")
 SLOTS: dict[str, tuple[str, ...]] = {"adam": _ADAM, "adamw": _ADAM, "sgd": ()}
+_MOST_THREADS = 4096  # that any machine computes with
 
 
 def fingerprint(tensors: Mapping[str, Tensor], card: Mapping[str, Any]) -> str:
@@ -170,6 +171,8 @@ def _check_counts(path: Path, card: Mapping[str, Any], *, steps: int) -> None:
     step = card.get("step")
     if not _is_integer(step, 0, steps):
         raise _unfit(path, f"step is {step!r}, not a step of 0..{steps}")
+    if not _is_integer(card.get("threads"), 1, _MOST_THREADS):
+        raise _unfit(path, f"threads is {card.get('threads')!r}, not 1..{_MOST_THREADS}")
     if not _is_number(card.get("loss_sum")):
         raise _unfit(path, f"loss_sum is {card.get('loss_sum')!r}, not a finite number")
     for name in ("seconds", "epoch_seconds"):

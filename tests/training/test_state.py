@@ -258,6 +258,9 @@ def best_taken_out(tensors, card):
         (card_with(step=6.0), "step is 6.0"),
         (card_with(step=True), "step is True"),
         (card_with(step=None), "step is None"),
+        (card_with(threads=0), "threads is 0"),
+        (card_with(threads=None), "threads is None"),
+        (card_with(threads=2.0), "threads is 2.0"),
         (card_with(loss_sum="2"), "loss_sum is '2'"),
         (card_with(seconds=None), "seconds is None"),
         (card_with(epoch_seconds=[]), "epoch_seconds is []"),
@@ -293,6 +296,20 @@ def test_a_sealed_state_whose_parts_do_not_belong_together_is_refused(
         run(tmp_path, task, resume=True)
     assert words in str(caught.value) and "--overwrite" in str(caught.value), str(caught.value)
     assert path.read_bytes() == before, "what was refused is left as it was"
+
+
+def test_a_run_goes_on_with_the_threads_it_began_with(stopped, tmp_path):
+    """Whatever the profile chooses on the day it goes on: the sums must round alike."""
+    data, task, best = stopped
+    (tmp_path / "state.safetensors").write_bytes(data)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        resumed = run(tmp_path, task, resume=True)
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(resumed.best[name], value) for name, value in best.items())
 
 
 def test_a_state_without_a_seal_is_refused(stopped, tmp_path):
