@@ -181,9 +181,11 @@ data: $(READY)
 	@$(PYTHON) -m skytutor data fetch
 	@$(PYTHON) -m skytutor data list
 
-# One thread for numpy and healpy; how many torch takes is asked of the machine. Who names a number gets it.
+# One thread for numpy and healpy; how many torch takes is asked of the machine. Who names a number gets it: the package reads
+# OMP_NUM_THREADS itself, which may be a list.
 lab: $(READY)
-	@SKYTUTOR_THREADS=$${SKYTUTOR_THREADS:-$${OMP_NUM_THREADS:-auto}} OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} \
+	@[ -n "$$OMP_NUM_THREADS" ] || export SKYTUTOR_THREADS=$${SKYTUTOR_THREADS:-auto}; \
+	  OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} \
 	  MKL_NUM_THREADS=$${MKL_NUM_THREADS:-1} OPENBLAS_NUM_THREADS=$${OPENBLAS_NUM_THREADS:-1} \
 	  $(PYTHON) -m jupyterlab --notebook-dir=book
 

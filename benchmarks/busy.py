@@ -19,20 +19,20 @@ from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 
+from skytutor.training import profile
+
 THREADS = ("SKYTUTOR_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-
-
-def cores() -> int:
-    """Return how many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+# The process that started it is named to it: that may have ended before it could ask.
+BUSY = "import os, sys\nwhile os.getppid() == int(sys.argv[1]):\n    pass"
 
 
 @contextlib.contextmanager
 def busy(number: int) -> Iterator[list[subprocess.Popen]]:
-    """Keep `number` cores busy, each with a process that does nothing else."""
-    command = [sys.executable, "-c", "while True: pass"]
+    """Keep `number` cores busy, each with a process that does nothing else.
+
+    They end with this process, however it ends.
+    """
+    command = [sys.executable, "-c", BUSY, str(os.getpid())]
     others = [subprocess.Popen(command) for _ in range(number)]
     try:
         yield others
@@ -42,7 +42,17 @@ def busy(number: int) -> Iterator[list[subprocess.Popen]]:
             other.wait()
 
 
-def seconds(notebook: Path, profile: str, *, timeout: int) -> float:
+def is_notebook(path: Path) -> bool:
+    """Tell whether a file is a notebook that can be run."""
+    try:
+        nbformat.read(path, as_version=4)
+    # What nbformat raises at bytes, JSON and fields that it did not expect.
+    except (ValueError, KeyError, TypeError, AttributeError, nbformat.ValidationError):
+        return False
+    return True
+
+
+def seconds(notebook: Path, size: str, *, timeout: int) -> float:
     """Return how long all cells of a notebook take, in seconds; the kernel's start counts."""
     client = NotebookClient(
         nbformat.read(notebook, as_version=4),
@@ -50,7 +60,7 @@ def seconds(notebook: Path, profile: str, *, timeout: int) -> float:
         resources={"metadata": {"path": str(notebook.parent)}},
     )
     started = time.perf_counter()
-    client.execute(env={**os.environ, "SKYTUTOR_PROFILE": profile})
+    client.execute(env={**os.environ, "SKYTUTOR_PROFILE": size})
     return time.perf_counter() - started
 
 
@@ -67,12 +77,15 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(argv)
     if not options.notebook.is_file():
         parser.error(f"notebook must be a file, got {options.notebook}")
-    number = cores() if options.processes is None else options.processes
+    if not is_notebook(options.notebook):
+        parser.error(f"notebook must be a Jupyter notebook, got {options.notebook}")
+    number = profile.cores() if options.processes is None else options.processes
     if number < 1:
         parser.error(f"--processes must be at least 1, got {number}")
     given = [f"{name}={os.environ[name]}" for name in THREADS if name in os.environ]
     named = options.notebook.name
-    print(f"{named}, profile {options.profile}, {cores()} cores, {' '.join(given)}", flush=True)
+    where = f"profile {options.profile}, {profile.cores()} cores"
+    print(f"{named}, {where}, {' '.join(given)}", flush=True)
     notebook = options.notebook.resolve()
     alone = seconds(notebook, options.profile, timeout=options.timeout)
     print(f"alone: {alone:.1f} s", flush=True)

@@ -6,7 +6,6 @@ number into it.
 
 import datetime
 import json
-import os
 import platform
 import subprocess
 import threading
@@ -80,13 +79,6 @@ def data_found(python: Path | str, env: dict[str, str] | None = None) -> str:
     return done.stdout.strip()
 
 
-def allowed_cores() -> int:
-    """Return how many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def place(*, device: str, cores: int, torch: str, data: str) -> dict:
     """Return where, on what data and when the numbers were taken."""
     return {
@@ -101,9 +93,7 @@ def place(*, device: str, cores: int, torch: str, data: str) -> dict:
 
 
 def record(results: Path, page: str, name: str, result: dict) -> None:
-    """Merge one result into the results file.
-
-    It is written beside its place first: an interrupted run leaves the old file whole.
+    """Merge one result into the results file; an interrupted run leaves the old file whole.
 
     Arguments:
         results: the file.
@@ -111,8 +101,10 @@ def record(results: Path, page: str, name: str, result: dict) -> None:
         name: of the run, mostly its profile.
         result: what was measured.
     """
+    # Here, since `prove.py` also runs where the package is not installed and nothing is recorded.
+    from skytutor.files import write_atomic
+
     pages = json.loads(results.read_text()) if results.is_file() else {}
     pages.setdefault(page, {})[name] = result
-    partial = results.with_suffix(".part")
-    partial.write_text(json.dumps(pages, indent=2, sort_keys=True) + "\n")
-    os.replace(partial, results)
+    text = json.dumps(pages, indent=2, sort_keys=True) + "\n"
+    write_atomic(results, text.encode())

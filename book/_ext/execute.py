@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import costs
 import executed
 from executed import Result
-from runs import CellFailed, Run, Stopped, environment
+from runs import CellFailed, Run, Stopped
 
 # Threads that only wait for kernels, which are processes: the name of the setting is the reader's.
 JOBS = "SKYTUTOR_JOBS"
@@ -35,13 +35,16 @@ UNKNOWN_S = float("inf")  # a notebook that never ran begins first
 PROFILE = "the profile"  # among what a result depends on
 
 say = logging.getLogger(__name__).info
+warn = logging.getLogger(__name__).warning
 
 
 def jobs() -> int:
     """Return how many notebooks may run at a time."""
     named = os.environ.get(JOBS, "")
     if not named:
-        return costs.allowed_cores()
+        from skytutor.training import profile  # torch is loaded where it is needed
+
+        return profile.cores()
     if not named.isdecimal() or int(named) < 1:
         raise ExtensionError(f"{JOBS} must be a whole number of at least 1, got {named!r}")
     return int(named)
@@ -175,7 +178,6 @@ class Executor:
                 nbformat.from_dict(page.notebook),
                 folder=page.path.parent,
                 timeout=self.timeout,
-                env=environment(SKYTUTOR_STATIC="1"),
             )
             with self.lock:
                 if self.stop:
@@ -194,15 +196,20 @@ class Executor:
             self.keep(page)
 
     def keep(self, page: Page) -> None:
-        """Keep the result of a page, if what it was made from is still what it was."""
-        took = f"  {page.name}: done in {page.result.seconds:.0f} s"
+        """Keep the result of a page, if what it was made from is still what it was.
+
+        Else the page is shown all the same, and a warning says that nobody knows what made it.
+        """
+        say(f"  {page.name}: done in {page.result.seconds:.0f} s")
         now = executed.made_from(page.notebook, executed.ingredients())
         if now != page.hashes:
             names = ", ".join(differing(page.hashes, now))
-            say(f"{took}; not kept, since {names} changed meanwhile")
+            warn(
+                f"{page.name}: changed while it ran: {names}. Its outputs are not kept and may be "
+                "those of before, of after or of both; build again"
+            )
             return
         self.cache.write(page.name, page.key, page.result)
-        say(took)
 
     def replace(self, app: Sphinx, name: str, source: list[str]) -> None:
         """Give Sphinx the notebook with its outputs, and the status page's table its row."""

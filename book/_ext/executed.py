@@ -14,7 +14,6 @@ import importlib.metadata
 import json
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -22,6 +21,8 @@ from pathlib import Path
 
 import nbformat
 from filelock import FileLock, Timeout
+
+from skytutor.files import write_atomic
 
 sys.path.insert(0, str(Path(__file__).parent))
 import runs
@@ -176,31 +177,28 @@ class Cache:
 
     def write(self, page: str, name: str, result: Result) -> None:
         """Keep a result; it appears whole or not at all. The oldest ones go."""
-        folder = self.folder / page
-        folder.mkdir(parents=True, exist_ok=True)
         notebook = nbformat.from_dict(result.notebook)
         notebook.metadata[RUN] = {
             "seconds": result.seconds,
             "date": result.date,
             "made_from": result.made_from,
         }
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=folder, suffix=".part", delete=False
-        ) as part:
-            part.write(text(notebook))
-        os.replace(part.name, folder / f"{name}.ipynb")
+        write_atomic(self.folder / page / f"{name}.ipynb", text(notebook).encode())
         self.prune(page)
 
     def prune(self, page: str) -> None:
-        """Remove all but the last results of a page, and what killed processes left."""
+        """Remove all but the last results of a page, and what killed processes left.
+
+        A lock that is held stays, however old its file: it is not written to when it is taken.
+        """
         kept = {path.stem for path in self.entries(page)[:KEPT]}
         for path in (self.folder / page).iterdir():
             if path.stem in kept or not path.is_file():
                 continue
-            with contextlib.suppress(FileNotFoundError):  # another build removes it too
+            with contextlib.suppress(OSError):  # held, or another build removes it too
                 age = time.time() - path.stat().st_mtime
                 if path.suffix == ".ipynb" or age > STALE_S:
-                    path.unlink()
+                    _remove(path)
 
     @contextlib.contextmanager
     def alone(
@@ -234,6 +232,15 @@ class Cache:
             yield
         finally:
             lock.release()
+
+
+def _remove(path: Path) -> None:
+    """Remove a file; a lock only while nobody holds it."""
+    if path.suffix != ".lock":
+        path.unlink()
+        return
+    with FileLock(path, timeout=0):
+        path.unlink()
 
 
 def _load(path: Path) -> Result | None:

@@ -24,6 +24,8 @@ from sphinx.environment import BuildEnvironment
 from sphinx.transforms import SphinxTransform
 from sphinx.util import logging
 
+from skytutor.files import write_atomic
+
 sys.path.insert(0, str(Path(__file__).parent))
 import darken
 
@@ -98,12 +100,9 @@ def two_images(env: BuildEnvironment, image: nodes.image) -> None:
 def store(env: BuildEnvironment, svg: bytes) -> str:
     """Write an image beside the outputs of the notebooks; return its address for Sphinx."""
     folder = Path(env.mystnb_config.output_folder)
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{hashlib.sha256(svg).hexdigest()}.svg"
-    # Pages may be read side by side: a file appears whole or not at all.
-    part = path.with_suffix(f".{os.getpid()}")
-    part.write_bytes(svg)
-    part.replace(path)
+    # Pages may be read side by side.
+    write_atomic(path, svg)
     return "/" + Path(os.path.relpath(path.resolve(), env.srcdir)).as_posix()
 
 

@@ -8,6 +8,7 @@ shows them.
 
 import argparse
 import importlib.metadata
+import os
 import sys
 import time
 from pathlib import Path
@@ -45,7 +46,8 @@ def run(notebook: Path, profile: str, timeout: int) -> dict:
     client.on_notebook_start = None
     client.on_cell_start = lambda **kw: (watch(), show_progress(**kw))
     started = time.perf_counter()
-    client.execute(env=runs.environment(SKYTUTOR_PROFILE=profile))
+    # As a reader runs it: the variables of a build of the book would leave work out.
+    client.execute(env={**os.environ, **runs.ONE_THREAD, "SKYTUTOR_PROFILE": profile})
     seconds = time.perf_counter() - started
     print()
     return {"seconds": round(seconds, 1), "peak_mib": memory[0].stop()}
@@ -55,10 +57,12 @@ def machine() -> dict:
     """Return what the numbers were taken on, and the data that the chapters found."""
     import torch
 
+    from skytutor.training import profile
+
     device = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "CPU"
     version = importlib.metadata.version("torch")
     data = costs.data_found(sys.executable)
-    return costs.place(device=device, cores=costs.allowed_cores(), torch=version, data=data)
+    return costs.place(device=device, cores=profile.cores(), torch=version, data=data)
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -4,7 +4,6 @@ import asyncio
 import os
 import re
 import time
-from collections.abc import Mapping
 from pathlib import Path
 
 import nbformat
@@ -17,6 +16,9 @@ ONE_THREAD = {
     "MKL_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
 }
+# All that a build gives a kernel stands here: this file's text is in the key of a result. A page of
+# the book has no kernel behind it, so the package makes no model of a sphere for one.
+VARIABLES = {**ONE_THREAD, "SKYTUTOR_STATIC": "1"}
 ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
@@ -28,20 +30,19 @@ class Stopped(Exception):
     """The run was given up because the build ends."""
 
 
-def environment(**more: str) -> dict[str, str]:
-    """Return the variables of a kernel: this process's, one thread, and `more`."""
-    return {**os.environ, **ONE_THREAD, **more}
+def environment() -> dict[str, str]:
+    """Return the variables of a kernel that makes a page: this process's and `VARIABLES`."""
+    return {**os.environ, **VARIABLES}
 
 
 class Run:
-    """One notebook in a kernel of its own.
+    """One notebook in a kernel of its own, with the variables of `environment`.
 
     Arguments:
         page: its name in messages.
         notebook: is changed: its outputs are written into it.
         folder: in which the kernel runs.
         timeout: seconds a cell may take.
-        env: the kernel's variables.
     """
 
     def __init__(
@@ -51,10 +52,8 @@ class Run:
         *,
         folder: Path,
         timeout: int | None,
-        env: Mapping[str, str],
     ):
         self.page = page
-        self.env = dict(env)
         self.index = 0
         self.killed = False
         # As myst-nb runs a notebook itself: no times in the cells, the state of widgets kept.
@@ -85,7 +84,7 @@ class Run:
         started = time.perf_counter()
         try:
             # An event loop of its own, closed afterwards: the thread may run another notebook.
-            notebook = asyncio.run(self.client.async_execute(env=self.env))
+            notebook = asyncio.run(self.client.async_execute(env=environment()))
         except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
             if self.killed:
                 raise Stopped from error

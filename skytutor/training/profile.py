@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import torch
 
-__all__ = ["NAMES", "Profile", "current", "set_threads", "threads"]
+__all__ = ["NAMES", "Profile", "cores", "current", "set_threads", "threads"]
 
 NAMES = ("smoke", "cpu", "gpu")
 _MANY_CORES = 8  # from here on a second thread is unlikely to wait for a core
@@ -117,12 +117,12 @@ def threads() -> int:
     openmp = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
     if not named and openmp.isdecimal() and int(openmp) > 0:
         return int(openmp)
-    cores = _cores()
-    if cores < _MANY_CORES or not hasattr(os, "getloadavg"):
+    ours = cores()
+    if ours < _MANY_CORES or not hasattr(os, "getloadavg"):
         return 1
     # The load is the whole machine's; of the cores that are ours, the same share is taken.
-    taken = os.getloadavg()[0] / (os.cpu_count() or cores)
-    idle = cores * max(0.0, 1.0 - taken)
+    taken = os.getloadavg()[0] / (os.cpu_count() or ours)
+    idle = ours * max(0.0, 1.0 - taken)
     return max(1, min(_MOST_THREADS, int(idle / 2)))
 
 
@@ -139,13 +139,21 @@ def set_threads() -> int:
     return number
 
 
-def _cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
+def cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
     """Return how many cores this process may keep busy.
 
-    A container may see all cores of its machine and yet be given the time of a few.
+    That is as many as it may run on, or fewer: a container may see all cores of its machine and yet
+    be given the time of a few.
 
     Arguments:
         cgroup: folder in which Linux says how much time that is.
+
+    Returns:
+        the number, at least 1; a part of a core does not count.
+
+    Example:
+        >>> 1 <= cores() <= os.cpu_count()
+        True
     """
     seen = os.cpu_count() or 1
     if hasattr(os, "sched_getaffinity"):

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import signal
+import stat
 import subprocess
 import sys
 import threading
@@ -30,13 +31,19 @@ import execute  # noqa: E402
 import executed  # noqa: E402
 import runs  # noqa: E402
 
+from skytutor.files import CheckpointError  # noqa: E402
+from skytutor.training import profile  # noqa: E402
+
 KERNEL = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-# What results depend on is tested by itself. Here it is fixed: Sphinx need not import torch.
+# What results depend on is tested by itself. Here it is fixed, or what the file `package` says, and
+# Sphinx need not import torch.
 CONF = """
 import sys
+from pathlib import Path
 sys.path.insert(0, {ext!r})
 import executed
-executed.ingredients = lambda: {{"the package": "1"}}
+package = Path(__file__).with_name("package")
+executed.ingredients = lambda: {{"the package": package.read_text() if package.exists() else "1"}}
 extensions = ["myst_nb", {extension}]
 nb_execution_mode = {mode!r}
 nb_merge_streams = True
@@ -52,7 +59,7 @@ import torch
 time.sleep(0.5)
 threads = [torch.get_num_threads(), *(os.environ[name] for name in {names})]
 with open("log.txt", "a") as log:
-    print("{name}", began, time.time(), threads, os.environ["SKYTUTOR_STATIC"], sep=";", file=log)
+    print("{name}", began, time.time(), threads, sep=";", file=log)
 """
 
 
@@ -315,9 +322,10 @@ def test_only_the_last_results_stay(tmp_path):
         os.utime(tmp_path / "page" / f"{name}.ipynb", ns=(0, number * 10**9))
     assert {path.stem for path in cache.entries("page")} == {"c", "d", "e"}
     cache.read("page", "c")  # used just now, so d is the oldest
-    left = tmp_path / "page" / "killed.part"
-    left.write_text("")
-    os.utime(left, (0, 0))
+    for name in (".a.ipynb.1.part", "a.lock"):
+        left = tmp_path / "page" / name
+        left.write_text("")
+        os.utime(left, (0, 0))
     cache.write("page", "f", result())
     assert {path.name for path in (tmp_path / "page").iterdir()} == {
         "c.ipynb",
@@ -334,10 +342,26 @@ def test_a_write_that_fails_leaves_the_old_result(tmp_path, monkeypatch):
     def full(source, target):
         raise OSError("no room")
 
-    monkeypatch.setattr(executed.os, "replace", full)
-    with pytest.raises(OSError, match="no room"):
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(CheckpointError, match=r"k\.ipynb.*no room; the earlier file is whole"):
         cache.write("page", "k", result("new"))
     assert cache.read("page", "k") == result("old")
+    assert [path.name for path in (tmp_path / "page").iterdir()] == ["k.ipynb"]
+
+
+def test_who_shares_the_folder_can_read_a_result(tmp_path):
+    """A result has the permissions of any other new file."""
+    (tmp_path / "plain").touch()
+    executed.Cache(tmp_path).write("page", "k", result())
+    modes = [(tmp_path / name).stat().st_mode for name in ("plain", "page/k.ipynb")]
+    assert stat.S_IMODE(modes[0]) == stat.S_IMODE(modes[1])
+
+
+def test_the_build_has_one_way_to_write_a_file_whole():
+    """`skytutor.files.write_atomic`; `vendor.py` puts a folder into place."""
+    own = re.compile(r"os\.replace|os\.rename|NamedTemporaryFile|mkstemp|\.part\b")
+    scripts = [path for path in EXT.glob("*.py") if path.name != "vendor.py"]
+    assert [path.name for path in scripts if own.search(path.read_text())] == []
 
 
 def test_who_waits_for_a_lock_can_give_up(tmp_path):
@@ -354,13 +378,27 @@ def test_who_waits_for_a_lock_can_give_up(tmp_path):
         pass
 
 
+def test_a_lock_that_is_held_stays_however_old_its_file_is(tmp_path):
+    cache = executed.Cache(tmp_path)
+    kept = {"stopped": lambda: True, "waiting": lambda: None}
+    lock = tmp_path / "page" / "slow.lock"
+    with cache.alone("page", "slow", **kept):
+        os.utime(lock, (0, 0))
+        cache.write("page", "quick", result())
+        assert lock.exists()
+        with pytest.raises(runs.Stopped), cache.alone("page", "slow", **kept):
+            pass
+    os.utime(lock, (0, 0))
+    cache.write("page", "quick", result())
+    assert [path.name for path in lock.parent.iterdir()] == ["quick.ipynb"]
+
+
 def test_a_kernel_can_be_ended_from_another_thread(tmp_path):
     run = runs.Run(
         "page",
         notebook("open('here', 'w').close()", "import time; time.sleep(60)"),
         folder=tmp_path,
         timeout=None,
-        env=runs.environment(),
     )
 
     def end():
@@ -381,7 +419,7 @@ def test_a_kernel_can_be_ended_from_another_thread(tmp_path):
 @pytest.fixture(scope="module")
 def book(tmp_path_factory):
     """Return a book that two builds made at the same time, and what each said."""
-    names = tuple(runs.ONE_THREAD)
+    names = tuple(runs.VARIABLES)
     notebooks = {
         name: notebook(NOTE.format(name=name, names=names), f"print('said by', '{name}')")
         for name in ("one", "two")
@@ -390,6 +428,7 @@ def book(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SKYTUTOR_JOBS", "2")
         patch.setenv("OMP_NUM_THREADS", "4")
+        patch.delenv("SKYTUTOR_STATIC", raising=False)
         both = [book.start(out) for out in ("html", "other")]
     book.first = [process.communicate(timeout=120) for process in both]
     assert [process.returncode for process in both] == [0, 0], book.first
@@ -411,7 +450,32 @@ def test_two_builds_at_a_time_run_each_notebook_once(book):
 def test_notebooks_run_side_by_side_with_one_thread_each(book):
     (_, began, ended, *one), (_, began2, ended2, *two) = book.ran
     assert max(float(began), float(began2)) < min(float(ended), float(ended2))
-    assert one == two == [str([1, *runs.ONE_THREAD.values()]), "1"]
+    assert one == two == [str([1, *runs.VARIABLES.values()])]
+    assert (
+        runs.VARIABLES["SKYTUTOR_STATIC"] == "1"
+        and runs.ONE_THREAD.items() <= runs.VARIABLES.items()
+    )
+
+
+def test_all_that_a_kernel_is_given_is_in_the_key(tmp_path, monkeypatch):
+    """A build says where a notebook runs and how long a cell may take; the rest is `runs.py`'s."""
+    asked = []
+
+    class NoRun:
+        def __init__(self, page, content, **how):
+            asked.append(how)
+
+        def execute(self):
+            raise runs.CellFailed
+
+    monkeypatch.setattr(execute, "Run", NoRun)
+    nbformat.write(notebook("print(1)"), tmp_path / "page.ipynb")
+    executor = execute.Executor()
+    executor.cache = executed.Cache(tmp_path / "kept")
+    executor.timeout = 5
+    with pytest.raises(runs.CellFailed):
+        executor.run_one(execute.Page("page", tmp_path / "page.ipynb", {}))
+    assert asked == [{"folder": tmp_path, "timeout": 5}]
 
 
 def row(book, name):
@@ -478,7 +542,7 @@ def test_a_cell_that_takes_too_long_or_loses_its_kernel_is_reported(tmp_path):
         ("import time; time.sleep(60)", "It took longer than the 1 s that a cell may take."),
         ("import os; os._exit(1)", "Its kernel died."),
     ):
-        run = runs.Run("page", notebook(cell), folder=tmp_path, timeout=1, env=runs.environment())
+        run = runs.Run("page", notebook(cell), folder=tmp_path, timeout=1)
         with pytest.raises(runs.CellFailed) as failure:
             run.execute()
         report = str(failure.value)
@@ -487,10 +551,11 @@ def test_a_cell_that_takes_too_long_or_loses_its_kernel_is_reported(tmp_path):
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-def test_a_build_that_is_ended_leaves_nothing_and_the_next_one_works(tmp_path, how):
+def test_a_build_that_is_ended_leaves_nothing_and_the_next_one_works(tmp_path, monkeypatch, how):
     cell = "import os, time\nprint('all')\nopen(str(os.getpid()), 'w').close()\n"
     cell += "if not os.path.exists('go'): time.sleep(60)"
     book = Book(tmp_path, {"page": notebook(cell)})
+    monkeypatch.setenv("SKYTUTOR_JOBS", "1")
     process = book.start()
     while not (kernels := list(book.folder.glob("[0-9]*"))):
         assert process.poll() is None, process.communicate()
@@ -557,7 +622,8 @@ def test_jobs_are_those_that_are_named_or_one_a_core(monkeypatch):
     monkeypatch.setenv("SKYTUTOR_JOBS", "3")
     assert execute.jobs() == 3
     monkeypatch.delenv("SKYTUTOR_JOBS")
-    assert execute.jobs() == execute.costs.allowed_cores()
+    monkeypatch.setattr(profile, "cores", lambda: 7)
+    assert execute.jobs() == 7
     for named in ("0", "two", "-1"):
         monkeypatch.setenv("SKYTUTOR_JOBS", named)
         with pytest.raises(ExtensionError, match=f"at least 1, got '{named}'"):
@@ -584,22 +650,34 @@ def test_what_is_known_to_take_longest_begins(tmp_path, monkeypatch):
 
 def test_a_result_is_not_kept_when_the_package_changed_meanwhile(package, tmp_path, monkeypatch):
     said = []
+    warned = []
     monkeypatch.setattr(execute, "say", said.append)
+    monkeypatch.setattr(execute, "warn", warned.append)
     nbformat.write(notebook("print(1)"), tmp_path / "page.ipynb")
     executor = execute.Executor()
     executor.cache = executed.Cache(tmp_path / "kept")
     page = execute.Page("page", tmp_path / "page.ipynb", executed.ingredients())
     page.result = result()
     executor.keep(page)
-    assert executor.cache.read("page", page.key) is not None
+    assert executor.cache.read("page", page.key) is not None and warned == []
     (tmp_path / "kept" / "page" / f"{page.key}.ipynb").unlink()
     change_script(package, page.notebook, monkeypatch)
     executor.keep(page)
     assert executor.cache.entries("page") == []
-    assert said == [
-        "  page: done in 2 s",
-        "  page: done in 2 s; not kept, since the package changed meanwhile",
-    ]
+    assert said == ["  page: done in 2 s"] * 2
+    [line] = warned
+    assert line.startswith("page: changed while it ran: the package. Its outputs are not kept")
+
+
+def test_a_package_that_changes_while_a_page_runs_fails_the_build(tmp_path):
+    cell = "open('package', 'w').write('2')\nprint('of both')"
+    book = Book(tmp_path, {"page": notebook(cell)})
+    done = book.build()
+    assert done.status != 0 and "page: changed while it ran: the package" in done.errors
+    assert book.kept() == []
+    done = book.build()
+    assert done.status == 0, done.errors
+    assert len(book.kept()) == 1 and "of both" in book.page("page")
 
 
 def test_the_profile_is_the_one_that_the_chapters_choose(monkeypatch, one_thread):

@@ -11,8 +11,8 @@ colab: a fresh environment that resembles Colab's image, then the notebook's own
 Then the chapter runs, and time, peak memory and disk are written to `book/measurements.json`, for
 the status page.
 
-Needs what `make` installs (nbclient, nbformat, psutil) and a package index, set as for any other
-pip.
+Needs nbclient, nbformat, psutil and a package index, set as for any other pip; the package itself
+only to write the numbers down. `make` installs them.
 """
 
 import argparse
@@ -128,6 +128,12 @@ def versions(python: Path) -> dict[str, str]:
     return json.loads(run(python, "-c", code).splitlines()[-1])
 
 
+def cores_of(python: Path, env: dict[str, str]) -> int:
+    """Ask the package of an environment how many cores there are for it."""
+    code = "from skytutor.training import profile\nprint(profile.cores())"
+    return int(run(python, "-c", code, env=env))
+
+
 def prepare_binder(folder: Path, options: argparse.Namespace) -> tuple[dict, dict]:
     """Do what Binder does: the pinned requirements, then postBuild in the repository."""
     checkout = copy_checkout(folder / "checkout")
@@ -154,7 +160,7 @@ def prepare_colab(folder: Path, options: argparse.Namespace) -> tuple[dict, dict
     startup = folder / "ipython" / "profile_default" / "startup"
     startup.mkdir(parents=True)
     (startup / "00-colab.py").write_text("import google.colab\n")
-    return env, {"image": versions(python), "cores": costs.allowed_cores()}
+    return env, {"image": versions(python)}
 
 
 def use_wheel(notebook: nbformat.NotebookNode, folder: Path) -> None:
@@ -172,9 +178,9 @@ def use_wheel(notebook: nbformat.NotebookNode, folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def cores(count: int):
-    """Let this process, and a kernel it starts, use the first `count` cores."""
-    if not hasattr(os, "sched_setaffinity"):
+def cores(count: int | None):
+    """Let this process, and a kernel it starts, use the first `count` cores; None: all."""
+    if count is None or not hasattr(os, "sched_setaffinity"):
         yield
         return
     allowed = os.sched_getaffinity(0)
@@ -191,7 +197,7 @@ def execute(
     *,
     env: dict[str, str],
     folder: Path,
-    count: int,
+    count: int | None,
 ) -> dict:
     """Run every cell in a kernel of the fresh environment and return what it cost.
 
@@ -246,7 +252,9 @@ def prove(options: argparse.Namespace, folder: Path) -> dict:
     command = [str(python)]
     if options.kind == "binder":
         command = ["bash", str(folder / "checkout" / "binder" / "start"), *command]
-    facts |= execute(notebook, command, env=env, folder=where, count=facts["cores"])
+    facts |= execute(notebook, command, env=env, folder=where, count=facts.get("cores"))
+    if "cores" not in facts:
+        facts["cores"] = cores_of(python, env)
     facts["data"] = costs.data_found(python, env)
     facts |= {"packages": versions(python), "env_mib": disk_mib(folder / "env")}
     changed = {n: v for n, v in facts.get("image", {}).items() if facts["packages"].get(n) != v}

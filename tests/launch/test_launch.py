@@ -4,6 +4,7 @@ import ast
 import os
 import re
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -79,6 +80,18 @@ def test_binder_starts_what_it_is_told_to_with_one_thread():
 
 
 # Colab
+
+
+def test_the_proof_needs_neither_the_package_nor_what_it_stands_on():
+    """The weekly run installs nbclient, nbformat, psutil and ipykernel alone."""
+    code = (
+        "import sys\n"
+        "for name in ('skytutor', 'torch', 'filelock', 'numpy'):\n"
+        "    sys.modules[name] = None\n"  # an import of it fails
+        "import prove\n"
+        "prove.costs.place(device='CPU', cores=1, torch='', data='')"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT / "tests" / "launch", check=True)
 
 
 def test_colab_cell_is_four_plain_lines_that_leave_the_image_alone():

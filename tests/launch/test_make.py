@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from skytutor.training import profile
+
 ROOT = Path(__file__).resolve().parents[2]
 MAKEFILE = (ROOT / "Makefile").read_text()
 GOALS = [
@@ -278,23 +280,38 @@ def test_a_folder_that_cannot_be_written_to_is_refused_in_one_line(helpers, goal
 
 
 @pytest.mark.parametrize(
-    ("named", "threads", "openmp", "blas"),
+    ("named", "openmp", "blas", "threads"),
     [
-        ({}, "auto", "1", "1"),
-        ({"OMP_NUM_THREADS": "6"}, "6", "6", "1"),
-        ({"SKYTUTOR_THREADS": "3", "OPENBLAS_NUM_THREADS": "2"}, "3", "1", "2"),
+        ({}, "1", "1", "asked of the machine"),
+        ({"OMP_NUM_THREADS": ""}, "1", "1", "asked of the machine"),
+        ({"OMP_NUM_THREADS": "6"}, "6", "1", 6),
+        ({"OMP_NUM_THREADS": "5,2"}, "5,2", "1", 5),
+        ({"OMP_NUM_THREADS": "many"}, "many", "1", "asked of the machine"),
+        ({"SKYTUTOR_THREADS": "3", "OPENBLAS_NUM_THREADS": "2"}, "1", "2", 3),
+        ({"SKYTUTOR_THREADS": "3", "OMP_NUM_THREADS": "5,2"}, "5,2", "1", 3),
     ],
 )
-def test_the_lab_takes_one_thread_unless_a_number_is_named(checkout, named, threads, openmp, blas):
+def test_the_lab_takes_one_thread_unless_a_number_is_named(
+    checkout, monkeypatch, named, openmp, blas, threads
+):
     checkout.make(".venv/.ready")
     recipe = checkout.make("-n", "lab").stdout
-    names = ("SKYTUTOR_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
     program = ".venv/bin/python -m jupyterlab --notebook-dir=book"
     assert program in recipe
-    shown = recipe.replace(program, f"printenv {' '.join(names)}")
     kept = {name: value for name, value in os.environ.items() if "THREADS" not in name}
-    done = subprocess.run(["sh", "-c", shown], env=kept | named, capture_output=True, text=True)
-    assert done.stdout.split() == [threads, openmp, blas]
+    command = ["sh", "-c", recipe.replace(program, "env")]
+    done = subprocess.run(command, env=kept | named, capture_output=True, text=True, check=True)
+    given = dict(line.split("=", 1) for line in done.stdout.splitlines() if "_THREADS=" in line)
+    assert (given["OMP_NUM_THREADS"], given["OPENBLAS_NUM_THREADS"]) == (openmp, blas)
+    # The package makes of it what was meant.
+    for name in ("SKYTUTOR_THREADS", "OMP_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(profile, "cores", lambda: 64)
+    monkeypatch.setattr(os, "getloadavg", lambda: (0.0, 0.0, 0.0))
+    asked = 4  # of 64 idle cores
+    assert profile.threads() == (asked if threads == "asked of the machine" else threads)
 
 
 @pytest.mark.parametrize("goal", ["test-unit", "test-notebooks", "test-build", "book"])

@@ -57,7 +57,7 @@ def machine(monkeypatch):
         monkeypatch.delenv(name, raising=False)
 
     def make(cores, *, load=0.0, there=None):
-        monkeypatch.setattr(profile, "_cores", lambda: cores)
+        monkeypatch.setattr(profile, "cores", lambda: cores)
         monkeypatch.setattr(os, "getloadavg", lambda: (load, 0.0, 0.0))
         monkeypatch.setattr(os, "cpu_count", lambda: there or cores)
 
@@ -145,4 +145,4 @@ def test_cores_that_a_container_may_use(tmp_path, monkeypatch, files, wanted):
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text + "\n")
-    assert profile._cores(tmp_path) == wanted
+    assert profile.cores(tmp_path) == wanted
