@@ -8,6 +8,7 @@ from pathlib import Path
 
 from docutils import nodes
 from sphinx.application import Sphinx
+from sphinx.errors import ExtensionError
 from sphinx.util.docutils import SphinxDirective
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -45,10 +46,20 @@ class Parts(SphinxDirective):
 
 
 def fill(app: Sphinx, doctree: nodes.document) -> None:
-    """Put a list of links in place of each mark."""
+    """Put a list of links in place of each mark.
+
+    Raises:
+        ExtensionError: other headings of parts on the page than there are in its notebook.
+    """
     for mark in list(doctree.findall(PartList)):
         items = nodes.bullet_list(classes=["parts"])
         headings = [s for s in doctree.findall(nodes.section) if PART.match(s[0].astext())]
+        if len(headings) != len(mark["minutes"]):
+            raise ExtensionError(
+                f'{app.env.docname}: {{parts}} counts {len(mark["minutes"])} headings "## Part 1: '
+                f'..." in the notebook, the page has {[s[0].astext() for s in headings]}; a part '
+                "is a heading of second level"
+            )
         for section, minutes in zip(headings, mark["minutes"], strict=True):
             unit = "minute" if minutes == 1 else "minutes"
             anchor = section["ids"][0]

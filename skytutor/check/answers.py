@@ -16,23 +16,29 @@ def answer(
 ) -> bool:
     """Compare a reader's function with a reference on every case, and print how it went.
 
-    The line says which case differs, and gives no more away. Nothing is raised. Where the reference
+    The line says which case differs, and gives no more away. Whatever the reader's function does,
+    nothing is raised. Where the reference
     is to be out of the reader's sight, the exercise belongs into `skytutor.exercises`.
 
     Arguments:
         label: says what the function computes.
         attempt: the reader's function.
         reference: one that is right.
-        *cases: tuples of arguments; both functions are called with each.
+        *cases: tuples of arguments, at least one; both functions are called with each.
 
     Returns:
         True if all agree (tensors: to 1e-5).
+
+    Raises:
+        ValueError: no cases, which any function would pass.
 
     Example:
         >>> answer("double", lambda x: x + x, lambda x: 2 * x, (1,), (5,))
         right: double, 2 cases
         True
     """
+    if not cases:
+        raise ValueError(f"{label}: there must be at least one case")
     for case in cases:
         expected = reference(*case)
         try:

@@ -3,6 +3,7 @@
 import html
 import re
 
+from skytutor.check.compare import brief
 from skytutor.check.session import GREEN, measured, show
 
 __all__ = ["so_far"]
@@ -19,7 +20,8 @@ def so_far(text: str) -> None:
         text: one or two sentences with fields.
 
     Raises:
-        ValueError: a field that is no label of a check that passed.
+        TypeError: no text.
+        ValueError: a field that is no label of a check that passed, or a format that does not fit.
 
     Example:
         >>> from skytutor import check
@@ -28,6 +30,8 @@ def so_far(text: str) -> None:
         >>> check.so_far("The circumference is {pi:.2f} diameters.")
         So far: The circumference is 3.14 diameters.
     """
+    if not isinstance(text, str):
+        raise TypeError(f"so_far: a text with fields is wanted, got {brief(text)}")
     words = _fill(text)
     show(
         f'<div class="so-far" role="note" style="border:1px solid {GREEN};'
@@ -55,6 +59,9 @@ def _fill(text: str) -> str:
             known = ", ".join(repr(name) for name in numbers) or "nothing"
             wanted = label if colon else field
             raise ValueError(f"so_far: no check has measured {wanted!r}; measured: {known}")
-        return format(numbers[label], form)
+        try:
+            return format(numbers[label], form)
+        except ValueError as error:
+            raise ValueError(f"so_far: the format of {match[0]!r} does not fit: {error}") from None
 
     return re.sub(r"\{\{|\}\}|\{([^{}]*)\}", number, text)

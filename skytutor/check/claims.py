@@ -5,20 +5,33 @@ from typing import Any
 
 import torch
 
-from skytutor.check.session import passed
+from skytutor.check.compare import brief, single
+from skytutor.check.session import forget, passed
 
 __all__ = ["at_least", "at_most", "between", "close", "equal"]
 
 
 def _number(label: str, value: Any) -> int | float:
     """Return the value as a number of Python's own; ``AssertionError`` for NaN and infinities."""
-    # A tensor or an array with one element gives an int or a float, as its kind is.
-    number = value.item() if hasattr(value, "item") else value
-    if not isinstance(number, int):
-        number = float(number)
+    # Should this check fail, what an earlier one measured must not stand for it.
+    forget(label)
+    try:
+        number = _plain(value)
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(
+            f"{label}: value must be a number or a tensor with one element, got {brief(value)}"
+        ) from None
     if not math.isfinite(number):
         raise AssertionError(f"{label}: {number} is not a finite number")
     return number
+
+
+def _plain(value: Any) -> int | float:
+    """Return an int or a float of a number, or of a tensor or an array with one element."""
+    if isinstance(value, str | bytes):
+        raise TypeError("a text is no number, even if it reads as one")
+    number = value.item() if hasattr(value, "item") else value
+    return number if isinstance(number, int) else float(number)
 
 
 def _report(label: str, value: float, *, holds: bool, wanted: str) -> None:
@@ -40,6 +53,7 @@ def close(label: str, value: Any, expected: float, *, tolerance: float) -> None:
 
     Raises:
         AssertionError: the check does not hold, or the value is not finite.
+        TypeError: the value is no number and holds none, or more than one.
 
     Example:
         >>> close("pi", 3.1416, 3.14159, tolerance=1e-4)
@@ -61,6 +75,7 @@ def between(label: str, value: Any, low: float, high: float) -> None:
 
     Raises:
         AssertionError: the check does not hold, or the value is not finite.
+        TypeError: the value is no number and holds none, or more than one.
     """
     number = _number(label, value)
     holds = low <= number <= high
@@ -77,6 +92,7 @@ def at_least(label: str, value: Any, bound: float) -> None:
 
     Raises:
         AssertionError: the check does not hold, or the value is not finite.
+        TypeError: the value is no number and holds none, or more than one.
     """
     number = _number(label, value)
     _report(label, number, holds=number >= bound, wanted=f"at least {bound:g}")
@@ -92,6 +108,7 @@ def at_most(label: str, value: Any, bound: float) -> None:
 
     Raises:
         AssertionError: the check does not hold, or the value is not finite.
+        TypeError: the value is no number and holds none, or more than one.
     """
     number = _number(label, value)
     _report(label, number, holds=number <= bound, wanted=f"at most {bound:g}")
@@ -114,6 +131,7 @@ def equal(label: str, value: Any, expected: Any) -> None:
         >>> equal("pixels", torch.arange(3), torch.tensor([0, 1, 2]))
         ok: pixels: equal
     """
+    forget(label)
     both = (value, expected)
     if any(isinstance(v, torch.Tensor) or hasattr(v, "__array__") for v in both):
         same = torch.equal(torch.as_tensor(value), torch.as_tensor(expected))
@@ -126,8 +144,6 @@ def equal(label: str, value: Any, expected: Any) -> None:
 
 def _count(value: Any) -> int | float | None:
     """Return the value if it is one number, else None."""
-    single = value.item() if getattr(value, "size", None) == 1 else value
-    if isinstance(value, torch.Tensor) and value.numel() == 1:
-        single = value.item()
-    is_number = isinstance(single, int | float) and not isinstance(single, bool)
-    return single if is_number else None
+    number = single(value)
+    is_count = isinstance(number, int | float) and not isinstance(number, bool)
+    return number if is_count else None

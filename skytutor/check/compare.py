@@ -1,5 +1,6 @@
 """Compare a reader's result with the right one, and say what differs without giving it away."""
 
+import cmath
 import math
 from collections.abc import Iterable
 from typing import Any
@@ -8,20 +9,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["brief", "same", "what_differs"]
+__all__ = ["brief", "same", "single", "what_differs"]
 
 
 def same(got: Any, expected: Any, *, rtol: float = 1e-5, atol: float = 1e-9) -> bool:
     """Return whether two results agree: numbers, tensors, texts, and what is made of them.
 
     A list, an array or a tensor may stand for one another if their shapes agree. A text is no
-    number, nor is a truth value, and nothing agrees with NaN.
+    number, nor is a truth value, and nothing agrees with NaN. Where a whole number is right (an
+    int, or a tensor of integers) no other whole number agrees with it, whatever the tolerance,
+    which then is for the rounding of floating point alone.
 
     Arguments:
         got: what came.
         expected: what is right: a number, tensor, array, text, truth value, None, or a tuple, list
             or dict of these.
-        rtol: largest difference that passes, relative to the expected number.
+        rtol: largest difference that passes, relative to the larger of both numbers; in a tensor,
+            relative to the expected one.
         atol: largest difference that passes where the expected number is near zero.
 
     Returns:
@@ -32,6 +36,8 @@ def same(got: Any, expected: Any, *, rtol: float = 1e-5, atol: float = 1e-9) -> 
         True
         >>> same("1.0", 1.0)
         False
+        >>> same(200_001, 200_000), same(200_001.0, 200_000.0)
+        (False, True)
     """
     tolerance = {"rtol": rtol, "atol": atol}
     if isinstance(expected, dict):
@@ -55,13 +61,16 @@ def same(got: Any, expected: Any, *, rtol: float = 1e-5, atol: float = 1e-9) -> 
 
 def _same_number(got: Any, expected: Any, *, rtol: float, atol: float) -> bool:
     """Return whether one number agrees with another; a truth value only with a truth value."""
-    single = _single(got)
-    if single is None or isinstance(single, bool) != isinstance(expected, bool):
+    found = single(got)
+    if found is None or isinstance(found, bool) != isinstance(expected, bool):
         return False
-    if isinstance(expected, complex) or isinstance(single, complex):
-        # As a pair of real numbers: a difference is no longer than the tolerance allows.
-        return bool(abs(single - expected) <= max(rtol * abs(expected), atol))
-    return math.isclose(single, expected, rel_tol=rtol, abs_tol=atol)
+    if isinstance(expected, int):
+        if isinstance(found, int):
+            return found == expected
+        # What was worked out in floating point may miss a whole number by a rounding, not by one.
+        if not abs(found - expected) < 0.5:
+            return False
+    return cmath.isclose(found, expected, rel_tol=rtol, abs_tol=atol)
 
 
 def _same_tensor(got: Any, expected: Tensor, *, rtol: float, atol: float) -> bool:
@@ -69,20 +78,45 @@ def _same_tensor(got: Any, expected: Tensor, *, rtol: float, atol: float) -> boo
     found = _tensor(got)
     if found is None or found.shape != expected.shape:
         return False
+    found = found.detach().cpu()
+    expected = expected.detach().cpu()
     if (found.dtype == torch.bool) != (expected.dtype == torch.bool):
         return False
+    if _is_whole(expected) and _is_whole(found):
+        return torch.equal(found.long(), expected.long())
     # What cancels leaves a few roundings of the largest number, in the coarser of both precisions.
+    # Those of half precision, which are errors of a per cent, count as those of single precision.
+    coarsest = torch.finfo(torch.float32).eps
     for values in (found, expected):
         if values.numel() and (values.is_floating_point() or values.is_complex()):
-            rounding = torch.finfo(values.dtype).eps * float(expected.abs().max())
+            rounding = min(torch.finfo(values.dtype).eps, coarsest) * float(expected.abs().max())
             atol = max(atol, 8 * rounding)
-    found = found.detach().cpu().to(torch.complex128)
-    expected = expected.detach().cpu().to(torch.complex128)
-    return torch.allclose(found, expected, rtol=rtol, atol=atol)
+    one = found.to(torch.complex128)
+    other = expected.to(torch.complex128)
+    # As for single numbers: whole ones may be missed by a rounding, not by one.
+    if _is_whole(expected) and not bool(((one - other).abs() < 0.5).all()):
+        return False
+    return torch.allclose(one, other, rtol=rtol, atol=atol)
 
 
-def _single(value: Any) -> Any | None:
-    """Return the one number of a value as Python's own; None of all that is no single number."""
+def _is_whole(values: Tensor) -> bool:
+    """Return whether a tensor is one of integers."""
+    return not (values.is_floating_point() or values.is_complex() or values.dtype == torch.bool)
+
+
+def single(value: Any) -> Any | None:
+    """Return the one number of a value as Python's own; None of all that is no single number.
+
+    Arguments:
+        value: anything.
+
+    Returns:
+        an int, float, complex number or truth value.
+
+    Example:
+        >>> single(torch.tensor([2.0])), single(torch.ones(2)), single("2.0")
+        (2.0, None, None)
+    """
     if isinstance(value, Tensor) or hasattr(value, "__array__"):
         many = value.numel() if isinstance(value, Tensor) else math.prod(value.shape)
         if many != 1:
@@ -191,11 +225,11 @@ def brief(value: Any) -> str:
     if isinstance(value, tuple):
         inside = ", ".join(brief(v) for v in value)
         return f"({inside},)" if len(value) == 1 else f"({inside})"
-    single = _single(value)
-    if isinstance(single, float):
-        return f"{single:.4g}" if not single.is_integer() else repr(single)
+    number = single(value)
+    if isinstance(number, float):
+        return f"{number:.4g}" if not number.is_integer() else repr(number)
     try:
-        text = repr(value if single is None else single)
+        text = repr(value if number is None else number)
     except Exception:  # a class of the reader's own may have a broken one
         text = f"a {type(value).__name__}"
     return text if len(text) <= 60 else text[:57] + "..."

@@ -6,7 +6,7 @@ import threading
 import weakref
 from typing import Any
 
-__all__ = ["measured", "passed", "show"]
+__all__ = ["forget", "measured", "passed", "show"]
 
 # One green that stands out from white and from a notebook's dark theme; the words keep the page's
 # own colour, which is readable on either.
@@ -33,9 +33,11 @@ def passed(label: str, line: str, *, value: int | float | None = None) -> None:
     Arguments:
         label: says what was measured.
         line: what the check says of it.
-        value: the number, if it is one; the last one of each label is kept.
+        value: the number, if it is one. It takes the place of the label's last one, and so does
+            None: what an earlier check measured is out of date.
     """
     shell = _shell()
+    forget(label)
     with _SESSION.lock:
         if value is not None:
             _SESSION.numbers[label] = value
@@ -46,6 +48,18 @@ def passed(label: str, line: str, *, value: int | float | None = None) -> None:
                 _SESSION.shells.add(shell)
     if shell is None:
         print(f"ok: {line}")
+
+
+def forget(label: str) -> None:
+    """Drop the number of a label, as every check does before it begins.
+
+    A check that fails then leaves no number behind, whatever an earlier one measured.
+
+    Arguments:
+        label: of the check.
+    """
+    with _SESSION.lock:
+        _SESSION.numbers.pop(label, None)
 
 
 def measured() -> dict[str, int | float]:

@@ -64,11 +64,16 @@ def results_of(
 
 @contextmanager
 def _seeded() -> Iterator[None]:
-    """Start all random generators from one seed, and give the notebook its own back after."""
+    """Start the generators that all share from one seed; give the notebook its own back after."""
     numpy_state = np.random.get_state()
     python_state = random.getstate()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    # A GPU that nobody has used is left alone: asking for its state would start it, and its seed is
+    # the one that the notebook set.
+    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
+    with torch.random.fork_rng(devices=devices):
+        torch.default_generator.manual_seed(0)
+        if devices:
+            torch.cuda.manual_seed_all(0)
         np.random.seed(0)
         random.seed(0)
         try:

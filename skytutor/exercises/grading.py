@@ -5,7 +5,7 @@ what one of three functions here returns:
 
 * `function` compares the reader's function with a right one, on given and on drawn cases;
 * `satisfies` examines what the reader's function returns, where many answers are right;
-* `number` compares a number.
+* `words` compares a word for each of several questions.
 
 All print one line, "right" or "not yet", and return True or False. None raises because of what the
 reader wrote: exceptions in it are caught and said with the case. No line gives the answer away:
@@ -35,8 +35,7 @@ Example:
     and in the notebook, under the stub: ``exercises.waves.noise_level(noise_level);``
 """
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -50,7 +49,7 @@ from skytutor.exercises.attempts import (
     results_of,
 )
 
-__all__ = ["Mistake", "function", "number", "satisfies"]
+__all__ = ["Mistake", "function", "satisfies", "words"]
 
 # Makes the arguments of one case from random numbers.
 CaseMaker = Callable[[np.random.Generator], tuple[Any, ...]]
@@ -60,11 +59,11 @@ class Mistake(NamedTuple):
     """A wrong answer that is likely, and what to say to the reader who gives it.
 
     Attributes:
-        answer: a wrong formula, called with the arguments of a case; for `number` a wrong number.
+        answer: a wrong formula, called with the arguments of a case.
         words: one or two sentences that say what to think about, and not what to write.
     """
 
-    answer: Callable[..., Any] | float
+    answer: Callable[..., Any]
     words: str
 
 
@@ -97,7 +96,8 @@ def function(
         True if the reader's function is right in all cases.
 
     Raises:
-        ValueError: the exercise is badly made: a constant, an argument or a mistake would pass.
+        ValueError: the exercise is badly made: there is no case, or a constant, an argument or a
+            mistake would pass.
 
     Example:
         >>> def circle(radius):
@@ -107,7 +107,7 @@ def function(
         not yet: area: for side = 1.0 it gives 3.142, which is not right
         False
     """
-    every = _all_cases(cases, draw, n_drawn=n_drawn)
+    every = _all_cases(label, cases, draw=draw, n_drawn=n_drawn)
     tolerance = {"rtol": rtol, "atol": atol}
     right = [reference(*case) for case in every]
     _examine(label, every, right, mistakes=mistakes, tolerance=tolerance)
@@ -123,7 +123,7 @@ def function(
             line = f"not yet: {label}: {place}it gives {brief(got)}{differs}{nudge}"
             print(line.replace("?. ", "? "))
             return False
-    print(f"right: {label}, {len(every)} cases")
+    print(f"right: {label}, {len(every)} case{'s' if len(every) != 1 else ''}")
     return True
 
 
@@ -138,9 +138,11 @@ def satisfies(
 ) -> bool:
     """Examine what the reader's function returns, where many answers are right.
 
-    What was given is never right when it is handed back, nor is a constant. The random generators
-    of torch, NumPy and Python start from the same seed at each call, so that a draw which passes
-    passes again.
+    What was given is never right when it is handed back, nor is a constant. The generators that
+    torch, `numpy.random` and `random` share start from the same seed at each call, so that a draw
+    from them which passes passes again. One from a generator that the reader's function makes
+    without a seed, ``np.random.default_rng()``, is another at each call: let `fault` allow for its
+    scatter.
 
     Arguments:
         label: the name that the exercise gives the function.
@@ -154,6 +156,9 @@ def satisfies(
     Returns:
         True if nothing is missing in any case.
 
+    Raises:
+        ValueError: the exercise is badly made: there is no case.
+
     Example:
         >>> def longer(got, word):
         ...     return None if len(got) > len(word) else "is no longer than what came"
@@ -164,7 +169,7 @@ def satisfies(
         not yet: longer: it gives the same in every case
         False
     """
-    every = _all_cases(cases, draw, n_drawn=n_drawn)
+    every = _all_cases(label, cases, draw=draw, n_drawn=n_drawn)
     results = results_of(label, attempt, every, like=fault, skip=1)
     if results is None:
         return False
@@ -184,92 +189,88 @@ def satisfies(
         if missing:
             print(f"not yet: {label}: {in_words(case, like=fault, skip=1)}it {missing}")
             return False
-    print(f"right: {label}, {len(every)} cases")
+    print(f"right: {label}, {len(every)} case{'s' if len(every) != 1 else ''}")
     return True
 
 
-def number(
+def words(
     label: str,
     attempt: Any,
-    expected: float,
+    right: Mapping[str, str] | str,
     *,
-    rtol: float = 0.01,
-    atol: float = 0.0,
-    mistakes: Sequence[Mistake] = (),
+    allowed: Sequence[str],
+    nudge: str = "",
 ) -> bool:
-    """Compare a number with the right one, and print how it went.
-
-    A wrong number hears its sign or its size only if that is far off.
+    """Compare one word for each question with the right ones; say how many agree, and not which.
 
     Arguments:
-        label: says what the number is.
-        attempt: what the reader found: a number, or a tensor or array with one.
-        expected: the right one.
-        rtol: largest relative difference that passes.
-        atol: largest difference that passes.
-        mistakes: likely wrong numbers; the first that agrees is named.
+        label: the name that the exercise gives the answers.
+        attempt: what the reader wrote, of the kind of `right`.
+        right: the right word by question, or a text with one letter for each question.
+        allowed: the words, or letters, to choose from.
+        nudge: a sentence or two on what to think about, where some are wrong.
 
     Returns:
-        True if it is right.
+        True if all are right.
 
     Raises:
-        ValueError: the exercise is badly made: a mistake would pass.
+        ValueError: the exercise is badly made: a right word is not allowed, or one word for all
+            questions would pass.
 
     Example:
-        >>> slip = Mistake(6.28, "Is that not the whole circle?")
-        >>> number("half a circle", 6.28, 3.1416, mistakes=[slip])
-        not yet: half a circle: 6.28 is not right. Is that not the whole circle?
+        >>> kinds = {"a": "ring", "b": "nested", "c": "ring"}
+        >>> words("orders", kinds | {"b": "ring"}, kinds, allowed=["ring", "nested"])
+        not yet: orders: 2 of 3 are right
         False
+        >>> words("letters", "EBE", "EBE", allowed="EB")
+        right: letters, all 3
+        True
     """
-    tolerance = {"rtol": rtol, "atol": atol}
-    for mistake in mistakes:
-        if same(mistake.answer, expected, **tolerance):
-            raise ValueError(f"{label}: the mistake {mistake.answer!r} would pass")
-    if agrees(attempt, float(expected), **tolerance):
-        print(f"right: {label}")
-        return True
-    found = _real(attempt)
-    if found is None:
-        print(f"not yet: {label}: a number is wanted, not {brief(attempt)}")
+    choices = list(allowed)
+    expected = _by_question(right)
+    if not set(expected.values()) <= set(choices) or len(set(expected.values())) < 2:
+        raise ValueError(f"{label}: the right words must be allowed, and not all the same")
+    answers = _by_question(attempt)
+    if isinstance(attempt, str) != isinstance(right, str) or answers.keys() != expected.keys():
+        kind = f"a dict with the letters {', '.join(expected)}"
+        if isinstance(right, str):
+            kind = f"a text of {len(right)} letters"
+        print(f"not yet: {label}: {kind} is wanted")
         return False
-    nudge = _size(found, expected)
-    for mistake in mistakes:
-        if agrees(found, mistake.answer, **tolerance):
-            nudge = f". {mistake.words}"
-            break
-    print(f"not yet: {label}: {brief(attempt)} is not right{nudge}")
+    for question, word in answers.items():
+        # Looked at before it is compared: a tensor has no one answer, and some things equal all.
+        if not isinstance(word, str) or word not in choices:
+            listed = ", ".join(map(repr, choices))
+            print(f"not yet: {label}: {question} is {brief(word)}; choose one of {listed}")
+            return False
+    count = sum(answers[question] == word for question, word in expected.items())
+    if count == len(expected):
+        print(f"right: {label}, all {count}")
+        return True
+    end = f". {nudge}" if nudge else ""
+    print(f"not yet: {label}: {count} of {len(expected)} are right{end}")
     return False
 
 
-def _real(attempt: Any) -> float | None:
-    """Return what a reader found as a finite number; None where it is none."""
-    if isinstance(attempt, bool | str | bytes):
-        return None
-    try:
-        found = float(attempt)
-    except Exception:  # a class of the reader's own may raise what it likes
-        return None
-    return found if math.isfinite(found) else None
-
-
-def _size(attempt: float, expected: float) -> str:
-    """Say of a wrong number that its sign or its order of magnitude is wrong, if it is."""
-    if attempt * expected < 0:
-        return ". Look at its sign"
-    if expected and not 0.1 < abs(attempt / expected) < 10:
-        return ". It is off by more than a factor of ten"
-    return ""
+def _by_question(answers: Any) -> dict[Any, Any]:
+    """Return the answers by question, those in a text by "letter 1" and so on; else nothing."""
+    if isinstance(answers, str):
+        return {f"letter {k}": letter for k, letter in enumerate(answers, start=1)}
+    return dict(answers) if isinstance(answers, Mapping) else {}
 
 
 def _all_cases(
+    label: str,
     cases: Sequence[tuple[Any, ...]],
-    draw: CaseMaker | None,
     *,
+    draw: CaseMaker | None,
     n_drawn: int,
 ) -> list[tuple[Any, ...]]:
-    """Return the given cases and the drawn ones."""
+    """Return the given cases and the drawn ones; ``ValueError`` where there are none."""
     rng = np.random.default_rng(0)
     drawn = [draw(rng) for _ in range(n_drawn)] if draw else []
+    if not cases and not drawn:
+        raise ValueError(f"{label}: there must be at least one case")
     return [*cases, *drawn]
 
 
@@ -302,8 +303,6 @@ def _agrees(
     tolerance: dict[str, float],
 ) -> bool:
     """Return whether a wrong formula gives these results in all cases."""
-    if not callable(mistake.answer):
-        raise TypeError(f"a mistake needs a function that makes it, got {mistake.answer!r}")
     for case, result in zip(cases, results, strict=True):
         try:
             wrong = mistake.answer(*case)

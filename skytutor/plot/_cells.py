@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 _MINUS = "\u2212"
 _NOTHING = "\u2013"
-_RAISED = str.maketrans(
+RAISED = str.maketrans(
     "-0123456789", "\u207b\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079"
 )
 
@@ -42,7 +42,7 @@ def _shown(number: float, digits: int) -> str:
     text = f"{number:,.{digits}f}"
     if number and not float(text.replace(",", "")):
         significand, _, power = f"{number:.1e}".partition("e")
-        text = f"{significand} \u00d7 10{str(int(power)).translate(_RAISED)}"
+        text = f"{significand} \u00d7 10{str(int(power)).translate(RAISED)}"
     return text.replace("-", _MINUS)
 
 

@@ -150,8 +150,9 @@ def results_table(
         what a notebook shows as HTML and a terminal as text.
 
     Raises:
-        TypeError: a cell that is neither number, pair, text nor None, a label that is no text, or
-            digits that are no integer.
+        TypeError: rows that are no mapping, a cell that is neither number, pair, text nor None, a
+            caption or a label that is no text, columns that are no sequence, or digits that are no
+            integer.
         ValueError: no rows, no columns, a column that is not among `columns` or that no row has,
             a number that is not finite, a negative error, an equation, an empty caption, another
             `best` or `axis`.
@@ -167,9 +168,9 @@ def results_table(
         noise 0  0.55 ± 0.01*   1.32    0.54
     """
     names = _column_names(rows, columns)
-    if not isinstance(caption, str) or not caption.strip():
-        raise ValueError(f"caption must be a text that says what is shown, got {caption!r}")
     _check_words([caption, corner, *names, *rows])
+    if not caption.strip():
+        raise ValueError(f"caption must be a text that says what is shown, got {caption!r}")
     one_of("axis", axis, allowed=("row", "column"))
     senses = _senses(best, names, axis=axis)
     places = _places(digits, names)
@@ -185,7 +186,9 @@ def _column_names(
     rows: Mapping[str, Mapping[str, Any]], columns: Sequence[str] | None
 ) -> list[str]:
     """Return the columns in their order; ``ValueError`` for none and for unknown ones."""
-    if not isinstance(rows, Mapping) or not rows:
+    if not isinstance(rows, Mapping):
+        raise TypeError(f"rows must be a mapping of labels to rows, got {rows!r}")
+    if not rows:
         raise ValueError(f"rows must be a mapping with at least one row, got {rows!r}")
     for label, row in rows.items():
         if not isinstance(row, Mapping):
@@ -194,8 +197,8 @@ def _column_names(
     found = list(dict.fromkeys(name for row in rows.values() for name in row))
     if columns is None:
         names = found
-    elif isinstance(columns, str):
-        raise TypeError(f"columns must be a sequence of names, got the text {columns!r}")
+    elif isinstance(columns, str) or not isinstance(columns, Sequence):
+        raise TypeError(f"columns must be a sequence of names, got {columns!r}")
     else:
         names = list(columns)
     if not names:
@@ -268,7 +271,7 @@ def _winners(
     rows = [k for k, label in enumerate(labels) if not _is_limit(label)]
     columns = [k for k, name in enumerate(names) if not _is_limit(name) and senses[name]]
     if axis == "row":
-        groups = [[(row, column) for column in columns] for row in range(len(labels))]
+        groups = [[(row, column) for column in columns] for row in rows]
     else:
         groups = [[(row, column) for row in rows] for column in columns]
     winners = set()

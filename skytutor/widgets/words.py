@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from skytutor.plot._cells import RAISED
 from skytutor.widgets import codec
 
 __all__ = ["number", "plain_text", "sentence"]
 
 _TIMES = "\N{MULTIPLICATION SIGN}"
-_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def plain_text(name: str, value: Any) -> str:
@@ -52,7 +52,7 @@ def number(value: float, *, digits: int = 3) -> str:
         text = f"{float(f'{mantissa}e{power}'):,.{decimals}f}"
         return text.rstrip("0").rstrip(".") if decimals else text
     short = mantissa.rstrip("0").rstrip(".") if "." in mantissa else mantissa
-    return f"{short} {_TIMES} 10{str(exponent).translate(_RAISED)}"
+    return f"{short} {_TIMES} 10{str(exponent).translate(RAISED)}"
 
 
 def sentence(title: str, faces: NDArray[np.float64], packed: codec.Packed) -> str:

@@ -179,7 +179,8 @@ def faults(reading: Reading, *, appendix: bool = False) -> Iterator[str]:
         yield f"mean sentence {reading.mean:.1f} words; {MEAN[0]:.0f} to {MEAN[1]:.0f}"
     if reading.short > MOST_SHORT:
         short = 100 * reading.short
-        yield f"{short:.0f} % of the sentences have {SHORT} words or fewer; at most 20 %"
+        most = 100 * MOST_SHORT
+        yield f"{short:.0f} % of the sentences have {SHORT} words or fewer; at most {most:.0f} %"
     if reading.shown and statistics.median(reading.shown) > MEDIAN_LINES:
         middle = statistics.median(reading.shown)
         yield f"shown lines a cell: median {middle:g}; at most {MEDIAN_LINES}"

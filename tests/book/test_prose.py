@@ -109,6 +109,12 @@ def test_each_fault_is_found_and_named(fault):
     assert not others, others
 
 
+def test_the_fault_names_the_bound_that_the_rule_has(monkeypatch):
+    monkeypatch.setattr(prose, "MOST_SHORT", 0.05)
+    found = faults(text=said(8, 16, 16, 16, 16, 16, 16, 16, times=20))
+    assert any(line.endswith("words or fewer; at most 5 %") for line in found), found
+
+
 def test_an_appendix_needs_fewer_exercises_and_no_parts():
     glance = GLANCE.partition("| hear it")[0]
     assert faults(n_exercises=2, glance=glance, parts=(), text="", appendix=True) == [

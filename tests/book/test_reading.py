@@ -22,15 +22,20 @@ myst_enable_extensions = ["colon_fence"]
 pytest.importorskip("myst_nb")
 
 
-def build(folder, *cells, name="index.ipynb"):
-    """Return the page that Sphinx makes of some cells, and what it complains of."""
+def run_sphinx(folder, *cells, name="index.ipynb"):
+    """Return how Sphinx went over some cells."""
     (folder / "conf.py").write_text(SETTINGS)
     if name.endswith(".ipynb"):
         nbformat.write(new_notebook(cells=list(cells)), folder / name)
     else:
         (folder / name).write_text("\n\n".join(cell.source for cell in cells))
     command = [sys.executable, "-m", "sphinx", "-q", "-b", "html", folder, folder / "html"]
-    ran = subprocess.run(command, capture_output=True, text=True)
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def build(folder, *cells, name="index.ipynb"):
+    """Return the page that Sphinx makes of some cells, and what it complains of."""
+    ran = run_sphinx(folder, *cells, name=name)
     assert ran.returncode == 0, ran.stderr
     return (folder / "html/index.html").read_text(), ran.stderr
 
@@ -66,3 +71,14 @@ def test_a_page_that_has_none_is_told(tmp_path, name, complaint):
     cells = [new_markdown_cell("# Title\n\n```{parts}\n```\n\n## Section\n\nText.")]
     _, complaints = build(tmp_path, *cells, name=name)
     assert complaint in complaints
+
+
+def test_a_part_of_another_level_stops_the_build_with_its_page_and_heading(tmp_path):
+    ran = run_sphinx(
+        tmp_path,
+        new_markdown_cell("# Title\n\n```{parts}\n```"),
+        new_markdown_cell(f"## Part 1: First\n\n{TEN_WORDS}\n\n### Part 2: Second\n\n{TEN_WORDS}"),
+    )
+    assert ran.returncode != 0
+    assert 'index: {parts} counts 1 headings "## Part 1: ..." in the notebook' in ran.stderr
+    assert "the page has ['Part 1: First', 'Part 2: Second']" in ran.stderr

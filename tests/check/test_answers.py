@@ -20,6 +20,11 @@ def test_an_answer_that_is_right(capsys):
     assert capsys.readouterr().out == "right: area, 2 cases\n"
 
 
+def test_without_a_case_any_function_would_pass():
+    with pytest.raises(ValueError, match="area: there must be at least one case"):
+        check.answer("area", lambda n: n, lambda n: 2 * n)
+
+
 def broken(_):
     raise KeyError("mine")
 

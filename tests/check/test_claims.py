@@ -1,6 +1,8 @@
 """Checks of numbers: what holds prints one line, what does not raises and says what came."""
 
 import math
+from decimal import Decimal
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -35,6 +37,17 @@ FAILS = [
 ]
 
 
+NO_NUMBERS = {
+    "abc": "'abc'",
+    "0.5": "'0.5'",
+    None: "None",
+    torch.ones(2): r"a tensor of shape \(2,\)",
+    torch.zeros(0): r"a tensor of shape \(0,\)",
+    (1, 2): r"\(1, 2\)",
+    1j: "1j",
+}
+
+
 @pytest.mark.parametrize(("call", "values", "options"), HOLDS)
 def test_what_holds(capsys, call, values, options):
     call("pixels at nside 8", *values, **options)
@@ -47,3 +60,25 @@ def test_what_does_not_hold(capsys, call, values, options, word):
     with pytest.raises(AssertionError, match=f"pixels at nside 8.*{word}"):
         call("pixels at nside 8", *values, **options)
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("value", NO_NUMBERS, ids=str)
+@pytest.mark.parametrize(
+    ("call", "bounds", "options"),
+    [
+        (check.close, (1,), {"tolerance": 1}),
+        (check.between, (0, 1), {}),
+        (check.at_least, (0,), {}),
+        (check.at_most, (1,), {}),
+    ],
+)
+def test_what_is_no_number_is_refused_by_name(call, bounds, options, value):
+    words = f"pixels: value must be a number or a tensor with one element, got {NO_NUMBERS[value]}"
+    with pytest.raises(TypeError, match=words):
+        call("pixels", value, *bounds, **options)
+
+
+@pytest.mark.parametrize("value", [Fraction(1, 2), Decimal("0.5"), np.array([0.5]), 0.5])
+def test_numbers_of_other_kinds_are_numbers(value, capsys):
+    check.close("half", value, 0.5, tolerance=0)
+    assert capsys.readouterr().out.startswith("ok: half: 0.5 ")

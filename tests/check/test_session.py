@@ -1,5 +1,7 @@
 """How checks are shown: a line each outside a notebook, one line a cell that opens inside."""
 
+import math
+import re
 import subprocess
 import sys
 
@@ -195,8 +197,48 @@ def test_the_last_value_of_a_label_counts(no_numbers):
 def test_what_is_no_number_is_not_kept(no_numbers, value):
     check.equal("it", value, value)
     assert session.measured() == {}
+    check.equal("it", 3, 3)
+    check.equal("it", value, value)
+    assert session.measured() == {}
+
+
+FAILING = {
+    "close": (lambda: check.close("it", 9, 0.5, tolerance=0.1), AssertionError),
+    "between": (lambda: check.between("it", 9, 0, 1), AssertionError),
+    "at_least": (lambda: check.at_least("it", -9, 0), AssertionError),
+    "at_most": (lambda: check.at_most("it", 9, 1), AssertionError),
+    "equal": (lambda: check.equal("it", 9, 0.5), AssertionError),
+    "not finite": (lambda: check.at_most("it", math.nan, 1), AssertionError),
+    "no number": (lambda: check.at_most("it", "nine", 1), TypeError),
+    "cannot be compared": (lambda: check.at_most("it", 9, "nine"), TypeError),
+}
+
+
+@pytest.mark.parametrize("name", FAILING)
+def test_a_check_that_fails_leaves_no_number_of_an_earlier_one(no_numbers, name):
+    check.at_most("it", 0.5, 1)
+    check.at_most("other", 0.5, 1)
+    fail, error = FAILING[name]
+    with pytest.raises(error):
+        fail()
+    assert session.measured() == {"other": 0.5}
+    with pytest.raises(ValueError, match="no check has measured 'it'; measured: 'other'"):
+        check.so_far("It is {it}.")
 
 
 def test_an_empty_session_says_so(no_numbers):
     with pytest.raises(ValueError, match="no check has measured ''; measured: nothing"):
         check.so_far("It is {}.")
+
+
+@pytest.mark.parametrize("text", [3, None, b"It is {q}."])
+def test_a_box_without_a_text_is_refused(text):
+    with pytest.raises(TypeError, match="so_far: a text with fields is wanted, got "):
+        check.so_far(text)
+
+
+@pytest.mark.parametrize("field", ["{q:zz}", "{q: .2d}"])
+def test_a_format_that_does_not_fit_names_its_field(no_numbers, field):
+    check.at_most("q", 0.5, 1)
+    with pytest.raises(ValueError, match=re.escape(f"so_far: the format of '{field}' does not")):
+        check.so_far(f"It is {field}.")

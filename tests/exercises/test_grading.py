@@ -111,6 +111,30 @@ def test_the_notebooks_random_numbers_are_its_own(capsys):
     assert before == (torch.rand(1), np.random.rand(), random.random())
 
 
+@pytest.fixture
+def gpu(monkeypatch):
+    """Put a make-believe GPU in place, and return what is asked of it; it begins unused."""
+    asked = []
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda device: f"state of {device}")
+    for name in ("set_rng_state", "manual_seed_all"):
+        note = lambda *given, name=name: asked.append((name, *given))  # noqa: E731
+        monkeypatch.setattr(torch.cuda, name, note)
+    return asked
+
+
+def test_a_gpu_that_nobody_used_is_neither_started_nor_seeded(gpu):
+    noise_level(_noise_level)
+    assert gpu == []
+
+
+def test_the_random_numbers_of_a_gpu_are_the_notebooks_own(gpu, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    noise_level(_noise_level)
+    assert gpu == [("manual_seed_all", 0), ("set_rng_state", "state of 0", 0)]
+
+
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
@@ -190,59 +214,71 @@ def test_no_fraud_satisfies(capsys):
     assert let_through(sharper) == []
 
 
-# --- numbers ---
+# --- a word for each question ---
 
-HALF = Mistake(0.5, "Does the prior count?")
-
-
-def fraction(attempt):
-    return grading.number("the fraction", attempt, 0.25, mistakes=[HALF])
+KINDS = {"a": "ring", "b": "nested", "c": "ring"}
 
 
-@pytest.mark.parametrize("attempt", [0.25, 0.2501, torch.tensor(0.25), np.float32(0.25), 1 / 4])
-def test_a_right_number_passes(capsys, attempt):
-    assert fraction(attempt) is True
-    assert said(capsys) == "right: the fraction"
+def orders(attempt):
+    return grading.words("orders", attempt, KINDS, allowed=["ring", "nested"], nudge="Look again.")
+
+
+def letters(attempt):
+    return grading.words("letters", attempt, "EBME", allowed="EBM")
+
+
+def test_right_words_pass(capsys):
+    assert orders(dict(reversed(KINDS.items()))) is True
+    assert said(capsys) == "right: orders, all 3"
+    assert letters("EBME") is True
+    assert said(capsys) == "right: letters, all 4"
 
 
 @pytest.mark.parametrize(
-    ("attempt", "words"),
+    ("exercise", "attempt", "words"),
     [
-        (0.3, "0.3 is not right"),
-        (0.5, "0.5 is not right. Does the prior count?"),
-        (-0.25, "Look at its sign"),
-        (25, "off by more than a factor of ten"),
-        (0.001, "off by more than a factor of ten"),
-        (0, "off by more than a factor of ten"),
-        (math.nan, "a number is wanted, not nan"),
-        ("0.25", "a number is wanted, not '0.25'"),
-        (True, "a number is wanted, not True"),
-        (None, "a number is wanted, not None"),
-        (0.25 + 1j, "a number is wanted"),
-        (10**400, "a number is wanted"),
-        (torch.ones(2), "a number is wanted, not a tensor of shape (2,)"),
-        (lambda: 0.25, "a number is wanted"),
+        (orders, KINDS | {"c": "nested"}, "2 of 3 are right. Look again."),
+        (orders, KINDS | {"c": "rings"}, "c is 'rings'; choose one of 'ring', 'nested'"),
+        (orders, KINDS | {"c": torch.ones(2)}, "c is a tensor of shape (2,); choose one of"),
+        (orders, {"a": "ring"}, "a dict with the letters a, b, c is wanted"),
+        (orders, KINDS | {"d": "ring"}, "a dict with the letters a, b, c is wanted"),
+        (orders, "ring", "a dict with the letters a, b, c is wanted"),
+        (orders, None, "a dict with the letters a, b, c is wanted"),
+        (letters, "EBMB", "3 of 4 are right"),
+        (letters, "EBX?", "letter 3 is 'X'; choose one of 'E', 'B', 'M'"),
+        (letters, "EB", "a text of 4 letters is wanted"),
+        (letters, list("EBME"), "a text of 4 letters is wanted"),
+        (letters, {f"letter {k + 1}": c for k, c in enumerate("EBME")}, "a text of 4 letters"),
     ],
 )
-def test_a_wrong_number_hears_little(capsys, attempt, words):
-    assert fraction(attempt) is False
+def test_wrong_words_hear_how_many_are_right_and_not_which(capsys, exercise, attempt, words):
+    assert exercise(attempt) is False
     line = said(capsys)
-    assert words in line and "0.25" not in line.replace(repr(attempt), "")
+    assert line.startswith("not yet: ") and words in line
 
 
-def test_no_fraud_is_the_number(capsys):
-    assert let_through(fraction) == []
-    half = lambda attempt: grading.number("half", attempt, 0.5)  # noqa: E731
-    assert let_through(half) == [0.5]
-    assert let_through(half, right=0.5) == []
+@pytest.mark.parametrize("exercise", [orders, letters])
+def test_no_fraud_is_the_words(exercise):
+    assert let_through(exercise) == []
 
 
-def test_a_mistake_that_would_pass_is_refused():
-    with pytest.raises(ValueError, match=r"the mistake 0\.2501 would pass"):
-        grading.number("the fraction", 0.1, 0.25, mistakes=[Mistake(0.2501, "No.")])
+@pytest.mark.parametrize(
+    ("right", "allowed"), [({"a": "x", "b": "y"}, ["x", "z"]), ({"a": "x", "b": "x"}, ["x", "y"])]
+)
+def test_questions_that_are_badly_made_say_so(right, allowed):
+    with pytest.raises(ValueError, match="kinds: the right words must be allowed, and not all"):
+        grading.words("kinds", right, right, allowed=allowed)
 
 
-def test_the_package_offers_the_core_itself(capsys):
-    assert exercises.number("two", 2, 2.0) is True
+@pytest.mark.parametrize("n_drawn", [0, 3])
+def test_without_a_case_there_is_no_exercise(n_drawn):
+    with pytest.raises(ValueError, match="double: there must be at least one case"):
+        grading.function("double", abs, abs, cases=[], n_drawn=n_drawn)
+    with pytest.raises(ValueError, match="double: there must be at least one case"):
+        grading.satisfies("double", abs, lambda got, x: None, cases=(), n_drawn=n_drawn)
+
+
+def test_the_package_offers_the_core_itself():
+    assert exercises.words is grading.words
     assert exercises.Mistake is Mistake
     assert exercises.function is grading.function and exercises.satisfies is grading.satisfies

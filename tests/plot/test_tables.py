@@ -78,6 +78,12 @@ def test_the_best_of_each_row_is_bold_and_a_limit_takes_no_part():
     assert Reader(table()).bold() == [[], []]
 
 
+def test_a_row_that_is_a_limit_takes_no_part_either():
+    rows = {"ours": {"TT": 0.6, "EE": 0.7}, "Limit (%)": {"TT": 0.5, "EE": 0.4}}
+    assert Reader(table(rows, best="min", axis="row")).bold() == [["0.60"], []]
+    assert Reader(table({"limit": rows["ours"]}, best="max")).bold() == [[]]
+
+
 def test_the_best_of_each_column_is_bold():
     rows = {
         "network": {"error": 0.6, "accuracy": 97.1},
@@ -165,11 +171,13 @@ def test_marks_of_html_are_text():
     ("rows", "options", "error", "words"),
     [
         ({}, {}, ValueError, "rows must be .* at least one row"),
-        ([1], {}, ValueError, "rows must be"),
+        ([1], {}, TypeError, "rows must be a mapping of labels to rows, got "),
+        ("rows", {}, TypeError, "rows must be a mapping of labels to rows, got 'rows'"),
         ({"a": 3}, {}, TypeError, "'a' must be a mapping"),
         ({"a": {}}, {}, ValueError, "at least one"),
         ({"a": {"x": 1.0}}, {"columns": []}, ValueError, "at least one"),
-        ({"a": {"x": 1.0}}, {"columns": "x"}, TypeError, "sequence of names"),
+        ({"a": {"x": 1.0}}, {"columns": "x"}, TypeError, "sequence of names, got 'x'"),
+        ({"a": {"x": 1.0}}, {"columns": 3}, TypeError, "sequence of names, got 3"),
         ({"a": {"x": 1.0, "z": 2}}, {"columns": ["x"]}, ValueError, r"columns \['z'\]"),
         ({"a": {"x": 1.0}}, {"columns": ["x", "y"]}, ValueError, "that rows hold"),
         ({"a": {"x": 1.0}}, {"columns": ["x", "x"]}, ValueError, "different names"),
@@ -199,7 +207,14 @@ def test_what_makes_no_table_is_refused(rows, options, error, words):
         table(rows, **options)
 
 
-@pytest.mark.parametrize("caption", ["", "  ", None])
-def test_a_table_has_a_caption(caption):
-    with pytest.raises(ValueError, match="caption must be a text"):
+@pytest.mark.parametrize(
+    ("caption", "error", "words"),
+    [
+        ("", ValueError, "caption must be a text"),
+        ("  ", ValueError, "caption must be a text"),
+        (None, TypeError, "must be texts, got None"),
+    ],
+)
+def test_a_table_has_a_caption(caption, error, words):
+    with pytest.raises(error, match=words):
         plot.results_table(ROWS, caption=caption)

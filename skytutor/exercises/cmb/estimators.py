@@ -1,5 +1,6 @@
 """How an estimator learns its error bar, and what its answers are worth."""
 
+import functools
 import math
 from typing import Any
 
@@ -7,7 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from skytutor.check.compare import single
 from skytutor.exercises import grading
+from skytutor.exercises.attempts import results_of
 from skytutor.exercises.grading import Mistake
 
 __all__ = ["coverage", "laplace_nll", "own_method"]
@@ -21,12 +24,11 @@ def laplace_nll(attempt: Any) -> bool:
             of the Laplace density ``exp(-|truth - median| / b) / (2 b)``.
 
     Returns:
-        True if it is right, up to a constant.
+        True if it is right, up to a constant, and a network can be trained with it.
     """
-    rng = torch.Generator().manual_seed(0)
-    cases = []
-    for _ in range(4):
-        cases.append(tuple(torch.randn(3, 6, generator=rng).unbind(0)))
+    cases = _answers_of_a_network()
+    if not _trains("laplace_nll", attempt, cases[0]):
+        return False
     return grading.function(
         "laplace_nll, less its value for exact answers",
         _without_constant(attempt),
@@ -61,23 +63,51 @@ def laplace_nll(attempt: Any) -> bool:
     )
 
 
+def _answers_of_a_network() -> list[tuple[Tensor, Tensor, Tensor]]:
+    """Return medians and logarithms of widths, which ask for gradients, and truths: ``(6,)``."""
+    rng = torch.Generator().manual_seed(0)
+    cases = []
+    for _ in range(4):
+        median, log_b, truth = (torch.randn(6, generator=rng) for _ in range(3))
+        cases.append((median.requires_grad_(), log_b.requires_grad_(), truth))
+    return cases
+
+
+def _trains(label: str, attempt: Any, case: tuple[Tensor, ...]) -> bool:
+    """Return whether gradients lead back from a loss, or print why not; its value may be wrong."""
+    found = results_of(label, attempt, [case], like=_laplace_nll)
+    if found is None:
+        return False
+    # Of what is no single number, the comparison that follows says what is wrong.
+    if single(found[0]) is None or getattr(found[0], "requires_grad", False):
+        return True
+    print(
+        f"not yet: {label}: no gradient leads from what it returns back to the answers, so nothing "
+        "could be trained with it. Does it follow from the arguments, and stay a tensor to the "
+        "end, without item(), float() or detach()?"
+    )
+    return False
+
+
 def _laplace_nll(median: Tensor, log_b: Tensor, truth: Tensor) -> Tensor:
     return (log_b + (truth - median).abs() / log_b.exp()).mean()
 
 
 def _without_constant(loss: Any) -> Any:
-    """Return a loss less its value at an exact answer of width one: constants do not matter."""
+    """Return a loss less its value at an exact answer of width two: constants do not matter."""
     if not callable(loss):
         return loss
 
+    @functools.wraps(loss)
     def shifted(median: Tensor, log_b: Tensor, truth: Tensor) -> Any:
+        found = loss(median, log_b, truth)
+        number = single(found)
+        if number is None:
+            return found  # as it came, so that the reader hears what it is
         zero = torch.zeros_like(truth)
         # At b = 2 and not at 1, where a loss that divides by log b has no value.
         two = torch.full_like(truth, math.log(2))
-        found = torch.as_tensor(loss(median, log_b, truth))
-        if found.numel() != 1:
-            return found  # as it came, so that the reader hears of its shape
-        return float(found) - float(loss(zero, two, zero))
+        return number - single(loss(zero, two, zero))
 
     return shifted
 
@@ -155,7 +185,7 @@ def own_method(true: Any, found: Any, sigma: Any) -> bool:
     try:
         arrays = [np.asarray(v, dtype=float).ravel() for v in (true, found, sigma)]
         truths, answers, sigmas = np.broadcast_arrays(*arrays)
-    except (TypeError, ValueError, RuntimeError) as error:
+    except Exception as error:  # a class of the reader's own may raise what it likes
         print(f"not yet: {label}: three arrays of numbers of one length are wanted ({error})")
         return False
     fault = _own_fault(truths, answers, sigmas)

@@ -10,13 +10,11 @@ from torch import Tensor
 
 from skytutor.chapters.cmb import limits
 from skytutor.chapters.cmb.summaries import draw_summaries
-from skytutor.data.cmb import GaussianSkySimulator
+from skytutor.data.cmb import FLOOR, GaussianSkySimulator, peaked_spectrum
 from skytutor.exercises import grading
 from skytutor.exercises.grading import Mistake
 
 __all__ = ["best_answer", "features", "last_clear", "sigma_peak"]
-
-_AREA = 4 * math.pi / 3072  # of a pixel at Nside 16, in steradians
 
 
 def last_clear(attempt: Any) -> bool:
@@ -32,42 +30,47 @@ def last_clear(attempt: Any) -> bool:
     return grading.function(
         "last_clear",
         attempt,
-        lambda peak, sigma: _highest(peak, _AREA * sigma**2),
+        lambda peak, sigma: _highest(_spectrum(peak), _noise(sigma)),
         cases=[(12.0, 15.0), (7.0, 10.0), (12.0, 0.03), (12.0, 70.0), (5.0, 0.0)],
         draw=lambda rng: (float(rng.uniform(5, 20)), float(rng.uniform(1, 15))),
         mistakes=[
             Mistake(
-                lambda peak, sigma: _highest(peak, sigma**2),
+                lambda peak, sigma: _highest(_spectrum(peak), sigma**2),
                 "It compares with the variance of one pixel. How many pixels share that noise?",
             ),
             Mistake(
-                lambda peak, sigma: _highest(peak, _AREA * sigma),
+                # The power of noise grows with the square: of the root, so with sigma itself.
+                lambda peak, sigma: _highest(_spectrum(peak), _noise(math.sqrt(sigma))),
                 "Is it the deviation of the noise that adds up, or its variance?",
             ),
             Mistake(
-                lambda peak, sigma: _highest(peak, _AREA * sigma**2, floor=0.0),
+                lambda peak, sigma: _highest(_spectrum(peak) - FLOOR, _noise(sigma)),
                 "Look at a sky with very little noise. Which part of the spectrum is missing?",
             ),
             Mistake(
-                _how_many,
+                lambda peak, sigma: int((_spectrum(peak) > _noise(sigma)).sum()),
                 "Is that how many degrees are clear, or which is the highest?",
             ),
             Mistake(
-                lambda peak, sigma: _highest(peak, _AREA * sigma**2) + 1,
+                lambda peak, sigma: _highest(_spectrum(peak), _noise(sigma)) + 1,
                 "Is that a degree, or how many degrees there are?",
             ),
         ],
     )
 
 
-def _how_many(peak: float, sigma: float) -> int:
-    cl = np.exp(-((np.arange(48) - peak) ** 2) / 50) + 1e-5
-    return int((cl > _AREA * sigma**2).sum())
+def _spectrum(peak: float) -> np.ndarray:
+    """Return C_l of test 1 for l from 0 to 47."""
+    return peaked_spectrum(torch.tensor(peak, dtype=torch.float64), lmax=47).numpy()
 
 
-def _highest(peak: float, noise: float, *, floor: float = 1e-5) -> int:
-    """Return the highest degree at which the spectrum is above `noise`, or -1."""
-    cl = np.exp(-((np.arange(48) - peak) ** 2) / 50) + floor
+def _noise(sigma: float) -> float:
+    """Return N_l of the noise in the pixels of test 1."""
+    return limits.noise_power(GaussianSkySimulator("T1", noise=sigma))
+
+
+def _highest(cl: np.ndarray, noise: float) -> int:
+    """Return the highest degree at which a spectrum is above the noise, or -1."""
     above = np.nonzero(cl > noise)[0]
     return int(above.max()) if len(above) else -1
 

@@ -1,5 +1,6 @@
 """Is a simulator to be trusted? What it drew, measured back."""
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -27,18 +28,11 @@ def misread(attempt: Any) -> bool:
     Returns:
         True if it finds every wrong simulator, and no right one.
     """
-    rng = np.random.default_rng(3)
-    cases = []
-    for n in (20, 100, 1000):
-        for fault in (None, "squared", "swapped", "correlated", "loud", "shifted"):
-            # Ten per cent of power in excess show in a hundred skies, not in twenty.
-            if (fault, n) != ("loud", 20):
-                cases.append((*_measure(rng, fault=fault, n=n), n))
     return grading.function(
         "misread",
-        attempt if not callable(attempt) else lambda *case: bool(attempt(*case)),
+        _yes_or_no(attempt),
         _is_misread,
-        cases=cases,
+        cases=_simulators(),
         mistakes=[
             Mistake(
                 lambda measured, asked, n: _is_misread(measured, asked, n, fields=("EE", "BB")),
@@ -50,6 +44,32 @@ def misread(attempt: Any) -> bool:
             ),
         ],
     )
+
+
+def _yes_or_no(attempt: Any) -> Any:
+    """Return a function that gives truth values; None, as of a function not yet written, stays."""
+    if not callable(attempt):
+        return attempt
+
+    @functools.wraps(attempt)
+    def wrong(*case: Any) -> bool | None:
+        found = attempt(*case)
+        return None if found is None else bool(found)
+
+    return wrong
+
+
+@functools.cache
+def _simulators() -> tuple[tuple[dict[str, np.ndarray], dict[str, np.ndarray], int], ...]:
+    """Return what simulators measured, what was asked of them, and on how many skies."""
+    rng = np.random.default_rng(3)
+    cases = []
+    for n in (20, 100, 1000):
+        for fault in (None, "squared", "swapped", "correlated", "loud", "shifted"):
+            # Ten per cent of power in excess show in a hundred skies, not in twenty.
+            if (fault, n) != ("loud", 20):
+                cases.append((*_measure(rng, fault=fault, n=n), n))
+    return tuple(cases)
 
 
 def _measure(

@@ -6,6 +6,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from skytutor.exercises import grading
+
 __all__ = ["Sticks", "stick_patterns", "sticks"]
 
 
@@ -75,16 +77,11 @@ def sticks(answer: str) -> bool:
     Returns:
         True if all are right.
     """
-    right = "".join(kind for kind, _, _ in _PATTERNS)
-    if not isinstance(answer, str) or len(answer) != len(right) or not set(answer) <= set("EBM"):
-        print(f"not yet: sticks: {len(right)} letters are wanted, each of them E, B or M")
-        return False
-    if answer == right:
-        print(f"right: sticks, {len(right)} patterns")
-        return True
-    count = sum(a == b for a, b in zip(answer, right, strict=True))
-    print(
-        f"not yet: sticks: {count} of {len(right)} are right. Turn the page by 45 degrees: no "
-        "answer may change. Then hold a mirror to it: what becomes of the pattern?"
+    return grading.words(
+        "sticks",
+        answer,
+        "".join(kind for kind, _, _ in _PATTERNS),
+        allowed="EBM",
+        nudge="Turn the page by 45 degrees: no answer may change. Then hold a mirror to it: what "
+        "becomes of the pattern?",
     )
-    return False

@@ -14,12 +14,12 @@ from skytutor.data.cmb import GaussianSkySimulator
 L = np.arange(48)
 
 
-def spectrum(peak):
-    return np.exp(-((L - peak) ** 2) / 50) + 1e-5
+def spectrum(peak, *, floor=1e-5):
+    return np.exp(-((L - peak) ** 2) / 50) + floor
 
 
-def clear(peak, sigma, *, area=4 * math.pi / 3072, power=2):
-    above = np.nonzero(spectrum(peak) > area * sigma**power)[0]
+def clear(peak, sigma, *, area=4 * math.pi / 3072, power=2, floor=1e-5):
+    above = np.nonzero(spectrum(peak, floor=floor) > area * sigma**power)[0]
     return int(above.max()) if len(above) else -1
 
 
@@ -83,6 +83,7 @@ LIKELY = {
         (lambda p, s: clear(p, s, area=1.0), "How many pixels"),
         (lambda p, s: clear(p, s, power=1), "or its variance"),
         (lambda p, s: clear(p, s) + 1, "how many degrees there are"),
+        (lambda p, s: clear(p, s, floor=0.0), "Which part of the spectrum is missing"),
         (lambda p, s: int((spectrum(p) > 4 * math.pi * s**2 / 3072).sum()), "how many degrees are"),
         (lambda p, s: clear(p, s) if s < 50 else None, "`return`"),
     ],
@@ -109,6 +110,13 @@ LIKELY = {
         (lambda m, b, t: (b + (t - m).abs() / b).mean(), "logarithm of b"),
         (lambda m, b, t: -laplace(m, b, t), "small for good answers"),
         (lambda m, b, t: len(t) * laplace(m, b, t), "the mean over the skies"),
+        (lambda m, b, t: laplace(m, b, t).item(), "no gradient leads"),
+        (lambda m, b, t: laplace(m, b, t).detach(), "no gradient leads"),
+        (lambda m, b, t: torch.tensor(0.0), "no gradient leads"),
+        (lambda m, b, t: laplace(m, torch.from_numpy(b.numpy()), t), "numpy() on Tensor that req"),
+        (lambda m, b, t: None, "it gives None; is there a `return`?"),
+        (lambda m, b, t: "loss", "it gives 'loss'; a number is wanted"),
+        (lambda m, b: laplace(m, b, m), "takes 3 arguments (median, log_b, truth)"),
     ],
     "features": [
         (lambda c: c, "gives back"),
@@ -121,6 +129,9 @@ LIKELY = {
         (lambda m, a, n: careful(m | {"EB": 0 * m["EB"]}, a, n), "in common"),
         (lambda m, a, n: bool((m["EE"] != a["EE"]).any()), "exactly"),
         (lambda m, a, n: abs(m["EE"].sum() / a["EE"].sum() - 1) > 0.2, "is not right"),
+        (lambda m, a, n: None, "it gives None; is there a `return`?"),
+        (lambda m, a: False, "takes 3 arguments (measured, asked, n)"),
+        (lambda m, a, n: m["EE"] > a["EE"], "truth value of an array"),
     ],
     "coverage": [
         (lambda m, s, t: slope_and_inside(t, s, m), "horizontal axis"),
@@ -191,6 +202,13 @@ TRUE = np.linspace(1, 3, 400)
 ERRORS = 0.05 * np.random.default_rng(0).standard_normal(400)
 
 
+class Moody:
+    """Raises what no array does."""
+
+    def __array__(self, *args, **options):
+        raise KeyError("mine")
+
+
 def test_an_error_of_fishers_size_passes():
     assert exercises.cmb.own_method(TRUE, TRUE + ERRORS, 0.05)
     assert exercises.cmb.own_method(torch.from_numpy(TRUE), TRUE + ERRORS, np.full(400, 0.05))
@@ -208,6 +226,8 @@ def test_an_error_of_fishers_size_passes():
         (TRUE * np.nan, 0.05, "not finite"),
         (TRUE[:7], 0.05, "of one length"),
         ("answers", 0.05, "three arrays"),
+        (Moody(), 0.05, "three arrays"),
+        (1e300 * TRUE, 0.05, "slope|gain"),
         (None, 0.05, "wanted|not finite"),
     ],
 )
@@ -216,6 +236,17 @@ def test_other_errors_do_not_pass_and_say_why(found, sigma, words, capsys):
     out = capsys.readouterr().out
     assert out.startswith("not yet: own_method: ")
     assert any(word in out for word in words.split("|")), out
+
+
+@pytest.mark.parametrize("place", range(3))
+def test_no_fraud_is_a_method_of_ones_own(place):
+    def own(fraud):
+        given = [TRUE, TRUE + ERRORS, 0.05]
+        given[place] = fraud
+        # A number may well be Fisher's error; it fits no truth here.
+        return exercises.cmb.own_method(*given)
+
+    assert frauds.let_through(own) == []
 
 
 def test_too_few_skies_do_not_pass(capsys):
