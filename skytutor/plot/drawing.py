@@ -9,15 +9,15 @@ from typing import Any
 
 from torch import nn
 
+from skytutor.plot._network.alt_text import describe_plan
 from skytutor.plot._network.columns import groups_of, set_levels
 from skytutor.plot._network.graph import Graph
 from skytutor.plot._network.layout import WIDTH, Layout
 from skytutor.plot._network.merge import Merger
 from skytutor.plot._network.repeats import fold_repeats
 from skytutor.plot._network.rows import Plan, Planner
+from skytutor.plot._network.states import States
 from skytutor.plot._network.svg import render
-from skytutor.plot._network.values import States
-from skytutor.plot._network.words import describe_plan
 from skytutor.plot.trace import trace
 
 __all__ = ["Drawing", "architecture"]
@@ -68,7 +68,7 @@ def architecture(
     example: Any,
     *,
     title: str | Sequence[str] | None = None,
-    leaf: Collection[str | type] = (),
+    leaf: str | type | Collection[str | type] = (),
     depth: int | None = None,
     output: str | Sequence[str] | None = None,
     sphere: bool | None = None,
@@ -77,8 +77,10 @@ def architecture(
 
     Rows go from the input to the output; the coarser the resolution, the further right they stand.
     Round arrows pass by the rows between: residual and skip connections, side branches. Parts that
-    repeat are drawn once, blocks are named at the side. Numbers of weights are those of the module,
-    and weights that the example never met are listed.
+    repeat are drawn once, blocks are named at the side. A module that hands data to NumPy or reads
+    numbers from them (``.item()``) to go on with is one box, for its inside cannot be followed.
+    Numbers of weights are those of the module; weights that what comes out does not depend on, as
+    those of a head for training alone, are listed.
 
     Arguments:
         module: the network, or several of them, as a generator and its discriminator.
@@ -86,7 +88,7 @@ def architecture(
             of keyword arguments; for several networks a tuple with one of these for each. One or
             two samples are enough.
         title: stands above; None for the class of the module. One for each of several networks.
-        leaf: classes of modules, or their names, that are drawn as one box each.
+        leaf: class of modules, or its name, or several, that are drawn as one box each.
         depth: how many modules around a layer are looked into, the network among them: with 1,
             each module within the network is one box.
         output: what the output means; one for each of several networks.
@@ -97,7 +99,8 @@ def architecture(
         the drawing, with its text for blind readers.
 
     Raises:
-        TypeError: no module, or an example without tensors.
+        TypeError: no module, an example without tensors, a leaf that is neither class nor name, a
+            depth that is no integer, a title or an output that is no text.
         ValueError: an example that the module cannot take (the module's own error is the cause), an
             output without tensors, a depth below 1, or not one title, output or example for each of
             several networks.
@@ -125,7 +128,7 @@ def architecture(
         graph = trace(network, examples[k], leaf=leaf, depth=depth)
         plan = _plan(graph, title=titles[k], output=outputs[k], sphere=sphere)
         layout = Layout(plan)
-        alt = describe_plan(plan, name=plan.title)
+        alt = describe_plan(plan)
         panels.append(render(layout, label=alt))
         heights.append(layout.height)
         alts.append(alt)
@@ -141,10 +144,14 @@ def _one_each(name: str, words: str | Sequence[str] | None, n: int) -> list[str 
     """Return one text for each network."""
     if words is None:
         return [None] * n
-    found: list[str | None] = [words] if isinstance(words, str) else list(words)
+    found = [words] if isinstance(words, str) else words
+    if not isinstance(found, tuple | list) or not all(isinstance(w, str | None) for w in found):
+        raise TypeError(
+            f"{name} must be a text, or one for each of several networks, got {words!r}"
+        )
     if len(found) != n:
         raise ValueError(f"{name} must be {n}, one for each network, got {len(found)}")
-    return found
+    return list(found)
 
 
 def _plan(graph: Graph, *, title: str | None, output: str | None, sphere: bool | None) -> Plan:

@@ -4,16 +4,16 @@ Nothing is typed in: layers, their order, the shapes between them and the number
 those of the module that runs.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from skytutor.plot._network.calls import Caller
+from skytutor import validate
+from skytutor.plot._network.calls import Caller, intercepted
 from skytutor.plot._network.graph import INPUT, OUTPUT, Graph, Node, tensors_in
-from skytutor.plot._network.intercept import intercepted
 from skytutor.plot._network.modules import (
     class_name,
     constants_of,
@@ -26,18 +26,22 @@ __all__ = ["trace"]
 
 
 def trace(
-    module: nn.Module, example: Any, *, leaf: Collection[str | type] = (), depth: int | None = None
+    module: nn.Module,
+    example: Any,
+    *,
+    leaf: str | type | Collection[str | type] = (),
+    depth: int | None = None,
 ) -> Graph:
     """Run a module on an example and return the graph of its steps.
 
-    The module runs in evaluation mode, without gradients. Its mode, its buffers and the generators
-    of random numbers are as before when it is done.
+    The module runs in evaluation mode, without gradients. Its mode, its buffers, the example and
+    the generators of random numbers are as before when it is done.
 
     Arguments:
         module: any network of torch.
         example: what the network takes: a tensor, a tuple of positional arguments, or a dictionary
             of keyword arguments. One or two samples are enough.
-        leaf: classes of modules, or their names, that stay one step each.
+        leaf: class of modules, or its name, or several, that stay one step each.
         depth: how many modules around a step are looked into, the network among them and mere lists
             such as ``nn.Sequential`` not: with 1, every module in the network is one step. None
             looks into all that have parts with weights.
@@ -46,7 +50,8 @@ def trace(
         the graph, with a node for each input, step and output.
 
     Raises:
-        TypeError: no module, or an example without tensors.
+        TypeError: no module, an example without tensors, a leaf that is neither class nor name, a
+            depth that is no integer.
         ValueError: an example that the module cannot take, with the module's own error as cause; a
             module whose weights have no shape yet; an output without tensors; a depth below 1.
 
@@ -56,23 +61,26 @@ def trace(
         ['input', 'Linear', 'ReLU', 'Linear', 'output']
     """
     module = _check_module(module)
-    if depth is not None and (not isinstance(depth, int) or depth < 1):
-        raise ValueError(f"depth must be None or an integer from 1 on, got {depth!r}")
+    wanted = "None or an integer from 1 on"
+    if depth is not None and validate.as_integer("depth", depth, wanted=wanted) < 1:
+        raise ValueError(f"depth must be {wanted}, got {depth!r}")
     args, kwargs = _arguments(example)
     parameters = {id(p): (name, p.numel()) for name, p in module.named_parameters()}
     # A single layer of torch is no network to look into.
     root = nn.Sequential(module) if is_torch_layer(module) else module
     recorder = Recorder(parameters, constants_of(root))
     for name, tensor in [*module.named_buffers(), *module.named_parameters()]:
-        recorder.names[id(tensor)] = name.rpartition(".")[2]
-    caller = Caller(root, recorder, leaf=tuple(leaf), depth=depth)
+        words = [word for word in name.split(".") if not word.isdigit()]  # lists count theirs
+        recorder.names[id(tensor)] = words[-1] if words else name
+    caller = Caller(root, recorder, leaf=_classes(leaf), depth=depth)
     for name, tensor in named_tensors(module.forward, args, kwargs):
         recorder.hold(tensor, recorder.add(Node(INPUT, name)))
-    with _unchanged(module), intercepted(caller), torch.no_grad(), recorder:
+    given = tensors_in((args, kwargs))
+    with _unchanged(module, given), intercepted(caller), torch.no_grad(), recorder:
         try:
             result = root(*args, **kwargs)
         except Exception as error:
-            shapes = ", ".join(str(tuple(tensor.shape)) for tensor in tensors_in((args, kwargs)))
+            shapes = ", ".join(str(tuple(tensor.shape)) for tensor in given)
             raise ValueError(
                 f"example must be what {class_name(module)} takes: on shape {shapes} it raised "
                 f"{type(error).__name__}: {error}"
@@ -94,6 +102,17 @@ def _check_module(module: Any) -> nn.Module:
                 "run the module once"
             )
     return module
+
+
+def _classes(leaf: Any) -> tuple[str | type, ...]:
+    """Return classes or their names."""
+    found = [leaf] if isinstance(leaf, str | type) else leaf
+    if not isinstance(found, Iterable) or not all(isinstance(one, str | type) for one in found):
+        raise TypeError(
+            "leaf must be a class of modules, its name, or several of these, "
+            f"got {leaf!r} ({type(leaf).__name__})"
+        )
+    return tuple(found)
 
 
 def _arguments(example: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -122,8 +141,9 @@ def _add_outputs(recorder: Recorder, result: Any, name: str) -> None:
 
 
 @contextmanager
-def _unchanged(module: nn.Module) -> Iterator[None]:
-    """Put a module into evaluation mode for a while; give back mode, buffers and random numbers."""
+def _unchanged(module: nn.Module, tensors: list[Tensor]) -> Iterator[None]:
+    """Put a module into evaluation mode for a while, and then all back that it may change."""
+    copies = [tensor.clone() for tensor in tensors]
     modes = [(part, part.training) for part in module.modules()]
     buffers = [
         (part, name, buffer, None if buffer is None else buffer.clone())
@@ -143,3 +163,7 @@ def _unchanged(module: nn.Module) -> Iterator[None]:
                 if buffer is not None and copy is not None:
                     with torch.no_grad():
                         buffer.copy_(copy)
+            for tensor, copy in zip(tensors, copies, strict=True):
+                if not torch.equal(tensor, copy):
+                    with torch.no_grad():
+                        tensor.copy_(copy)

@@ -230,3 +230,146 @@ class Discriminator(nn.Module):
 
     def forward(self, x):
         return self.read(self.layers(x)).squeeze(1)
+
+
+class Chain(nn.Module):
+    """Parts one after the other, and no mere list of them: a block with a name."""
+
+    def __init__(self, *parts):
+        super().__init__()
+        self.parts = nn.ModuleList(parts)
+
+    def forward(self, x):
+        for part in self.parts:
+            x = part(x)
+        return x
+
+
+class Outer(Chain):
+    pass
+
+
+class Middle(Chain):
+    pass
+
+
+class Inner(Chain):
+    pass
+
+
+def layers(n, size=4):
+    return [nn.Linear(size, size) for _ in range(n)]
+
+
+def nested():
+    """Return four equal layers in the third of three blocks that stand within each other."""
+    inner = Inner(nn.Linear(6, 8), nn.LayerNorm(8), *layers(4, 8), nn.Linear(8, 5))
+    return nn.Sequential(Outer(nn.Linear(3, 4), Middle(nn.Linear(4, 6), inner)), nn.Linear(5, 2))
+
+
+def blocks_in_a_block():
+    """Return a block with nothing but three equal ones in it."""
+    parts = [Inner(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4)) for _ in range(3)]
+    return nn.Sequential(nn.Linear(3, 4), Outer(*parts), nn.Linear(4, 2))
+
+
+def blocks_that_look_alike_out_of_step():
+    """Return three blocks whose ends and next starts repeat as well as the last two do."""
+    blocks = [Inner(nn.Linear(size, 8), nn.Linear(8, 4)) for size in (3, 4, 4)]
+    return nn.Sequential(*blocks, nn.Linear(4, 2))
+
+
+def shared(order):
+    """Return equal layers in an order such as "aab": a layer of the same letter is the same."""
+    by_letter = dict(zip("abc", layers(3), strict=True))
+    return nn.Sequential(*(by_letter[letter] for letter in order))
+
+
+class Tied(nn.Module):
+    """A layer that takes its weights from another, with a bias of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.encode = nn.Linear(4, 4, bias=False)
+        self.bias = nn.Parameter(torch.zeros(4))
+
+    def forward(self, x):
+        return F.linear(self.encode(x).relu(), self.encode.weight.T, self.bias)
+
+
+class ScaledPart(nn.Module):
+    """A part of the data is changed where it lies, through a view."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Linear(4, 4)
+        self.scale = nn.Parameter(torch.ones(2))
+        self.last = nn.Linear(4, 3)
+
+    def forward(self, x):
+        x = self.first(x)
+        x[:, :2].mul_(self.scale)
+        return self.last(x)
+
+
+class Does(nn.Module):
+    """A layer, and then a function that a test gives."""
+
+    def __init__(self, function, outputs=4):
+        super().__init__()
+        self.layer = nn.Linear(4, outputs)
+        self.does = [function]
+
+    def forward(self, x):
+        return self.does[0](self.layer(x))
+
+
+class Auxiliary(nn.Module):
+    """A head that runs, but is returned in training alone."""
+
+    def __init__(self):
+        super().__init__()
+        self.read = nn.Linear(4, 2)
+        self.auxiliary = nn.Linear(4, 3)
+
+    def forward(self, x):
+        extra = self.auxiliary(x)
+        return (self.read(x), extra) if self.training else self.read(x)
+
+
+class ReadsNumber(nn.Module):
+    """A factor that is read from data as a number of Python."""
+
+    def __init__(self, read):
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+        self.gate = nn.Linear(4, 1)
+        self.read = [read]
+
+    def forward(self, x):
+        return self.layer(x) * self._factor(x)
+
+    def _factor(self, x):
+        return self.read[0](self.gate(x))
+
+
+class ReadsNumberItself(ReadsNumber):
+    def forward(self, x):
+        return self.layer(x) * (1 + self.read[0](self.gate(x)))
+
+
+class Checks(nn.Module):
+    """Numbers are read from data to check them, and dropped."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+
+    def forward(self, x):
+        check_finite(x)
+        return self.layer(x)
+
+
+def check_finite(x):
+    if not abs(x.sum().item()) < float("inf"):
+        raise ValueError("x must be finite")

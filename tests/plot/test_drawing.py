@@ -9,6 +9,7 @@ from itertools import combinations, pairwise
 import networks_to_draw as nets
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from skytutor import chapters
@@ -18,8 +19,8 @@ from skytutor.chapters.cmb.summaries import LikelihoodGrid, LogPowerSpectrum
 from skytutor.fields.covariance import PixelCovariance
 from skytutor.plot import Drawing, architecture
 from skytutor.plot._network.layout import SMALL, WIDTH, Layout
+from skytutor.plot._network.line_breaks import width_of, wrap
 from skytutor.plot._network.rows import BOX, JOIN, STATE
-from skytutor.plot._network.text import width_of, wrap
 from skytutor.plot.drawing import _plan
 from skytutor.plot.trace import trace
 
@@ -89,8 +90,25 @@ HARD = {
     "lstm": lambda: (nn.LSTM(3, 5, batch_first=True), torch.rand(2, 7, 3)),
     "one": lambda: (nn.Linear(3, 4), torch.rand(1, 3)),
     "nothing": lambda: (nn.Identity(), torch.rand(1, 3)),
+    "nested": lambda: (nets.nested(), torch.rand(1, 3)),
+    "blocks": lambda: (nets.blocks_in_a_block(), torch.rand(1, 3)),
+    "out-of-step": lambda: (nets.blocks_that_look_alike_out_of_step(), torch.rand(1, 3)),
+    "shared-at-the-start": lambda: (nets.shared("aab"), torch.rand(1, 4)),
+    "shared": lambda: (nn.Sequential(nn.Linear(3, 4), nets.shared("aab")), torch.rand(1, 3)),
+    "shared-later": lambda: (
+        nn.Sequential(nn.Linear(3, 4), *nets.shared("abca")),
+        torch.rand(1, 3),
+    ),
+    "shared-pairs": lambda: (
+        nn.Sequential(nn.Linear(3, 4), *nets.shared("aabc")),
+        torch.rand(1, 3),
+    ),
+    "tied": lambda: (nets.Tied(), torch.rand(1, 4)),
+    "in-place": lambda: (nets.ScaledPart(), torch.rand(1, 4)),
+    "auxiliary": lambda: (nets.Auxiliary(), torch.rand(1, 4)),
 }
 ALL = {**BOOK, **HARD}
+SAME = "\u00d7 {} with the same weights"
 every = pytest.mark.parametrize("name", ALL)
 of_the_book = pytest.mark.parametrize("name", BOOK)
 
@@ -151,13 +169,13 @@ def test_every_weight_of_the_book_is_used(name):
     assert trace(module, example).unused() == {}
 
 
-@of_the_book
+@every
 def test_the_weights_that_are_written_add_up(name):
-    """Each box says its own, so a reader can add them."""
-    module, _ = ALL[name]()
+    """Each box says its own, so a reader can add them: "same weights" stand in another box."""
+    module, example = ALL[name]()
     times = {id(row): 1 for row in steps(name)}
     for group in plan(name).groups:
-        repeat = re.search(r"\u00d7 (\d+)", group.label)
+        repeat = re.search(r"\u00d7 (\d+)$", group.label)  # not "with the same weights"
         for row in plan(name).rows[group.first : group.last + 1]:
             if repeat and id(row) in times:
                 times[id(row)] = int(repeat[1])
@@ -165,15 +183,22 @@ def test_the_weights_that_are_written_add_up(name):
     for row in steps(name):
         number = re.match(r"[\d,]+", row.weights)
         total += times[id(row)] * int(number[0].replace(",", "")) if number else 0
-    assert total == sum(p.numel() for p in module.parameters())
+    graph = trace(module, example)
+    _plan(graph, title=None, output=None, sphere=None)
+    assert total == graph.n_weights - sum(graph.unused().values())
 
 
-def test_weights_that_the_example_does_not_meet_are_listed():
+def test_weights_without_effect_on_the_output_are_listed():
     assert plan("partly").notes == [
         "70 weights in all",
-        "not used on this example: 50 weights (lost, other)",
+        "without effect on this output: 50 weights (lost, other)",
     ]
-    assert "Not used on this example: 50 weights (lost, other)." in drawing("partly").alt
+    assert "Without effect on this output: 50 weights (lost, other)." in drawing("partly").alt
+    assert "Without effect on this output: 15 weights (auxiliary)." in drawing("auxiliary").alt
+
+
+def test_of_a_tied_layer_only_what_is_new_is_counted():
+    assert [row.weights for row in steps("tied")] == ["16 weights", "4 weights more"]
 
 
 # --- the networks of the book ---
@@ -290,6 +315,119 @@ def test_a_layer_in_a_loop_has_its_weights_once():
     assert [row.weights for row in steps("looped")] == ["24 weights", "42 weights"]
 
 
+@pytest.mark.parametrize(
+    ("name", "labels", "weights"),
+    [
+        ("shared-at-the-start", [], ["20 weights", "same weights", "20 weights"]),
+        ("shared", [SAME.format(2)], ["16 weights", "20 weights", "20 weights"]),
+        ("shared-later", ["\u00d7 3"], ["16 weights", "20 weights each", "same weights"]),
+        (
+            "shared-pairs",
+            [SAME.format(2), "\u00d7 2"],
+            ["16 weights", "20 weights", "20 weights each"],
+        ),
+    ],
+)
+def test_copies_either_share_their_weights_or_have_new_ones(name, labels, weights):
+    assert [group.label for group in plan(name).groups] == labels
+    assert [row.weights for row in steps(name)] == weights
+
+
+def test_a_repeat_keeps_its_bracket_within_any_number_of_blocks():
+    assert [group.label for group in plan("nested").groups] == ["Outer", "Middle", "\u00d7 4"]
+    assert [group.nest for group in plan("nested").groups] == [0, 1, 2]
+    assert "\u00d7 4, step 4: Step 4: Linear 8 → 8 (72 weights each)." in drawing("nested").alt
+    assert ">\u00d7 4<" in drawing("nested").svg
+
+
+def test_the_block_that_is_repeated_is_told_from_the_one_around_it():
+    assert [group.label for group in plan("blocks").groups] == ["Outer: Inner \u00d7 3"]
+
+
+def test_a_repeat_cuts_no_block():
+    assert [group.label for group in plan("out-of-step").groups] == ["Inner", "Inner \u00d7 2"]
+
+
+@every
+def test_brackets_stand_within_each_other_or_apart(name):
+    for one, other in combinations(plan(name).groups, 2):
+        apart = one.last < other.first or other.last < one.first
+        within = one.first <= other.first and other.last <= one.last
+        assert apart or within, (one.label, other.label)
+
+
+def test_of_brackets_that_begin_together_the_words_name_each():
+    assert "Step 1: Linear" in drawing("nested").alt
+    twice = nn.Sequential(nn.Linear(3, 4), nets.Outer(nets.Middle(*nets.layers(1), nn.Tanh())))
+    twice[1].parts.append(nn.Linear(4, 3))
+    twice[1].parts[0].parts.append(nn.Linear(4, 4))
+    words = architecture(twice, torch.rand(1, 3)).alt
+    assert "Outer, steps 2 to 4: Middle, steps 2 to 3: Step 2" in words
+
+
+PADDINGS = ("zeros", "circular", "reflect")
+
+
+class Dilated(nn.Module):
+    """A layer that says nothing of its dilation."""
+
+    def __init__(self, dilation):
+        super().__init__()
+        self.dilation = dilation
+        self.weight = nn.Parameter(torch.rand(4, 4, 3))
+
+    def forward(self, x):
+        return F.conv1d(x, self.weight, padding=self.dilation, dilation=self.dilation)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        lambda k: nn.Conv1d(4, 4, 3, padding=k, dilation=k),
+        lambda k: nn.Conv1d(
+            4, 4, 3, padding=1, padding_mode=("zeros", "circular", "reflect")[k - 1]
+        ),
+        lambda k: nn.Sequential(nn.Conv1d(4, 4, 1), nn.LeakyReLU(k / 10)),
+        lambda k: nn.Sequential(nn.Conv1d(4, 4, 1), nets.Chain(nn.Dropout(k / 10))),
+        Dilated,
+        lambda k: Shifted(k),
+        lambda k: Powers(k),
+    ],
+)
+def test_layers_that_differ_are_not_folded(layer):
+    example = torch.rand(1, 2, 16)
+    for orders, labels in (((1, 2, 3), []), ((2, 2, 2), ["\u00d7 3"])):
+        module = nn.Sequential(nn.Conv1d(2, 4, 1), *map(layer, orders))
+        found = _plan(trace(module, example), title=None, output=None, sphere=None)
+        assert [group.label for group in found.groups] == labels
+
+
+class Shifted(nn.Module):
+    """A layer on data in another order."""
+
+    def __init__(self, shift):
+        super().__init__()
+        self.shift = shift
+        self.layer = nn.Conv1d(4, 4, 1)
+
+    def forward(self, x):
+        return self.layer(x.roll(self.shift, 2)).relu()
+
+
+class Powers(Shifted):
+    """A function with a number."""
+
+    def forward(self, x):
+        return self.layer(x).abs().pow(self.shift)
+
+
+def test_dilation_is_written():
+    layer = nn.Conv2d(1, 2, 3, dilation=2, padding=2)
+    assert "kernel 3 \u00d7 3, dilation 2 (20 weights)" in repr(
+        architecture(layer, torch.rand(1, 1, 8, 8))
+    )
+
+
 def test_blocks_whose_inside_is_taken_elsewhere_are_not_folded():
     class Dense(nn.Module):
         def __init__(self):
@@ -328,6 +466,59 @@ def test_the_name_of_the_output_and_the_title_are_the_authors():
     found = architecture(nn.Linear(2, 1), torch.rand(1, 2), title="Mine", output="tau")
     assert found.alt.startswith("Mine: network of 3 weights.")
     assert found.alt.endswith("This gives 1 number, tau.")
+
+
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [
+        (lambda h: h * h, "Linear 4 → 4, \u00d7 itself (20 weights)."),
+        (lambda h: h[:, :2] * h[:, 2:], "Step 2: multiply its parts. This gives 2 numbers"),
+        (lambda h: torch.maximum(*h.chunk(2, 1)), "Step 2: maximum of its parts."),
+        (lambda h: h + h.flip(1), "Linear 4 → 4, add its views (20 weights)."),
+        (lambda h: h * 2, "Linear 4 → 4, \u00d7 2 (20 weights)."),
+    ],
+)
+def test_a_step_of_several_parts_of_the_data_has_no_constant(function, words):
+    found = architecture(nets.Does(function), torch.rand(1, 4)).alt
+    assert words in found and "constant" not in found
+
+
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [
+        (lambda h: torch.cat([h, h], 1), "4 numbers. Read as 8 numbers, the output."),
+        (lambda h: h.repeat(1, 3), "4 numbers. Read as 12 numbers, the output."),
+        (lambda h: nn.functional.pad(h, (0, 3)), "4 numbers. Read as 7 numbers, the output."),
+        (lambda h: h.tile(2), "4 numbers. Read as 8 numbers, the output."),
+        (lambda h: h[:, 1:], "4 numbers. Read as 3 of 4 numbers, the output."),
+        (
+            lambda h: {"mean": h[:, :3], "spread": h[:, 3:]},
+            "4 numbers. Read as 3 of 4 numbers, mean and 1 of 4 numbers, spread.",
+        ),
+        (
+            lambda h: {"part": h[:, :3], "whole": h, "again": h},
+            "4 numbers, whole, again. Read as 3 of 4 numbers, part.",
+        ),
+    ],
+)
+def test_the_output_has_the_shape_that_comes_out(function, words):
+    found = architecture(nets.Does(function), torch.rand(1, 4)).alt
+    assert found.endswith(f"This gives {words}")
+
+
+def test_a_crop_at_the_output():
+    assert architecture(Crop(), torch.rand(1, 1, 8, 8)).alt.endswith(
+        "This gives 8 \u00d7 8, 2 channels. Read as 6 \u00d7 6, 2 channels, the output."
+    )
+
+
+class Crop(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Conv2d(1, 2, 3, padding=1)
+
+    def forward(self, x):
+        return self.layer(x)[..., 1:-1, 1:-1]
 
 
 def test_signals_are_not_taken_for_maps():
@@ -490,7 +681,13 @@ def test_names_cannot_break_the_picture():
         ((), (), {}, ValueError, "each of 0 networks"),
         (nn.ReLU(), "map", {}, TypeError, "example must be a tensor"),
         (nn.ReLU(), torch.rand(1), {"depth": 0}, ValueError, "depth must be None or an integer"),
+        (nn.ReLU(), torch.rand(1), {"depth": True}, TypeError, "depth must be None or an integer"),
+        (nn.ReLU(), torch.rand(1), {"depth": 1.0}, TypeError, "depth must be None or an integer"),
+        (nn.ReLU(), torch.rand(1), {"leaf": 3}, TypeError, "leaf must be a class .* got 3"),
+        (nn.ReLU(), torch.rand(1), {"leaf": ["a", 3]}, TypeError, "leaf must be a class"),
         (nn.ReLU(), torch.rand(1), {"title": ["a", "b"]}, ValueError, "title must be 1"),
+        (nn.ReLU(), torch.rand(1), {"title": 3}, TypeError, "title must be a text.* got 3"),
+        (nn.ReLU(), torch.rand(1), {"output": [3]}, TypeError, "output must be a text"),
     ],
 )
 def test_bad_arguments_are_named(module, example, options, error, words):

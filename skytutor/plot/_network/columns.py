@@ -56,23 +56,29 @@ def groups_of(rows: list[Row], graph: Graph, repeats: list[Repeat]) -> list[Grou
     """Return the brackets: parts that are repeated, and blocks of several steps."""
     groups: list[Group] = []
     for repeat in repeats:
-        nodes = {id(node) for node in repeat.nodes}
-        found = _bracket(rows, repeat.label, nodes)
+        found = _bracket(rows, repeat.label, {id(node) for node in repeat.nodes})
         if found is not None:
+            found.repeat = repeat
             groups.append(found)
     frames = {id(f): f for node in graph.nodes for f in node.frames if f.named}
-    for frame in frames.values():
+    for frame in reversed(list(frames.values())):  # what stands within others first
         nodes = {id(node) for node in graph.nodes if frame in node.frames}
         found = _bracket(rows, frame.name, nodes)
         if found is None or _n_steps(rows, found) < 2:
             continue
         same = [g for g in groups if (g.first, g.last) == (found.first, found.last)]
-        if same:
-            same[0].label = f"{found.label} {same[0].label}"
-        else:
+        copied = same[0].repeat if same else None
+        if not same:
             groups.append(found)
+        elif copied is not None and frame not in copied.around:
+            same[0].label = f"{frame.name} {copied.label}"  # the block is what is repeated
+        else:
+            same[0].label = f"{frame.name}: {same[0].label}"
     _set_nests(groups)
-    return [group for group in groups if group.nest < 2]
+    # Without its bracket a repeated part would lose its copies; more than two names say little.
+    groups = [group for group in groups if group.repeat or group.nest < 2]
+    _set_nests(groups)
+    return sorted(groups, key=lambda group: (group.first, group.nest))
 
 
 def _bracket(rows: list[Row], label: str, nodes: set[int]) -> Group | None:

@@ -4,6 +4,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import nn
 
 INPUT = "input"
@@ -69,18 +70,21 @@ class Node:
         details: more about it, in words.
         operands: numbers, buffers and parameters that a function takes beside data.
         reverse: whether the operand stands before the data, as in ``1 - x``.
+        pair: "itself", "parts" or "views" where several arguments are of its one input.
         merged: names of functions that became one step with it.
         labels: what they are called, those that only join left out.
         title: of the Python function that does this step alone.
         noise: the function that draws the random numbers it takes, if it does.
         seen: in what shape it takes an input, by identity of the input, where that is a view.
-        parameters: its trainable tensors, identity to number of weights.
+        settings: what its author chose for it, and for what was merged into it.
+        parameters: its parameters, identity to number of weights.
         copies: those of steps that are drawn as one with it.
         helpers: functions between the module's `forward` and the call, the outermost first.
         before: words of steps that were merged into it, done before it.
         after: likewise, done after it.
-        repeated: whether its weights were used by an earlier step already.
+        new_weights: number of its weights that no earlier step uses.
         module: the module that ran, if one did.
+        alive: whether it is part of the graph, not of a box that stands for it.
     """
 
     kind: str
@@ -92,23 +96,25 @@ class Node:
     details: list[str] = field(default_factory=list)
     operands: list[str] = field(default_factory=list)
     reverse: bool = False
+    pair: str = ""
     merged: list[str] = field(default_factory=list)
     labels: list[str] = field(default_factory=list)
     title: str = ""
     noise: str = ""
     seen: dict[int, Value] = field(default_factory=dict)
+    settings: list[str] = field(default_factory=list)
     parameters: dict[int, int] = field(default_factory=dict)
     copies: dict[int, int] = field(default_factory=dict)
     helpers: tuple[tuple[int, str], ...] = ()
     before: list[str] = field(default_factory=list)
     after: list[str] = field(default_factory=list)
-    repeated: bool = False
+    new_weights: int = 0
     module: nn.Module | None = None
     alive: bool = True
 
     @property
     def weights(self) -> int:
-        """Number of trainable weights."""
+        """Number of weights."""
         return sum(self.parameters.values())
 
 
@@ -119,7 +125,7 @@ class Graph:
     Attributes:
         name: class of the module.
         nodes: its steps, in the order in which they ran; inputs first, outputs last.
-        parameters: all trainable tensors of the module: identity to name and number of weights.
+        parameters: all of the module: identity to name and number of weights.
         n_weights: ``sum(p.numel() for p in module.parameters())``.
         with_layers: Python functions that called layers; no step is named after them.
     """
@@ -139,7 +145,7 @@ class Graph:
         return found
 
     def unused(self) -> dict[str, int]:
-        """Return names and sizes of the trainable tensors that no step of the drawing uses."""
+        """Return names and sizes of the parameters that no step of the drawing uses."""
         used: set[int] = set()
         for node in self.nodes:
             used |= set(node.parameters) | set(node.copies)
@@ -152,8 +158,6 @@ def tensors_in(thing: Any) -> list[Any]:
     Arguments:
         thing: arguments of a function, or what it returned.
     """
-    import torch
-
     if isinstance(thing, torch.Tensor):
         return [thing]
     if isinstance(thing, dict):

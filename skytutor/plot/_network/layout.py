@@ -5,8 +5,8 @@ Lengths are in pixels of a drawing `WIDTH` wide; on a telephone it is shown at a
 
 from dataclasses import dataclass, field
 
-from skytutor.plot._network.rows import BOX, JOIN, STATE, Group, Plan, Row
-from skytutor.plot._network.text import BOLD, width_of, wrap
+from skytutor.plot._network.line_breaks import BOLD, width_of, wrap
+from skytutor.plot._network.rows import BOX, JOIN, STATE, Plan, Row
 
 WIDTH = 360.0
 SIZE = 13.0  # of the main text
@@ -98,12 +98,18 @@ class Arc:
     Attributes:
         source: where they leave.
         targets: where they arrive.
+        first: index of the row where they leave.
+        last: that of the last row where they arrive.
+        column: the leftmost of the rows that they pass by.
         lane: counted from the rows outwards.
         x: of the vertical line.
     """
 
     source: Place
     targets: list[Place]
+    first: int
+    last: int = 0
+    column: int = 0
     lane: int = 0
     x: float = 0.0
 
@@ -121,13 +127,11 @@ class Arc:
 
 @dataclass
 class Bracket:
-    """A bracket at the right of some rows, with its label above the first."""
+    """A bracket at the right of some rows; its label is among the texts of the layout."""
 
-    group: Group
     x: float
     top: float
     bottom: float
-    text: Text
 
 
 class Layout:
@@ -150,29 +154,23 @@ class Layout:
 
     def _arcs(self) -> list[Arc]:
         """Return one arc for each row from which data pass by others, with its lane."""
-        by_row = {id(place.row): place for place in self.places}
+        index = {id(row): k for k, row in enumerate(self.plan.rows)}
         found: dict[int, Arc] = {}
         rows = [None, *self.plan.rows]
-        for above, place in zip(rows, self.places, strict=False):
-            for source in place.row.sources(above):
-                start = by_row[id(source)]
-                found.setdefault(id(source), Arc(start, [])).targets.append(place)
-        index = {id(place): k for k, place in enumerate(self.places)}
-
-        def extent(arc: Arc) -> tuple[int, int]:
-            return index[id(arc.source)], max(index[id(place)] for place in arc.targets)
-
+        for k, place in enumerate(self.places):
+            for source in place.row.sources(rows[k]):
+                first = index[id(source)]
+                arc = found.setdefault(first, Arc(self.places[first], [], first))
+                arc.targets.append(place)
+                arc.last = k
         done: list[Arc] = []
         # The shortest is next to the rows, so that arcs within others do not cross them.
-        for arc in sorted(found.values(), key=lambda a: extent(a)[1] - extent(a)[0]):
-            first, last = extent(arc)
-            levels = [place.row.level for place in self.places[first : last + 1]]
-            column = min(levels)
+        for arc in sorted(found.values(), key=lambda arc: arc.last - arc.first):
+            arc.column = min(place.row.level for place in self.places[arc.first : arc.last + 1])
             taken = set()
             for other in done:
-                begin, end = extent(other)
-                other_levels = [place.row.level for place in self.places[begin : end + 1]]
-                if begin <= last and first <= end and min(other_levels) == column:
+                meets = other.first <= arc.last and arc.first <= other.last
+                if meets and other.column == arc.column:
                     taken.add(other.lane)
             arc.lane = next(k for k in range(len(done) + 1) if k not in taken)
             done.append(arc)
@@ -182,14 +180,8 @@ class Layout:
         """Set the left edge of every row, with room for the arcs of each column."""
         n_levels = max((place.row.level for place in self.places), default=0)
         lanes = [0] * (n_levels + 1)
-        index = {id(place): k for k, place in enumerate(self.places)}
-        columns = []
         for arc in self.arcs:
-            first = index[id(arc.source)]
-            last = max(index[id(place)] for place in arc.targets)
-            column = min(place.row.level for place in self.places[first : last + 1])
-            columns.append(column)
-            lanes[column] = max(lanes[column], arc.lane + 1)
+            lanes[arc.column] = max(lanes[arc.column], arc.lane + 1)
         step = min(18.0, _INDENTS / max(n_levels, 1))
         lefts: list[float] = []
         left = _MARGIN
@@ -199,8 +191,8 @@ class Layout:
             lefts.append(left)
         for place in self.places:
             place.left = lefts[place.row.level]
-        for arc, column in zip(self.arcs, columns, strict=True):
-            arc.x = lefts[column] - _CLEAR - _LANE * arc.lane
+        for arc in self.arcs:
+            arc.x = lefts[arc.column] - _CLEAR - _LANE * arc.lane
 
     # --- from top to bottom ---
 
@@ -232,8 +224,7 @@ class Layout:
     def _open_brackets(self, k: int, y: float, opened: dict[int, float]) -> float:
         """Begin the brackets of row k; return the height that their labels take."""
         used = 0.0
-        groups = [group for group in self.plan.groups if group.first == k]
-        for group in sorted(groups, key=lambda group: group.nest):
+        for group in [group for group in self.plan.groups if group.first == k]:
             x = WIDTH - _MARGIN - _BRACKET * group.nest
             opened[id(group)] = y + used + 4
             text = Text(x - 5, y + used + 11, [(group.label, False)], SMALL, "end", muted=True)
@@ -245,8 +236,7 @@ class Layout:
         for group in self.plan.groups:
             if group.last == k:
                 x = WIDTH - _MARGIN - _BRACKET * group.nest
-                bracket = Bracket(group, x, opened[id(group)], y, self.texts[-1])
-                self.brackets.append(bracket)
+                self.brackets.append(Bracket(x, opened[id(group)], y))
 
     def _fill(self, place: Place) -> None:
         """Set the texts of a row, and its height."""

@@ -3,10 +3,19 @@
 from collections import defaultdict
 from collections.abc import Callable
 
-from skytutor.plot._network.graph import FUNCTION, INPUT, LAYER, OUTPUT, RANDOM, Graph, Node, Value
-from skytutor.plot._network.regions import Regions
+from skytutor.plot._network.graph import (
+    FUNCTION,
+    INPUT,
+    LAYER,
+    OUTPUT,
+    RANDOM,
+    REARRANGED,
+    Graph,
+    Node,
+    Value,
+)
+from skytutor.plot._network.operations import is_join, is_merging, is_pointwise, label_of
 from skytutor.plot._network.states import State
-from skytutor.plot._network.steps import is_join, is_merging, is_pointwise, label_of
 from skytutor.plot._network.views import Views
 
 
@@ -21,7 +30,6 @@ class Merger:
     def __init__(self, graph: Graph, state: Callable[[Value], State]):
         self.graph = graph
         self.state = state
-        self.with_layers = graph.with_layers
 
     def run(self) -> None:
         """Do all of it."""
@@ -34,7 +42,7 @@ class Merger:
         self.name_by_helpers()
         self.merge_forward()
         self.merge_backward()
-        self.mark_repeated()
+        self.count_new_weights()
 
     def prune(self) -> None:
         """Drop steps from which nothing reaches an output."""
@@ -57,6 +65,7 @@ class Merger:
                 taker = takers[0]
                 taker.inputs = [v for v in taker.inputs if v is not node.outputs[0]]
                 taker.noise = node.name
+                taker.settings.append(node.name)
                 gone.add(id(node))
         self.graph.nodes = [node for node in self.graph.nodes if id(node) not in gone]
 
@@ -70,7 +79,7 @@ class Merger:
             if node.kind != FUNCTION or is_join(node) or is_pointwise(node):
                 continue
             for token, name in node.helpers:
-                if inside[token] == 1 and token not in self.with_layers:
+                if inside[token] == 1 and token not in self.graph.with_layers:
                     node.title = name
                     break
 
@@ -96,6 +105,7 @@ class Merger:
             ) is not None:
                 continue
             before.after += [*node.before, label_of(node), *node.after]
+            before.settings += node.settings
             before.parameters.update(node.parameters)
             before.inputs += [v for v in node.inputs[1:] if not any(v is w for w in before.inputs)]
             before.outputs = [*node.outputs, *before.outputs[1:]]
@@ -123,15 +133,127 @@ class Merger:
             if target is None:
                 continue
             target.before = [*node.before, label_of(node), *node.after, *target.before]
+            target.settings = [*node.settings, *target.settings]
             target.parameters.update(node.parameters)
-            target.seen.update(node.seen)
+            if not node.pair:  # such a step takes several parts, not one
+                target.seen.update(node.seen)
             others = [v for v in target.inputs[1:] if not any(v is w for w in node.inputs)]
             target.inputs = [*node.inputs, *others]
             self.graph.nodes.remove(node)
 
-    def mark_repeated(self) -> None:
-        """Mark steps whose weights were all used before."""
+    def count_new_weights(self) -> None:
+        """Count the weights of each step that no step before it uses."""
         used: set[int] = set()
         for node in self.graph.nodes:
-            node.repeated = bool(node.parameters) and set(node.parameters) <= used
+            new = [size for key, size in node.parameters.items() if key not in used]
+            node.new_weights = sum(new)
             used |= set(node.parameters)
+
+
+class Regions:
+    """Collapses the small side paths of a graph.
+
+    Arguments:
+        graph: of the network, without views; it is changed.
+    """
+
+    def __init__(self, graph: Graph):
+        self.graph = graph
+
+    def collapse(self) -> None:
+        """Make one step of functions that part from one value and meet again."""
+        done: set[int] = set()
+        while True:
+            region = self._next_region(done)
+            if region is None:
+                return
+            self._collapse(region)
+
+    def _next_region(self, done: set[int]) -> list[Node] | None:
+        index = {id(node): k for k, node in enumerate(self.graph.nodes)}
+        dominators = self._dominators(index)
+        consumers = self.graph.consumers()
+        for k, node in enumerate(self.graph.nodes):
+            if node.kind != FUNCTION or len(node.inputs) < 2 or id(node) in done:
+                continue
+            done.add(id(node))
+            region = self._between(dominators[k], k, index)
+            inner = {id(one) for one in region}
+            private = all(
+                id(taker) in inner
+                for one in region[:-1]
+                for value in one.outputs
+                for taker in consumers[id(value)]
+            )
+            plain = all(one.kind == FUNCTION and not one.parameters for one in region)
+            if dominators[k] >= 0 and private and plain and not any(one.noise for one in region):
+                return region
+        return None
+
+    def _dominators(self, index: dict[int, int]) -> list[int]:
+        """Return, for each step, the last step through which all data it takes have come.
+
+        -1 stands for what lies before the inputs.
+        """
+        found: list[int] = []
+        for node in self.graph.nodes:
+            above = [index[id(value.node)] for value in node.inputs]
+            if not above:
+                found.append(-1)
+                continue
+            common = above[0]
+            for other in above[1:]:
+                # Climb from the later of the two until both are the same.
+                while common != other:
+                    if common > other:
+                        common = found[common]
+                    else:
+                        other = found[other]
+            found.append(common)
+        return found
+
+    def _between(self, start: int, end: int, index: dict[int, int]) -> list[Node]:
+        """Return the steps after `start` from which data reach `end`, in their order."""
+        inside = {end}
+        for k in range(end, start, -1):
+            if k in inside:
+                above = {index[id(value.node)] for value in self.graph.nodes[k].inputs}
+                inside |= {one for one in above if one > start}
+        return [self.graph.nodes[k] for k in sorted(inside)]
+
+    def _collapse(self, region: list[Node]) -> None:
+        """Replace steps by one, the last of them."""
+        last = region[-1]
+        names: list[str] = []
+        labels: list[str] = []
+        settings: list[str] = []
+        for node in region:
+            settings += node.settings
+            names += [name for name in node.merged or [node.name] if name not in names]
+            found = node.labels or [label_of(node)]
+            found = [label for label in found if not _says_little(label)]
+            labels += [label for label in found if label not in labels]
+        inside = {id(value) for node in region for value in node.outputs}
+        inputs: list[Value] = []
+        for node in region:
+            for value in node.inputs:
+                new = id(value) not in inside and not any(value is other for other in inputs)
+                if new:
+                    inputs.append(value)
+        last.inputs = inputs
+        last.seen = {}
+        last.settings = settings
+        last.merged = names
+        last.labels = labels
+        shared = [helper for helper in last.helpers if all(helper in n.helpers for n in region)]
+        last.helpers = tuple(shared)
+        gone = {id(node) for node in region[:-1]}
+        self.graph.nodes = [node for node in self.graph.nodes if id(node) not in gone]
+
+
+def _says_little(label: str) -> bool:
+    """Return whether a label only joins, or adds what keeps a root or a logarithm finite."""
+    if label in ("concat", "stack", REARRANGED):
+        return True
+    sign, _, operand = label.partition(" ")
+    return (sign == "+" and operand.startswith("1e-")) or operand == "0.0001"

@@ -1,17 +1,24 @@
-"""What the functions of torch do to a drawing: views, activations, joins, pools, random numbers."""
+"""What the functions of torch do to a drawing: which kinds there are, what they are called."""
 
 import re
 from typing import Any
 
+from skytutor.plot._network.graph import FUNCTION, LAYER, Node
+from skytutor.plot._network.modules import is_norm
 from skytutor.plot._network.states import DIVIDED, MINUS, TIMES
 
 
-def _words(text: str) -> frozenset[str]:
+def words(text: str) -> frozenset[str]:
+    """Return the words of a text.
+
+    Arguments:
+        text: words with spaces between.
+    """
     return frozenset(text.split())
 
 
 # The same data in another shape, type or order; a part of them; what only pads or repeats them.
-VIEWS = _words(
+VIEWS = words(
     """
     view reshape flatten unflatten permute transpose swapaxes swapdims movedim moveaxis squeeze
     unsqueeze expand expand_as view_as reshape_as contiguous to type type_as float double half
@@ -72,7 +79,7 @@ NORMS = {
     "local_response_norm": "local response norm",
     "normalize": "normalize",
 }
-POINTWISE = _words(
+POINTWISE = words(
     """
     exp exp2 expm1 log log2 log10 log1p sqrt rsqrt square pow abs neg sign sin cos tan asin acos
     atan sinh cosh asinh acosh atanh arcsinh arctanh clamp clip clamp_min clamp_max reciprocal erf
@@ -115,25 +122,28 @@ SYMBOLS = {
     "cat": "concat with",
     "stack": "stack with",
 }
-REDUCTIONS = _words(
+VERBS = ("add", "subtract", "multiply", "divide")
+REDUCTIONS = words(
     """
     mean sum amax amin max min var std prod norm vector_norm logsumexp median quantile argmax argmin
     any all count_nonzero var_mean std_mean nanmean nansum topk sort cumsum aminmax
     """
 )
-RANDOM = _words(
+RANDOM = words(
     """
     rand randn randint randperm rand_like randn_like randint_like bernoulli normal multinomial
     poisson normal_ uniform_ exponential_ bernoulli_ random_
     """
 )
 # These look at the shape of their argument alone.
-CONSTANTS = _words(
+CONSTANTS = words(
     """
     zeros_like ones_like empty_like full_like new_zeros new_ones new_empty new_full new_tensor zero_
     fill_
     """
 )
+# They make numbers of Python or arrays of NumPy, which cannot be followed, of data.
+READS = words("item tolist numpy float complex")
 _SAME = {
     "truediv": "div",
     "true_divide": "div",
@@ -148,7 +158,7 @@ _SAME = {
     "adjoint": "mH",
     "rsub": "sub",
 }
-_OPERATORS = _words(
+_OPERATORS = words(
     """
     add sub mul div truediv pow matmul and or xor mod floordiv
     """
@@ -183,12 +193,15 @@ def is_reverse(function: Any) -> bool:
     return getattr(function, "__name__", "").strip("_") in ("rsub", "rdiv", "rtruediv", "rpow")
 
 
-def is_in_place(function: Any) -> bool:
+def is_in_place(function: Any, options: dict[str, Any]) -> bool:
     """Return whether a function of torch changes its first argument: ``x.add_(y)``, ``x += y``.
 
     Arguments:
         function: as ``__torch_function__`` gets it.
+        options: its keyword arguments.
     """
+    if options.get("inplace"):
+        return True
     name = getattr(function, "__name__", "")
     if name.startswith("__i") and name[3:-2] in _OPERATORS:
         return True
@@ -205,3 +218,90 @@ def merged_name(name: str) -> str | None:
         if name in table:
             return table[name]
     return name if name in POINTWISE else None
+
+
+# --- steps of a graph ---
+
+
+def is_merged(node: Node) -> bool:
+    """Return whether a layer is named in the label of another: activations, norms, dropout.
+
+    Arguments:
+        node: the step.
+    """
+    name = node.name
+    if is_norm(name) or "dropout" in name.lower():
+        return True
+    return name.lower() in {word.lower().replace(" ", "") for word in _activations()}
+
+
+def _activations() -> list[str]:
+    return [*ACTIVATIONS, *ACTIVATIONS.values(), "Softmax2d", "LogSoftmax"]
+
+
+def is_join(node: Node) -> bool:
+    """Return whether a step joins two values, or one with random numbers.
+
+    Arguments:
+        node: the step.
+    """
+    joins = node.name in JOINS and not node.merged
+    return node.kind == FUNCTION and joins and (len(node.inputs) > 1 or bool(node.noise))
+
+
+def is_pointwise(node: Node) -> bool:
+    """Return whether a function acts on each number by itself.
+
+    Arguments:
+        node: the step.
+    """
+    if node.kind != FUNCTION or is_join(node):
+        return False
+    names = node.merged or [node.name]
+    known = (merged_name(name) or name in JOINS for name in names)
+    return all(known) and len(node.inputs) == 1
+
+
+def is_merging(node: Node) -> bool:
+    """Return whether a step is named in the label of another.
+
+    Arguments:
+        node: the step.
+    """
+    return (node.kind == LAYER and is_merged(node)) or is_pointwise(node)
+
+
+def label_of(node: Node) -> str:
+    """Return the words for a step within the label of another.
+
+    Arguments:
+        node: the step.
+    """
+    if node.kind == LAYER:
+        return " ".join([node.name, *node.details])
+    return node.title or ", ".join(names_of(node))
+
+
+def names_of(node: Node) -> list[str]:
+    """Return the words for the functions of torch in a step.
+
+    Arguments:
+        node: a function, or several that became one step.
+    """
+    if node.labels:
+        return node.labels
+    if node.pair and len(node.inputs) == 1 and node.name in JOINS:
+        return [_label_of_pair(node)]
+    if node.name in SYMBOLS and len(node.inputs) == 1 and not node.noise:
+        operand = node.operands[0] if node.operands else "constant"
+        symbol = SYMBOLS[node.name]
+        return [f"{operand} {symbol}" if node.reverse else f"{symbol} {operand}"]
+    return [merged_name(node.name) or JOINS.get(node.name, node.name)]
+
+
+def _label_of_pair(node: Node) -> str:
+    """Return the words for a step whose arguments all come from one value."""
+    word = JOINS[node.name]
+    if node.pair == "itself":
+        return f"{SYMBOLS.get(node.name, f'{word} with')} itself"
+    return f"{word} its {node.pair}" if word in VERBS else f"{word} of its {node.pair}"

@@ -2,6 +2,7 @@
 
 import gc
 import sys
+from collections import defaultdict
 from collections.abc import Iterable
 from types import FrameType
 from typing import Any
@@ -20,7 +21,7 @@ from skytutor.plot._network.graph import (
     Value,
     tensors_in,
 )
-from skytutor.plot._network.states import TIMES
+from skytutor.plot._network.states import TIMES, times
 
 _HERE = __name__.rpartition(".")[0]  # the frames of this package are none of the network's
 _SILENT = "torch."
@@ -44,8 +45,10 @@ class Recorder(TorchFunctionMode):
         self.derived: dict[int, dict[int, int]] = {}  # tensors computed from parameters alone
         self.constants: set[int] = set()
         self.names: dict[int, str] = {}  # of buffers and parameters
-        self.written: dict[int, Value] = {}  # storage of a constant -> data written into it
+        self.at: dict[int, set[int]] = defaultdict(set)  # storage -> tensors that hold values
+        self.written: dict[int, Node] = {}  # storage -> the step that changed it last
         self.kept: list[Any] = []  # alive, so that no identity is used twice
+        self.read: set[float] = set()  # numbers that were read from data
         self.with_layers: set[int] = set()  # Python frames from which a layer was called
         for tensor in constants:
             self.keep_constant(tensor)
@@ -64,8 +67,9 @@ class Recorder(TorchFunctionMode):
     def value_of(self, tensor: Tensor) -> Value | None:
         """Return the value that a tensor holds; None if it does not follow from the input."""
         value = self.values.get(id(tensor))
-        if value is None:
-            value = self.written.get(_storage(tensor))
+        writer = self.written.get(_storage(tensor)) if value is None else None
+        if writer is not None and writer.alive:
+            value = self.hold(tensor, writer)
         return value if value is not None and value.node.alive else None
 
     def is_unknown(self, tensor: Tensor) -> bool:
@@ -77,19 +81,38 @@ class Recorder(TorchFunctionMode):
         # Tables of pixels and masks are made by all sorts of code; data are floating-point.
         return not known and (tensor.is_floating_point() or tensor.is_complex())
 
+    def was_changed(self, tensor: Tensor) -> bool:
+        """Return whether a step that is no longer part of the graph changed a tensor in place."""
+        value = self.values.get(id(tensor))
+        node = value.node if value is not None else self.written.get(_storage(tensor))
+        return node is not None and not node.alive
+
     def parameters_of(self, tensor: Tensor) -> dict[int, int]:
         """Return the parameters that a tensor is computed from, without any data."""
         if id(tensor) in self.parameters:
             return {id(tensor): self.parameters[id(tensor)][1]}
         return self.derived.get(id(tensor), {})
 
-    def hold(self, tensor: Tensor, node: Node) -> None:
+    def hold(self, tensor: Tensor, node: Node) -> Value:
         """Let a tensor be an output of a node."""
         value = Value(node, tuple(tensor.shape), is_complex=tensor.is_complex())
         value.floating = tensor.is_floating_point() or tensor.is_complex()
         node.outputs.append(value)
         self.values[id(tensor)] = value
+        self.at[_storage(tensor)].add(id(tensor))
         self.kept.append(tensor)
+        return value
+
+    def overwrite(self, tensor: Tensor, node: Node) -> None:
+        """Let all tensors in the memory of one that a node changed in place be outputs of the node.
+
+        Each becomes one when it is next asked for.
+        """
+        storage = _storage(tensor)
+        if storage:
+            for key in self.at.pop(storage, ()):
+                self.values.pop(key, None)
+            self.written[storage] = node
 
     def inputs_of(self, tensors: Iterable[Tensor]) -> list[Value]:
         """Return the values of tensors, each once, in their order."""
@@ -120,49 +143,67 @@ class Recorder(TorchFunctionMode):
     def _record(self, func: Any, arguments: Any, result: Any) -> Any:
         name = operations.name_of(func)
         tensors = tensors_in(arguments)
-        outputs = tensors_in(result)
-        target = tensors[0] if operations.is_in_place(func) and tensors else None
-        if target is not None:
-            outputs = [target]
+        in_place = bool(tensors) and operations.is_in_place(func, arguments[1])
+        outputs = tensors[:1] if in_place else tensors_in(result)
+        inputs = self.inputs_of(tensors)
         if not outputs or name in operations.CONSTANTS:
+            if inputs and not outputs and name in operations.READS:
+                self._note_read(result)
             for output in outputs:
                 self.keep_constant(output)
             return result
-        inputs = self.inputs_of(tensors)
         if name in _FROM_ARRAYS and not inputs and _holds_array(arguments):
             return result  # where these numbers come from is not known
-        if name in operations.RANDOM:
+        if name in operations.RANDOM and (not inputs or name.endswith("_like")):
             node = self.add(Node(RANDOM, name, helpers=self._helpers()))
         elif inputs:
-            node = self._function(name, tensors, inputs)
-            node.operands += [f"{n:.3g}" for n in _numbers_in(arguments)]
-            node.details += _options(name, *arguments)
+            node = self._function(name, arguments, inputs)
             node.reverse = operations.is_reverse(func)
         else:
             self._note_constant(tensors, outputs)
             return result
+        if in_place:
+            self.overwrite(outputs[0], node)
         if name in operations.DROPOUTS:  # it may return its argument itself
             result = result.view_as(result)
             outputs = [result]
         for output in outputs:
             self.hold(output, node)
-        if target is not None and _storage(target):
-            self.written[_storage(target)] = node.outputs[0]
         return result
 
-    def _function(self, name: str, tensors: list[Tensor], inputs: list[Value]) -> Node:
+    def _function(self, name: str, arguments: Any, inputs: list[Value]) -> Node:
         """Append the node of a function that takes data."""
-        if any(self.is_unknown(tensor) for tensor in tensors):
+        tensors = tensors_in(arguments)
+        numbers = _numbers_in(arguments)
+        if any(self.is_unknown(tensor) for tensor in tensors) or self.read & set(numbers):
             self.frames[-1].opaque = True
         node = Node(FUNCTION, name, inputs, helpers=self._helpers())
         if name in operations.VIEWS:
             node.kind = VIEW
+        n_data = 0
         for tensor in tensors:
             node.parameters.update(self.parameters_of(tensor))
             word = self.names.get(id(tensor))
-            if word and self.value_of(tensor) is None:
+            if self.value_of(tensor) is not None:
+                n_data += 1
+            elif word:
                 node.operands.append(word)
+        if n_data > len(inputs) == 1:
+            node.pair = "itself"
+        node.operands += [f"{n:.3g}" for n in numbers]
+        node.details += _options(name, *arguments)
+        node.settings = [name, *node.operands, *_plain(*arguments)]
         return self.add(node)
+
+    def _note_read(self, result: Any) -> None:
+        """Note that numbers were read from data.
+
+        A check of arguments reads some, too, and then drops them: it is a function of its own.
+        """
+        if self._helpers():
+            self.read |= _fractions_in(result)
+        else:
+            self.frames[-1].opaque = True
 
     def _note_constant(self, tensors: list[Tensor], outputs: list[Tensor]) -> None:
         """Note what follows from parameters, or from no data at all."""
@@ -216,6 +257,13 @@ def _numbers_in(arguments: Any) -> list[float]:
     return [n for n in args if isinstance(n, int | float) and not isinstance(n, bool)]
 
 
+def _fractions_in(thing: Any) -> set[float]:
+    """Return the numbers in nested lists, without the integers: they may be of any origin."""
+    if isinstance(thing, list):
+        return set().union(*(_fractions_in(one) for one in thing))
+    return {thing} if isinstance(thing, float) and not thing.is_integer() else set()
+
+
 def _options(name: str, args: Any, kwargs: Any) -> list[str]:
     """Return kernel or scale of a pool and the like, in words."""
     if "pool" in name and "adaptive" not in name:
@@ -227,16 +275,9 @@ def _options(name: str, args: Any, kwargs: Any) -> list[str]:
     return []
 
 
-def times(value: Any) -> str:
-    """Return ``3`` or ``3 x 5`` of an integer or several; nothing of all else.
-
-    Arguments:
-        value: of a kernel, for example.
-    """
-    sizes = value if isinstance(value, tuple | list) else (value,)
-    if not all(isinstance(one, int) for one in sizes):
-        return ""
-    return f" {TIMES} ".join(f"{one:,}" for one in sizes)
+def _plain(args: Any, kwargs: Any) -> list[str]:
+    """Return the arguments of a function that hold no tensors, in words."""
+    return [repr(one) for one in (*args, *kwargs.items()) if not tensors_in(one)]
 
 
 def _holds_array(arguments: Any) -> bool:

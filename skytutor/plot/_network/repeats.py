@@ -4,9 +4,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from skytutor.plot._network.graph import FUNCTION, INPUT, LAYER, OUTPUT, Graph, Node, Value
+from skytutor.plot._network.graph import (
+    FUNCTION,
+    INPUT,
+    LAYER,
+    OUTPUT,
+    Frame,
+    Graph,
+    Node,
+    Value,
+)
+from skytutor.plot._network.operations import label_of
 from skytutor.plot._network.states import TIMES, State
-from skytutor.plot._network.steps import label_of
 
 
 @dataclass(eq=False)
@@ -17,11 +26,13 @@ class Repeat:
         nodes: its steps.
         times: how often they follow each other.
         shared: whether their weights are the same each time.
+        around: the calls that hold more than the first of them.
     """
 
     nodes: list[Node]
     times: int
     shared: bool
+    around: set[Frame]
 
     @property
     def label(self) -> str:
@@ -60,7 +71,7 @@ def _signatures(graph: Graph, state: Callable[[Value], State]) -> list[Any]:
             offsets.append(source - n if value.node.kind == INPUT else k - source)
         words = (label_of(node), node.sizes, *node.before, "|", *node.after)
         shapes = tuple(state(value).text for value in (*node.inputs, *node.outputs))
-        found.append((words, node.weights, shapes, tuple(offsets)))
+        found.append((words, tuple(node.settings), node.weights, shapes, tuple(offsets)))
     return found
 
 
@@ -70,6 +81,7 @@ def _longest(
     """Return start, length and times of the repetition that saves the most steps, if any."""
     marks = _signatures(graph, state)
     n = len(marks)
+    spans = _spans(graph)
     taken = {id(node) for node in done}
     best: tuple[int, int, int] | None = None
     saved = 0
@@ -83,12 +95,59 @@ def _longest(
                 == marks[start + times * length : start + (times + 1) * length]
             ):
                 times += 1
+            times = _with_whole_weights(graph.nodes, start, length, times)
             new = not any(id(node) in taken for node in graph.nodes[start : start + length])
             gain = (times - 1) * length
-            if gain > saved and new and _is_closed(graph, start, length, times):
+            whole = gain > saved and not _cuts(spans, start, length, times)
+            if whole and new and _is_closed(graph, start, length, times):
                 best = (start, length, times)
                 saved = gain
     return best
+
+
+def _with_whole_weights(nodes: list[Node], start: int, length: int, times: int) -> int:
+    """Return how many copies, from the first on, use the same weights, or else new ones each."""
+    first = nodes[start : start + length]
+    used = _parameters(nodes[:start])
+    shared = 0
+    new = 0
+    for copy in range(times):
+        part = nodes[start + copy * length : start + (copy + 1) * length]
+        pairs = list(zip(first, part, strict=True))
+        if shared == copy and all(set(a.parameters) == set(b.parameters) for a, b in pairs):
+            shared += 1
+        # A weight that stands twice in the first copy must stand twice in each.
+        alike = all(a.new_weights == b.new_weights for a, b in pairs)
+        if new == copy and alike and not used & _parameters(part):
+            new += 1
+        used |= _parameters(part)
+    return max(shared, new, 1)
+
+
+def _parameters(nodes: list[Node]) -> set[int]:
+    return {key for node in nodes for key in node.parameters}
+
+
+def _spans(graph: Graph) -> list[tuple[int, int]]:
+    """Return the indices of the first and the last step of each block that has a name."""
+    found: dict[Frame, tuple[int, int]] = {}
+    for k, node in enumerate(graph.nodes):
+        for frame in node.frames:
+            if frame.named:
+                found[frame] = (found.get(frame, (k, k))[0], k)
+    return list(found.values())
+
+
+def _cuts(spans: list[tuple[int, int]], start: int, length: int, times: int) -> bool:
+    """Return whether a block is neither within one copy, nor around them all, nor apart."""
+    last = start + times * length - 1
+    for begin, end in spans:
+        apart = end < start or last < begin
+        around = begin <= start and last <= end
+        within = start <= begin and (begin - start) // length == (end - start) // length
+        if not (apart or around or within):
+            return True
+    return False
 
 
 def _is_closed(graph: Graph, start: int, length: int, times: int) -> bool:
@@ -113,20 +172,16 @@ def _fold(graph: Graph, start: int, length: int, times: int) -> Repeat:
     """Drop all copies but the first, and let what follows take from it."""
     end = start + times * length
     first = graph.nodes[start : start + length]
-    shared = True
-    for copy in range(1, times):
-        begin = start + copy * length
-        for one, node in zip(first, graph.nodes[begin : begin + length], strict=True):
-            shared = shared and set(node.parameters) == set(one.parameters)
-    for copy in range(1, times):
-        begin = start + copy * length
-        for one, node in zip(first, graph.nodes[begin : begin + length], strict=True):
-            one.copies.update(node.parameters)
-            for old, new in zip(node.outputs, one.outputs, strict=True):
-                _take_instead(graph.nodes[end:], old, new)
-    has_weights = any(node.parameters for node in first)
+    around: set[Frame] = set()
+    for k, node in enumerate(graph.nodes[start + length : end]):
+        one = first[k % length]
+        one.copies.update(node.parameters)
+        around |= set(node.frames)
+        for old, new in zip(node.outputs, one.outputs, strict=True):
+            _take_instead(graph.nodes[end:], old, new)
+    shared = any(set(node.parameters) & set(node.copies) for node in first)
     del graph.nodes[start + length : end]
-    return Repeat(first, times, shared and has_weights)
+    return Repeat(first, times, shared, around)
 
 
 def _take_instead(nodes: list[Node], old: Value, new: Value) -> None:

@@ -16,6 +16,7 @@ from skytutor.plot._network.graph import (
     Node,
     Value,
 )
+from skytutor.plot._network.operations import is_join, is_merging, names_of
 from skytutor.plot._network.repeats import Repeat
 from skytutor.plot._network.states import (
     GRIDS,
@@ -25,7 +26,6 @@ from skytutor.plot._network.states import (
     number,
     plural,
 )
-from skytutor.plot._network.steps import is_join, is_merging, names_of
 
 STATE = "state"
 BOX = "box"
@@ -42,7 +42,7 @@ class Row:
         text: what follows the title.
         first: what is done before it, a line above the title.
         details: kernel and the like, and what is done after it, a line below the title.
-        weights: trainable weights, in words; empty for none.
+        weights: how many, in words; empty for none.
         state: of what comes out; of a state row, itself.
         node: the step.
         level: column, 0 for the finest resolution.
@@ -85,11 +85,14 @@ class Group:
         label: its name, or how often it is repeated.
         first: index of its first row.
         last: index of its last row.
+        repeat: the part that is repeated, if one is.
+        nest: how many others stand around it.
     """
 
     label: str
     first: int
     last: int
+    repeat: Repeat | None = None
     nest: int = 0
 
 
@@ -100,7 +103,7 @@ class Plan:
     Attributes:
         title: above it.
         rows: from top to bottom.
-        groups: brackets at the side.
+        groups: brackets at the side, from top to bottom, the outer before the inner.
         notes: below it, the number of weights first.
     """
 
@@ -130,7 +133,6 @@ class Planner:
     ):
         self.graph = graph
         self.state = state
-        self.repeats = repeats
         self.output = output
         self.rows: list[Row] = []
         self.at: dict[int, Row] = {}  # value -> the row that shows it last
@@ -149,10 +151,13 @@ class Planner:
                 self._add_step(node)
         return Plan(title, self.rows, [], self._notes())
 
-    def _outputs(self) -> dict[int, Node]:
-        """Return the values that the network returns, each with the node that says so."""
-        nodes = [node for node in self.graph.nodes if node.kind == OUTPUT]
-        return {id(value): node for node in nodes for value in node.inputs}
+    def _outputs(self) -> dict[int, list[Node]]:
+        """Return the values that the network returns, each with the nodes that say so."""
+        found: dict[int, list[Node]] = {}
+        for node in self.graph.nodes:
+            for value in node.inputs if node.kind == OUTPUT else []:
+                found.setdefault(id(value), []).append(node)
+        return found
 
     def _ordered(self) -> list[Node]:
         """Return the steps, each further input just before it is first taken."""
@@ -192,18 +197,19 @@ class Planner:
             self._mark_output(value, row)
 
     def _mark_output(self, value: Value, row: Row) -> None:
-        """Name the row of a value that the network returns, in the shape in which it does."""
-        node = self.outputs.get(id(value))
-        if node is None:
-            return
-        state = self._seen_state(node, value)
-        if value.node.kind == INPUT:  # it comes out as it went in
-            state = state or self.state(value)
-            row = self._append(self._view_row(state, row.node, ""))
-        elif state is not None and state.text != row.text:
-            row = self._append(self._view_row(state, row.node, ""))
-        if not row.title or self.output:
-            row.title = self.output or node.name
+        """Name the row of a value that the network returns, in each shape in which it does."""
+        view: Row | None = None
+        for node in self.outputs.get(id(value), []):
+            name = self.output or node.name
+            state = self._seen_state(node, value) or self.state(value)
+            as_it_is = state.text == row.text and value.node.kind != INPUT
+            if as_it_is:
+                names = [row.title, name] if row.title and not self.output else [name]
+                row.title = ", ".join(dict.fromkeys(names))
+            elif view is None:
+                view = self._append(self._view_row(state, row.node, name))
+            else:
+                view.more.append((name, state.text))
 
     def _add_step(self, node: Node) -> None:
         """Append the rows of a step: what it takes in another shape, itself, what it makes."""
@@ -243,7 +249,7 @@ class Planner:
     def _seen_state(self, node: Node, value: Value) -> State | None:
         """Return in what shape a step takes a value, where that is worth a row."""
         seen = node.seen.get(id(value))
-        if seen is None or seen.shape[:1] != value.shape[:1]:
+        if node.pair or seen is None or seen.shape[:1] != value.shape[:1]:
             return None
         state = self.state(seen)
         whole = self.state(value)
@@ -254,7 +260,7 @@ class Planner:
             return state
         if state.kind == whole.kind == VECTOR and size < whole.channels:
             return replace(state, text=f"{number(size)} of {whole.text}")
-        return None
+        return state if node.kind == OUTPUT else None
 
     def _state_before(self, node: Node) -> str:
         return self.shown.get(id(node.inputs[0]), "") if node.inputs else ""
@@ -277,7 +283,7 @@ class Planner:
         self._mark_output(value, found)
         for value in wanted[1:]:
             text = self.state(value).text
-            name = self.outputs[id(value)].name if id(value) in self.outputs else value.name
+            name = self.outputs[id(value)][0].name if id(value) in self.outputs else value.name
             found.more.append((name, text))
             self._show(value, found, text)
 
@@ -322,10 +328,11 @@ class Planner:
     def _weights(self, node: Node) -> str:
         if not node.weights:
             return ""
-        if node.repeated:
+        if not node.new_weights:
             return "same weights"
+        more = " more" if node.new_weights < node.weights else ""
         each = " each" if id(node) in self.copied else ""
-        return plural(node.weights, "weight") + each
+        return plural(node.new_weights, "weight") + more + each
 
     # --- columns, brackets, notes ---
 
@@ -336,5 +343,5 @@ class Planner:
             names = sorted({name.rpartition(".")[0] or name for name in unused})
             listed = ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
             n_unused = plural(sum(unused.values()), "weight")
-            notes.append(f"not used on this example: {n_unused} ({listed})")
+            notes.append(f"without effect on this output: {n_unused} ({listed})")
         return notes

@@ -1,7 +1,11 @@
-"""What a tensor between two layers is: a map of the sphere, a picture, numbers, harmonics."""
+"""What a value between two steps is: a map of the sphere, a picture, numbers, harmonics."""
 
 import math
+import re
 from dataclasses import dataclass
+from typing import Any
+
+from skytutor.plot._network.graph import FUNCTION, INPUT, VIEW, Graph, Value
 
 SPHERE = "sphere"
 PICTURE = "picture"
@@ -13,6 +17,14 @@ TIMES = "\u00d7"
 MINUS = "\u2212"
 DIVIDED = "\u00f7"
 GRIDS = (SPHERE, PICTURE, SIGNAL)  # whose resolution makes a level
+# Transforms to harmonics, by the names that they go by.
+_TRANSFORM = re.compile(r"analysis|map2alm|alms?$|coef|harmonic|sht", re.IGNORECASE)
+_INVERSE = re.compile(r"inverse|synthesis|alm2map|isht", re.IGNORECASE)
+
+
+# Transforms to harmonics, by the names that they go by.
+_TRANSFORM = re.compile(r"analysis|map2alm|alms?$|coef|harmonic|sht", re.IGNORECASE)
+_INVERSE = re.compile(r"inverse|synthesis|alm2map|isht", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -39,6 +51,18 @@ def number(n: int) -> str:
         n: the integer.
     """
     return f"{n:,}"
+
+
+def times(value: Any) -> str:
+    """Return ``3`` or ``3 x 5`` of an integer or several; nothing of all else.
+
+    Arguments:
+        value: of a kernel, for example.
+    """
+    sizes = value if isinstance(value, tuple | list) else (value,)
+    if not all(isinstance(one, int) for one in sizes):
+        return ""
+    return f" {TIMES} ".join(number(one) for one in sizes)
 
 
 def plural(n: int, word: str) -> str:
@@ -167,3 +191,82 @@ def _harmonics(rest: tuple[int, ...], *, real: bool) -> State:
         extent = f" {TIMES} ".join(number(size) for size in sizes) + " harmonics"
     text = f"{extent} · {plural(channels, 'channel')}{components}"
     return State(HARMONICS, text, math.prod(sizes), channels)
+
+
+# --- the values of a graph ---
+
+
+class States:
+    """Tells what each value of a graph is.
+
+    Arguments:
+        graph: of the network.
+        sphere: whether tensors of 12 nside**2 pixels are maps; None to conclude it from all shapes.
+    """
+
+    def __init__(self, graph: Graph, *, sphere: bool | None = None):
+        values = [value for node in graph.nodes for value in node.outputs]
+        if sphere is None:
+            sphere = has_sphere([value.shape for value in values])
+            sphere = sphere or any(self._is_flat_map(value) for value in values)
+        self.sphere = sphere
+        names = [node.name.lower() for node in graph.nodes]
+        self.signals = any("conv1d" in name or "convtranspose1d" in name for name in names)
+        self.cache: dict[Value, State] = {}
+
+    @staticmethod
+    def _is_flat_map(value: Value) -> bool:
+        """Return whether an input ``(B, P)`` holds the pixels of a map."""
+        flat = value.node.kind == INPUT and len(value.shape) == 2
+        return flat and (nside_of(value.shape[1]) or 0) >= 8
+
+    def __call__(self, value: Value) -> State:
+        """Return what a value is."""
+        if value not in self.cache:
+            self.cache[value] = describe(
+                value.shape,
+                floating=value.floating,
+                is_complex=value.is_complex,
+                sphere=self.sphere and self._may_be_map(value),
+                signals=self.signals,
+                is_input=self.sphere and self._is_input(value),
+                harmonic=self._is_harmonic(value),
+            )
+        return self.cache[value]
+
+    def _may_be_map(self, value: Value) -> bool:
+        """Return whether 12 or 48 numbers can be pixels: degrees and bins are as many at times.
+
+        What functions of torch make of harmonics, or of numbers without a grid, are no pixels.
+        """
+        node = value.node
+        if value.shape[-1:] not in ((12,), (48,)) or node.kind not in (FUNCTION, VIEW):
+            return True
+        kinds = {self(source).kind for source in node.inputs}
+        return not kinds or not kinds <= {HARMONICS, OTHER}
+
+    @staticmethod
+    def _is_input(value: Value) -> bool:
+        """Return whether a value is an input, or the same of another type."""
+        node = value.node
+        while node.kind == VIEW and len(node.inputs) == 1 and node.inputs[0].shape == value.shape:
+            node = node.inputs[0].node
+        return node.kind == INPUT
+
+    def _is_harmonic(self, value: Value) -> bool:
+        """Return whether a real value holds (lmax + 1)**2 harmonic coefficients a channel."""
+        node = value.node
+        if value.is_complex or len(value.shape) < 3 or math.isqrt(value.shape[-1]) < 2:
+            return False
+        if math.isqrt(value.shape[-1]) ** 2 != value.shape[-1]:
+            return False
+        if _INVERSE.search(node.name):
+            return False
+        if _TRANSFORM.search(node.name):
+            return True
+        # Layers mix channels and may cut high degrees off; they do not add any.
+        size = value.shape[-1]
+        return any(
+            self(source).kind == HARMONICS and not source.is_complex and size <= source.shape[-1]
+            for source in node.inputs
+        )

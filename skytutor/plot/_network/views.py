@@ -43,7 +43,7 @@ class Views:
             source = one_source(node, roots)
             if source is None:
                 node.kind = FUNCTION if node.kind == VIEW else node.kind
-                self._take_roots(node, roots)
+                self._take_roots(node, roots, chains)
                 nodes.append(node)
                 continue
             for value in node.outputs:
@@ -71,15 +71,21 @@ class Views:
                     found.add(id(value))
         return found
 
-    def _take_roots(self, node: Node, roots: dict[int, Value]) -> None:
+    def _take_roots(
+        self, node: Node, roots: dict[int, Value], chains: dict[int, list[Node]]
+    ) -> None:
         """Let a step take what its inputs are views of."""
         inputs: list[Value] = []
         for value in node.inputs:
             root = roots.get(id(value), value)
+            for link in chains.get(id(value), []):
+                node.settings += link.settings
             if root is not value:
                 node.seen[id(root)] = value
             if not any(root is other for other in inputs):
                 inputs.append(root)
+            else:
+                node.pair = "parts" if _n_numbers(value) < _n_numbers(root) else "views"
         node.inputs = inputs
 
     def _is_rearranged(self, root: Value, value: Value) -> bool:
@@ -99,6 +105,8 @@ class Views:
         node = Node(FUNCTION, REARRANGED, [root], frames=last.frames)
         if words:
             node.name = f"index by {words[0]}"
+        for link in chain:
+            node.settings += link.settings
         for link in chain:
             # The function in which the resolution changes first gives the step its name.
             if link.outputs and self.state(link.outputs[0]).cells != self.state(root).cells:

@@ -3,24 +3,21 @@
 from skytutor.plot._network.rows import JOIN, STATE, Plan, Row
 
 
-def describe_plan(plan: Plan, *, name: str) -> str:
+def describe_plan(plan: Plan) -> str:
     """Return sentences from which a reader can rebuild a network.
 
     Arguments:
-        plan: its rows.
-        name: of the network.
+        plan: its title, rows, brackets and notes.
     """
     weights = plan.notes[0].removesuffix(" in all")
-    sentences = [f"{name}: network of {weights}."]
+    sentences = [f"{plan.title}: network of {weights}."]
     numbers: dict[int, int] = {}
     for row in plan.rows:
         if row.kind != STATE:
             numbers[id(row)] = len(numbers) + 1
     producer = _producers(plan, numbers)
-    starts = {k: group for group in plan.groups for k in [group.first]}
     for k, row in enumerate(plan.rows):
-        if k in starts:
-            group = starts[k]
+        for group in [group for group in plan.groups if group.first == k]:
             inside = [numbers[id(r)] for r in plan.rows[k : group.last + 1] if id(r) in numbers]
             which = f"steps {inside[0]} to {inside[-1]}" if inside[1:] else f"step {inside[0]}"
             sentences.append(f"{group.label}, {which}:")
@@ -51,9 +48,9 @@ def _of_state(plan: Plan, k: int) -> str:
         name = "" if row.title == "input" else f" {row.title}"
         return f"Input{name}: {row.text}."
     name = f", {row.title}" if row.title else ""
-    name = name.replace(", output", ", the output")
     for more, text in row.more:
         name += f" and {text}" + (f", {more}" if more else "")
+    name = name.replace(", output", ", the output")
     if row.is_view:
         return f"Read as {row.text}{name}."
     return f"This gives {row.text}{name}."
