@@ -152,6 +152,12 @@ KNOTS = 6  # values of each parameter in a grid of spectra
 
 
 @lru_cache(maxsize=4)
+def _log_power_spectrum(nside: int, lmax: int, spin: int, fields: int) -> LogPowerSpectrum:
+    """Return the one of this size: studies that differ in noise alone share its large tables."""
+    return LogPowerSpectrum(nside, lmax, spin=spin, fields=fields)
+
+
+@lru_cache(maxsize=4)
 def summary_statistics(simulator: GaussianSkySimulator) -> LogPowerSpectrum | LikelihoodGrid:
     """Return what reduces maps of this study to numbers: ``(N, [2,] P)`` to ``(N, F)``.
 
@@ -163,7 +169,7 @@ def summary_statistics(simulator: GaussianSkySimulator) -> LogPowerSpectrum | Li
     """
     if simulator.f_sky == 1:
         fields = 1 if simulator.study in ("T1", "T3") else 2
-        return LogPowerSpectrum(simulator.nside, simulator.lmax, spin=simulator.spin, fields=fields)
+        return _log_power_spectrum(simulator.nside, simulator.lmax, simulator.spin, fields)
     # A grid of KNOTS values of each parameter, evenly spaced under the prior: (KNOTS**n, n).
     axis = torch.linspace(0, 1, KNOTS, dtype=torch.float64)
     n_parameters = len(simulator.names)

@@ -4,11 +4,23 @@ import healpy as hp
 import pytest
 import torch
 
-from skytutor.chapters.cmb.summaries import LikelihoodGrid, LogPowerSpectrum, draw_summaries
+from skytutor.chapters.cmb.summaries import (
+    LikelihoodGrid,
+    LogPowerSpectrum,
+    draw_summaries,
+    summary_statistics,
+)
 from skytutor.data.cmb import GaussianSkySimulator, peaked_spectrum
 from skytutor.fields.covariance import PixelCovariance
 from skytutor.fields.spectra import alm2cl
 from skytutor.sht import alm2map, map2alm
+
+
+def test_studies_that_differ_in_noise_alone_share_one_extractor():
+    quiet, loud = (GaussianSkySimulator("T1", nside=4, noise=n) for n in (0.0, 5.0))
+    assert summary_statistics(quiet) is summary_statistics(loud)
+    other = GaussianSkySimulator("T1", nside=8)
+    assert summary_statistics(quiet) is not summary_statistics(other)
 
 
 @pytest.mark.parametrize("spin", [0, 2])
