@@ -46,7 +46,8 @@ def build(folder: Path) -> Path:
     )
     nbformat.write(notebook, book / "intro.ipynb")
     settings = yaml.safe_load((ROOT / "_config.yml").read_text())
-    settings["sphinx"]["local_extensions"] = {"skybook": str(ROOT / "book/_ext")}
+    extensions = str(ROOT / "book/_ext")
+    settings["sphinx"]["local_extensions"] = {"execute": extensions, "skybook": extensions}
     # Scripts load in the order of the settings.
     (folder / "_config.yml").write_text(yaml.safe_dump(settings, sort_keys=False))
     (folder / "_toc.yml").write_text("format: jb-book\nroot: intro\n")
