@@ -30,10 +30,20 @@ from torch.autograd.function import once_differentiable
 
 from skytutor.validate import all_finite, as_integer
 
-__all__ = ["CGResult", "ConvergenceWarning", "check_limits", "conjugate_gradients"]
+__all__ = [
+    "CGResult",
+    "ConvergenceError",
+    "ConvergenceWarning",
+    "check_limits",
+    "conjugate_gradients",
+]
 
 Operator = Callable[[Tensor], Tensor]
 Update = Callable[[Tensor, Tensor], Tensor]
+
+
+class ConvergenceError(RuntimeError):
+    """A solver has taken all its steps, and its answer is not to be used."""
 
 
 class ConvergenceWarning(RuntimeWarning):
