@@ -101,8 +101,9 @@ class FlatSky:
         size: H, pixels along a side.
         pixel_arcmin: side of a pixel in arcmin.
         cl: C_l from l = 0, ``(L,)``, in the square of the map's unit. It is interpolated between
-            degrees and 0 beyond the last. The constant mode takes C_2: a mode of no power would pin
-            the sum over the patch, and so say something about hidden pixels that no sky says.
+            degrees and 0 beyond the last. The constant mode takes the power of the longest wave
+            that fits the patch: without any it would pin the sum over the patch, and so say
+            something about hidden pixels that no sky says.
         beam_arcmin: full width at half maximum of a Gaussian beam; 0 for none.
         noise: standard deviation of the white noise in a pixel, not negative.
 
@@ -141,17 +142,16 @@ class FlatSky:
         self.l = (ky.square() + kx.square()).sqrt()
         # A map of independent modes of variance C_l / a^2 has the angular spectrum C_l.
         area = (self.pixel_arcmin * _ARCMIN) ** 2
-        self.signal = interpolate(self._beamed(), self.l) / area
+        longest = self.l[0, 1]
+        self.signal = interpolate(self._beamed(), self.l.clamp(min=longest)) / area
         self.total = self.signal + self.noise**2
 
     def _beamed(self) -> Tensor:
-        """Return C_l b_l^2, monopole and dipole replaced by the quadrupole."""
-        cl = self.cl.clone()
-        cl[:2] = cl[2]
+        """Return C_l b_l^2, ``(L,)``."""
         if self.beam_arcmin == 0:
-            return cl
-        beam = gaussian_beam(fwhm=self.beam_arcmin * _ARCMIN, lmax=len(cl) - 1)
-        return cl * beam.to(cl).square()
+            return self.cl
+        beam = gaussian_beam(fwhm=self.beam_arcmin * _ARCMIN, lmax=len(self.cl) - 1)
+        return self.cl * beam.to(self.cl).square()
 
     @property
     def precision(self) -> Tensor:

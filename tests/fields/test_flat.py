@@ -63,9 +63,12 @@ def test_window_divides_by_its_mean_square():
     assert sky.noise == 3.0
 
 
-def test_constant_mode_has_power():
-    sky = FlatSky(8, pixel_arcmin=60.0, cl=torch.cat([torch.zeros(2), torch.ones(400)]), noise=0.1)
-    assert sky.signal[0, 0] == pytest.approx(float(1 / math.radians(1) ** 2))
+def test_constant_mode_has_the_power_of_the_longest_wave():
+    cl = torch.arange(500.0).double()
+    sky = FlatSky(8, pixel_arcmin=60.0, cl=cl)
+    # Eight degrees: a wave of 45 periods around the sky.
+    assert sky.signal[0, 0] == pytest.approx(45 / math.radians(1) ** 2)
+    assert sky.signal[0, 0] == sky.signal[0, 1]
 
 
 @pytest.mark.parametrize("size", [7, 8])
