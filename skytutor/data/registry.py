@@ -3,124 +3,26 @@
 The data folder is `SKYTUTOR_DATA` where that is set, else the user's cache folder. A file counts
 only when its size and its hash are right. `have` and `path` never touch the network, `fetch` alone
 downloads. A folder that may only be read will do when it holds the right files.
+
+Of a few large files nobody here has held a copy, so their hash is not known. It is taken from the
+first download, kept beside the file under a name that ends in ``.sha256``, and checked from then
+on: that tells whether the file has changed since, not whether it was right at first. A file that
+lies at no address can only be put into the folder by hand.
 """
 
 import os
 import stat
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 from skytutor.data import download
+from skytutor.data.entries import ENTRIES, Entry
 
 RETRIES = 2  # further attempts after a broken connection or wrong bytes, 1 s and then 2 s later
 
 
 class DataError(RuntimeError):
     """Say which data file is missing or wrong, why, and what to do about it."""
-
-
-@dataclass(frozen=True)
-class Entry:
-    """Describe one file of the registry."""
-
-    name: str  # path inside the data folder, with forward slashes
-    url: str  # where a reader with a network gets it
-    sha256: str  # of the whole file, 64 hexadecimal digits
-    size: int  # bytes
-    licence: str  # terms under which it is published
-    credit: str  # whom to name
-    group: str  # what is fetched together
-    small: bool  # fetched by `make data`
-
-
-def _entries(
-    group: str, base: str, terms: tuple[str, str], *rows: tuple[str, int, str]
-) -> dict[str, Entry]:
-    """Make the entries of a group, by name.
-
-    Arguments:
-        group: its name.
-        base: its folder, whose URL stands in `_BASES`.
-        terms: licence and credit, the same for all of its files.
-        rows: file name, size and SHA-256 of each.
-    """
-    licence, credit = terms
-    made = {}
-    for file, size, sha256 in rows:
-        name = f"{base}/{file}"
-        made[name] = Entry(
-            name=name,
-            url=_BASES[base] + file,
-            sha256=sha256,
-            size=size,
-            licence=licence,
-            credit=credit,
-            group=group,
-            small=True,
-        )
-    return made
-
-
-# No licence file comes with MNIST or with Planck's products. MNIST: the terms that Keras and PyMVPA
-# publish for LeCun and Cortes, who hold the copyright. Planck: ESA's page on the use of Planck data
-# asks for this credit.
-_MNIST_TERMS = (
-    "CC BY-SA 3.0",
-    "Y. LeCun, C. Cortes and C. J. C. Burges: the MNIST database of handwritten digits, "
-    "made from NIST's",
-)
-_PLANCK_TERMS = (
-    "public data of ESA, no licence named, credit asked for",
-    "Based on observations obtained with Planck (http://www.esa.int/Planck), an ESA science "
-    "mission with instruments and contributions directly funded by ESA Member States, NASA, and "
-    "Canada",
-)
-_BASES = {
-    "mnist": "https://ossci-datasets.s3.amazonaws.com/mnist/",
-    "planck": "https://irsa.ipac.caltech.edu/data/Planck/release_3/ancillary-data/cosmoparams/",
-}
-_THEORY = "COM_PowerSpect_CMB-base-plikHM-TTTEEE-lowl-lowE-lensing-minimum-theory_R3.01.txt"
-_MEASURED = "COM_PowerSpect_CMB-TT-full_R3.01.txt"
-ENTRIES: dict[str, Entry] = {
-    **_entries(
-        "mnist",
-        "mnist",
-        _MNIST_TERMS,
-        (
-            "train-images-idx3-ubyte.gz",
-            9912422,
-            "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
-        ),
-        (
-            "train-labels-idx1-ubyte.gz",
-            28881,
-            "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
-        ),
-        (
-            "t10k-images-idx3-ubyte.gz",
-            1648877,
-            "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
-        ),
-        (
-            "t10k-labels-idx1-ubyte.gz",
-            4542,
-            "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
-        ),
-    ),
-    **_entries(
-        "planck-theory",
-        "planck",
-        _PLANCK_TERMS,
-        (_THEORY, 205647, "50eecd4422e22026070bdacf9fa8a7e7ef3badf4fa50fffea040df669715cf51"),
-    ),
-    **_entries(
-        "planck-measured",
-        "planck",
-        _PLANCK_TERMS,
-        (_MEASURED, 170547, "ccf3113604020536f6f13ccf51680a7316ad0f32da558eee7f625e613bdd5522"),
-    ),
-}
 
 
 def groups() -> dict[str, list[Entry]]:
@@ -132,6 +34,8 @@ def groups() -> dict[str, list[Entry]]:
         mnist: 11.6 MB
         planck-theory: 0.2 MB
         planck-measured: 0.2 MB
+        planck-smica-2013: 15.7 MB
+        ...
     """
     found: dict[str, list[Entry]] = {}
     for entry in ENTRIES.values():
@@ -221,7 +125,9 @@ def fetch(name_or_group: str, *, overwrite: bool = False, progress: bool = True)
     """Download what is missing and return the checked paths; write nothing where all is right.
 
     A download goes to a temporary file and takes its name only when its hash is right: a broken
-    connection or a killed process leaves no half file under that name.
+    connection or a killed process leaves no half file under that name. A large file goes on where
+    the last attempt stopped. A file of unknown hash that was put into the folder by hand is taken
+    as it is, and its hash recorded.
 
     Arguments:
         name_or_group: a name or a group of the registry, or "small" for all that `make data`
@@ -244,6 +150,9 @@ def fetch(name_or_group: str, *, overwrite: bool = False, progress: bool = True)
     entries = _select(name_or_group)
     for entry in entries:
         fault = _fault(entry)
+        if fault == _NO_RECORD and not overwrite:
+            _adopt(entry)
+            continue
         # What lies there may be a reader's own.
         if fault in _NOT_REPLACED or (fault not in (None, _MISSING) and not overwrite):
             raise _error(entry, fault)
@@ -270,6 +179,7 @@ def _select(name_or_group: str) -> list[Entry]:
 _MISSING = "is not there"
 _FOLDER = "is a folder where a file is expected"
 _SPECIAL = "is not a plain file"
+_NO_RECORD = "has no record of its SHA-256, so that nobody can tell whether it is whole"
 _NOT_REPLACED = (_FOLDER, _SPECIAL)  # someone put it there: it is never deleted
 
 
@@ -282,15 +192,39 @@ def _fault(entry: Entry) -> str | None:
             return _FOLDER
         if not stat.S_ISREG(found.st_mode):
             return _SPECIAL  # reading from a pipe could wait for ever
-        if found.st_size != entry.size:
-            cut = "cut short" if found.st_size < entry.size else "too long"
-            return f"is {cut}: {found.st_size} of {entry.size} bytes"
-        right = _sha256(place, found.st_size, found.st_mtime_ns) == entry.sha256
+        known = _recorded(entry)
+        if known is None:
+            return _NO_RECORD
+        sha256, size = known
+        if found.st_size != size:
+            cut = "cut short" if found.st_size < size else "too long"
+            return f"is {cut}: {found.st_size} of {size} bytes"
+        right = _sha256(place, found.st_size, found.st_mtime_ns) == sha256
     except (FileNotFoundError, NotADirectoryError):
         return _MISSING
     except OSError as error:
         return f"cannot be read ({error.strerror})"
-    return None if right else "is altered: its SHA-256 is not that of the published file"
+    return None if right else f"is altered: its SHA-256 is not that of {_whose(entry)}"
+
+
+def _whose(entry: Entry) -> str:
+    return "the published file" if entry.sha256 else "the file that was downloaded first"
+
+
+def _record(entry: Entry) -> Path:
+    """Return the path of what is noted of a file whose hash the registry does not know."""
+    return folder() / f"{entry.name}.sha256"
+
+
+def _recorded(entry: Entry) -> tuple[str, int] | None:
+    """Return the hash and the size that a file must have; None if nobody knows them yet."""
+    if entry.sha256 is not None:
+        return entry.sha256, entry.size
+    try:
+        sha256, size = _record(entry).read_text().split()
+        return sha256, int(size)
+    except (OSError, ValueError):  # no record, or one that cannot be read: there is none
+        return None
 
 
 @lru_cache(maxsize=256)
@@ -303,37 +237,64 @@ def _sha256(place: Path, size: int, mtime_ns: int) -> str:
 def _error(entry: Entry, fault: str) -> DataError:
     """Return the error that says what is wrong with a file and what to do about it."""
     command = f"skytutor data fetch {entry.group}"
-    if fault == _MISSING:
-        first = f"Run `{command}`"
+    elsewhere = f"set SKYTUTOR_DATA to a folder that holds {entry.name}."
+    if entry.url is None:
+        remedy = f"It cannot be downloaded: {entry.instead}, or {elsewhere}"
+    elif fault in (_MISSING, _NO_RECORD):
+        remedy = f"Run `{command}`, or {elsewhere}"
     elif fault in _NOT_REPLACED:
-        first = f"Move it away, then run `{command}`"
+        remedy = f"Move it away, then run `{command}`, or {elsewhere}"
     else:
-        first = f"If it is not your own, run `{command} --overwrite`"
-    remedy = f"{first}, or set SKYTUTOR_DATA to a folder that holds {entry.name}."
+        remedy = f"If it is not your own, run `{command} --overwrite`, or {elsewhere}"
     return DataError(f"{folder() / entry.name} {fault}. {remedy}")
+
+
+def _adopt(entry: Entry) -> None:
+    """Record the hash of a file that was put into the folder by hand."""
+    place = folder() / entry.name
+    try:
+        found = place.stat()
+        sha256 = _sha256(place, found.st_size, found.st_mtime_ns)
+        _record(entry).write_text(f"{sha256} {found.st_size}\n")
+    except OSError as error:
+        raise _not_written(place, error) from error
 
 
 def _download(entry: Entry, *, progress: bool) -> None:
     """Put one file in its place; whatever stops it is a `DataError`."""
     place = folder() / entry.name
+    if entry.url is None:
+        raise _error(entry, _fault(entry) or _MISSING)
     again = (
         f"run `skytutor data fetch {entry.group}` again, "
         f"or get {entry.url} elsewhere and put it there."
     )
     try:
-        download.to_file(
-            place,
-            entry.url,
-            sha256=entry.sha256,
-            size=entry.size,
-            retries=RETRIES,
-            progress=progress,
+        if entry.small and entry.sha256 is not None:
+            download.to_file(
+                place,
+                entry.url,
+                sha256=entry.sha256,
+                size=entry.size,
+                retries=RETRIES,
+                progress=progress,
+            )
+            return
+        sha256, size = download.resume(
+            place, entry.url, sha256=entry.sha256, retries=RETRIES, progress=progress
         )
+        if entry.sha256 is None:
+            _record(entry).write_text(f"{sha256} {size}\n")
     except download.DownloadError as error:
         raise DataError(f"cannot fetch {place}: {error} and {again}") from error.__cause__
     except OSError as error:
-        why = error.strerror or error
-        raise DataError(
-            f"cannot fetch {place}: cannot write there ({why}). "
-            "Set SKYTUTOR_DATA to a folder you may write, with room."
-        ) from error
+        raise _not_written(place, error) from error
+
+
+def _not_written(place: Path, error: OSError) -> DataError:
+    """Return the error of a folder that cannot be written to."""
+    why = error.strerror or error
+    return DataError(
+        f"cannot fetch {place}: cannot write there ({why}). "
+        "Set SKYTUTOR_DATA to a folder you may write, with room."
+    )

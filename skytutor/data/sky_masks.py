@@ -1,0 +1,210 @@
+"""Masks of the whole sky: Planck's where the file is, else one made of the same kind.
+
+A mask is bool ``(P,)``, True where the sky is **seen**. Planck's is the region of SMICA's map of
+2013 [1]_ that the map calls valid: 97.2 % of the sky; hidden are the brightest of the Galactic
+plane, some clouds, and discs about point sources. The made mask has a ragged band along the plane,
+clouds and discs of the same sizes, drawn once and for all.
+
+.. [1] Planck Collaboration XII, 2014, A&A 571, A12.
+"""
+
+import math
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from skytutor.data import registry
+from skytutor.healpix import check_nside, check_order, nside_to_npix, pixel_to_angle, reorder
+from skytutor.healpix.rings import rings
+
+__all__ = ["galactic_cut", "made_mask", "mask_source", "sky_mask"]
+
+SMICA_2013 = "planck/smica_2013_nside512.fits"
+NSIDE = 512  # of the masks before they are degraded
+_SEED = 6
+# Longitude and latitude of the largest clouds that Planck's mask hides, and radius, in degrees:
+# the Large Magellanic Cloud, Orion, Taurus, Ophiuchus; in the plane Cygnus, Cassiopeia, others.
+_CLOUDS = (
+    (279, -33, 3.0),
+    (210, -18, 3.4),
+    (159, -20, 2.2),
+    (353, 17, 1.8),
+    (79, 1, 3.8),
+    (110, 0, 2.7),
+    (136, 1, 2.0),
+    (268, -1, 2.0),
+    (61, 0, 1.8),
+)
+_DISCS = 640  # about point sources
+
+
+def sky_mask(nside: int, *, order: str) -> Tensor:
+    """Return the mask of the sky: Planck's where the file is, else the made one.
+
+    Below nside 512 a pixel is seen if more than half of it is; above, it is what the pixel of
+    nside 512 is that it lies in. Hide pixels of a map before you smooth or degrade it: afterwards,
+    what was to be hidden has leaked into its neighbours.
+
+    Arguments:
+        nside: of the mask, a power of two.
+        order: of its pixels, "ring" or "nested".
+
+    Returns:
+        bool ``(P,)``, True where the sky is seen.
+
+    Raises:
+        skytutor.data.registry.DataError: the file is there and damaged.
+
+    Example:
+        >>> mask = sky_mask(32, order="nested")
+        >>> bool(0.95 < mask.double().mean() < 0.99)
+        True
+    """
+    check_order(order, allowed=("ring", "nested"))
+    nested = _nested_mask(check_nside(nside), _has_file())
+    if order == "nested":
+        return nested.clone()
+    return reorder(nested, source="nested", target=order)
+
+
+def mask_source() -> str:
+    """Say which mask `sky_mask` gives."""
+    if _has_file():
+        return "valid region of Planck's SMICA map of 2013, nside 512"
+    return "made: a ragged Galactic band, clouds and discs, as in Planck's SMICA map of 2013"
+
+
+def galactic_cut(nside: int, half_width_deg: float, *, order: str) -> Tensor:
+    """Return a cut along the Galactic plane, ``|b| < half_width_deg``, as a mask.
+
+    Arguments:
+        nside: of the mask.
+        half_width_deg: in degrees, above 0 and below 90; a pixel is hidden by its centre.
+        order: of its pixels, "ring" or "nested".
+
+    Returns:
+        bool ``(P,)``, True where the sky is seen.
+
+    Raises:
+        ValueError: a width outside its range, or one that hides nothing or everything.
+
+    Example:
+        >>> int((~galactic_cut(16, 10.0, order="ring")).sum())
+        576
+    """
+    if isinstance(half_width_deg, str) or not 0 < half_width_deg < 90:
+        raise ValueError(f"half_width_deg must lie between 0 and 90, got {half_width_deg!r}")
+    check_order(order, allowed=("ring", "nested"))
+    # Ring by ring: all pixels of a ring have the same latitude.
+    belt = rings(check_nside(nside))
+    seen = belt.z.abs() >= math.sin(math.radians(half_width_deg))
+    if not bool(seen.any()):
+        raise ValueError(
+            f"half_width_deg of {half_width_deg} hides every pixel of nside {nside}: the rings "
+            f"nearest to the poles lie at {math.degrees(math.asin(float(belt.z[0]))):.4g} degrees"
+        )
+    ring = seen.repeat_interleave(belt.pixels)
+    return reorder(ring, source="ring", target=order)
+
+
+def made_mask() -> Tensor:
+    """Make the mask that stands in for Planck's: bool ``(3145728,)``, nside 512, NESTED.
+
+    It hides 2.8 % of the sky, and is the same each time.
+    """
+    return _made().clone()
+
+
+def _has_file() -> bool:
+    return registry.have("planck-smica-2013")
+
+
+@lru_cache(maxsize=8)
+def _nested_mask(nside: int, real: bool) -> Tensor:
+    """Return the mask of an nside; `real` is a key of the cache too: a file may come later."""
+    native = _planck() if real else _made()
+    if nside == NSIDE:
+        return native
+    if nside > NSIDE:
+        return native.repeat_interleave((nside // NSIDE) ** 2)
+    # The pixels of nside 512 in a larger pixel follow one another in NESTED order.
+    parts = native.view(nside_to_npix(nside), -1).float().mean(1)
+    return parts > 0.5
+
+
+@lru_cache(maxsize=1)
+def _planck() -> Tensor:
+    from astropy.io import fits
+
+    with fits.open(registry.path(SMICA_2013), memmap=True) as file:
+        valid = file[1].data["VALID"] > 0
+    return reorder(torch.from_numpy(valid), source="ring", target="nested")
+
+
+@lru_cache(maxsize=1)
+def _made() -> Tensor:
+    rng = torch.Generator().manual_seed(_SEED)
+    theta, phi = pixel_to_angle(torch.arange(nside_to_npix(NSIDE)), nside=NSIDE, order="ring")
+    seen = (math.pi / 2 - theta).abs() > _band_edge(phi, generator=rng)
+    for lon, lat, radius in _discs(rng):
+        _hide_disc(seen, theta, phi, lon=lon, lat=lat, radius=radius)
+    return reorder(seen, source="ring", target="nested")
+
+
+def _band_edge(phi: Tensor, *, generator: torch.Generator) -> Tensor:
+    """Return the half-width of the band along the plane at each longitude, in radians.
+
+    It is widest towards the Galactic centre and gone 75 degrees away from it, and ragged: a sum of
+    waves in longitude, whose amplitudes fall with their number.
+    """
+    away = torch.minimum(phi, 2 * math.pi - phi)
+    smooth = math.radians(2.8) * torch.cos(away * (90 / 75)).clamp(min=0) ** 0.3
+    order = torch.arange(4, 180, dtype=torch.float64)
+    amplitude = torch.randn(len(order), generator=generator, dtype=torch.float64) / order**0.5
+    phase = torch.rand(len(order), generator=generator, dtype=torch.float64) * 2 * math.pi
+    # At 4096 longitudes, for the waves cost as much as their number times that of the places.
+    n = 4096
+    longitude = torch.arange(n, dtype=torch.float64) * (2 * math.pi / n)
+    waves = (torch.cos(longitude[:, None] * order + phase) * amplitude).sum(1)
+    ragged = 1 + 0.3 * waves / waves.std()
+    place = (phi * (n / (2 * math.pi))).long().clamp(max=n - 1)
+    return smooth * ragged[place].clamp(min=0)
+
+
+def _discs(generator: torch.Generator) -> list[tuple[float, float, float]]:
+    """Return longitude, latitude and radius, in radians, of clouds and point sources."""
+    u = torch.rand(_DISCS, 3, generator=generator, dtype=torch.float64)
+    spread = torch.randn(_DISCS, generator=generator, dtype=torch.float64)
+    lon = u[:, 0] * 2 * math.pi
+    # Half of the sources lie all over the sky, half within some degrees of the plane.
+    everywhere = (2 * u[:, 1] - 1).asin()
+    near_plane = -math.radians(3.0) * (1 - 2 * (u[:, 1] - 0.5).abs()).log() * (u[:, 1] - 0.5).sign()
+    lat = torch.where(u[:, 2] < 0.5, everywhere, near_plane.clamp(-1.5, 1.5))
+    radius = (14 * torch.exp(0.7 * spread)).clamp(5, 60) * math.pi / 180 / 60
+    found = [(math.radians(x), math.radians(y), math.radians(r)) for x, y, r in _CLOUDS]
+    found += zip(lon.tolist(), lat.tolist(), radius.tolist(), strict=True)
+    return found
+
+
+def _hide_disc(
+    seen: Tensor, theta: Tensor, phi: Tensor, *, lon: float, lat: float, radius: float
+) -> None:
+    """Set `seen` False within a radius of a place, all in radians, RING order."""
+    # Only the rings that the disc can touch are looked at.
+    colatitude = math.pi / 2 - lat
+    ring = rings(NSIDE)
+    low = math.cos(min(colatitude + radius, math.pi))
+    high = math.cos(max(colatitude - radius, 0.0))
+    touched = ((ring.z >= low) & (ring.z <= high)).nonzero().flatten()
+    if not len(touched):
+        return
+    last = touched[-1]
+    part = slice(int(ring.start[touched[0]]), int(ring.start[last] + ring.pixels[last]))
+    t = theta[part]
+    # sin^2(d / 2) of the separation d keeps its digits where d is small.
+    half_chord = (
+        torch.sin((t - colatitude) / 2).square()
+        + t.sin() * math.sin(colatitude) * torch.sin((phi[part] - lon) / 2).square()
+    )
+    seen[part] &= half_chord > math.sin(radius / 2) ** 2
