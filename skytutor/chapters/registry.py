@@ -35,6 +35,10 @@ def _cmb(summary: str) -> Entry:
     return Entry("cmb", 3, summary)
 
 
+def _inpainting(summary: str) -> Entry:
+    return Entry("inpainting", 6, summary)
+
+
 ENTRIES = {
     "digits-published": _digits(
         "The published Conv1D network, as it was: holes, softmax in the loss"
@@ -65,6 +69,18 @@ ENTRIES = {
     "cmb-t3": _cmb("Optical depth tau from E, full sky"),
     "cmb-t4-nside16": _cmb("r and tau, full sky, Nside 16, noise 0 and 6 muK arcmin"),
     "cmb-t4-nside32": _cmb("r and tau, full sky, Nside 32, noise 0 and 6 muK arcmin"),
+    "inpaint-published": _inpainting(
+        "The published partial-convolution U-Net VAE with its losses, on maps in muK"
+    ),
+    "inpaint-unet": _inpainting("A feed-forward U-Net that starts from the biharmonic fill"),
+    "inpaint": _inpainting(
+        "A learned preconditioner inside conjugate gradients: the Wiener fill in four steps"
+    ),
+    "inpaint-decoder": _inpainting("A conditional VAE whose decoder is not told the spectrum"),
+    "inpaint-sphere": _inpainting("The learned preconditioner on HEALPix, Nside 64, any mask"),
+    "inpaint-mixture": _inpainting(
+        "Skies sheared along a hidden axis, where one Wiener filter is not the optimum"
+    ),
 }
 
 

@@ -6,7 +6,7 @@ of seed and step, numbers of 63 bits that meet the small seeds below only by a c
 
 from dataclasses import dataclass
 
-__all__ = ["CMB", "DIGITS", "GAN_DIGITS", "GAN_SKIES", "Seeds"]
+__all__ = ["CMB", "DIGITS", "GAN_DIGITS", "GAN_SKIES", "INPAINTING", "Seeds"]
 
 # Stands for a test seed that already drew the validation set.
 _SPARE = 2**62
@@ -56,3 +56,5 @@ CMB = Seeds(
     test=range(1_000_000),
     train=range(2_000_000, 3_000_000),
 )
+# Skies and masks: one seed draws a set. Training draws from the hashes above.
+INPAINTING = Seeds(validation=range(1_000_000, 1_001_000), test=range(1_000_000))

@@ -38,6 +38,7 @@ PLANS = {
     "GAN_DIGITS": seeds.GAN_DIGITS,
     "GAN_SKIES": seeds.GAN_SKIES,
     "CMB": seeds.CMB,
+    "INPAINTING": seeds.INPAINTING,
 }
 TESTS = (0, 1, 2, 4, 7)  # numbers of tests; the largest that a plan allows joins them
 every_plan = pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS)
