@@ -2,9 +2,9 @@
 
 A fill x of the hidden pixels has the error ``x - s = (x - W) + (W - s)`` for the exact fill W. The
 second part is independent of the data, so that the mean squares add up, and the ratio of the RMSE
-to the least one is ``sqrt(1 + |x - W|^2 / |W - s|^2)`` with a denominator that is computed. That has far less
-noise than two errors measured apart. The plain RMSE is measured too, and if it lies below the limit
-something is wrong with the score.
+to the least one is ``sqrt(1 + |x - W|^2 / |W - s|^2)``, whose denominator is computed. That has far
+less noise than two errors measured apart. The plain RMSE is measured too, and if it lies below the
+limit something is wrong with the score.
 """
 
 from collections.abc import Mapping, Sequence
