@@ -15,7 +15,16 @@ import torch
 from torch import Tensor
 
 from skytutor.data import registry
-from skytutor.healpix import check_nside, check_order, nside_to_npix, pixel_to_angle, reorder
+from skytutor.healpix import (
+    check_nside,
+    check_order,
+    nested_to_ring,
+    npix_to_nside,
+    nside_to_npix,
+    pixel_to_angle,
+    reorder,
+    ring_to_nested,
+)
 from skytutor.healpix.rings import rings
 
 __all__ = ["galactic_cut", "made_mask", "mask_source", "sky_mask"]
@@ -37,6 +46,7 @@ _CLOUDS = (
     (61, 0, 1.8),
 )
 _DISCS = 640  # about point sources
+_CHUNK = 2**17  # pixels at a time
 
 
 def sky_mask(nside: int, *, order: str) -> Tensor:
@@ -63,9 +73,7 @@ def sky_mask(nside: int, *, order: str) -> Tensor:
     """
     check_order(order, allowed=("ring", "nested"))
     nested = _nested_mask(check_nside(nside), _has_file())
-    if order == "nested":
-        return nested.clone()
-    return reorder(nested, source="nested", target=order)
+    return nested.clone() if order == "nested" else _renumbered(nested, order="ring")
 
 
 def mask_source() -> str:
@@ -139,37 +147,57 @@ def _planck() -> Tensor:
 
     with fits.open(registry.path(SMICA_2013), memmap=True) as file:
         valid = file[1].data["VALID"] > 0
-    return reorder(torch.from_numpy(valid), source="ring", target="nested")
+    return _renumbered(torch.from_numpy(valid), order="nested")
+
+
+def _renumbered(mask: Tensor, *, order: str) -> Tensor:
+    """Return a mask ``(P,)`` in the other order, a piece at a time.
+
+    Tables of all pixels at nside 512, and what they are made from, take hundreds of megabytes.
+    """
+    nside = npix_to_nside(len(mask))
+    renumber = ring_to_nested if order == "ring" else nested_to_ring
+    pieces = [mask[renumber(pix, nside=nside)] for pix in torch.arange(len(mask)).split(_CHUNK)]
+    return torch.cat(pieces)
 
 
 @lru_cache(maxsize=1)
 def _made() -> Tensor:
     rng = torch.Generator().manual_seed(_SEED)
-    theta, phi = pixel_to_angle(torch.arange(nside_to_npix(NSIDE)), nside=NSIDE, order="ring")
-    seen = (math.pi / 2 - theta).abs() > _band_edge(phi, generator=rng)
+    ragged = _raggedness(rng)
+    pieces = []
+    for pix in torch.arange(nside_to_npix(NSIDE)).split(_CHUNK):
+        theta, phi = pixel_to_angle(pix, nside=NSIDE, order="ring")
+        pieces.append((math.pi / 2 - theta).abs() > _band_edge(phi, ragged))
+    seen = torch.cat(pieces)
     for lon, lat, radius in _discs(rng):
-        _hide_disc(seen, theta, phi, lon=lon, lat=lat, radius=radius)
-    return reorder(seen, source="ring", target="nested")
+        _hide_disc(seen, lon=lon, lat=lat, radius=radius)
+    return _renumbered(seen, order="nested")
 
 
-def _band_edge(phi: Tensor, *, generator: torch.Generator) -> Tensor:
-    """Return the half-width of the band along the plane at each longitude, in radians.
+def _raggedness(generator: torch.Generator) -> Tensor:
+    """Return what the band's half-width is multiplied by, at 4096 longitudes: ``(4096,)``.
 
-    It is widest towards the Galactic centre and gone 75 degrees away from it, and ragged: a sum of
-    waves in longitude, whose amplitudes fall with their number.
+    It is a sum of waves in longitude, whose amplitudes fall with their number.
     """
-    away = torch.minimum(phi, 2 * math.pi - phi)
-    smooth = math.radians(2.8) * torch.cos(away * (90 / 75)).clamp(min=0) ** 0.3
     order = torch.arange(4, 180, dtype=torch.float64)
     amplitude = torch.randn(len(order), generator=generator, dtype=torch.float64) / order**0.5
     phase = torch.rand(len(order), generator=generator, dtype=torch.float64) * 2 * math.pi
-    # At 4096 longitudes, for the waves cost as much as their number times that of the places.
-    n = 4096
-    longitude = torch.arange(n, dtype=torch.float64) * (2 * math.pi / n)
+    longitude = torch.arange(4096, dtype=torch.float64) * (2 * math.pi / 4096)
     waves = (torch.cos(longitude[:, None] * order + phase) * amplitude).sum(1)
-    ragged = 1 + 0.3 * waves / waves.std()
+    return (1 + 0.3 * waves / waves.std()).clamp(min=0)
+
+
+def _band_edge(phi: Tensor, ragged: Tensor) -> Tensor:
+    """Return the half-width of the band along the plane at each longitude, in radians.
+
+    It is widest towards the Galactic centre and gone 75 degrees away from it, and ragged.
+    """
+    away = torch.minimum(phi, 2 * math.pi - phi)
+    smooth = math.radians(2.8) * torch.cos(away * (90 / 75)).clamp(min=0) ** 0.3
+    n = len(ragged)
     place = (phi * (n / (2 * math.pi))).long().clamp(max=n - 1)
-    return smooth * ragged[place].clamp(min=0)
+    return smooth * ragged[place]
 
 
 def _discs(generator: torch.Generator) -> list[tuple[float, float, float]]:
@@ -187,9 +215,7 @@ def _discs(generator: torch.Generator) -> list[tuple[float, float, float]]:
     return found
 
 
-def _hide_disc(
-    seen: Tensor, theta: Tensor, phi: Tensor, *, lon: float, lat: float, radius: float
-) -> None:
+def _hide_disc(seen: Tensor, *, lon: float, lat: float, radius: float) -> None:
     """Set `seen` False within a radius of a place, all in radians, RING order."""
     # Only the rings that the disc can touch are looked at.
     colatitude = math.pi / 2 - lat
@@ -199,12 +225,12 @@ def _hide_disc(
     touched = ((ring.z >= low) & (ring.z <= high)).nonzero().flatten()
     if not len(touched):
         return
-    last = touched[-1]
-    part = slice(int(ring.start[touched[0]]), int(ring.start[last] + ring.pixels[last]))
-    t = theta[part]
+    first = int(ring.start[touched[0]])
+    stop = int(ring.start[touched[-1]] + ring.pixels[touched[-1]])
+    theta, phi = pixel_to_angle(torch.arange(first, stop), nside=NSIDE, order="ring")
     # sin^2(d / 2) of the separation d keeps its digits where d is small.
     half_chord = (
-        torch.sin((t - colatitude) / 2).square()
-        + t.sin() * math.sin(colatitude) * torch.sin((phi[part] - lon) / 2).square()
+        torch.sin((theta - colatitude) / 2).square()
+        + theta.sin() * math.sin(colatitude) * torch.sin((phi - lon) / 2).square()
     )
-    seen[part] &= half_chord > math.sin(radius / 2) ** 2
+    seen[first:stop] &= half_chord > math.sin(radius / 2) ** 2

@@ -244,8 +244,7 @@ class UNetFill(nn.Module):
         self._check_size(start.shape[-1])
         seen = mask.bool().reshape(-1, *mask.shape[-2:])
         features = self.mask(seen)
-        # Derivatives in the precision of the data, the rest in that of the weights.
-        x = self.first(self.views(start, seen).to(self.last.weight.dtype))
+        x = self.first(self.views(start.to(self.last.weight.dtype), seen))
         skips = []
         for level, block in enumerate(self.down):
             x = block(F.avg_pool2d(x, 2) if level else x, features[level])
