@@ -98,9 +98,10 @@ def _describe_evaluate(evaluate: argparse.ArgumentParser) -> None:
 def _describe_compute(compute: argparse.ArgumentParser) -> None:
     compute.add_argument(
         "what",
-        choices=("limits", "emulator", "ablations"),
+        choices=("limits", "emulator", "best-fit", "ablations"),
         help="information limits of chapter 3 (a quarter of an hour); nodes of CAMB's spectra "
-        "between which they are interpolated (some minutes); ablations of chapter 2's published "
+        "between which they are interpolated (some minutes); the spectra of Planck's best fit "
+        "(some seconds); ablations of chapter 2's published "
         "GAN (twenty minutes)",
     )
     compute.add_argument(

@@ -132,6 +132,8 @@ def compute(args: argparse.Namespace) -> None:
         return
     if args.what == "limits":
         from skytutor.chapters.cmb.limits_table import make
+    elif args.what == "best-fit":
+        from skytutor.fields.best_fit import make
     else:
         from skytutor.chapters.gan.ablations import make
     print(make(args.folder, command=command))

@@ -12,7 +12,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["all_finite", "as_integer", "check_spin", "extremes", "one_of", "positive"]
+__all__ = [
+    "all_finite",
+    "as_integer",
+    "as_length",
+    "check_spin",
+    "extremes",
+    "hard_mask",
+    "one_of",
+    "positive",
+]
 
 
 def as_integer(name: str, value: Any, *, wanted: str = "an integer") -> int:
@@ -63,6 +72,66 @@ def positive(**sizes: int) -> list[int]:
         if as_integer(name, size, wanted="a positive integer") < 1:
             raise ValueError(f"{name} must be a positive integer, got {size!r}")
     return list(sizes.values())
+
+
+def as_length(name: str, value: Any, *, zero: bool = False) -> float:
+    """Return `value` as a float that is finite and positive, such as the side of a pixel.
+
+    Arguments:
+        name: what the error message calls the value.
+        value: a number, or a tensor or an array that holds one.
+        zero: whether 0 is allowed too.
+
+    Returns:
+        The value as a Python float.
+
+    Raises:
+        TypeError: bool, text, and anything else that is no number.
+        ValueError: NaN, infinite, negative; 0 where it is not allowed.
+
+    Example:
+        >>> as_length("pixel_arcmin", 7)
+        7.0
+    """
+    allowed = "finite and not negative" if zero else "finite and positive"
+    try:
+        number = math.nan if isinstance(value, bool | str) else float(value)
+    except (TypeError, ValueError, RuntimeError):
+        number = math.nan
+    if math.isnan(number) and not isinstance(value, float):
+        raise TypeError(f"{name} must be {allowed}, got {value!r} ({type(value).__name__})")
+    if not math.isfinite(number) or number < 0 or (number == 0 and not zero):
+        raise ValueError(f"{name} must be {allowed}, got {value!r}")
+    return number
+
+
+def hard_mask(mask: Tensor) -> Tensor:
+    """Return a mask of zeros and ones as bool.
+
+    Arguments:
+        mask: of any shape, True or 1 where seen, False or 0 where hidden.
+
+    Returns:
+        The same shape; the mask itself if it is bool.
+
+    Raises:
+        TypeError: no tensor.
+        ValueError: other values.
+
+    Example:
+        >>> hard_mask(torch.tensor([0, 1]))
+        tensor([False,  True])
+    """
+    if not isinstance(mask, Tensor):
+        raise TypeError(f"mask must be a torch tensor, got {type(mask).__name__}")
+    if mask.dtype == torch.bool:
+        return mask
+    if not bool(((mask == 0) | (mask == 1)).all()):
+        raise ValueError(
+            "mask must be hard, 1 where seen and 0 where hidden; it holds other values, "
+            "such as the soft edge of an apodised mask"
+        )
+    return mask == 1
 
 
 def one_of(name: str, value: str, *, allowed: Iterable[str]) -> str:

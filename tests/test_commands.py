@@ -19,7 +19,7 @@ from skytutor.chapters.cmb import limits, limits_table
 from skytutor.chapters.digits.task import DigitsTask
 from skytutor.chapters.gan import ablations
 from skytutor.chapters.gan.task import DigitGanTask
-from skytutor.fields import emulator
+from skytutor.fields import best_fit, emulator
 from skytutor.files import check_writable
 from skytutor.training import checkpoint
 
@@ -90,7 +90,7 @@ def fault(module, words):
     recipes = set(chapters.ENTRIES)
     allowed = {
         "data": {"list", "fetch"},
-        "compute": {"limits", "emulator", "ablations"},
+        "compute": {"limits", "emulator", "best-fit", "ablations"},
         "train": recipes,
         "evaluate": recipes,
     }
@@ -158,7 +158,12 @@ def test_the_command_of_a_card_is_one(path):
         assert args.recipe in chapters.ENTRIES
         assert args.profile == "gpu"
     else:
-        made = {"limits": limits.NAME, "emulator": emulator.NAME, "ablations": ablations.NAME}
+        made = {
+            "limits": limits.NAME,
+            "emulator": emulator.NAME,
+            "best-fit": best_fit.NAME,
+            "ablations": ablations.NAME,
+        }
         assert args.command == "compute"
         assert made[args.what] == path.stem
 
@@ -264,6 +269,15 @@ def test_compute_emulator(capsys, tmp_path, monkeypatch):
         assert emulator.worst_error() > 0.1, "the package's table is another"
     assert errors[0] < 1e-12 and errors[2] < 1e-12
     assert 1e-5 < errors[1] < 1e-2
+
+
+def test_compute_best_fit(capsys, tmp_path):
+    (path,) = computed(capsys, "best-fit", tmp_path)
+    assert path == str(tmp_path / "planck-best-fit.safetensors")
+    card_of("best-fit", "planck-best-fit", tmp_path)
+    found = best_fit.best_fit_spectra(folder=tmp_path)
+    for name, spectrum in best_fit.best_fit_spectra().items():
+        assert torch.allclose(found[name], spectrum, rtol=1e-6, atol=0)
 
 
 @pytest.fixture

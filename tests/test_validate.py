@@ -7,7 +7,16 @@ import numpy as np
 import pytest
 import torch
 
-from skytutor.validate import all_finite, as_integer, check_spin, extremes, one_of, positive
+from skytutor.validate import (
+    all_finite,
+    as_integer,
+    as_length,
+    check_spin,
+    extremes,
+    hard_mask,
+    one_of,
+    positive,
+)
 
 
 @pytest.mark.parametrize("value", [3, np.int32(3), np.uint8(3), torch.tensor(3)], ids=repr)
@@ -85,3 +94,37 @@ def test_one_bad_element_is_found(bad):
     with torch.no_grad():
         values[1, 2] = bad
     assert not all_finite(values)
+
+
+@pytest.mark.parametrize("value", [7, 7.0, np.float32(7), torch.tensor(7.0)], ids=repr)
+def test_lengths_of_any_kind_become_floats(value):
+    found = as_length("pixel_arcmin", value)
+    assert found == 7.0 and type(found) is float
+
+
+@pytest.mark.parametrize("value", ["7", True, None, [7.0], torch.ones(2)], ids=repr)
+def test_what_is_no_length_is_refused(value):
+    with pytest.raises(TypeError, match="pixel_arcmin must be finite and positive, got"):
+        as_length("pixel_arcmin", value)
+
+
+@pytest.mark.parametrize("value", [-1, math.nan, math.inf, -math.inf])
+def test_lengths_are_finite_and_not_negative(value):
+    for zero, words in ((False, "finite and positive"), (True, "finite and not negative")):
+        with pytest.raises(ValueError, match=f"noise must be {words}, got {value}"):
+            as_length("noise", value, zero=zero)
+    with pytest.raises(ValueError, match="noise must be finite and positive, got 0"):
+        as_length("noise", 0)
+    assert as_length("noise", 0, zero=True) == 0.0
+
+
+def test_a_hard_mask_of_any_type_becomes_bool():
+    want = torch.tensor([True, False])
+    for dtype in (torch.uint8, torch.int64, torch.float32):
+        assert torch.equal(hard_mask(want.to(dtype)), want)
+    assert hard_mask(want) is want
+    for bad in ([0.5, 1.0], [math.nan, 1.0], [2.0, 1.0], [-1.0, 1.0]):
+        with pytest.raises(ValueError, match="mask must be hard"):
+            hard_mask(torch.tensor(bad))
+    with pytest.raises(TypeError, match="mask must be a torch tensor, got ndarray"):
+        hard_mask(np.ones(3))

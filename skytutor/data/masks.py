@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor
 
-from skytutor.validate import positive
+from skytutor.validate import as_length, positive
 
 __all__ = ["RADII", "blob_mask", "check_hidden", "disc_mask", "discs_mask", "mixed_mask"]
 
@@ -54,7 +54,7 @@ def disc_mask(
                 [1, 1, 1, 1, 1]], dtype=torch.int32)
     """
     _check_radius(radius_arcmin, size=size, pixel_arcmin=pixel_arcmin)
-    row, column = (size // 2, size // 2) if centre is None else centre
+    row, column = (size // 2, size // 2) if centre is None else _check_centre(centre)
     distance = _distance(size, row=row, column=column) * pixel_arcmin
     # A pixel on the edge is hidden, whatever the rounding of its distance.
     hidden = distance <= radius_arcmin * (1 + 1e-12)
@@ -143,7 +143,8 @@ def blob_mask(
         40
     """
     (size,) = positive(size=size)
-    if not pixel_arcmin <= width_arcmin < math.inf:
+    pixel = as_length("pixel_arcmin", pixel_arcmin)
+    if as_length("width_arcmin", width_arcmin) < pixel:
         raise ValueError(
             f"width_arcmin must be at least a pixel, {pixel_arcmin:.4g}', got {width_arcmin}"
         )
@@ -175,6 +176,9 @@ def mixed_mask(size: int, *, pixel_arcmin: float, generator: torch.Generator) ->
     Returns:
         bool ``(H, H)``, False where the sky is hidden.
 
+    Raises:
+        ValueError: a patch that is too small for discs of 5 arcmin, or of half a pixel.
+
     Example:
         >>> rng = torch.Generator().manual_seed(0)
         >>> mask = mixed_mask(64, pixel_arcmin=6.871, generator=rng)
@@ -182,10 +186,16 @@ def mixed_mask(size: int, *, pixel_arcmin: float, generator: torch.Generator) ->
         True
     """
     (size,) = positive(size=size)
+    pixel = as_length("pixel_arcmin", pixel_arcmin)
     kind, fraction, *sizes = torch.rand(5, generator=generator, dtype=torch.float64).tolist()
     hidden = _HIDDEN[0] + (_HIDDEN[1] - _HIDDEN[0]) * fraction
-    largest = min(float(RADII[-1]), size * pixel_arcmin / 3)
-    ends = (max(float(RADII[0]), 0.51 * pixel_arcmin), largest)
+    largest = min(float(RADII[-1]), size * pixel / 3)
+    ends = (max(float(RADII[0]), 0.51 * pixel), largest)
+    if ends[0] > largest:
+        raise ValueError(
+            f"size must be larger: {size} pixels of {pixel_arcmin}' make a patch of "
+            f"{size * pixel:.4g}', and discs of training need {3 * ends[0]:.4g}'"
+        )
     if kind < 0.25:
         low, high = (max(pixel_arcmin, min(end, largest)) for end in _BLOBS)
         return blob_mask(
@@ -248,19 +258,28 @@ def _distance(size: int, *, row: float, column: float) -> Tensor:
 
 def _check_radius(radius_arcmin: float, *, size: int, pixel_arcmin: float) -> None:
     (size,) = positive(size=size)
-    if not 0 < pixel_arcmin < math.inf:
-        raise ValueError(f"pixel_arcmin must be finite and positive, got {pixel_arcmin!r}")
-    low = pixel_arcmin / 2
+    low = as_length("pixel_arcmin", pixel_arcmin) / 2
     high = _WIDEST * size * pixel_arcmin / 2
-    if not low <= radius_arcmin <= high:
+    if isinstance(radius_arcmin, str | None) or not low <= radius_arcmin <= high:
         raise ValueError(
             f"radius_arcmin must lie in {low:.4g}..{high:.4g} (half a pixel to nearly half of the "
             f"patch's side) for {size} pixels of {pixel_arcmin}', got {radius_arcmin!r}"
         )
 
 
+def _check_centre(centre: tuple[float, float]) -> tuple[float, float]:
+    """Return row and column, refused if they are no two finite numbers."""
+    try:
+        row, column = (float(place) for place in centre)
+    except (TypeError, ValueError):
+        row = column = math.nan
+    if not (math.isfinite(row) and math.isfinite(column)):
+        raise ValueError(f"centre must be a row and a column, finite, in pixels; got {centre!r}")
+    return row, column
+
+
 def _check_fraction(hidden: float) -> float:
-    if isinstance(hidden, str) or not 0 < hidden < 1:
+    if isinstance(hidden, str | None) or not 0 < hidden < 1:
         raise ValueError(f"hidden must lie between 0 and 1, the fraction to hide, got {hidden!r}")
     return float(hidden)
 

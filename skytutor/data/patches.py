@@ -1,8 +1,8 @@
 """Small patches of the microwave background: the spectrum, three set-ups, and masks.
 
 Temperatures are in muK. The sky of every set-up has the spectrum of the best fit to Planck's data
-of 2018 [1]_, computed by CAMB, so that it is the same with and without data files. A set-up adds
-the pixels, the beam and the noise. Masks are in `skytutor.data.masks` and
+of 2018 [1]_, from a table that comes with the package. A set-up adds the pixels, the beam and the
+noise. Masks are in `skytutor.data.masks` and
 `skytutor.data.sky_masks`, and can be imported from here.
 
 .. [1] Planck Collaboration VI, 2020, A&A 641, A6, table 1.
@@ -10,18 +10,16 @@ the pixels, the beam and the noise. Masks are in `skytutor.data.masks` and
 
 import warnings
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from skytutor.data.masks import RADII, blob_mask, check_hidden, disc_mask, discs_mask, mixed_mask
 from skytutor.data.sky_masks import galactic_cut, mask_source, sky_mask
-from skytutor.fields.camb import camb_spectra
+from skytutor.fields.best_fit import BEST_FIT, LMAX, best_fit_spectra
 from skytutor.fields.flat import FlatSky
-from skytutor.sht import check_lmax
-from skytutor.validate import one_of
+from skytutor.healpix import UNSEEN
+from skytutor.validate import hard_mask, one_of
 
 __all__ = [
     "BEST_FIT",
@@ -42,28 +40,9 @@ __all__ = [
     "sky_mask",
 ]
 
-# TT, TE, EE + lowE + lensing, best fit of the Plik likelihood; As is exp(3.0448) 1e-10.
-BEST_FIT: dict[str, Any] = {
-    "tau": 0.0543,
-    "H0": 67.32,
-    "ombh2": 0.022383,
-    "omch2": 0.12011,
-    "As": 2.1005e-9,
-    "ns": 0.96605,
-}
-# Last degree of the table. The corner of the Fourier plane of pixels of 3.4 arcmin lies at 4446.
-LMAX = 4500
-
-
-@lru_cache(maxsize=1)
-def _table() -> Tensor:
-    return camb_spectra(lmax=LMAX, **BEST_FIT)["TT"]
-
 
 def best_fit_spectrum(lmax: int = LMAX) -> Tensor:
     """Return the lensed temperature spectrum of the best fit to Planck's data of 2018.
-
-    The first call in a process reads CAMB's result from the cache, or runs CAMB (some seconds).
 
     Arguments:
         lmax: last degree, at most 4500.
@@ -73,11 +52,8 @@ def best_fit_spectrum(lmax: int = LMAX) -> Tensor:
 
     Raises:
         ValueError: lmax beyond the table.
-        ImportError: no CAMB.
     """
-    if check_lmax(lmax) > LMAX:
-        raise ValueError(f"lmax must be at most {LMAX}, got {lmax}")
-    return _table()[: lmax + 1].clone()
+    return best_fit_spectra(lmax)["TT"]
 
 
 @dataclass(frozen=True)
@@ -130,12 +106,16 @@ def check_units(maps: Tensor, sky: FlatSky, *, mask: Tensor | None = None) -> fl
     Arguments:
         maps: data ``(..., H, H)``, thought to be in muK.
         sky: whose variance they should have.
-        mask: bool, broadcasts with `maps`: only where it is True do pixels count.
+        mask: bool, broadcasts with `maps`: only where it is True do pixels count, and of those only
+            the ones that are finite and not UNSEEN.
 
     Returns:
         variance of the maps about their mean over that of the sky's modes but the constant one. A
         warning (`UserWarning`) comes with a ratio outside 0.01..100, and names the unit that would
         explain it.
+
+    Raises:
+        ValueError: maps of another size, or nothing to look at.
 
     Example:
         >>> sky = FlatSky(16, pixel_arcmin=7.0, cl=torch.ones(3000))
@@ -143,12 +123,20 @@ def check_units(maps: Tensor, sky: FlatSky, *, mask: Tensor | None = None) -> fl
         >>> bool(0.8 < check_units(signal, sky) < 1.2)
         True
     """
+    if maps.shape[-2:] != (sky.size, sky.size):
+        raise ValueError(
+            f"maps must be (..., {sky.size}, {sky.size}) as the sky, got {tuple(maps.shape)}"
+        )
     pixels = maps.double()
-    weight = torch.ones_like(pixels) if mask is None else mask.expand(maps.shape).double()
-    seen = weight.sum((-2, -1), keepdim=True)
+    known = pixels.isfinite() & (pixels > 0.99 * UNSEEN)
+    if mask is not None:
+        known = known & hard_mask(mask)
+    seen = known.double().sum((-2, -1), keepdim=True)
+    if not bool((seen > 0).all()):
+        raise ValueError("maps hold NaN, infinite or UNSEEN values alone where the mask is True")
     # The mean of a patch is of no use here: one mode decides it, and many maps have none.
-    mean = (pixels.nan_to_num() * weight).sum((-2, -1), keepdim=True) / seen
-    square = ((pixels - mean).nan_to_num().square() * weight).sum() / seen.sum()
+    mean = torch.where(known, pixels, 0).sum((-2, -1), keepdim=True) / seen
+    square = torch.where(known, pixels - mean, 0).square().sum() / seen.sum()
     expected = _pixel_variance(sky)
     ratio = float(square) / expected
     if not 1e-2 <= ratio <= 1e2:

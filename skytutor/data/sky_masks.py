@@ -101,7 +101,7 @@ def galactic_cut(nside: int, half_width_deg: float, *, order: str) -> Tensor:
         >>> int((~galactic_cut(16, 10.0, order="ring")).sum())
         576
     """
-    if isinstance(half_width_deg, str) or not 0 < half_width_deg < 90:
+    if isinstance(half_width_deg, str | None) or not 0 < half_width_deg < 90:
         raise ValueError(f"half_width_deg must lie between 0 and 90, got {half_width_deg!r}")
     check_order(order, allowed=("ring", "nested"))
     # Ring by ring: all pixels of a ring have the same latitude.

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from skytutor.data.sky_masks import sky_mask
-from skytutor.healpix import check_nside, check_order, nside_to_npix, vector_to_pixel
+from skytutor.healpix import check_nside, check_order, npix_to_nside, nside_to_npix, vector_to_pixel
 from skytutor.healpix.interpolation import interpolate
-from skytutor.healpix.tangent import patch_vectors
-from skytutor.validate import positive
+from skytutor.healpix.tangent import check_patch, patch_vectors
+from skytutor.validate import as_length, positive
 
 if TYPE_CHECKING:  # astropy takes a second to import, and only headers need it
     from astropy.wcs import WCS
@@ -44,6 +44,7 @@ def patch_wcs(size: int, *, pixel_arcmin: float, lon_deg: float, lat_deg: float)
 
     Raises:
         ImportError: no astropy.
+        TypeError, ValueError: a size or a pixel that is not positive.
 
     Example:
         >>> wcs = patch_wcs(64, pixel_arcmin=6.871, lon_deg=30.0, lat_deg=-45.0)
@@ -52,7 +53,7 @@ def patch_wcs(size: int, *, pixel_arcmin: float, lon_deg: float, lat_deg: float)
     """
     from astropy.wcs import WCS
 
-    (size,) = positive(size=size)
+    size = check_patch(size, pixel_arcmin)
     wcs = WCS(naxis=2)
     wcs.array_shape = (size, size)
     wcs.wcs.ctype = ["GLON-TAN", "GLAT-TAN"]
@@ -80,7 +81,7 @@ def gnomonic_patch(
     interpolation, or mask by NaN what must not be mixed in.
 
     Arguments:
-        maps: ``(..., P)``, floating, or a mask, bool. NaN next to a pixel makes it NaN.
+        maps: ``(..., P)``, floating, or a mask, bool. NaN or UNSEEN next to a pixel makes it NaN.
         nside: of the map.
         order: of its pixels, "ring" or "nested".
         lon_deg: longitude of the centre in degrees, a number or ``(N,)``.
@@ -228,6 +229,7 @@ def disjoint_patches(
         centres of both sets.
 
     Raises:
+        TypeError: `valid` no bool tensor.
         ValueError: patches so wide that no room is left, or a mask that leaves too few.
 
     Example:
@@ -236,20 +238,20 @@ def disjoint_patches(
         >>> split.train.shape, split.test.shape
         (torch.Size([8, 2]), torch.Size([4, 2]))
     """
-    positive(n_train=n_train, n_test=n_test, size=size)
-    reach = patch_radius(size, pixel_arcmin=pixel_arcmin)
-    gap = 2 * reach + math.radians(margin_deg)
+    positive(n_train=n_train, n_test=n_test)
+    _check_valid(valid)
+    reach = patch_radius(check_patch(size, pixel_arcmin), pixel_arcmin=pixel_arcmin)
+    gap = 2 * reach + math.radians(as_length("margin_deg", margin_deg, zero=True))
     # A quarter of the sky about the axis, less half of the gap, is the test's.
     edge = math.radians(60.0)
-    if not 0 <= margin_deg < 180 or edge - gap / 2 <= 0:
+    if edge - gap / 2 <= 0:
         raise ValueError(
             f"size {size} and margin_deg {margin_deg} leave no room: a patch reaches "
             f"{math.degrees(reach):.4g} degrees from its centre, and two of them and the margin "
             f"must stay below {math.degrees(2 * edge):.4g}"
         )
-    axis = torch.nn.functional.normalize(
-        torch.randn(3, generator=generator, dtype=torch.float64), dim=0
-    )
+    axis = torch.randn(3, generator=generator, dtype=torch.float64)
+    axis = axis / axis.norm()
     ends = ((math.cos(edge + gap / 2), n_train), (math.cos(edge - gap / 2), n_test))
     train: list[Tensor] = []
     test: list[Tensor] = []
@@ -280,13 +282,25 @@ def _vectors(centres: Tensor) -> Tensor:
     return torch.stack([lat.cos() * lon.cos(), lat.cos() * lon.sin(), lat.sin()], -1)
 
 
+def _check_valid(valid: Tensor | None) -> None:
+    """Refuse what is no bool map: numbers would be interpolated, and a half count as valid."""
+    if valid is None:
+        return
+    if not isinstance(valid, Tensor) or valid.dtype != torch.bool:
+        kind = valid.dtype if isinstance(valid, Tensor) else type(valid).__name__
+        raise TypeError(f"valid must be a bool tensor, got {kind}")
+    if valid.dim() != 1:
+        raise ValueError(f"valid must be (P,), got shape {tuple(valid.shape)}")
+    npix_to_nside(len(valid))
+
+
 def _all_valid(centres: Tensor, valid: Tensor | None, *, size: int, pixel: float) -> Tensor:
     """Tell of which patches every pixel is valid, ``(n,)`` bool."""
     if valid is None:
         return torch.ones(len(centres), dtype=torch.bool)
     patches = gnomonic_patch(
         valid,
-        nside=math.isqrt(len(valid) // 12),
+        nside=npix_to_nside(len(valid)),
         order="nested",
         lon_deg=centres[:, 0],
         lat_deg=centres[:, 1],

@@ -8,6 +8,8 @@ Shapes: P = 12 nside**2 pixels.
 """
 
 import math
+import os
+import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,8 +24,9 @@ from skytutor.fields.spectra import gaussian_maps
 from skytutor.fields.windows import gaussian_beam
 from skytutor.healpix import UNSEEN, check_nside, npix_to_nside, reorder
 from skytutor.healpix.interpolation import interpolation_weights
+from skytutor.healpix.numbering import check_pixels
 from skytutor.healpix.tangent import patch_vectors
-from skytutor.validate import one_of
+from skytutor.validate import as_length, one_of
 
 __all__ = ["SOURCES", "FitsMap", "SkyMap", "simulated_sky", "sky_map"]
 
@@ -60,13 +63,14 @@ class FitsMap:
     Raises:
         ValueError: no such column (it names those there are), no HEALPix map, or a unit that is no
             temperature.
-        OSError: no such file, or no FITS file.
+        OSError: no such file, no FITS file, or one that is cut short.
     """
 
     def __init__(self, path: str | Path, column: str):
         from astropy.io import fits  # takes a second to import
 
         with fits.open(path, memmap=True) as file:
+            _check_length(path, file)
             table = next((part for part in file if isinstance(part, fits.BinTableHDU)), None)
             if table is None:
                 raise ValueError(f"{path} holds no table, and so no HEALPix map")
@@ -86,7 +90,10 @@ class FitsMap:
         self._scale = float(found.bscale or 1.0)
         self._zero = float(found.bzero or 0.0)
         self._per_row = math.prod(self._raw.shape[1:])
-        self.nside = npix_to_nside(len(self._raw) * self._per_row)
+        try:
+            self.nside = npix_to_nside(len(self._raw) * self._per_row)
+        except ValueError as error:
+            raise ValueError(f"{path}: {column} is no HEALPix map: {error}") from error
         self.order = str(header.get("ORDERING", "")).strip().lower()
         if self.order not in ("ring", "nested"):
             raise ValueError(f"{path}: ORDERING must be RING or NESTED, got {self.order!r}")
@@ -100,8 +107,11 @@ class FitsMap:
 
         Arguments:
             index: pixel numbers in the order of the file, int64, any shape.
+
+        Raises:
+            TypeError, ValueError: numbers that are no integers, or outside the map.
         """
-        flat = index.reshape(-1).numpy()
+        flat = check_pixels(index, nside=self.nside).reshape(-1).numpy()
         # Rows are read in their order: pages of the file follow one another.
         sort = flat.argsort(kind="stable")
         column = self._raw.reshape(len(self._raw), self._per_row)
@@ -165,6 +175,18 @@ class FitsMap:
             values = self.pixels(torch.arange(start * children, stop * children))
             out[start:stop] = values.view(-1, children).nanmean(1)
         return out
+
+
+def _check_length(path: str | Path, file: Any) -> None:
+    """Refuse a file that ends before its tables do, as after an interrupted download."""
+    found = os.path.getsize(path)
+    # Where the data of the last part begin, and how long its header says that they are.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # astropy's own word for it, which stops nobody
+        last = file[-1]
+    wanted = last.fileinfo()["datLoc"] + last.size
+    if found < wanted:
+        raise OSError(f"{path} is cut short: {found} of {wanted} bytes")
 
 
 class SkyMap(NamedTuple):
@@ -241,6 +263,7 @@ def simulated_sky(
     lmax = min(3 * check_nside(nside) - 1, 4500)
     beam = gaussian_beam(fwhm=math.radians(beam_arcmin / 60), lmax=lmax)
     cl = amplitude * best_fit_spectrum(lmax) * beam.square()
+    noise = as_length("noise", noise, zero=True)
     drawn = gaussian_maps(
         {"TT": cl}, nside=nside, lmax=lmax, order="ring", generator=generator, dtype=torch.float32
     )["T"]

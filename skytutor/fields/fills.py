@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from skytutor.fields.flat import FlatSky, filter_maps
-from skytutor.fields.holes import DenseHole, check_hard_mask, seen_only
+from skytutor.fields.holes import DenseHole, check_hard_mask, check_precision, seen_only
 from skytutor.sht.solvers import ConvergenceError, ConvergenceWarning, conjugate_gradients
 from skytutor.validate import one_of
 
@@ -89,6 +89,7 @@ def fill_by_cg(
     """
     one_of("on_failure", on_failure, allowed=("raise", "warn"))
     seen = check_hard_mask(mask, size=data.shape[-1])
+    precision = check_precision(precision, size=data.shape[-1])
     known = seen_only(data, seen)
     hidden = (~seen).to(known)
 
@@ -169,6 +170,8 @@ def hole_labels(mask: Tensor) -> Tensor:
         tensor([1, 0, 0, 1])
     """
     hidden = ~check_hard_mask(mask)
+    if mask.dim() != 2:
+        raise ValueError(f"mask must be one mask, (H, H), got shape {tuple(mask.shape)}")
     size = mask.shape[-1]
     # Every hidden pixel begins with a number of its own and takes the largest of its neighbours.
     labels = torch.arange(1, size * size + 1).reshape(size, size) * hidden

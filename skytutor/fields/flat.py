@@ -23,9 +23,9 @@ import torch
 from torch import Tensor
 
 from skytutor.fields.windows import gaussian_beam
-from skytutor.validate import as_integer, positive
+from skytutor.validate import all_finite, as_integer, as_length, extremes, positive
 
-__all__ = ["FlatSky", "band_powers", "filter_maps", "frequencies", "laplacian"]
+__all__ = ["FlatSky", "band_powers", "check_spectrum", "filter_maps", "frequencies", "laplacian"]
 
 _ARCMIN = math.pi / 180 / 60  # radians
 
@@ -46,7 +46,7 @@ def frequencies(size: int, *, pixel_arcmin: float = 1.0) -> tuple[Tensor, Tensor
         tensor([[ 0., 90., 180.]], dtype=torch.float64)
     """
     (size,) = positive(size=size)
-    step = _length("pixel_arcmin", pixel_arcmin) * _ARCMIN
+    step = as_length("pixel_arcmin", pixel_arcmin) * _ARCMIN
     ky = torch.fft.fftfreq(size, d=step, dtype=torch.float64) * 2 * math.pi
     kx = torch.fft.rfftfreq(size, d=step, dtype=torch.float64) * 2 * math.pi
     return ky[:, None], kx[None]
@@ -62,11 +62,23 @@ def filter_maps(maps: Tensor, response: Tensor) -> Tensor:
     Returns:
         ``(..., H, H)``, in the precision of `maps`.
 
+    Raises:
+        TypeError: maps that are not floating.
+        ValueError: no squares, or a response of another size.
+
     Example:
         >>> maps = torch.randn(2, 8, 8)
         >>> torch.allclose(filter_maps(maps, torch.ones(8, 5)), maps, atol=1e-6)
         True
     """
+    if not maps.is_floating_point():
+        raise TypeError(f"maps must be floating, got {maps.dtype}")
+    size = maps.shape[-1]
+    if maps.shape[-2:] != (size, size) or response.shape[-2:] != (size, size // 2 + 1):
+        raise ValueError(
+            "maps must be (..., H, H) and response (..., H, H // 2 + 1), "
+            f"got shapes {tuple(maps.shape)} and {tuple(response.shape)}"
+        )
     modes = torch.fft.rfft2(maps) * response.to(maps)
     return torch.fft.irfft2(modes, s=maps.shape[-2:])
 
@@ -134,10 +146,10 @@ class FlatSky:
         self.size = as_integer("size", size)
         if self.size < 2:
             raise ValueError(f"size must be at least 2 pixels, got {size}")
-        self.pixel_arcmin = _length("pixel_arcmin", pixel_arcmin)
-        self.beam_arcmin = _length("beam_arcmin", beam_arcmin, zero=True)
-        self.noise = _length("noise", noise, zero=True)
-        self.cl = _check_spectrum(cl)
+        self.pixel_arcmin = as_length("pixel_arcmin", pixel_arcmin)
+        self.beam_arcmin = as_length("beam_arcmin", beam_arcmin, zero=True)
+        self.noise = as_length("noise", noise, zero=True)
+        self.cl = check_spectrum(cl)
         ky, kx = frequencies(self.size, pixel_arcmin=self.pixel_arcmin)
         self.l = (ky.square() + kx.square()).sqrt()
         # A map of independent modes of variance C_l / a^2 has the angular spectrum C_l.
@@ -158,12 +170,15 @@ class FlatSky:
         """The inverse of `total`, ``(H, H // 2 + 1)``.
 
         Raises:
-            ValueError: modes without power and without noise, which have no inverse.
+            ValueError: modes of so little power and noise that they have no inverse in float64.
         """
-        if float(self.total.min()) <= 0:
+        low, high = extremes(self.total)
+        # Beyond the rounding of the largest the smallest means nothing.
+        if low <= high * torch.finfo(self.total.dtype).eps:
             raise ValueError(
-                "noise must be positive, got 0: modes beyond the beam have no power at all, and "
-                "hidden pixels would follow from them exactly; take a small noise, such as 0.01"
+                f"noise must be larger, got {self.noise:g}: modes beyond the beam have no power "
+                "to speak of, and hidden pixels would follow from them exactly; take a small "
+                "noise, such as 0.01"
             )
         return 1 / self.total
 
@@ -232,22 +247,24 @@ def band_powers(
         window. The mixing of degrees that a window brings is left in, as in pseudo-spectra.
 
     Raises:
-        ValueError: edges that do not increase, a band without a mode.
+        ValueError: edges that do not increase, a band without a mode; no squares, NaN or infinite
+            values, a window of another size or of zeros alone.
 
     Example:
         >>> maps = torch.randn(4, 32, 32, dtype=torch.float64)
         >>> band_powers(maps, [200, 800, 1400], pixel_arcmin=6.0).shape
         torch.Size([4, 2])
     """
-    size = maps.shape[-1]
+    size = _check_square(maps)
     bounds = torch.as_tensor(edges, dtype=torch.float64)
     if bounds.dim() != 1 or len(bounds) < 2 or bool((bounds.diff() <= 0).any()):
         raise ValueError(f"edges must be at least two increasing multipoles, got {list(edges)}")
     area = (pixel_arcmin * _ARCMIN) ** 2
-    norm: Tensor | float = 1.0
+    norm = torch.ones(1, dtype=maps.dtype, device=maps.device)
     if window is not None:
+        window = _check_window(window.to(maps), size)
         maps = maps * window
-        norm = window.square().mean((-2, -1)).to(maps)[..., None]
+        norm = window.square().mean((-2, -1))[..., None]
     ky, kx = frequencies(size, pixel_arcmin=pixel_arcmin)
     l = (ky.square() + kx.square()).sqrt()
     # rfft2 leaves out half of the modes: those with 0 < kx < Nyquist stand for two.
@@ -268,17 +285,39 @@ def band_powers(
     return torch.stack(found, -1) / norm
 
 
-def _length(name: str, value: float, *, zero: bool = False) -> float:
-    """Return a finite positive number; 0 too where it is allowed."""
-    number = float(value)
-    if not math.isfinite(number) or number < 0 or (number == 0 and not zero):
-        allowed = "finite and not negative" if zero else "finite and positive"
-        raise ValueError(f"{name} must be {allowed}, got {value!r}")
-    return number
+def _check_square(maps: Tensor) -> int:
+    """Return the side of maps, refused if they are no squares of finite numbers."""
+    if maps.dim() < 2 or maps.shape[-1] != maps.shape[-2] or not maps.numel():
+        raise ValueError(f"maps must be (..., H, H), got shape {tuple(maps.shape)}")
+    if not all_finite(maps):
+        raise ValueError("maps hold NaN or infinite values: fill or hide them first")
+    return maps.shape[-1]
 
 
-def _check_spectrum(cl: Tensor) -> Tensor:
-    """Return a spectrum as float64, refused if no Gaussian sky can have it."""
+def _check_window(window: Tensor, size: int) -> Tensor:
+    """Return a window, refused if it is of another size or shows nothing."""
+    if window.shape[-2:] != (size, size):
+        raise ValueError(
+            f"window must be (..., {size}, {size}) as the maps, got shape {tuple(window.shape)}"
+        )
+    if not bool((window != 0).flatten(-2).any(-1).all()):
+        raise ValueError("window is 0 everywhere: nothing is left to measure")
+    return window
+
+
+def check_spectrum(cl: Tensor) -> Tensor:
+    """Return a spectrum as float64 without gradient, refused if no Gaussian sky can have it.
+
+    Arguments:
+        cl: C_l from l = 0, ``(L,)``.
+
+    Raises:
+        ValueError: fewer than 3 values, or negative, NaN or infinite ones.
+
+    Example:
+        >>> check_spectrum([1, 2, 3])
+        tensor([1., 2., 3.], dtype=torch.float64)
+    """
     values = torch.as_tensor(cl, dtype=torch.float64).detach()
     good = values.dim() == 1 and len(values) >= 3 and bool(torch.isfinite(values).all())
     if not good or bool((values < 0).any()):

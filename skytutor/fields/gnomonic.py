@@ -18,9 +18,11 @@ import math
 import torch
 from torch import Tensor
 
+from skytutor.fields.flat import check_spectrum
 from skytutor.fields.holes import check_hard_mask, seen_only
 from skytutor.fields.windows import gaussian_beam
 from skytutor.healpix.tangent import check_patch, patch_vectors
+from skytutor.validate import all_finite, as_length
 
 __all__ = ["GnomonicHole", "PatchCovariance", "angular_covariance"]
 
@@ -63,8 +65,8 @@ class PatchCovariance:
         size: H, pixels along a side; at most 77.
         pixel_arcmin: side of the pixel at the centre.
         cl: C_l of the sky itself from l = 0, ``(L,)``, in the square of the map's unit, with
-            neither beam nor pixel window. Monopole and dipole take C_2, as in
-            `skytutor.fields.flat.FlatSky`: maps tell little of theirs.
+            neither beam nor pixel window. Monopole and dipole take C_2: without any power they
+            would pin the mean and the slope of the patch.
         beam_arcmin: full width at half maximum of a Gaussian beam; 0 for none.
         pixel_window: w_l of the map that the patch is taken from, at least as long as `cl`, such as
             `skytutor.fields.windows.pixel_window`; None for none. A beam that was measured on the
@@ -104,10 +106,11 @@ class PatchCovariance:
                 "a larger patch is nearly flat only if it is small, see FlatSky"
             )
         self.pixel_arcmin = float(pixel_arcmin)
-        self.noise = _check_number("noise", noise)
+        self.noise = as_length("noise", noise, zero=True)
         self.windows: tuple[str, ...] = ()
-        power = _check_spectrum(cl)
-        if _check_number("beam_arcmin", beam_arcmin):
+        power = check_spectrum(cl).clone()
+        power[:2] = power[2]
+        if as_length("beam_arcmin", beam_arcmin, zero=True):
             beam = gaussian_beam(fwhm=beam_arcmin * _ARCMIN, lmax=len(power) - 1)
             power = power * beam.square()
             self.windows += (f"beam of {beam_arcmin:g} arcmin",)
@@ -166,8 +169,16 @@ class PatchCovariance:
         then have more or less power on small scales than C says.
 
         Arguments:
-            data: ``(..., H, H)``.
+            data: ``(..., H, H)``, finite.
+
+        Raises:
+            ValueError: another size, or NaN and infinite values.
         """
+        if data.shape[-2:] != (self.size, self.size) or not all_finite(data):
+            raise ValueError(
+                f"data must be (..., {self.size}, {self.size}) and finite, "
+                f"got shape {tuple(data.shape)}"
+            )
         factor = _cholesky(self.total)
         flat = data.reshape(-1, len(factor)).double()
         white = torch.linalg.solve_triangular(factor, flat.T, upper=False)
@@ -191,7 +202,6 @@ class GnomonicHole:
     Attributes:
         index: hidden pixels in the flattened map, ``(n,)``.
         weights: of the seen pixels in the mean of each hidden one, ``(n, P - n)``.
-        variance: of the data in each hidden pixel given the seen ones, ``(n,)``.
     """
 
     def __init__(self, covariance: PatchCovariance, mask: Tensor):
@@ -287,29 +297,11 @@ def _cholesky(matrix: Tensor) -> Tensor:
     return factor
 
 
-def _check_number(name: str, value: float) -> float:
-    if isinstance(value, str) or not 0 <= value < math.inf:
-        raise ValueError(f"{name} must be finite and not negative, got {value!r}")
-    return float(value)
-
-
-def _check_spectrum(cl: Tensor) -> Tensor:
-    """Return a spectrum as float64, its monopole and dipole replaced by the quadrupole."""
-    power = torch.as_tensor(cl, dtype=torch.float64).detach().clone()
-    bad = power.dim() != 1 or len(power) < 3 or not bool(torch.isfinite(power).all())
-    if bad or bool((power < 0).any()):
-        raise ValueError(
-            "cl must be at least 3 finite values from l = 0 on, none negative; "
-            f"got shape {tuple(power.shape)}"
-        )
-    power[:2] = power[2]
-    return power
-
-
 def _check_window(window: Tensor, length: int) -> Tensor:
     values = torch.as_tensor(window, dtype=torch.float64)
-    if values.dim() != 1 or len(values) < length:
+    if values.dim() != 1 or len(values) < length or not all_finite(values):
         raise ValueError(
-            f"pixel_window must be (L,), L at least {length} as cl, got {tuple(values.shape)}"
+            f"pixel_window must be (L,), L at least {length} as cl, and finite; "
+            f"got shape {tuple(values.shape)}"
         )
     return values[:length]

@@ -22,9 +22,9 @@ import torch
 from torch import Tensor
 
 from skytutor.fields.flat import filter_maps
-from skytutor.validate import all_finite
+from skytutor.validate import all_finite, hard_mask
 
-__all__ = ["DenseHole", "check_hard_mask", "seen_only"]
+__all__ = ["DenseHole", "check_hard_mask", "check_precision", "seen_only"]
 
 
 def check_hard_mask(mask: Tensor, *, size: int | None = None) -> Tensor:
@@ -43,23 +43,45 @@ def check_hard_mask(mask: Tensor, *, size: int | None = None) -> Tensor:
         tensor([[ True, False],
                 [ True,  True]])
     """
-    if not isinstance(mask, Tensor):
-        raise TypeError(f"mask must be a torch tensor, got {type(mask).__name__}")
+    seen = hard_mask(mask)
     square = mask.dim() >= 2 and mask.shape[-1] == mask.shape[-2]
     if not square or (size is not None and mask.shape[-1] != size):
         wanted = "(..., H, H)" if size is None else f"(..., {size}, {size})"
         raise ValueError(f"mask must be {wanted}, got shape {tuple(mask.shape)}")
-    if not bool(((mask == 0) | (mask == 1)).all()):
-        raise ValueError(
-            "mask must be hard, 1 where seen and 0 where hidden; it holds other values, "
-            "such as the soft edge of an apodised mask"
-        )
-    seen = mask.bool()
     if not bool(seen.flatten(-2).any(-1).all()):
         raise ValueError("mask hides every pixel: nothing is seen to fill from")
     if bool(seen.flatten(-2).all(-1).any()):
         raise ValueError("mask hides no pixel: nothing is to be filled")
     return seen
+
+
+def check_precision(precision: Tensor, *, size: int | None = None) -> Tensor:
+    """Return the eigenvalues of a precision on the modes, if there can be such.
+
+    Arguments:
+        precision: ``(..., H, H // 2 + 1)``.
+        size: H that it must have; None for any.
+
+    Raises:
+        TypeError: no floating tensor.
+        ValueError: another shape, negative, NaN or infinite values.
+
+    Example:
+        >>> check_precision(torch.ones(4, 3)).shape
+        torch.Size([4, 3])
+    """
+    if not isinstance(precision, Tensor) or not precision.is_floating_point():
+        kind = precision.dtype if isinstance(precision, Tensor) else type(precision).__name__
+        raise TypeError(f"precision must be a floating torch tensor, got {kind}")
+    sides = tuple(precision.shape[-2:])
+    h = sides[0] if size is None and sides else size
+    # Infinite is the precision of a mode without power, and NaN is what becomes of it.
+    if sides != (h, (h or 0) // 2 + 1) or not bool(((precision >= 0) & precision.isfinite()).all()):
+        wanted = "(H, H // 2 + 1)" if size is None else f"({size}, {size // 2 + 1})"
+        raise ValueError(
+            f"precision must be {wanted}, finite, none negative; got shape {tuple(precision.shape)}"
+        )
+    return precision
 
 
 class DenseHole:
@@ -72,8 +94,6 @@ class DenseHole:
 
     Attributes:
         index: hidden pixels in the flattened map, ``(n,)``.
-        variance: of the data in each hidden pixel given the seen ones, ``(n,)``.
-        log_det: logarithm of the determinant of Q_hh.
 
     Raises:
         TypeError, ValueError: bad arguments, named.
@@ -87,13 +107,12 @@ class DenseHole:
     """
 
     def __init__(self, precision: Tensor, mask: Tensor):
+        self.precision = check_precision(precision).double()
         size = precision.shape[-2]
-        if precision.shape != (size, size // 2 + 1) or bool((precision < 0).any()):
+        if precision.dim() != 2:
             raise ValueError(
-                "precision must be (H, H // 2 + 1), none negative; "
-                f"got shape {tuple(precision.shape)}"
+                f"precision must be ({size}, {size // 2 + 1}), got shape {tuple(precision.shape)}"
             )
-        self.precision = precision.double()
         self.seen = check_hard_mask(mask, size=size)
         if self.seen.dim() != 2:
             raise ValueError(f"mask must be ({size}, {size}), got shape {tuple(mask.shape)}")
@@ -105,7 +124,13 @@ class DenseHole:
         x = self.index % size
         dy = (y[:, None] - y[None]) % size
         dx = (x[:, None] - x[None]) % size
-        self._factor = torch.linalg.cholesky(column[dy, dx])
+        self._factor, failed = torch.linalg.cholesky_ex(column[dy, dx])
+        if bool(failed):
+            raise ValueError(
+                "precision must be positive on the hidden pixels to within rounding: its values "
+                f"span {float(precision.min()):.1e}..{float(precision.max()):.1e}; where it is "
+                "that of a sky, take more noise"
+            )
 
     @property
     def log_det(self) -> float:
@@ -123,12 +148,14 @@ class DenseHole:
 
     def solve(self, rhs: Tensor) -> Tensor:
         """Return ``Q_hh^-1 rhs`` of vectors ``(..., n)``."""
+        self._check_hidden("rhs", rhs)
         flat = rhs.reshape(-1, rhs.shape[-1]).to(self._factor)
         solved = torch.cholesky_solve(flat.T, self._factor).T
         return solved.reshape(rhs.shape).to(rhs)
 
     def chi_square(self, hidden: Tensor) -> Tensor:
         """Return ``v^T Q_hh v`` of vectors ``(..., n)``; its mean is n for errors as predicted."""
+        self._check_hidden("hidden", hidden)
         return (hidden.to(self._factor) @ self._factor).square().sum(-1)
 
     def fill(self, data: Tensor) -> Tensor:
@@ -164,6 +191,14 @@ class DenseHole:
         mean = filled.flatten(-2)[..., self.index]
         return self._put(filled, mean + drawn.reshape(shape))
 
+    def _check_hidden(self, name: str, values: Tensor) -> None:
+        n = len(self.index)
+        if values.shape[-1:] != (n,):
+            raise ValueError(
+                f"{name} must be (..., {n}), one for each hidden pixel, "
+                f"got shape {tuple(values.shape)}"
+            )
+
     def _put(self, maps: Tensor, hidden: Tensor) -> Tensor:
         """Return maps with other values in the hidden pixels."""
         flat = maps.flatten(-2).clone()
@@ -175,20 +210,31 @@ def seen_only(data: Tensor, seen: Tensor) -> Tensor:
     """Return data with 0 behind the mask, refused if what is seen is not finite.
 
     Arguments:
-        data: ``(..., H, H)``.
-        seen: ``(..., H, H)`` bool.
+        data: ``(..., H, H)``, floating.
+        seen: ``(..., H, H)`` bool; leading axes broadcast with those of `data`.
 
     Raises:
-        ValueError: another size, NaN, infinite or UNSEEN values in seen pixels.
+        TypeError: no floating tensor: a fill would be rounded to whole numbers.
+        ValueError: no data, another size, NaN, infinite or UNSEEN values in seen pixels.
 
     Example:
         >>> seen_only(torch.tensor([[torch.nan, 2.0]]), torch.tensor([[False, True]]))
         tensor([[0., 2.]])
     """
+    if not isinstance(data, Tensor) or not data.is_floating_point():
+        kind = data.dtype if isinstance(data, Tensor) else type(data).__name__
+        raise TypeError(f"data must be a floating torch tensor, got {kind}")
+    if data.numel() == 0:
+        raise ValueError(f"data must hold one map at least, got shape {tuple(data.shape)}")
     if data.shape[-2:] != seen.shape[-2:]:
         raise ValueError(
             f"data must end in {tuple(seen.shape[-2:])} as the mask does, "
             f"got shape {tuple(data.shape)}"
+        )
+    leading = zip(reversed(data.shape[:-2]), reversed(seen.shape[:-2]), strict=False)
+    if any(a != b and 1 not in (a, b) for a, b in leading):
+        raise ValueError(
+            f"mask must broadcast with data, {tuple(data.shape)}, got shape {tuple(seen.shape)}"
         )
     known = torch.where(seen, data, 0)
     if not all_finite(known) or bool((known < -1e30).any()):

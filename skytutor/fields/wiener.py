@@ -281,10 +281,10 @@ class WienerFilter(nn.Module):
     def _weight(self, variance: Tensor | float, mask: Tensor) -> Tensor:
         """Return the inverse variance of every pixel, ``(P,)``, 0 behind the mask."""
         pixels = 12 * self.nside**2
-        fits = mask.shape == (pixels,) and not mask.is_complex()
+        fits = isinstance(mask, Tensor) and mask.shape == (pixels,) and not mask.is_complex()
         if not fits or not bool(((mask >= 0) & (mask <= 1)).all()):
             raise ValueError(
-                f"mask must be ({pixels},) values in 0..1 at nside {self.nside}, "
+                f"mask must be a tensor, ({pixels},) values in 0..1 at nside {self.nside}, "
                 f"got shape {tuple(mask.shape)}"
             )
         if not bool((mask > 0).any()):

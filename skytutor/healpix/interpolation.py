@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from skytutor.healpix.checks import check_nside, check_order, nside_to_npix
+from skytutor.healpix.checks import UNSEEN, check_nside, check_order, nside_to_npix
 from skytutor.healpix.numbering import ring_to_nested
 from skytutor.healpix.rings import colatitudes, rings
 
@@ -84,7 +84,8 @@ def interpolate(maps: Tensor, *, theta: Tensor, phi: Tensor, nside: int, order: 
         order: of their pixels, "ring" or "nested".
 
     Returns:
-        ``(..., *theta.shape)``, in the precision of `maps`. NaN in one of the four pixels is NaN.
+        ``(..., *theta.shape)``, in the precision of `maps`; NaN where one of the four pixels is NaN
+        or UNSEEN.
 
     Raises:
         ValueError: bad arguments, named.
@@ -100,7 +101,10 @@ def interpolate(maps: Tensor, *, theta: Tensor, phi: Tensor, nside: int, order: 
             f"got shape {tuple(maps.shape)}, {maps.dtype}"
         )
     pixels, weights = interpolation_weights(theta, phi, nside=nside, order=order)
-    return (maps[..., pixels] * weights.to(maps)).sum(-1)
+    values = maps[..., pixels]
+    # Of UNSEEN, -1.6e30, a millionth would still pass for a temperature.
+    values = torch.where(values < 0.99 * UNSEEN, torch.nan, values)
+    return (values * weights.to(maps)).sum(-1)
 
 
 def _on_ring(phi: Tensor, ring: Tensor, *, nside: int) -> tuple[Tensor, Tensor]:

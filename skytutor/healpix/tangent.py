@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from skytutor.validate import as_integer
+from skytutor.validate import as_integer, as_length
 
 __all__ = ["check_patch", "patch_vectors"]
 
@@ -34,18 +34,15 @@ def patch_vectors(
         unit vectors ``(H, H, 3)`` or ``(N, H, H, 3)``, float64.
 
     Raises:
-        ValueError: a size or pixel that is not positive, or a latitude beyond a pole.
+        ValueError: a size or pixel that is not positive, a latitude beyond a pole, a longitude
+            that is not finite, or as many of these as there are none of those.
 
     Example:
         >>> patch_vectors(3, pixel_arcmin=60.0)[1, 1]
         tensor([1., 0., 0.], dtype=torch.float64)
     """
     size = check_patch(size, pixel_arcmin)
-    lon = torch.as_tensor(lon_deg, dtype=torch.float64).deg2rad()
-    lat = torch.as_tensor(lat_deg, dtype=torch.float64).deg2rad()
-    if not bool((lat.abs() <= math.pi / 2 + 1e-12).all()):
-        raise ValueError("lat_deg must lie in -90..90")
-    lon, lat = torch.broadcast_tensors(lon, lat)
+    lon, lat = _centres(lon_deg, lat_deg)
     zero = torch.zeros_like(lon)
     # The frame at the centre: outward, to the west and to the north, (..., 3) each.
     outward = torch.stack([lat.cos() * lon.cos(), lat.cos() * lon.sin(), lat.sin()], -1)
@@ -58,6 +55,23 @@ def patch_vectors(
         + step[:, None, None] * north[..., None, None, :]
     )
     return plane / plane.norm(dim=-1, keepdim=True)
+
+
+def _centres(lon_deg: float | Tensor, lat_deg: float | Tensor) -> tuple[Tensor, Tensor]:
+    """Return longitudes and latitudes in radians, of one shape."""
+    lon = torch.as_tensor(lon_deg, dtype=torch.float64).deg2rad()
+    lat = torch.as_tensor(lat_deg, dtype=torch.float64).deg2rad()
+    if not bool((lat.abs() <= math.pi / 2 + 1e-12).all()):
+        raise ValueError("lat_deg must lie in -90..90")
+    if not bool(torch.isfinite(lon).all()):
+        raise ValueError("lon_deg must be finite, in degrees")
+    if lon.dim() and lat.dim() and lon.shape != lat.shape:
+        raise ValueError(
+            f"lon_deg and lat_deg must have one shape, got {tuple(lon.shape)} and "
+            f"{tuple(lat.shape)}"
+        )
+    lon, lat = torch.broadcast_tensors(lon, lat)
+    return lon, lat
 
 
 def check_patch(size: int, pixel_arcmin: float) -> int:
@@ -77,6 +91,5 @@ def check_patch(size: int, pixel_arcmin: float) -> int:
     number = as_integer("size", size)
     if number < 1:
         raise ValueError(f"size must be a positive integer, got {size}")
-    if isinstance(pixel_arcmin, str) or not 0 < pixel_arcmin < math.inf:
-        raise ValueError(f"pixel_arcmin must be finite and positive, got {pixel_arcmin!r}")
+    as_length("pixel_arcmin", pixel_arcmin)
     return number

@@ -15,15 +15,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from skytutor.validate import one_of, positive
+from skytutor.validate import hard_mask, one_of, positive
 
-__all__ = ["PartialConv2d", "check_hard_mask"]
+__all__ = ["PartialConv2d", "check_seen"]
 
 PADDINGS = ("periodic", "zero")
 SCALINGS = ("exact", "published")
 
 
-def check_hard_mask(mask: Tensor, maps: Tensor) -> Tensor:
+def check_seen(mask: Tensor, maps: Tensor) -> Tensor:
     """Return a mask of seen pixels as booleans, if it fits the maps.
 
     Arguments:
@@ -46,12 +46,7 @@ def check_hard_mask(mask: Tensor, maps: Tensor) -> Tensor:
             "mask must be (B, 1, H, W) or (B, C, H, W) of the maps, "
             f"{tuple(maps.shape)}; got {tuple(mask.shape)}"
         )
-    if mask.dtype == torch.bool:
-        return mask
-    seen = mask == 1
-    if not bool((seen | (mask == 0)).all()):
-        raise ValueError("mask must be hard, 0 (hidden) or 1 (seen); got other values")
-    return seen
+    return hard_mask(mask)
 
 
 class PartialConv2d(nn.Module):
@@ -120,7 +115,7 @@ class PartialConv2d(nn.Module):
 
         Arguments:
             maps: ``(B, C, H, W)``, anything where hidden.
-            mask: ``(B, 1, H, W)`` or ``(B, C, H, W)``, as in `check_hard_mask`.
+            mask: ``(B, 1, H, W)`` or ``(B, C, H, W)``, as in `check_seen`.
 
         Returns:
             maps ``(B, O, H', W')``, 0 where hidden, and their mask ``(B, 1, H', W')``, boolean: a
@@ -130,7 +125,7 @@ class PartialConv2d(nn.Module):
             TypeError, ValueError: maps of another shape, or a mask that does not fit.
         """
         self._check(maps)
-        seen = check_hard_mask(mask, maps).expand(-1, self.in_channels, -1, -1)
+        seen = check_seen(mask, maps).expand(-1, self.in_channels, -1, -1)
         # `where` and not a product: NaN times 0 would be NaN.
         total = self._convolve(torch.where(seen, maps, 0), self.weight)  # (B, O, H', W')
         # Count the seen entries of each window: over channels first, then over its pixels.
@@ -154,6 +149,9 @@ class PartialConv2d(nn.Module):
 
     def _check(self, maps: Tensor) -> None:
         """Refuse maps that are not ``(B, C, H, W)`` or smaller than the padding needs."""
+        if not isinstance(maps, Tensor) or not maps.is_floating_point():
+            kind = maps.dtype if isinstance(maps, Tensor) else type(maps).__name__
+            raise TypeError(f"maps must be a floating torch tensor, got {kind}")
         if maps.ndim != 4 or maps.shape[1] != self.in_channels:
             raise ValueError(f"maps must be (B, {self.in_channels}, H, W), got {tuple(maps.shape)}")
         least = self.kernel_size // 2

@@ -1,5 +1,7 @@
 """skytutor.data.masks: what is hidden, how much of it, and what cannot be asked for."""
 
+import math
+
 import pytest
 import torch
 
@@ -118,3 +120,17 @@ def test_all_or_nothing_and_soft_masks_are_refused():
         check_hidden(torch.zeros(4, 4, dtype=torch.bool))
     with pytest.raises(TypeError, match="must be a bool tensor"):
         check_hidden(torch.rand(4, 4))
+
+
+@pytest.mark.parametrize("centre", [8, "ab", (1, 2, 3), (math.nan, 8), (None, 3)])
+def test_a_centre_is_a_row_and_a_column(centre):
+    with pytest.raises(ValueError, match="centre must be a row and a column, finite"):
+        disc_mask(16, 30.0, pixel_arcmin=PIXEL, centre=centre)
+
+
+def test_a_patch_too_small_for_discs_of_training_is_named():
+    for size, pixel in ((1, PIXEL), (2, PIXEL), (16, 0.01)):
+        with pytest.raises(ValueError, match="size must be larger"):
+            mixed_mask(size, pixel_arcmin=pixel, generator=rng())
+    with pytest.raises(ValueError, match="pixel_arcmin must be finite and positive"):
+        blob_mask(16, pixel_arcmin=-3.0, generator=rng())

@@ -130,3 +130,15 @@ def test_hidden_pixels_and_the_mean_do_not_count():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert 0.8 < check_units(spoiled, sky, mask=mask) < 1.2
+
+
+def test_units_are_looked_up_in_good_pixels_alone():
+    sky = FlatSky(16, pixel_arcmin=7.0, cl=torch.ones(3000), noise=1.0)
+    _, data = sky.draw(50, generator=torch.Generator().manual_seed(0))
+    half = torch.arange(16)[:, None] < 8
+    for bad in (torch.nan, -1.6375e30):
+        assert abs(check_units(torch.where(half, data, bad), sky) - 1) < 0.2
+    with pytest.raises(ValueError, match="NaN, infinite or UNSEEN values alone"):
+        check_units(data * torch.nan, sky)
+    with pytest.raises(ValueError, match=r"maps must be \(..., 16, 16\) as the sky"):
+        check_units(data[..., :8], sky)

@@ -1,6 +1,9 @@
 """skytutor.data.sky_masks: the made mask and Planck's, at every nside and in every order."""
 
 import math
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -90,3 +93,19 @@ def test_a_cut_of_no_width(width):
 def test_a_cut_that_hides_everything():
     with pytest.raises(ValueError, match="hides every pixel of nside 1"):
         galactic_cut(1, 60.0, order="ring")
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
+def test_the_made_mask_needs_little_memory():
+    # Maps of all pixels of nside 512 in float64, and what they are made from, took 850 MiB.
+    code = (
+        "from pathlib import Path\n"
+        "from skytutor.data.sky_masks import _nested_mask\n"
+        "def peak():\n"
+        "    return int(Path('/proc/self/status').read_text().split('VmHWM:')[1].split()[0])\n"
+        "before = peak()\n"
+        "_nested_mask(128, False)\n"
+        "print(peak() - before)\n"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert 10 < int(out.stdout) / 1024 < 200  # MiB

@@ -134,3 +134,30 @@ def test_a_split_without_room():
     nothing = torch.zeros(nside_to_npix(16), dtype=torch.bool)
     with pytest.raises(ValueError, match="only 0 of 2 and 0 of 2"):
         disjoint_patches(2, 2, size=5, pixel_arcmin=30.0, valid=nothing, generator=rng())
+
+
+def test_unseen_pixels_become_nan_and_are_not_mixed_in():
+    maps = torch.ones(768, dtype=torch.float64)
+    maps[:4] = -1.6375e30  # about the north pole
+    patches = gnomonic_patch(
+        maps, nside=8, order="ring", lon_deg=0.0, lat_deg=80.0, size=64, pixel_arcmin=60.0
+    )
+    seen = patches[~patches.isnan()]
+    assert bool(patches.isnan().any()) and float(seen.min()) > 0.999
+
+
+def test_a_mask_of_numbers_is_no_valid_mask():
+    given = {"size": 8, "pixel_arcmin": 6.0, "generator": torch.Generator().manual_seed(0)}
+    # Interpolated, a half would be taken for True.
+    with pytest.raises(TypeError, match=r"valid must be a bool tensor, got torch\.float32"):
+        disjoint_patches(2, 2, valid=torch.ones(48), **given)
+    with pytest.raises(ValueError, match="lon_deg and lat_deg must have one shape"):
+        gnomonic_patch(
+            torch.ones(48),
+            nside=2,
+            order="ring",
+            lon_deg=torch.zeros(2),
+            lat_deg=torch.zeros(3),
+            size=3,
+            pixel_arcmin=60.0,
+        )

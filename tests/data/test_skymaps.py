@@ -190,3 +190,21 @@ def test_the_map_of_2013():
     assert np.allclose(sky.maps, theirs, atol=1e-3)
     assert 95 < float(sky.maps[sky.valid].std()) < 110
     assert abs(float(sky.valid.double().mean()) - 0.972) < 0.001
+
+
+def test_a_file_that_is_cut_short_is_named(tmp_path):
+    whole = tmp_path / "whole.fits"
+    values = np.arange(12 * 64**2, dtype=np.float32)
+    column = fits.Column("T_RAW", "E", unit="K_CMB", array=values)
+    table = fits.BinTableHDU.from_columns([column])
+    table.header["ORDERING"] = "NESTED"
+    fits.HDUList([fits.PrimaryHDU(), table]).writeto(whole)
+    assert FitsMap(whole, "T_RAW").nside == 64
+    cut = tmp_path / "cut.fits"
+    data = whole.read_bytes()
+    cut.write_bytes(data[: len(data) // 2])
+    with pytest.raises(OSError, match=r"cut.fits is cut short: \d+ of \d+ bytes"):
+        FitsMap(cut, "T_RAW")
+    for pixel in (-1, 12 * 64**2):
+        with pytest.raises(ValueError, match=r"pix must lie in 0\.\.49151"):
+            FitsMap(whole, "T_RAW").pixels(torch.tensor([pixel]))

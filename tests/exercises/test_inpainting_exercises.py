@@ -163,6 +163,10 @@ def normalised(sky_map, mask, smooth):
     return torch.where(mask, mask_first(sky_map, mask, smooth) / weight, torch.nan)
 
 
+def mean_of_seen(sky_map, mask, smooth):
+    return smooth(torch.where(mask, sky_map, sky_map[mask].mean()))
+
+
 def filled_first(sky_map, mask, smooth):
     return smooth(DenseHole(laplacian(len(mask)), mask).fill(sky_map))
 
@@ -173,6 +177,16 @@ def known(sky, radius):
     ky_half = torch.full((sky.size // 2 + 1,), 2.0).double()
     ky_half[0] = ky_half[-1] = 1
     return 1 - float(variance / ((sky.signal * ky_half).sum() / sky.size**2))
+
+
+def with_noise_left(sky):
+    """Walk outwards by the variance of the data, from the smallest disc on."""
+    power = torch.fft.irfft2(sky.signal, s=(sky.size, sky.size))[0, 0]
+    for step in range(2, sky.size):
+        radius = step * sky.pixel_arcmin / 2
+        disc = disc_mask(sky.size, radius, pixel_arcmin=sky.pixel_arcmin)
+        if DenseHole(sky.precision, disc).variance.mean() >= power / 2:
+            return radius
 
 
 def half_radius(sky, *, wanted=0.5):
@@ -202,7 +216,7 @@ RIGHT = {
     "kl": [divergence],
     "realisation": [clean_sample, mirrored],
     "coverage": [percentiles, deviations, ranks],
-    "prepare": [mask_first, normalised, filled_first],
+    "prepare": [normalised, filled_first, mean_of_seen],
     "half_known": [half_radius],
     "mean_or_sample": [WHICH],
     "preconditioners": [USABLE],
@@ -256,6 +270,14 @@ LIKELY = {
             lambda c, s: (1 - DenseBlocks(c, s).left / DenseBlocks(c, s).prior).mean(),
             "ratio of the sums",
         ),
+        (
+            lambda c, s: 1 - DenseBlocks(c, s).covariance.sum() / c[~s][:, ~s].sum(),
+            "Which entries",
+        ),
+        (
+            lambda c, s: 1 - (1 / c.inverse().diagonal()[~s]).sum() / c[~s][:, ~s].trace(),
+            "the hidden ones too",
+        ),
         (lambda c, s: None, "is there a `return`?"),
     ],
     "partial_window": [
@@ -288,8 +310,24 @@ LIKELY = {
         (lambda m, v, d: terms(m, v, d).mean(), "Over what is the mean"),
         (lambda m, v, d: terms(m, v, torch.ones_like(d)).sum(-1).mean(), "prior of variance 1"),
         (lambda m, v, d: terms(m, v, d, log=0.0).sum(-1).mean(), "Look at the logarithm"),
-        (lambda m, v, d: terms(m, v, d**2).sum(-1).mean(), "no widths"),
-        (lambda m, v, d: terms(m, 2 * v, d).sum(-1).mean(), "no widths"),
+        (lambda m, v, d: terms(m, v, d**2).sum(-1).mean(), "not standard deviations"),
+        (lambda m, v, d: terms(m, 2 * v, d).sum(-1).mean(), "not standard deviations"),
+        (
+            lambda m, v, d: 0.5 * (v.exp() + m**2 - 1 - v + d.log()).sum(-1).mean(),
+            "not all are divided",
+        ),
+        (
+            lambda m, v, d: 0.5 * (v.exp() / d + m**2 - 1 - v).sum(-1).mean(),
+            "not all are divided",
+        ),
+        (
+            lambda m, v, d: 0.5 * (v.exp() + m**2 / d - 1 - v).sum(-1).mean(),
+            "not all are divided",
+        ),
+        (
+            lambda m, v, d: 0.5 * (v.exp() + m**2 / d - 1 - v + d.log()).sum(-1).mean(),
+            "not all are divided",
+        ),
         (lambda m, v, d: (terms(m, v, d) + 0.5).sum(-1).mean(), "Is the cost zero"),
         (lambda m, v, d: 2 * terms(m, v, d).sum(-1).mean(), "twice as large"),
         (lambda m, v, d: -terms(m, v, d).sum(-1).mean(), "never negative"),
@@ -348,10 +386,16 @@ LIKELY = {
             "not finite",
         ),
         (lambda sky_map, mask, smooth: sky_map[mask], "a map of the shape"),
+        (mask_first, "beside the plane is full"),
+        (
+            lambda sky_map, mask, smooth: mask_first(sky_map, mask, smooth) / mask.double().mean(),
+            "far from the plane",
+        ),
     ],
     "half_known": [
         (lambda sky: half_radius(sky, wanted=0.75), "half of the sky's deviation"),
         (lambda sky: half_radius(sky, wanted=0.25), "half as strong"),
+        (with_noise_left, "Is the noise of the hidden pixels"),
         (lambda sky: half_radius(sky) / 60, "no radius in arcmin"),
         (lambda sky: 0.8 * half_radius(sky), "of the power"),
         (lambda sky: 66.0, "the same in every case"),
@@ -373,7 +417,8 @@ class DenseBlocks:
 
     def __init__(self, covariance, seen):
         precision = torch.linalg.inv(covariance)
-        self.left = torch.linalg.inv(precision[~seen][:, ~seen]).diagonal()
+        self.covariance = torch.linalg.inv(precision[~seen][:, ~seen])
+        self.left = self.covariance.diagonal()
         self.prior = covariance.diagonal()[~seen]
 
 
@@ -432,7 +477,7 @@ def test_the_words_about_preconditioners_are_those_of_their_matrices():
     matrices = {
         "a": on_hidden(sky.total),
         "b": gate[:, None] * on_hidden(broad),
-        "c": blocks,
+        "c": (1 + first.double())[:, None] * blocks,
         "d": gate[:, None] * on_hidden(2 * broad - torch.exp(-((sky.l / 600) ** 2))) * gate,
         "e": torch.linalg.inv(precision.tril()),
     }
@@ -447,9 +492,10 @@ def test_the_words_about_preconditioners_are_those_of_their_matrices():
 
 SKY = FlatSky(32, pixel_arcmin=20.0, cl=(1 + torch.arange(2000.0).double()) ** -2, noise=1e-3)
 TRUTH = SKY.draw(1, generator=torch.Generator().manual_seed(4))[1][0] + 3
-MASK = disc_mask(32, 60.0, pixel_arcmin=20.0)
+MASK = disc_mask(32, 80.0, pixel_arcmin=20.0)
 HARMONIC = DenseHole(laplacian(32), MASK).fill(TRUTH)
 GAUSSIAN = DenseHole(SKY.precision, MASK).fill(TRUTH - 3) + 3
+NOISE = torch.where(MASK, 0, torch.randn(MASK.shape, generator=torch.Generator().manual_seed(5)))
 
 
 class Moody:
@@ -473,7 +519,16 @@ def test_two_fills_of_a_map_pass_and_their_errors_are_printed(capsys):
         ({"gaussian": TRUTH}, "is the truth"),
         ({"harmonic": TRUTH}, "is the truth"),
         ({"gaussian": HARMONIC}, "the same"),
-        ({"gaussian": GAUSSIAN + 1}, "changes pixels"),
+        ({"gaussian": GAUSSIAN + 1}, "Was the mean added again?"),
+        ({"harmonic": HARMONIC - 3}, "Was the mean added again?"),
+        ({"harmonic": torch.where(MASK, TRUTH, 0.0)}, "no membrane"),
+        ({"harmonic": torch.where(MASK, TRUTH, TRUTH[MASK].mean())}, "no membrane"),
+        ({"harmonic": DenseHole(laplacian(32, 2), MASK).fill(TRUTH)}, "no membrane"),
+        ({"gaussian": HARMONIC + 1e-3 * NOISE}, "looks like noise"),
+        ({"gaussian": HARMONIC + 0.05 * NOISE}, "looks like noise"),
+        ({"gaussian": HARMONIC + 0.2 * NOISE}, "looks like noise"),
+        ({"gaussian": torch.lerp(GAUSSIAN, TRUTH, 0.7)}, "on the whole picture"),
+        ({"mask": disc_mask(32, 40.0, pixel_arcmin=20.0)}, "40 to 4000"),
         ({"gaussian": torch.where(MASK, TRUTH, 9.0)}, "mean of the seen pixels"),
         ({"gaussian": torch.where(MASK, TRUTH, torch.nan)}, "not finite"),
         ({"mask": MASK * 0.5}, "1 where seen"),

@@ -120,7 +120,7 @@ BAD = {
     "short spectrum": (lambda: FlatSky(8, pixel_arcmin=1.0, cl=CL[:2]), r"got shape \(2,\)"),
     "no noise": (
         lambda: FlatSky(64, pixel_arcmin=3.0, cl=CL[:100]).precision,
-        "noise must be positive, got 0",
+        "noise must be larger, got 0",
     ),
     "edges that fall": (
         lambda: band_powers(torch.zeros(8, 8), [300, 200], pixel_arcmin=1.0),
@@ -139,3 +139,34 @@ def test_bad_input(case):
     attempt, message = BAD[case]
     with pytest.raises((TypeError, ValueError), match=message):
         attempt()
+
+
+def test_a_response_of_another_size_or_maps_of_whole_numbers():
+    with pytest.raises(ValueError, match=r"response \(..., H, H // 2 \+ 1\), got shapes"):
+        filter_maps(torch.ones(8, 8), torch.ones(8, 8))
+    # The response, below 1, would become 0.
+    with pytest.raises(TypeError, match=r"maps must be floating, got torch\.int64"):
+        filter_maps(torch.ones(8, 8, dtype=torch.int64), torch.full((8, 5), 0.5))
+
+
+def test_band_powers_of_what_cannot_be_measured():
+    maps = torch.randn(16, 16, generator=torch.Generator().manual_seed(0))
+    given = {"edges": [0, 1000], "pixel_arcmin": 7.0}
+    with pytest.raises(ValueError, match="window is 0 everywhere"):
+        band_powers(maps, window=torch.zeros(16, 16), **given)
+    with pytest.raises(ValueError, match=r"window must be \(..., 16, 16\)"):
+        band_powers(maps, window=torch.ones(8, 8), **given)
+    with pytest.raises(ValueError, match="maps hold NaN"):
+        band_powers(maps * torch.nan, **given)
+    window = torch.ones(16, 16, dtype=torch.bool)
+    window[:4] = False
+    hard = band_powers(maps, window=window, **given)
+    assert torch.equal(hard, band_powers(maps, window=window.float(), **given))
+
+
+def test_modes_below_the_rounding_of_the_others_have_no_precision():
+    # Under a beam of nine pixels and without noise, not 0 but of no use.
+    sky = FlatSky(16, pixel_arcmin=7.0, cl=torch.ones(3000), beam_arcmin=60.0)
+    assert float(sky.total.min()) > 0
+    with pytest.raises(ValueError, match="noise must be larger, got 0"):
+        _ = sky.precision

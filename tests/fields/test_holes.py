@@ -199,3 +199,38 @@ def test_bad_input_to_fills(case):
     attempt, message = bad_cases()[case]
     with pytest.raises((TypeError, ValueError), match=message):
         attempt()
+
+
+def test_whole_numbers_are_refused_as_a_fill_would_be_rounded():
+    hole = DenseHole(laplacian(8), one_hidden())
+    with pytest.raises(TypeError, match=r"data must be a floating torch tensor, got torch\.int64"):
+        hole.fill(torch.ones(8, 8, dtype=torch.int64))
+
+
+@pytest.mark.parametrize(
+    ("precision", "words"),
+    [
+        (laplacian(8) * torch.nan, "finite, none negative"),
+        (1 / laplacian(8), "finite, none negative"),
+        (-laplacian(8), "finite, none negative"),
+        (torch.ones(8, 8), r"must be \(H, H // 2 \+ 1\)"),
+        (torch.zeros(8, 5), "precision must be positive on the hidden pixels"),
+        (torch.ones(2, 8, 5), r"must be \(8, 5\)"),
+    ],
+)
+def test_a_precision_that_none_can_have(precision, words):
+    with pytest.raises(ValueError, match=words):
+        DenseHole(precision, one_hidden())
+
+
+def test_vectors_of_another_length():
+    hole = DenseHole(laplacian(8), one_hidden())
+    for call in (hole.solve, hole.chi_square):
+        with pytest.raises(ValueError, match=r"must be \(..., 1\), one for each hidden pixel"):
+            call(torch.ones(3, dtype=torch.float64))
+
+
+def one_hidden():
+    mask = torch.ones(8, 8, dtype=torch.bool)
+    mask[3, 4] = False
+    return mask

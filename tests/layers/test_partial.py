@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from skytutor.layers.partial import PartialConv2d, check_hard_mask
+from skytutor.layers.partial import PartialConv2d, check_seen
 
 PADDINGS = ["periodic", "zero"]
 
@@ -219,9 +219,9 @@ def test_bad_maps_and_masks_are_named():
         conv(maps, maps[:, :1].numpy())
 
 
-def test_check_hard_mask_keeps_booleans_as_they_are():
+def test_check_seen_keeps_booleans_as_they_are():
     mask = torch.ones(1, 1, 4, 4, dtype=torch.bool)
-    assert check_hard_mask(mask, torch.zeros(5, 3, 4, 4)) is mask
+    assert check_seen(mask, torch.zeros(5, 3, 4, 4)) is mask
 
 
 def test_the_layer_agrees_with_a_ratio_of_two_convolutions():

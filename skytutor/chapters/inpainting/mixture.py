@@ -136,16 +136,18 @@ class SteeredFill(nn.Module):
 
     def forward(self, data: Tensor, mask: Tensor) -> Tensor:
         """Return data ``(B, H, H)``, hidden pixels filled; what stood there does not count."""
-        e, first = self.find_axis(data, mask)
-        return improve_fill(first, mask, self.precision(e), tolerance=self.tolerance)
+        seen = check_hard_mask(mask)
+        e, first = self.find_axis(data, seen)
+        return improve_fill(first, seen, self.precision(e), tolerance=self.tolerance)
 
     def find_axis(self, data: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Return e ``(B,)``, and the isotropic fill from which it was read."""
-        known = seen_only(data, check_hard_mask(mask))
+        seen = check_hard_mask(mask)
+        known = seen_only(data, seen)
         isotropic = self.precision(torch.zeros(1, dtype=torch.complex64, device=data.device))
         # No gradient through this fill: a rough one shows the axis as well.
         with torch.no_grad():
-            first = improve_fill(known, mask, isotropic, tolerance=self.first_tolerance)
+            first = improve_fill(known, seen, isotropic, tolerance=self.first_tolerance)
         return self.axis(first, isotropic), first
 
     def extra_repr(self) -> str:

@@ -22,9 +22,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from skytutor.data.patches import BEST_FIT
 from skytutor.data.sky_masks import sky_mask
-from skytutor.fields.camb import camb_spectra
+from skytutor.fields.best_fit import best_fit_spectra
 from skytutor.fields.realisations import constrained_realisation
 from skytutor.fields.spectra import alm2cl, pseudo_cl
 from skytutor.fields.wiener import WienerFilter
@@ -82,7 +81,7 @@ def polarisation_spectra(lmax: int = LMAX) -> dict[str, Tensor]:
     """
     window = gaussian_beam(2 * resolution(NSIDE), lmax, spin=2).square()
     window[:2] = 0
-    found = camb_spectra(lmax=lmax, **BEST_FIT)
+    found = best_fit_spectra(lmax)
     return {name: found[name] * window for name in ("EE", "BB")}
 
 

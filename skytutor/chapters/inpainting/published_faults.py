@@ -23,6 +23,7 @@ from skytutor.chapters.inpainting.published_task import (
     shift_and_flip,
     unwrap,
 )
+from skytutor.chapters.inpainting.samples import BANDS
 from skytutor.chapters.seeds import INPAINTING as SEEDS
 from skytutor.data.patches import best_fit_spectrum, disc_mask, flat_sky
 from skytutor.fields.flat import band_powers
@@ -40,8 +41,6 @@ __all__ = [
     "short_training",
 ]
 
-# Edges of the bands in which power is measured, multipoles.
-BANDS = (200, 460, 720, 980, 1240, 1500)
 _ACTIVE = 0.01  # nats from which on a latent counts as used
 
 

@@ -22,7 +22,7 @@ from skytutor.chapters.recipe import Recipe, Scores
 from skytutor.chapters.seeds import INPAINTING as SEEDS
 from skytutor.data.patches import RADII, SETUPS, best_fit_spectrum, disc_mask, flat_sky, mixed_mask
 from skytutor.fields.flat import FlatSky, laplacian
-from skytutor.fields.holes import DenseHole, check_hard_mask
+from skytutor.fields.holes import DenseHole, check_hard_mask, seen_only
 from skytutor.training.profile import Profile
 from skytutor.training.schedule import Schedule, Task
 from skytutor.validate import one_of, positive
@@ -214,10 +214,11 @@ def fill(model: nn.Module, data: Tensor, mask: Tensor, z: Tensor | None = None) 
         ``(N, H, H)``, in the precision of `data`.
 
     Raises:
-        TypeError, ValueError: a mask that is soft, of another shape, or hides all or nothing.
+        TypeError, ValueError: a mask that is soft, of another shape, or hides all or nothing; NaN,
+            infinite or UNSEEN values in seen pixels.
     """
     seen = check_hard_mask(mask, size=data.shape[-1]).expand(data.shape)
-    known = torch.where(seen, data, 0).float()[:, None]
+    known = seen_only(data, seen).float()[:, None]
     found = predict(model, known, seen[:, None], z)
     return torch.where(seen, data, found.maps[:, 0].to(data))
 

@@ -33,9 +33,9 @@ from torch.nn import functional as F
 
 from skytutor.chapters.inpainting.sphere_sky import Operator, SphereSky, conjugate_walk
 from skytutor.fields.whitened import Whitened, solve_whitened
-from skytutor.healpix import neighbours, nside_to_npix, pixel_area
+from skytutor.healpix import UNSEEN, neighbours, nside_to_npix, pixel_area
 from skytutor.layers.pixel import HaloConv
-from skytutor.validate import positive
+from skytutor.validate import all_finite, positive
 
 __all__ = ["MaskGates", "SphereFill", "ZonalFilters", "hole_depth"]
 
@@ -209,8 +209,9 @@ class SphereFill(nn.Module):
             every: return the maps after every step, ``(steps, ..., P)``.
 
         Raises:
-            TypeError: a mask that is not bool.
-            ValueError: another shape, a mask that hides all or nothing.
+            TypeError: data that are not float64, a mask that is not bool.
+            ValueError: another shape, a mask that hides all or nothing, NaN, infinite or UNSEEN
+                values in seen pixels.
         """
         (steps,) = positive(steps=self.steps if steps is None else steps)
         _check(data, mask, nside=self.sky.nside)
@@ -258,8 +259,14 @@ class SphereFill(nn.Module):
 
 def _check(data: Tensor, mask: Tensor, *, nside: int) -> None:
     """Refuse data and masks that do not fit."""
-    if mask.dtype != torch.bool:
-        raise TypeError(f"mask must be bool, True where the sky is seen, got {mask.dtype}")
+    wanted = {
+        "data": (data, torch.float64, "float64"),
+        "mask": (mask, torch.bool, "bool, True where the sky is seen"),
+    }
+    for name, (values, dtype, words) in wanted.items():
+        kind = values.dtype if isinstance(values, Tensor) else type(values).__name__
+        if kind != dtype:
+            raise TypeError(f"{name} must be {words}, got {kind}")
     pixels = 12 * nside**2
     for name, maps in (("data", data), ("mask", mask)):
         if maps.shape[-1:] != (pixels,):
@@ -268,3 +275,6 @@ def _check(data: Tensor, mask: Tensor, *, nside: int) -> None:
             )
     if bool(mask.all(-1).any()) or not bool(mask.any(-1).all()):
         raise ValueError("mask must hide some pixels and not all of them, on every sky")
+    known = torch.where(mask, data, 0).detach()
+    if not all_finite(known) or bool((known < 0.99 * UNSEEN).any()):
+        raise ValueError("data hold NaN, infinite or UNSEEN values in pixels that the mask shows")

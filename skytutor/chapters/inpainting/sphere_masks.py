@@ -10,10 +10,12 @@ from skytutor.fields.preconditioners import HolePreconditioner
 from skytutor.fields.whitened import solve_whitened
 from skytutor.healpix import nside_to_npix, pixel_area, pixel_to_vector
 from skytutor.sht import RealHarmonics, real_degrees
+from skytutor.sht.solvers import ConvergenceError
 
 __all__ = ["Masked", "draw_mask", "excess", "masked_skies"]
 
 _BATCH = 32  # skies filled exactly at a time
+_EXACT = 1e-6  # relative error of what counts as exact
 # Half-widths of bands and radii of discs, in pixels.
 _BAND = (0.7, 7.0)
 _DISC = (0.5, 5.0)
@@ -99,6 +101,9 @@ def masked_skies(
         masks: ``(n, P)`` bool, True where seen.
         skies: S, behind each mask.
         generator: of the random numbers.
+
+    Raises:
+        ConvergenceError: a fill that is not exact.
     """
     _, data = sky.draw(len(masks) * skies, generator=generator)
     data = data.reshape(len(masks), skies, -1)
@@ -121,9 +126,15 @@ def _exact_fill(sky: SphereSky, data: Tensor, mask: Tensor, *, hole: HolePrecond
         sky.operator(mask),
         sky.right_side(data, mask),
         preconditioner=hole,
-        tolerance=1e-6,
+        tolerance=_EXACT,
         max_iter=100,
     )
+    # What is compared with this must not be compared with a half-finished answer.
+    if not found.residual <= 10 * _EXACT:
+        raise ConvergenceError(
+            f"the exact fill has not converged: residual {found.residual:.1e} after "
+            f"{found.steps} steps, tolerance {_EXACT:.0e}"
+        )
     return torch.where(mask, data, sky.synthesis(found.x))
 
 

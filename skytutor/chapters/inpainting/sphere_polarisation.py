@@ -15,6 +15,7 @@ from skytutor.chapters.inpainting.sphere_sky import Operator
 from skytutor.fields.whitened import Whitened, solve_whitened
 from skytutor.healpix import pixel_area
 from skytutor.sht import RealHarmonics, real_degrees
+from skytutor.sht.solvers import ConvergenceError
 
 __all__ = ["PolarisedFill"]
 
@@ -57,6 +58,9 @@ class PolarisedFill:
 
         Returns:
             ``(N, 2, P)``; steps and residual are in `last`.
+
+        Raises:
+            ConvergenceError: the tolerance is not reached in 1000 steps.
         """
         seen = mask > 0
         weight = seen.double() / NOISE**2
@@ -68,6 +72,11 @@ class PolarisedFill:
             max_iter=1000,
             vector_dims=2,
         )
+        if not self.last.residual <= self.tolerance:
+            raise ConvergenceError(
+                f"the fill has not converged: residual {self.last.residual:.1e} after "
+                f"{self.last.steps} steps, tolerance {self.tolerance:.1e}"
+            )
         return torch.where(seen, maps, self._synthesis(self.last.x))
 
     @torch.no_grad()

@@ -71,6 +71,8 @@ def _timed(sky: SphereSky, make: Callable[[], Operator], drawn: Masked) -> dict[
         steps += 1
         if _ratio(sky, x, one) <= RATIO:
             break
+    else:
+        raise RuntimeError(f"a ratio of {RATIO} was not reached in {_MOST} steps")
     row["steps_to_ratio"] = steps
     start = time.perf_counter()
     walk = conjugate_walk(operator, rhs, preconditioner=preconditioner)
@@ -100,7 +102,11 @@ def score_nside(model: SphereFill, *, nside: int, skies: int, seed: int) -> dict
     Returns:
         ``hidden`` pixels; ``wiener_rmse``, the least RMSE possible, muK; ``ratio`` of ours to it
         after 3, 4 and 5 steps; and for each of "ours", "coarse" and "hole" the steps and seconds
-        of one sky to a ratio of 1.001 and to a residual of 1e-8, and the seconds to set it up.
+        of one sky to a ratio of 1.001 and to a residual of 1e-8, and the seconds to set it up. They
+        end after 400 steps at the latest: ``residual`` says how far they came.
+
+    Raises:
+        RuntimeError: a ratio of 1.001 is not reached in 400 steps.
     """
     ours = model.at(nside)
     sky = ours.sky

@@ -190,27 +190,53 @@ def kept(attempt: Any) -> bool:
         lambda covariance, seen: 1 - _left(covariance, seen),
         cases=[(torch.eye(3).double(), torch.tensor([True, False, True])), (line, middle)],
         draw=_draw_points,
-        mistakes=[
-            Mistake(_left, "That is the part of the power that the mean loses."),
-            Mistake(
-                lambda covariance, seen: 1 - _left(covariance, seen) ** 0.5,
-                "That compares errors. Of which quantity do the parts add up to one?",
-            ),
-            Mistake(
-                lambda covariance, seen: _left(covariance, seen) ** 0.5,
-                "That is the error of the mean over the deviation. Is it what the mean keeps, and "
-                "is it a power?",
-            ),
-            Mistake(
-                lambda covariance, seen: (1 - _left(covariance, seen)) ** 0.5,
-                "That is a ratio of amplitudes. What is a power?",
-            ),
-            Mistake(
-                lambda covariance, seen: float((1 - _ratios(covariance, seen)).mean()),
-                "Is the mean of the ratios the ratio of the sums?",
-            ),
-        ],
+        mistakes=[*_mistakes_of_parts(), *_mistakes_of_sums()],
     )
+
+
+def _mistakes_of_parts() -> list[Mistake]:
+    """Return the mistakes about which part of which quantity is asked for."""
+    return [
+        Mistake(_left, "That is the part of the power that the mean loses."),
+        Mistake(
+            lambda covariance, seen: 1 - _left(covariance, seen) ** 0.5,
+            "That compares errors. Of which quantity do the parts add up to one?",
+        ),
+        Mistake(
+            lambda covariance, seen: _left(covariance, seen) ** 0.5,
+            "That is the error of the mean over the deviation. Is it what the mean keeps, and "
+            "is it a power?",
+        ),
+        Mistake(
+            lambda covariance, seen: (1 - _left(covariance, seen)) ** 0.5,
+            "That is a ratio of amplitudes. What is a power?",
+        ),
+    ]
+
+
+def _mistakes_of_sums() -> list[Mistake]:
+    """Return the mistakes about what is summed, and of which matrix."""
+
+    def whole(covariance: Tensor, seen: Tensor) -> float:
+        left, prior = _covariances(covariance, seen)
+        return 1 - float(left.sum() / prior.sum())
+
+    def one_by_one(covariance: Tensor, seen: Tensor) -> float:
+        left = 1 / torch.linalg.inv(covariance).diagonal()[~seen]
+        return 1 - float(left.sum() / covariance.diagonal()[~seen].sum())
+
+    return [
+        Mistake(
+            lambda covariance, seen: float((1 - _ratios(covariance, seen)).mean()),
+            "Is the mean of the ratios the ratio of the sums?",
+        ),
+        Mistake(whole, "A sum of squares is wanted. Which entries of a covariance are squares?"),
+        Mistake(
+            one_by_one,
+            "That is a point's variance with all others seen, the hidden ones too. Of which "
+            "matrix is the inverse to be taken?",
+        ),
+    ]
 
 
 def _draw_points(rng: np.random.Generator) -> tuple[Tensor, Tensor]:
@@ -218,11 +244,17 @@ def _draw_points(rng: np.random.Generator) -> tuple[Tensor, Tensor]:
     return _draw_covariance(rng, n), _draw_seen(rng, n)
 
 
-def _variances(covariance: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the variances of the hidden points, once the others are seen and before."""
+def _covariances(covariance: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the covariances of the hidden points, once the others are seen and before."""
     nothing = torch.zeros(len(covariance), dtype=covariance.dtype)
     left = _conditional(nothing, covariance, 0.0, seen, nothing)[1]
-    return left.diagonal(), covariance.diagonal()[~seen]
+    return left, covariance[~seen][:, ~seen]
+
+
+def _variances(covariance: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the diagonals of both."""
+    left, prior = _covariances(covariance, seen)
+    return left.diagonal(), prior.diagonal()
 
 
 def _left(covariance: Tensor, seen: Tensor) -> float:

@@ -116,7 +116,7 @@ def kl(attempt: Any) -> bool:
         lambda mean, log_variance, prior: _divergences(mean, log_variance, prior).sum(1).mean(),
         cases=[(zero, prior.log().expand(2, 3), prior), (zero + 2, zero, torch.ones_like(prior))],
         draw=_draw_latents,
-        mistakes=_mistakes_of_divergences(),
+        mistakes=[*_mistakes_of_divergences(), *_mistakes_of_units()],
     )
 
 
@@ -134,10 +134,6 @@ def _divergences(mean: Tensor, log_variance: Tensor, prior: Tensor) -> Tensor:
 
 
 def _mistakes_of_divergences() -> list[Mistake]:
-    def of(change: Any) -> Any:
-        """Return a wrong divergence: sum over latents, mean over the batch, of what changes."""
-        return lambda *case: change(*case).sum(1).mean()
-
     def reverse(m: Tensor, v: Tensor, d: Tensor) -> Tensor:
         return 0.5 * ((d + m.square()) / v.exp() - 1 - d.log() + v)
 
@@ -151,24 +147,53 @@ def _mistakes_of_divergences() -> list[Mistake]:
             "Every latent costs. Over what is the mean, and over what the sum?",
         ),
         Mistake(
-            of(lambda m, v, d: _divergences(m, v, torch.ones_like(d))),
+            _of(lambda m, v, d: _divergences(m, v, torch.ones_like(d))),
             "That is against a prior of variance 1. In which two terms does the prior stand?",
         ),
         Mistake(
-            of(lambda m, v, d: _divergences(m, v, d) - 0.5 * d.log()),
+            _of(lambda m, v, d: _divergences(m, v, d) - 0.5 * d.log()),
             "Give it the prior itself. Is the cost zero? Look at the logarithm.",
         ),
-        Mistake(of(lambda m, v, d: _divergences(m, v, d.square())), "Variances come, no widths."),
-        Mistake(of(lambda m, v, d: _divergences(m, 2 * v, d)), "Variances come, no widths."),
+        Mistake(_of(lambda m, v, d: 2 * _divergences(m, v, d)), "It is twice as large."),
+        Mistake(_of(lambda m, v, d: -_divergences(m, v, d)), "A divergence is never negative."),
         Mistake(
-            of(lambda m, v, d: _divergences(m, v, d) + 0.5 * m.square() * (1 - 1 / d)),
-            "By what should a mean be measured that the prior allows to be large?",
-        ),
-        Mistake(of(lambda m, v, d: 2 * _divergences(m, v, d)), "It is twice as large."),
-        Mistake(of(lambda m, v, d: -_divergences(m, v, d)), "A divergence is never negative."),
-        Mistake(
-            of(lambda m, v, d: _divergences(m, v, d) + 0.5),
+            _of(lambda m, v, d: _divergences(m, v, d) + 0.5),
             "Give it the prior itself. Is the cost zero?",
         ),
-        Mistake(of(reverse), "It is the prior's from the latents'. Which of the two is averaged?"),
+        Mistake(_of(reverse), "It is the prior's from the latents'. Which of the two is averaged?"),
     ]
+
+
+def _of(change: Any) -> Any:
+    """Return a wrong divergence: sum over latents, mean over the batch, of what changes."""
+    return lambda *case: change(*case).sum(1).mean()
+
+
+def _mistakes_of_units() -> list[Mistake]:
+    """Return the mistakes about which terms the prior variance divides, and by what."""
+    widths = "The arguments are variances, not standard deviations."
+    fewer = "Three terms change with the unit of a latent, and not all are divided. Which are left?"
+    return [
+        Mistake(_of(lambda m, v, d: _divergences(m, v, d.square())), widths),
+        Mistake(_of(lambda m, v, d: _divergences(m, 2 * v, d)), widths),
+        Mistake(
+            _of(lambda m, v, d: _divergences(m, v, d) + 0.5 * m.square() * (1 - 1 / d)),
+            "By what should a mean be measured that the prior allows to be large?",
+        ),
+        Mistake(_of(_partly(variance=True)), fewer),
+        Mistake(_of(_partly(log=True)), fewer),
+        Mistake(_of(_partly(mean=True)), fewer),
+        Mistake(_of(_partly(mean=True, log=True)), fewer),
+    ]
+
+
+def _partly(*, variance: bool = False, mean: bool = False, log: bool = False) -> Any:
+    """Return a divergence in which the prior variance divides some of the terms."""
+
+    def divergences(m: Tensor, v: Tensor, d: Tensor) -> Tensor:
+        # Any other term stands as for a prior of variance 1.
+        width = v.exp() / d if variance else v.exp()
+        far = m.square() / d if mean else m.square()
+        return 0.5 * (width + far - 1 - (v - d.log() if log else v))
+
+    return divergences

@@ -288,3 +288,14 @@ def test_examples_to_look_at(network):
     for maps in (found.exact, found.wiener, found.network):
         torch.testing.assert_close(maps[:, seen], found.data[:, seen], rtol=1e-5, atol=1e-3)
     assert mixture_scores.axis_examples(2).network is None
+
+
+def test_a_mask_of_zeros_and_ones_is_as_good_as_a_bool_one():
+    fill = SteeredFill(16, pixel_arcmin=7.0)
+    data = 50 * torch.randn(2, 16, 16, generator=torch.Generator().manual_seed(0))
+    mask = torch.ones(2, 16, 16, dtype=torch.bool)
+    mask[:, 4:7, 4:7] = False
+    with torch.no_grad():
+        want = fill(data, mask)
+        for kind in (torch.uint8, torch.int64, torch.float32):
+            assert torch.equal(fill(data, mask.to(kind)), want)

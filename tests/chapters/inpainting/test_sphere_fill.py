@@ -14,6 +14,7 @@ from skytutor.chapters.inpainting.sphere_scores import score_nside
 from skytutor.chapters.inpainting.sphere_sky import SphereSky
 from skytutor.chapters.inpainting.sphere_task import SphereTask
 from skytutor.healpix import neighbours, pixel_to_vector, vector_to_pixel
+from skytutor.sht.solvers import ConvergenceError
 from skytutor.training.interrupt import Interrupted
 from skytutor.training.loop import train
 from skytutor.training.schedule import Schedule
@@ -228,3 +229,23 @@ def test_polarised_preconditioner_is_symmetric():
     assert float((one * apply(one)).sum()) > 0
     maps = pure_e_skies(1, generator=torch.Generator().manual_seed(0))
     assert bool((ours(maps, mask.double()) == maps)[..., mask].all())
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -1.6375e30])
+def test_what_is_seen_must_be_finite(bad):
+    data = torch.randn(2, 192, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    mask = torch.arange(192) > 10
+    fill = SphereFill(4)
+    with pytest.raises(ValueError, match="NaN, infinite or UNSEEN values in pixels that the mask"):
+        fill(torch.where(torch.arange(192) == 100, bad, data), mask)
+    hidden = torch.where(torch.arange(192) == 5, bad, data)
+    assert torch.equal(fill(hidden, mask), fill(data, mask))
+    with pytest.raises(TypeError, match="data must be float64, got"):
+        fill(data.float(), mask)
+
+
+def test_a_polarised_fill_that_has_not_converged_is_no_answer():
+    fill = PolarisedFill(SphereFill(4), tolerance=1e-15)
+    maps = torch.randn(1, 2, 12288, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    with pytest.raises(ConvergenceError, match="the fill has not converged: residual"):
+        fill(maps, (torch.arange(12288) > 9).double())
