@@ -25,6 +25,7 @@ from skytutor.chapters.inpainting.published_task import (
 )
 from skytutor.chapters.inpainting.samples import BANDS
 from skytutor.chapters.seeds import INPAINTING as SEEDS
+from skytutor.chunks import in_chunks
 from skytutor.data.patches import best_fit_spectrum, disc_mask, flat_sky
 from skytutor.fields.flat import band_powers
 from skytutor.fields.holes import DenseHole
@@ -127,10 +128,13 @@ def latent_price(
 
 def _alone(network: PublishedVAE, data: Tensor, z: Tensor) -> float:
     """Return the correlation of maps with what latents draw when every skip connection is cut."""
-    hidden = torch.zeros(len(data), 1, SIZE, SIZE, dtype=torch.bool)
-    # Nothing is seen at any resolution: the decoder has the latents and nothing else.
-    nothing = network.encode(torch.zeros_like(data)[:, None], hidden)
-    drawn = network.decode(z, nothing)[:, 0]
+
+    def draw(latents: Tensor) -> Tensor:
+        # Nothing is seen at any resolution: the decoder has the latents and nothing else.
+        empty = torch.zeros(len(latents), 1, SIZE, SIZE)
+        return network.decode(latents, network.encode(empty, empty.bool()))[:, 0]
+
+    drawn = in_chunks(draw, z, size=32)
     pairs = torch.stack([drawn, data])  # (2, N, H, H)
     # The mean of a patch goes round everything: it is not the latents' work.
     pairs = pairs - pairs.mean((2, 3), keepdim=True)
