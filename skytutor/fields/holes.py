@@ -21,6 +21,7 @@ seen; n hidden pixels, in the order of the flattened map.
 import torch
 from torch import Tensor
 
+from skytutor.chunks import in_chunks
 from skytutor.fields.flat import filter_maps
 from skytutor.validate import all_finite, hard_mask
 
@@ -118,19 +119,28 @@ class DenseHole:
             raise ValueError(f"mask must be ({size}, {size}), got shape {tuple(mask.shape)}")
         self.size = size
         self.index = (~self.seen).flatten().nonzero()[:, 0]
-        # One column of Q holds them all: the patch is periodic.
-        column = torch.fft.irfft2(self.precision, s=(size, size))
-        y = self.index // size
-        x = self.index % size
-        dy = (y[:, None] - y[None]) % size
-        dx = (x[:, None] - x[None]) % size
-        self._factor, failed = torch.linalg.cholesky_ex(column[dy, dx])
+        self._factor, failed = torch.linalg.cholesky_ex(self._block())
         if bool(failed):
             raise ValueError(
                 "precision must be positive on the hidden pixels to within rounding: its values "
                 f"span {float(precision.min()):.1e}..{float(precision.max()):.1e}; where it is "
                 "that of a sky, take more noise"
             )
+
+    def _block(self) -> Tensor:
+        """Return Q_hh, ``(n, n)``."""
+        # One column of Q holds them all: the patch is periodic.
+        column = torch.fft.irfft2(self.precision, s=(self.size, self.size))
+        y = self.index // self.size
+        x = self.index % self.size
+
+        def rows(some: Tensor) -> Tensor:
+            dy = (y[some, None] - y) % self.size
+            dx = (x[some, None] - x) % self.size
+            return column[dy, dx]
+
+        # A few rows at a time: the integers would take more memory than the matrix.
+        return in_chunks(rows, torch.arange(len(self.index)), size=256)
 
     @property
     def log_det(self) -> float:
