@@ -30,6 +30,10 @@ def no_mnist(monkeypatch, tmp_path_factory):
     monkeypatch.setenv("SKYTUTOR_DATA", str(tmp_path_factory.mktemp("empty")))
 
 
+# Networks that are curves of the multipole: they begin flat, and nothing of them is drawn.
+FIXED_START = {"inpaint-decoder", "inpaint-mixture"}
+
+
 @every_recipe
 def test_a_recipe_is_complete(recipe):
     entry = chapters.ENTRIES[recipe.name]
@@ -42,7 +46,8 @@ def test_a_recipe_is_complete(recipe):
     assert sizes == sorted(sizes)
     one, two, three = (chapters.network(recipe, seed=s).state_dict() for s in (1, 1, 2))
     assert all(torch.equal(one[k], two[k]) for k in one)
-    assert any(not torch.equal(one[k], three[k]) for k in one)
+    changed = any(not torch.equal(one[k], three[k]) for k in one)
+    assert changed != (recipe.name in FIXED_START)
     json.dumps(dict(recipe.published) | {"limit": recipe.limit})
 
 
