@@ -18,8 +18,9 @@ import math
 import torch
 from torch import Tensor
 
+from skytutor.fields._cubic import cubic
 from skytutor.fields.flat import check_spectrum
-from skytutor.fields.holes import check_hard_mask, seen_only
+from skytutor.fields.holes import check_hard_mask, put_hidden, seen_only
 from skytutor.fields.windows import gaussian_beam
 from skytutor.healpix.tangent import check_patch, patch_vectors
 from skytutor.validate import all_finite, as_length
@@ -237,7 +238,7 @@ class GnomonicHole:
         """
         known = seen_only(data, self.seen)
         mean = known.flatten(-2)[..., self.seen.flatten()].double() @ self.weights.T
-        return self._put(known, mean)
+        return put_hidden(known, self.index, mean)
 
     def realisation(self, data: Tensor, *, generator: torch.Generator) -> Tensor:
         """Draw hidden pixels, noise and all, from their distribution given the seen ones.
@@ -253,7 +254,7 @@ class GnomonicHole:
         shape = (*filled.shape[:-2], len(self.index))
         white = torch.randn(shape, generator=generator, dtype=torch.float64)
         drawn = white @ _cholesky(self._covariance).T
-        return self._put(filled, filled.flatten(-2)[..., self.index] + drawn)
+        return put_hidden(filled, self.index, filled.flatten(-2)[..., self.index] + drawn)
 
     def chi_square(self, hidden: Tensor) -> Tensor:
         """Return ``v^T S^-1 v`` of errors ``(..., n)``; its mean is n if they are as predicted."""
@@ -262,27 +263,11 @@ class GnomonicHole:
         white = torch.linalg.solve_triangular(factor, flat.T, upper=False)
         return white.square().sum(0).reshape(hidden.shape[:-1])
 
-    def _put(self, maps: Tensor, hidden: Tensor) -> Tensor:
-        """Return maps with other values in the hidden pixels."""
-        flat = maps.flatten(-2).clone()
-        flat[..., self.index] = hidden.to(flat)
-        return flat.reshape(maps.shape)
-
 
 def _cubic(table: Tensor, place: Tensor) -> Tensor:
     """Interpolate a table at places counted from its first entry, by a cubic through four."""
     k = place.floor().long().clamp(1, len(table) - 3)
-    t = place - k
-    weights = (
-        -t * (t - 1) * (t - 2) / 6,
-        (t + 1) * (t - 1) * (t - 2) / 2,
-        -(t + 1) * t * (t - 2) / 2,
-        (t + 1) * t * (t - 1) / 6,
-    )
-    out = torch.zeros_like(place)
-    for j, weight in enumerate(weights):
-        out += weight * table[k + j - 1]
-    return out
+    return cubic(table, k - 1, place - k)
 
 
 def _cholesky(matrix: Tensor) -> Tensor:

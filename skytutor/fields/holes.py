@@ -25,7 +25,7 @@ from skytutor.chunks import in_chunks
 from skytutor.fields.flat import filter_maps
 from skytutor.validate import all_finite, hard_mask
 
-__all__ = ["DenseHole", "check_hard_mask", "check_precision", "seen_only"]
+__all__ = ["DenseHole", "check_hard_mask", "check_precision", "put_hidden", "seen_only"]
 
 
 def check_hard_mask(mask: Tensor, *, size: int | None = None) -> Tensor:
@@ -180,7 +180,7 @@ class DenseHole:
         known = seen_only(data, self.seen)
         pull = filter_maps(known.to(self.precision), self.precision)
         mean = -self.solve(pull.flatten(-2)[..., self.index])
-        return self._put(known, mean)
+        return put_hidden(known, self.index, mean)
 
     def realisation(self, data: Tensor, *, generator: torch.Generator) -> Tensor:
         """Draw hidden pixels, noise and all, from their distribution given the seen ones.
@@ -199,7 +199,7 @@ class DenseHole:
         flat = white.reshape(-1, len(self.index))
         drawn = torch.linalg.solve_triangular(self._factor.T, flat.T, upper=True).T
         mean = filled.flatten(-2)[..., self.index]
-        return self._put(filled, mean + drawn.reshape(shape))
+        return put_hidden(filled, self.index, mean + drawn.reshape(shape))
 
     def _check_hidden(self, name: str, values: Tensor) -> None:
         n = len(self.index)
@@ -209,11 +209,23 @@ class DenseHole:
                 f"got shape {tuple(values.shape)}"
             )
 
-    def _put(self, maps: Tensor, hidden: Tensor) -> Tensor:
-        """Return maps with other values in the hidden pixels."""
-        flat = maps.flatten(-2).clone()
-        flat[..., self.index] = hidden.to(flat)
-        return flat.reshape(maps.shape)
+
+def put_hidden(maps: Tensor, index: Tensor, hidden: Tensor) -> Tensor:
+    """Return maps with other values in some pixels.
+
+    Arguments:
+        maps: ``(..., H, H)``.
+        index: those pixels in the flattened map, ``(n,)``.
+        hidden: the values, ``(..., n)``.
+
+    Example:
+        >>> put_hidden(torch.zeros(2, 2), torch.tensor([3]), torch.ones(1))
+        tensor([[0., 0.],
+                [0., 1.]])
+    """
+    flat = maps.flatten(-2).clone()
+    flat[..., index] = hidden.to(flat)
+    return flat.reshape(maps.shape)
 
 
 def seen_only(data: Tensor, seen: Tensor) -> Tensor:

@@ -26,6 +26,7 @@ import math
 import torch
 from torch import Tensor
 
+from skytutor.fields._cubic import cubic
 from skytutor.healpix import pixel_to_angle
 from skytutor.sht import RealHarmonics
 
@@ -291,15 +292,4 @@ def _interpolate(table: Tensor, cosine: Tensor) -> Tensor:
     steps = len(table) - 3
     place = cosine.clamp(-1, 1).acos() * (steps / math.pi)
     left = place.long().clamp(max=steps - 1)
-    t = place - left
-    # Lagrange's polynomials at -1, 0, 1 and 2.
-    weights = (
-        -t * (t - 1) * (t - 2) / 6,
-        (t + 1) * (t - 1) * (t - 2) / 2,
-        -(t + 1) * t * (t - 2) / 2,
-        (t + 1) * t * (t - 1) / 6,
-    )
-    out = torch.zeros_like(cosine)
-    for k, weight in enumerate(weights):
-        out += weight * table[left + k]
-    return out
+    return cubic(table, left, place - left)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from skytutor.chapters.inpainting.decoder import ExactDecoder, FreeDecoder, LinearDecoder
-from skytutor.chapters.inpainting.samples import BANDS, spread_ratio
+from skytutor.chapters.inpainting.samples import BANDS, REPEATS, spread_ratio
 from skytutor.chapters.inpainting.scores import score_fill
 from skytutor.chapters.inpainting.skies import HoleTest, check_size, crowded_tests, disc_test
 from skytutor.chapters.recipe import Recipe, Scores
@@ -24,8 +24,6 @@ __all__ = ["DecoderTask", "make_recipe", "score_decoder", "score_power"]
 # hidden pixels and its gradient, so holes of training are kept to a few hundred pixels.
 _RADII = (5.0, 60.0)
 _HIDDEN = 0.05
-# Samples of a sky: a small disc has few pixels to average over.
-_REPEATS = {5: 16, 15: 8, 30: 4, 60: 2, 180: 1}
 
 
 class DecoderTask(Task):
@@ -166,7 +164,7 @@ def score_decoder(model: nn.Module, *, seed: int, size: int | None = None) -> Sc
         test = disc_test(radius, skies=size, generator=rng)
         row = score_fill(model.fill, [test])
         row["sample_ratio"] = spread_ratio(
-            model.fill, _learned(test, model), repeats=_REPEATS[radius], generator=rng
+            model.fill, _learned(test, model), repeats=REPEATS[radius], generator=rng
         )
         by_radius[str(radius)] = row
         # A sample that does not look at the data is a sky of its own.

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from skytutor.chapters.inpainting.walk import conjugate_walk
 from skytutor.fields.fills import Filled, fill_by_cg
 from skytutor.fields.flat import FlatSky, filter_maps
 from skytutor.fields.holes import check_hard_mask, seen_only
@@ -239,24 +240,8 @@ def conjugate_steps(
         precision: Q on the modes.
         preconditioner: an approximate inverse of Q_hh.
     """
-    tiny = torch.finfo(rhs.dtype).tiny
-    x = torch.zeros_like(rhs)
-    residual = rhs
-    z = preconditioner(residual)
-    direction = z
-    rz = _dot(residual, z)
-    while True:
-        Q_direction = torch.where(seen, 0, filter_maps(direction, precision))
-        # As far along the direction as lowers the error most.
-        step = rz / _dot(direction, Q_direction).clamp(min=tiny)
-        x = x + step * direction
-        yield x
-        residual = residual - step * Q_direction
-        z = preconditioner(residual)
-        rz, rz_old = _dot(residual, z), rz
-        # Conjugate to all directions before.
-        direction = z + rz / rz_old.clamp(min=tiny) * direction
 
+    def operator(x: Tensor) -> Tensor:
+        return torch.where(seen, 0, filter_maps(x, precision))
 
-def _dot(a: Tensor, b: Tensor) -> Tensor:
-    return (a * b).sum((-2, -1), keepdim=True)
+    return conjugate_walk(operator, rhs, preconditioner=preconditioner, vector_dims=2)

@@ -24,6 +24,7 @@ from skytutor.fields.flat import FlatSky, band_powers
 
 __all__ = [
     "BANDS",
+    "REPEATS",
     "band_coverage",
     "edge_jump",
     "realisation",
@@ -34,7 +35,7 @@ __all__ = [
 
 BANDS = (200, 460, 720, 980, 1240, 1500)  # edges of five bands of multipoles
 # Samples of a sky: the more, the fewer hidden pixels there are to average over.
-_REPEATS = {5: 16, 15: 8, 30: 4, 60: 2, 180: 1}
+REPEATS = {5: 16, 15: 8, 30: 4, 60: 2, 180: 1}
 # Of 18 samples, the truth lies between the fourth and the fourth last in 13 / 19 = 68.4 %.
 _DRAWS = 18
 _OUTSIDE = 3
@@ -190,7 +191,7 @@ def score_samples(model: LearnedFill, *, size: int, generator: torch.Generator) 
     spread = {}
     for radius in RADII:
         test = disc_test(radius, skies=size, generator=generator)
-        repeats = _REPEATS[radius]
+        repeats = REPEATS[radius]
         ratio = spread_ratio(converged, test, repeats=repeats, generator=generator)
         spread[str(radius)] = ratio
     found = score_many_holes(converged, quick=model, radius=60, skies=8 * size, generator=generator)

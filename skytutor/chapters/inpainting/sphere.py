@@ -31,7 +31,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from skytutor.chapters.inpainting.sphere_sky import Operator, SphereSky, conjugate_walk
+from skytutor.chapters.inpainting.sphere_sky import SphereSky
+from skytutor.chapters.inpainting.walk import Operator, conjugate_walk
 from skytutor.fields.whitened import Whitened, solve_whitened
 from skytutor.healpix import UNSEEN, neighbours, nside_to_npix, pixel_area
 from skytutor.layers.pixel import HaloConv
@@ -226,10 +227,15 @@ class SphereFill(nn.Module):
             data: as in `forward`.
             mask: likewise.
         """
+        rhs = self.sky.right_side(data, mask)
+        preconditioner = self.preconditioner(mask)
+        # P b gets right what is seen, which has some 1e5 times the power of the noise; from 0 the
+        # first step length would spoil it for the sake of the holes.
         return conjugate_walk(
             self.sky.operator(mask),
-            self.sky.right_side(data, mask),
-            preconditioner=self.preconditioner(mask),
+            rhs,
+            preconditioner=preconditioner,
+            start=preconditioner(rhs),
         )
 
     @torch.no_grad()

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from skytutor.chapters.inpainting.polarisation import LMAX, NOISE, NSIDE, polarisation_spectra
 from skytutor.chapters.inpainting.sphere import SphereFill
-from skytutor.chapters.inpainting.sphere_sky import Operator
+from skytutor.chapters.inpainting.walk import Operator
 from skytutor.fields.whitened import Whitened, solve_whitened
 from skytutor.healpix import pixel_area
 from skytutor.sht import RealHarmonics, real_degrees

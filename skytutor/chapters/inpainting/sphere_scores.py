@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from skytutor.chapters.inpainting.sphere import SphereFill
 from skytutor.chapters.inpainting.sphere_masks import Masked, excess, masked_skies
-from skytutor.chapters.inpainting.sphere_sky import Operator, SphereSky, conjugate_walk
+from skytutor.chapters.inpainting.sphere_sky import SphereSky
+from skytutor.chapters.inpainting.walk import Operator, conjugate_walk
 from skytutor.chapters.recipe import Scores
 from skytutor.data.patches import mask_source, sky_mask
 from skytutor.fields.preconditioners import CoarsePreconditioner, HolePreconditioner
@@ -65,7 +66,7 @@ def _timed(sky: SphereSky, make: Callable[[], Operator], drawn: Masked) -> dict[
     row = {"setup_seconds": time.perf_counter() - start}
     operator = sky.operator(mask)
     rhs = sky.right_side(data, mask)
-    walk = conjugate_walk(operator, rhs, preconditioner=preconditioner)
+    walk = conjugate_walk(operator, rhs, preconditioner=preconditioner, start=preconditioner(rhs))
     steps = 0
     for x in islice(walk, _MOST):
         steps += 1
@@ -75,7 +76,7 @@ def _timed(sky: SphereSky, make: Callable[[], Operator], drawn: Masked) -> dict[
         raise RuntimeError(f"a ratio of {RATIO} was not reached in {_MOST} steps")
     row["steps_to_ratio"] = steps
     start = time.perf_counter()
-    walk = conjugate_walk(operator, rhs, preconditioner=preconditioner)
+    walk = conjugate_walk(operator, rhs, preconditioner=preconditioner, start=preconditioner(rhs))
     for _ in islice(walk, steps):
         pass
     row["seconds_to_ratio"] = time.perf_counter() - start

@@ -4,18 +4,16 @@ Shapes: K = (lmax + 1)**2 real coefficients, P pixels in RING order.
 """
 
 import math
-from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
 
+from skytutor.chapters.inpainting.walk import Operator
 from skytutor.data.patches import best_fit_spectrum
 from skytutor.healpix import pixel_area
 from skytutor.sht import RealHarmonics, real_degrees
 
-__all__ = ["Operator", "SphereSky", "conjugate_walk"]
-
-Operator = Callable[[Tensor], Tensor]
+__all__ = ["SphereSky"]
 
 
 class SphereSky:
@@ -88,45 +86,3 @@ class SphereSky:
     def right_side(self, data: Tensor, mask: Tensor) -> Tensor:
         """Return ``C^(1/2) S^T N^-1 d``; what stands in hidden pixels does not count."""
         return self.adjoint(torch.where(mask, data, 0) / self.noise**2)
-
-
-def conjugate_walk(
-    operator: Operator, rhs: Tensor, *, preconditioner: Operator
-) -> Iterator[Tensor]:
-    """Walk to the solution of ``A x = b`` and yield x after every step, with its gradient.
-
-    The first step is ``P b`` itself. That gets right what is seen, which has some 1e5 times the
-    power of the noise; a step length would spoil it for the sake of the holes.
-
-    Arguments:
-        operator: A.
-        rhs: b, ``(..., K)``.
-        preconditioner: P, an approximate inverse of A.
-
-    Example:
-        >>> def halve(x):
-        ...     return x / 2
-        >>> next(conjugate_walk(halve, torch.ones(3), preconditioner=lambda r: 2 * r))
-        tensor([2., 2., 2.])
-    """
-    tiny = torch.finfo(rhs.dtype).tiny
-    x = preconditioner(rhs)
-    yield x
-    residual = rhs - operator(x)
-    z = preconditioner(residual)
-    direction = z
-    rz = _dot(residual, z)
-    while True:
-        A_direction = operator(direction)
-        step = rz / _dot(direction, A_direction).clamp(min=tiny)
-        x = x + step * direction
-        yield x
-        residual = residual - step * A_direction
-        z = preconditioner(residual)
-        rz, rz_old = _dot(residual, z), rz
-        # Conjugate to all directions before.
-        direction = z + rz / rz_old.clamp(min=tiny) * direction
-
-
-def _dot(a: Tensor, b: Tensor) -> Tensor:
-    return (a * b).sum(-1, keepdim=True)
