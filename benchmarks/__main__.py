@@ -1,6 +1,6 @@
 """Run the benchmarks and print their tables.
 
-python -m benchmarks [--only pixel|sht|skies|widget] [--quick] [--save] [--keep-freed]
+python -m benchmarks [--only pixel|sht|skies|galaxies|widget] [--quick] [--save] [--keep-freed]
 """
 
 import argparse
@@ -9,7 +9,7 @@ from datetime import date
 
 import torch
 
-from benchmarks import pixel, sht, skies, widget
+from benchmarks import galaxies, pixel, sht, skies, widget
 
 
 def main() -> None:
@@ -19,7 +19,9 @@ def main() -> None:
         description="Our layers and transforms against their peers, and the sphere in a browser.",
     )
     parser.add_argument(
-        "--only", choices=["pixel", "sht", "skies", "widget"], help="make this table alone"
+        "--only",
+        choices=["pixel", "sht", "skies", "galaxies", "widget"],
+        help="make this table alone",
     )
     parser.add_argument(
         "--quick", action="store_true", help="the transforms alone, at nside 16 and 64"
@@ -48,6 +50,9 @@ def main() -> None:
         print()
     if only in (None, "skies"):
         skies.report()
+        print()
+    if only in (None, "galaxies"):
+        galaxies.report()
         print()
     if only in (None, "widget"):
         widget.report()

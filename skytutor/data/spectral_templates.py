@@ -1,0 +1,316 @@
+"""Spectral templates of galaxies, and what filters see of them at any redshift and attenuation.
+
+The five templates come with the package `kcorrect` (Blanton & Roweis 2007), the filter curves with
+`speclite`. Only their data files are read. The emission lines of the templates are cut out: the
+simulator adds lines of its own, whose strengths scatter.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy.integrate import trapezoid
+from torch import Tensor
+
+from skytutor.validate import extremes
+
+__all__ = [
+    "BANDS",
+    "LINES",
+    "LOG_WAVELENGTH",
+    "BandTable",
+    "Templates",
+    "attenuation",
+    "filter_curve",
+    "load_templates",
+    "package_file",
+]
+
+BANDS = ("g", "r", "i", "z", "y")
+# log10 of the rest-frame wavelength in vacuum, in angstrom: the grid of every spectrum.
+LOG_WAVELENGTH = torch.linspace(3.53, 3.92, 1000, dtype=torch.float64)
+# Rest-frame wavelengths in vacuum, in angstrom (NIST).
+LINES = {
+    "[OII] 3728": 3728.5,
+    "[NeIII] 3869": 3869.9,
+    "H-gamma": 4341.7,
+    "H-beta": 4862.7,
+    "[OIII] 4959": 4960.3,
+    "[OIII] 5007": 5008.2,
+    "HeI 5876": 5877.2,
+    "[OI] 6300": 6302.0,
+    "[NII] 6548": 6549.9,
+    "H-alpha": 6564.6,
+    "[NII] 6584": 6585.3,
+    "[SII] 6717": 6718.3,
+    "[SII] 6731": 6732.7,
+}
+# 1e-9 of the f_nu of magnitude zero, times c in angstrom/s, over 1e-17 erg/s/cm^2/angstrom.
+_NANOMAGGIE = 3.631e-12 * 2.99792458e18
+_CUT = 0.0045  # half width, relative, of what is cut out round a line: four pixels of a template
+_SIDE = 0.0095  # as far out the continuum is read
+_LINE_OVER_BLEND = 0.7  # H-alpha over H-alpha + [NII] in the templates, which do not resolve them
+
+
+def package_file(package: str, *parts: str) -> Path:
+    """Return a data file of an installed package without importing the package.
+
+    Arguments:
+        package: its name.
+        parts: folders and file below it.
+
+    Raises:
+        ImportError: the package is not installed, or holds no such file; says how to install it.
+    """
+    spec = find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise ImportError(f"galaxies need the package {package}: pip install {package}")
+    path = Path(next(iter(spec.submodule_search_locations)), *parts)
+    if not path.exists():
+        name = "/".join(parts)
+        raise ImportError(f"the package {package} holds no {name}: pip install {package}")
+    return path
+
+
+@dataclass(frozen=True)
+class Templates:
+    """Spectra of stellar populations, without emission lines.
+
+    Attributes:
+        wavelength: ``(W,)``, angstrom in vacuum, rest frame, numpy float64.
+        continuum: ``(5, W)``, 1e-17 erg/s/cm^2/angstrom, scaled so that each gives one nanomaggie
+            in SDSS r at redshift 0.1.
+        flux: ``(5, W)``, with the lines, in the same units.
+        h_alpha: ``(5,)``, flux of the H-alpha line that was cut out, 1e-17 erg/s/cm^2; 0 where the
+            template absorbs.
+    """
+
+    wavelength: np.ndarray
+    continuum: np.ndarray
+    flux: np.ndarray
+    h_alpha: np.ndarray
+
+
+@lru_cache(maxsize=1)
+def load_templates() -> Templates:
+    """Read the five templates, cut their lines out and scale them.
+
+    Example:
+        >>> load_templates().continuum.shape
+        (5, 10000)
+    """
+    from astropy.io import fits
+
+    path = package_file("kcorrect", "data", "templates", "kcorrect-default-v4.fits")
+    with fits.open(path) as file:
+        wavelength = np.array(file["FLUX"].data["wave"][0], dtype=np.float64)
+        flux = np.array(file["FLUX"].data["flux"][0], dtype=np.float64).reshape(5, -1)
+    continuum = flux.copy()
+    # Three times: the continuum beside a line is read where a neighbour may have stood.
+    for line in [*LINES.values()] * 3:
+        _cut(wavelength, continuum, line)
+    near = np.abs(wavelength / LINES["H-alpha"] - 1) < _CUT
+    blend = trapezoid((flux - continuum)[:, near], wavelength[near], axis=1)
+    h_alpha = _LINE_OVER_BLEND * np.maximum(blend, 0)
+    # One nanomaggie each, so that coefficients are of order of a galaxy's flux.
+    fine, weights = _photon_weights("sdss2010-r", np.array([0.1]))
+    scale = (_refined(fine, wavelength, continuum) @ weights[0])[:, None]
+    return Templates(wavelength, continuum / scale, flux / scale, h_alpha / scale[:, 0])
+
+
+def _cut(wavelength: np.ndarray, flux: np.ndarray, line: float) -> None:
+    """Replace a line by the straight line between the continua on both sides of it."""
+    offset = wavelength / line - 1
+    inside = np.abs(offset) < _CUT
+    left = (offset <= -_CUT) & (offset > -_SIDE)
+    right = (offset >= _CUT) & (offset < _SIDE)
+    for row in flux:
+        ends = [row[left].mean(), row[right].mean()]
+        at = [wavelength[left].mean(), wavelength[right].mean()]
+        straight = np.interp(wavelength[inside], at, ends)
+        # Stellar absorption belongs to the continuum: only what stands above it is a line.
+        row[inside] = np.minimum(row[inside], straight)
+
+
+@lru_cache(maxsize=32)
+def filter_curve(name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return wavelength in angstrom and response of a filter of speclite.
+
+    Arguments:
+        name: such as "panstarrs-g" or "sdss2010-r".
+
+    Raises:
+        ImportError: speclite is not installed.
+        ValueError: speclite has no such filter.
+    """
+    package_file("speclite", "data")  # says how to install it where it is missing
+    from speclite.filters import load_filter
+
+    try:
+        curve = load_filter(name)
+    except (ValueError, AttributeError) as error:
+        raise ValueError(f"name must be a filter of speclite, got {name!r}") from error
+    return np.asarray(curve.wavelength, dtype=float), np.asarray(curve.response, dtype=float)
+
+
+# Rest-frame wavelengths that integrals run over, in angstrom: steps of 1e-4, finer than templates
+# and filters, from below u at redshift 0.4 to beyond y at redshift 0.
+_FINE = np.exp(np.arange(np.log(2000.0), np.log(11500.0), 2e-4))
+
+
+def _photon_weights(name: str, redshifts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the fine grid ``(F,)``, and weights ``(Z, F)`` whose sum over a spectrum is its flux.
+
+    The flux is in nanomaggies, through a filter, of a spectrum that is seen at a redshift.
+    """
+    curve, response = filter_curve(name)
+    norm = _NANOMAGGIE * trapezoid(response / curve, curve)
+    steps = np.gradient(_FINE)  # of the trapezoid rule
+    weights = np.empty((len(redshifts), len(_FINE)))
+    for row, redshift in zip(weights, redshifts, strict=True):
+        observed = _FINE * (1 + redshift)
+        # Detectors count photons: the flux per wavelength is weighted by the wavelength. The flux
+        # falls by 1 + z and the step grows by it.
+        row[:] = np.interp(observed, curve, response, left=0, right=0) * observed * steps / norm
+    return _FINE, weights
+
+
+def _refined(grid: np.ndarray, wavelength: np.ndarray, spectra: np.ndarray) -> np.ndarray:
+    """Return spectra ``(5, W)`` on another grid, ``(5, F)``."""
+    return np.stack([np.interp(grid, wavelength, row) for row in spectra])
+
+
+def attenuation(wavelength: Tensor, a_v: Tensor) -> Tensor:
+    """Return the factor on a flux behind dust: ``10**(-0.4 A_V (wavelength / 5500)**-0.7)``.
+
+    The power law is that of Charlot & Fall (2000).
+
+    Arguments:
+        wavelength: ``(...)``, angstrom, rest frame.
+        a_v: magnitudes at 5500 angstrom, of a shape that broadcasts.
+
+    Example:
+        >>> attenuation(torch.tensor(5500.0), torch.tensor(2.5))
+        tensor(0.1000)
+    """
+    return torch.pow(10.0, -0.4 * a_v * (wavelength / 5500) ** -0.7)
+
+
+class BandTable:
+    """Fluxes of templates and lines through filters, read off tables in redshift and attenuation.
+
+    Arguments:
+        filters: names of filters of speclite.
+        lines: leave the templates' own lines in.
+        device: of the tables.
+
+    Raises:
+        TypeError: filters is one name instead of several.
+        ValueError: no filter, or none of that name.
+
+    Attributes:
+        redshifts: ``(Z,)``, the nodes, evenly spaced from 0.
+        attenuations: ``(A,)``, the nodes in magnitudes at 5500 angstrom, evenly spaced.
+        table: ``(Z, A, 5, B)``, natural logarithms of the continua's nanomaggies.
+    """
+
+    def __init__(
+        self,
+        filters: Sequence[str],
+        *,
+        lines: bool = False,
+        device: torch.device | str = "cpu",
+    ):
+        if isinstance(filters, str):
+            raise TypeError(f"filters must be a sequence of names, got {filters!r}")
+        if not filters:
+            raise ValueError("filters must hold one name or more, got none")
+        self.redshifts = torch.linspace(0, 0.4, 201, device=device)
+        self.attenuations = torch.linspace(-0.6, 1.8, 17, device=device)
+        self.table = _continuum_table(tuple(filters), lines).to(device)
+        self.responses = _response_table(tuple(filters)).to(device)
+
+    def continuum(self, redshift: Tensor, a_v: Tensor) -> Tensor:
+        """Return fluxes of the continua ``(..., 5, B)`` in nanomaggies.
+
+        Arguments:
+            redshift: ``(...)``, 0 to 0.4.
+            a_v: ``(...)``, magnitudes at 5500 angstrom in the rest frame, -0.6 to 1.8.
+
+        Raises:
+            ValueError: values outside these ranges.
+        """
+        _check_inside("redshift", redshift, nodes=self.redshifts)
+        _check_inside("a_v", a_v, nodes=self.attenuations)
+        z, z_weight = _node(redshift, self.redshifts)
+        a, a_weight = _node(a_v, self.attenuations)
+        z_weight = z_weight[..., None, None]
+        a_weight = a_weight[..., None, None]
+        # Logarithms, for behind dust a flux falls exponentially.
+        low = self.table[z, a].lerp(self.table[z + 1, a], z_weight)
+        high = self.table[z, a + 1].lerp(self.table[z + 1, a + 1], z_weight)
+        return low.lerp(high, a_weight).exp()
+
+    def lines(self, redshift: Tensor) -> Tensor:
+        """Return what a line of unit flux adds ``(..., L, B)``, in nanomaggies.
+
+        Arguments:
+            redshift: ``(...)``, 0 to 0.4.
+
+        Raises:
+            ValueError: redshifts outside this range.
+        """
+        _check_inside("redshift", redshift, nodes=self.redshifts)
+        z, weight = _node(redshift, self.redshifts)
+        return self.responses[z].lerp(self.responses[z + 1], weight[..., None, None])
+
+
+def _check_inside(name: str, value: Tensor, *, nodes: Tensor) -> None:
+    """Raise ``ValueError`` unless every value lies between the first and the last node."""
+    lowest, highest = float(nodes[0]), float(nodes[-1])
+    low, high = extremes(value.detach())
+    # Written so that NaN fails too; a rounding error is forgiven.
+    if not (low >= lowest - 1e-6 and high <= highest + 1e-6):
+        raise ValueError(
+            f"{name} must lie in {lowest:.3g}..{highest:.3g}, got {low:.6g} to {high:.6g}"
+        )
+
+
+def _node(value: Tensor, nodes: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the node below each value, and how far the value lies towards the next one."""
+    step = nodes[1] - nodes[0]
+    place = ((value - nodes[0]) / step).clamp(0, len(nodes) - 1.0001)
+    index = place.floor()
+    return index.long(), place - index
+
+
+@lru_cache(maxsize=4)
+def _continuum_table(filters: tuple[str, ...], lines: bool) -> Tensor:
+    templates = load_templates()
+    spectra = templates.flux if lines else templates.continuum
+    fine = _refined(_FINE, templates.wavelength, spectra)  # (5, F)
+    factors = attenuation(torch.from_numpy(_FINE), torch.linspace(-0.6, 1.8, 17)[:, None]).numpy()
+    dimmed = fine * factors[:, None]  # (A, 5, F)
+    found = np.empty((201, 17, 5, len(filters)))
+    for b, name in enumerate(filters):
+        _, weights = _photon_weights(name, np.linspace(0, 0.4, 201))
+        found[..., b] = np.einsum("akf,zf->zak", dimmed, weights, optimize=True)
+    return torch.from_numpy(np.log(found)).float()
+
+
+@lru_cache(maxsize=4)
+def _response_table(filters: tuple[str, ...]) -> Tensor:
+    rest = np.array(list(LINES.values()))
+    found = np.empty((201, len(rest), len(filters)))
+    for b, name in enumerate(filters):
+        observed, response = filter_curve(name)
+        norm = _NANOMAGGIE * trapezoid(response / observed, observed)
+        for z, redshift in enumerate(np.linspace(0, 0.4, 201)):
+            # A line's flux is conserved; photons are redder by 1 + z.
+            at = rest * (1 + redshift)
+            found[z, :, b] = np.interp(at, observed, response, left=0, right=0) * at / norm
+    return torch.from_numpy(found).float()
