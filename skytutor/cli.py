@@ -40,7 +40,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     subparsers.add_parser("info", help="versions, device, profile, data folder")
-    _describe_data(subparsers.add_parser("data", help="list or fetch the public data sets"))
+    _describe_data(
+        subparsers.add_parser("data", help="list or fetch the public data sets, or pairs")
+    )
     subparsers.add_parser("recipes", help="what can be trained and evaluated")
     _describe_train(
         subparsers.add_parser("train", help="train a recipe; writes weights and a card")
@@ -51,9 +53,21 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _describe_data(data: argparse.ArgumentParser) -> None:
-    data.add_argument("action", choices=("list", "fetch"))
     data.add_argument(
-        "name", nargs="?", help="a file or a group; default for fetch: the small sets"
+        "action",
+        choices=("list", "fetch", "pairs"),
+        help="pairs: images of Pan-STARRS and spectra of SDSS of the same galaxies",
+    )
+    data.add_argument(
+        "name",
+        nargs="?",
+        help="fetch: a file or a group (default: the small sets); pairs: how many galaxies",
+    )
+    data.add_argument(
+        "--folder",
+        type=_folder,
+        default=Path("pairs"),
+        help="pairs: where they go (default: pairs)",
     )
     data.add_argument(
         "--overwrite",
@@ -98,11 +112,21 @@ def _describe_evaluate(evaluate: argparse.ArgumentParser) -> None:
 def _describe_compute(compute: argparse.ArgumentParser) -> None:
     compute.add_argument(
         "what",
-        choices=("limits", "emulator", "best-fit", "ablations"),
+        choices=(
+            "limits",
+            "emulator",
+            "best-fit",
+            "ablations",
+            "spectra-universes",
+            "spectra-published",
+            "spectra-limits-check",
+        ),
         help="information limits of chapter 3 (a quarter of an hour); nodes of CAMB's spectra "
         "between which they are interpolated (some minutes); the spectra of Planck's best fit "
         "(some seconds); ablations of chapter 2's published "
-        "GAN (twenty minutes)",
+        "GAN (twenty minutes); chapter 4's network where there is more or less to see, and the "
+        "published networks of chapter 4 (ten minutes each on a GPU); the checks of the limits of "
+        "chapter 4 (minutes on a GPU)",
     )
     compute.add_argument(
         "--folder", type=_folder, default=Path("runs"), help="where the table goes (default: runs)"
@@ -174,12 +198,12 @@ def _answer(error: BaseException, words: Sequence[str]) -> int:
 def _how_to_go_on(words: Sequence[str]) -> str:
     """Return the end of the sentence that says that a command was stopped.
 
-    A training goes on if it is asked to, the trainings of the ablations always do, and all other
-    commands begin again.
+    A training goes on if it is asked to, the trainings of the ablations and the fetching of pairs
+    always do, and all other commands begin again.
     """
     if words[:1] == ["train"]:
         return "; the same command with --resume goes on"
-    if words[:2] == ["compute", "ablations"]:
+    if words[:2] in (["compute", "ablations"], ["data", "pairs"]):
         return "; the same command goes on"
     return ""
 

@@ -27,9 +27,12 @@ def info(_: argparse.Namespace) -> None:
 
 
 def data(args: argparse.Namespace) -> None:
-    """List the public data sets, or fetch them and print where they are."""
+    """List the public data sets, or fetch them or pairs and print where they are."""
     from skytutor.data import registry
 
+    if args.action == "pairs":
+        _fetch_pairs(args)
+        return
     if args.action == "list":
         print(f"data folder {registry.folder()}")
         for entry in registry.ENTRIES.values():
@@ -41,6 +44,18 @@ def data(args: argparse.Namespace) -> None:
     for name in [args.name] if args.name else small:
         for path in registry.fetch(name, overwrite=args.overwrite):
             print(path)
+
+
+def _fetch_pairs(args: argparse.Namespace) -> None:
+    """Fetch images and spectra of the same galaxies; print a line for each."""
+    from skytutor.data import pairs
+
+    if args.name is None or not args.name.isdecimal():
+        raise ValueError(f"pairs needs how many galaxies, a whole number, got {args.name!r}")
+    names = pairs.fetch_pairs(
+        int(args.name), folder=args.folder, progress=lambda line: print(line, flush=True)
+    )
+    print(f"{len(names)} pairs in {args.folder}")
 
 
 def recipes(_: argparse.Namespace) -> None:
@@ -129,6 +144,17 @@ def compute(args: argparse.Namespace) -> None:
         print(
             f"largest relative error between nodes: {emulator.worst_error(folder=args.folder):.1e}"
         )
+        return
+    if args.what.startswith("spectra-"):
+        from skytutor.chapters.spectra import limit_checks, study
+
+        chosen = profile.current("gpu")
+        make_card = {
+            study.UNIVERSES_CARD: study.make_universes,
+            study.PUBLISHED_CARD: study.make_published,
+            limit_checks.CHECK_CARD: limit_checks.make_limits_check,
+        }[args.what]
+        print(make_card(args.folder, command=command, profile=chosen))
         return
     if args.what == "limits":
         from skytutor.chapters.cmb.limits_table import make

@@ -29,7 +29,7 @@ ROOMS = (
     ),
     ("metrics", "chunks healpix sht fields", "scores of answers, samples, maps and spectra"),
     ("layers", "validate healpix sht", "layers of networks: faces, hierarchy, harmonics, rings"),
-    ("data", "validate healpix sht fields", "the registry, and one file for each source"),
+    ("data", "validate files healpix sht fields", "the registry, and one file for each source"),
     (
         "plot",
         "validate healpix",

@@ -89,8 +89,16 @@ def fault(module, words):
     first = set(rest[0].split("|")) if rest and re.match(r"[a-z]", rest[0]) else set()
     recipes = set(chapters.ENTRIES)
     allowed = {
-        "data": {"list", "fetch"},
-        "compute": {"limits", "emulator", "best-fit", "ablations"},
+        "data": {"list", "fetch", "pairs"},
+        "compute": {
+            "limits",
+            "emulator",
+            "best-fit",
+            "ablations",
+            "spectra-universes",
+            "spectra-published",
+            "spectra-limits-check",
+        },
         "train": recipes,
         "evaluate": recipes,
     }
@@ -298,6 +306,27 @@ def test_compute_ablations(capsys, tmp_path, small_ablations):
     assert [set(row) for row in card["rows"]] == [set(row) for row in pretrained["rows"][:2]]
     words = [row["description"] for row in card["rows"]]
     assert words == [row["description"] for row in pretrained["rows"][:2]]
+
+
+@pytest.mark.parametrize(
+    ("what", "module", "name"),
+    [
+        ("spectra-universes", "study", "make_universes"),
+        ("spectra-published", "study", "make_published"),
+        ("spectra-limits-check", "limit_checks", "make_limits_check"),
+    ],
+)
+def test_compute_a_study_of_galaxies(capsys, tmp_path, monkeypatch, what, module, name):
+    """Each name makes the card of that name, of the full study whatever the profile."""
+    asked = []
+
+    def make(folder, *, command, profile):
+        asked.append((command, profile.name))
+        return folder / f"{what}.json"
+
+    monkeypatch.setattr(f"skytutor.chapters.spectra.{module}.{name}", make)
+    assert computed(capsys, what, tmp_path) == [str(tmp_path / f"{what}.json")]
+    assert asked == [(f"skytutor compute {what}", "gpu")]
 
 
 # --- a stopped command says how it goes on --------------------------------------------------------

@@ -35,6 +35,10 @@ def _cmb(summary: str) -> Entry:
     return Entry("cmb", 3, summary)
 
 
+def _spectra(summary: str) -> Entry:
+    return Entry("spectra", 4, summary)
+
+
 def _inpainting(summary: str) -> Entry:
     return Entry("inpainting", 6, summary)
 
@@ -69,6 +73,29 @@ ENTRIES = {
     "cmb-t3": _cmb("Optical depth tau from E, full sky"),
     "cmb-t4-nside16": _cmb("r and tau, full sky, Nside 16, noise 0 and 6 muK arcmin"),
     "cmb-t4-nside32": _cmb("r and tau, full sky, Nside 32, noise 0 and 6 muK arcmin"),
+    "spectrum-autoencoder": _spectra("InfoVAE on spectra: ten latents, rotated and standardised"),
+    "spectrum-simple": _spectra("The published simple network; no weights come with the package"),
+    "spectrum-deconv": _spectra(
+        "The simple network with network deconvolution; no weights come with the package"
+    ),
+    "spectrum-xresnet": _spectra(
+        "xresnet18 with Mish and self-attention, published; no weights with the package"
+    ),
+    "spectrum-alldeconv": _spectra(
+        "The published xresnet18, deconvolution throughout; no weights with the package"
+    ),
+    "spectrum-hybrid": _spectra(
+        "The published xresnet18, deconvolution in its stem; no weights with the package"
+    ),
+    "spectra-limits": _spectra(
+        "What no network can beat: the oracle of known shapes; no weights with the package yet"
+    ),
+    "spectra": _spectra(
+        "Spectra from images with error bars, ours; no weights come with the package yet"
+    ),
+    "spectra-flow": _spectra(
+        "Posteriors of any shape, after the head of ours; no weights with the package yet"
+    ),
     "inpaint-published": _inpainting(
         "The published partial-convolution U-Net VAE with its losses, on maps in muK"
     ),

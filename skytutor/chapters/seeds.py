@@ -6,7 +6,7 @@ of seed and step, numbers of 63 bits that meet the small seeds below only by a c
 
 from dataclasses import dataclass
 
-__all__ = ["CMB", "DIGITS", "GAN_DIGITS", "GAN_SKIES", "INPAINTING", "Seeds"]
+__all__ = ["CMB", "DIGITS", "GAN_DIGITS", "GAN_SKIES", "INPAINTING", "SPECTRA", "Seeds"]
 
 # Stands for a test seed that already drew the validation set.
 _SPARE = 2**62
@@ -58,3 +58,9 @@ CMB = Seeds(
 )
 # Skies and masks: one seed draws a set. Training draws from the hashes above.
 INPAINTING = Seeds(validation=range(1_000_000, 1_001_000), test=range(1_000_000))
+# Galaxies: one seed draws a set.
+SPECTRA = Seeds(
+    validation=range(1_900_000, 2_000_000),
+    test=range(1_000_000),
+    train=range(2_000_000, 3_000_000),
+)

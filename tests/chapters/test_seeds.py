@@ -27,8 +27,14 @@ from skytutor.chapters.gan import scores as gan_scores
 from skytutor.chapters.gan import task as gan_task
 from skytutor.chapters.gan.classifier import load_classifier
 from skytutor.chapters.seeds import Seeds
+from skytutor.chapters.spectra import scores as spectra_scores
+from skytutor.chapters.spectra.limits import LimitNetworks
+from skytutor.chapters.spectra.networks import SpectrumNetwork
+from skytutor.chapters.spectra.targets import pretrained_autoencoder
+from skytutor.chapters.spectra.task import SpectrumTask
 from skytutor.data import digits
 from skytutor.data.cmb import GaussianSkySimulator, noise_per_pixel
+from skytutor.data.galaxies import GalaxySimulator
 from skytutor.training.adversarial import latent_size
 from skytutor.training.loop import train
 from skytutor.training.profile import Profile
@@ -39,6 +45,7 @@ PLANS = {
     "GAN_SKIES": seeds.GAN_SKIES,
     "CMB": seeds.CMB,
     "INPAINTING": seeds.INPAINTING,
+    "SPECTRA": seeds.SPECTRA,
 }
 TESTS = (0, 1, 2, 4, 7)  # numbers of tests; the largest that a plan allows joins them
 every_plan = pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS)
@@ -127,12 +134,18 @@ class Study:
 
 @pytest.fixture
 def small(monkeypatch):
-    """Embedded digits, loaded before anything is recorded; and skies in batches of ten."""
+    """Embedded digits, loaded before anything is recorded; and skies in batches of ten.
+
+    Limits of galaxies are untrained: those of the package do not come with it.
+    """
     embedded = digits.load("embedded")
     load_classifier("embedded")
     monkeypatch.setattr(digits, "load", lambda source="auto": embedded)
     monkeypatch.setattr(summaries, "BATCH", 10)
     monkeypatch.setattr(cmb_scores, "MIN_COVERAGE_MAPS", 20)
+    limits = LimitNetworks().eval()
+    monkeypatch.setattr(spectra_scores, "pretrained_limits", lambda: limits)
+    pretrained_autoencoder()
     # Distances from every training digit: they draw nothing, and take seconds.
     monkeypatch.setattr(gan_scores, "memorised_fraction", lambda *args: {})
 
@@ -176,10 +189,23 @@ def cmb(study, *, noises=(0.0,), **settings):
     return Study(recipe, seeds.CMB, make, partial(make, resample=True), test_size=40)
 
 
+def galaxies():
+    def make():
+        return SpectrumTask(GalaxySimulator(), size=8, n_validation=8)
+
+    # Nothing is drawn for training when the task is made.
+    recipe = chapters.get("spectra")
+    network = partial(SpectrumNetwork, channels=(4, 4, 4, 4), hidden=8)
+    return Study(
+        replace(recipe, build=network), seeds.SPECTRA, make, make, batch_size=4, test_size=30
+    )
+
+
 STUDIES = {
     "digits, rotated": digits_rotated,
     "digits, generated": sphere_gan,
     "skies, generated": sphere_gan_cmb,
+    "galaxies": galaxies,
     "T1": lambda: cmb("T1", noises=(5.0,)),
     "T2, part of the sky": lambda: cmb("T2", f_sky=0.5),
     "T4": lambda: cmb("T4", noises=(0.0, 6.0)),

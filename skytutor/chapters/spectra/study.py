@@ -1,0 +1,256 @@
+"""Studies that train many networks: universes with more or less to see, and the five published.
+
+``skytutor compute spectra-universes`` and ``skytutor compute spectra-published`` run them and write
+cards that the chapter reads. Minutes on a GPU, a day on a CPU.
+"""
+
+import copy
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from skytutor.chapters.seeds import SPECTRA as SEEDS
+from skytutor.chapters.spectra.limits_task import LimitsTask
+from skytutor.chapters.spectra.published import NAMES, build_published
+from skytutor.chapters.spectra.published_task import LatentTask, latent_rmse, scaled_bands
+from skytutor.chapters.spectra.scores import (
+    draw_test,
+    gaussian,
+    pretrained_limits,
+    scores_of,
+)
+from skytutor.chapters.spectra.targets import N_LATENTS, pretrained_autoencoder
+from skytutor.chapters.spectra.task import SpectrumTask, draw_images
+from skytutor.chapters.spectra.weights import load_needed
+from skytutor.data.galaxies import GalaxySimulator
+from skytutor.training import checkpoint
+from skytutor.training.loop import train
+from skytutor.training.profile import Profile
+from skytutor.training.schedule import Schedule, Task
+
+__all__ = [
+    "PUBLISHED_CARD",
+    "UNIVERSES",
+    "UNIVERSES_CARD",
+    "compare_published",
+    "make_published",
+    "make_universes",
+    "study_universe",
+    "trained",
+    "write_study",
+]
+
+UNIVERSES_CARD = "spectra-universes"
+PUBLISHED_CARD = "spectra-published"
+# Name of a universe, and what makes its simulator.
+UNIVERSES: Mapping[str, Mapping[str, Any]] = {
+    "null": {"null": True},
+    "gradient 0": {"gradient": 0.0},
+    "gradient 1/3": {"gradient": 1 / 3},
+    "gradient 2/3": {"gradient": 2 / 3},
+    "gradient 1": {"gradient": 1.0},
+}
+_HOME = "gradient 1"  # where the weights that come with the package were trained
+# Numbers of a universe's scores that the chapter reads.
+_KEPT = (
+    "rmse",
+    "rmse_constant",
+    "rmse_colours",
+    "rmse_catalogue",
+    "rmse_oracle",
+    "rmse_noiseless",
+    "gap_closed",
+    "above_oracle",
+    "above_oracle_error",
+)
+
+
+def trained(model: nn.Module, task: Task, schedule: Schedule, *, profile: Profile) -> nn.Module:
+    """Train a model and return it with the weights best by validation, in evaluation mode.
+
+    Arguments:
+        model: to be trained, in place.
+        task: data, loss and score.
+        schedule: how long.
+        profile: device and seed.
+    """
+    fabric = Fabric(accelerator=profile.device.type, devices=1)
+    with tempfile.TemporaryDirectory() as folder:
+        result = train(
+            model,
+            task,
+            schedule=schedule,
+            folder=Path(folder) / "run",
+            seed=profile.seed,
+            recipe="study",
+            profile=profile.name,
+            fabric=fabric,
+            progress=False,
+        )
+    checkpoint.load_into(model, result.best)
+    return model.eval().to(profile.device)
+
+
+def study_universe(name: str, *, profile: Profile) -> dict[str, float | None]:
+    """Train limits and network on in a universe, and score both on its galaxies.
+
+    Both start from the weights that come with the package, which were trained at gradient 1; there
+    they stay as they are.
+
+    Arguments:
+        name: a key of `UNIVERSES`.
+        profile: size, device and seed.
+
+    Returns:
+        the scores of `skytutor.chapters.spectra.scores.scores_of` that concern the latents.
+    """
+    simulator = GalaxySimulator(**UNIVERSES[name], device=profile.device)
+    limits = copy.deepcopy(pretrained_limits()).to(profile.device)
+    network = load_needed("spectra", needed_for="the study of universes").to(profile.device)
+    if name != _HOME:
+        _train_limits(limits, simulator, profile=profile)
+        _train_network(network, simulator, profile=profile)
+    test = draw_test(
+        gaussian(network),
+        seed=SEEDS.test_seed(profile.seed),
+        size=profile.pick(smoke=100, cpu=1000, gpu=20_000),
+        simulator=simulator,
+        limits=limits,
+    )
+    found = scores_of(test)
+    return {key: found[key] for key in _KEPT}
+
+
+def _train_limits(limits: nn.Module, simulator: GalaxySimulator, *, profile: Profile) -> None:
+    """Train the limits on in another universe."""
+    task = LimitsTask(
+        simulator,
+        size=profile.pick(smoke=400, cpu=10_000, gpu=400_000),
+        n_validation=profile.pick(smoke=200, cpu=2000, gpu=20_000),
+    )
+    plan = profile.pick(
+        smoke=Schedule(epochs=1, batch_size=100, lr=1e-3),
+        cpu=Schedule(epochs=6, batch_size=500, lr=1e-3),
+        gpu=Schedule(epochs=6, batch_size=4096, lr=1e-3),
+    )
+    trained(limits, task, plan, profile=profile)
+
+
+def _train_network(network: nn.Module, simulator: GalaxySimulator, *, profile: Profile) -> None:
+    """Train the network on in another universe."""
+    task = SpectrumTask(
+        simulator,
+        size=profile.pick(smoke=64, cpu=2000, gpu=100_000),
+        n_validation=profile.pick(smoke=64, cpu=500, gpu=4000),
+    )
+    plan = profile.pick(
+        smoke=Schedule(epochs=1, batch_size=32, lr=1e-3),
+        cpu=Schedule(epochs=3, batch_size=64, lr=1e-3),
+        gpu=Schedule(epochs=3, batch_size=500, lr=1e-3, weight_decay=1e-3, autocast=True),
+    )
+    trained(network, task, plan, profile=profile)
+
+
+def make_universes(folder: Path, *, command: str, profile: Profile) -> Path:
+    """Study every universe and write a card.
+
+    Arguments:
+        folder: where the card goes.
+        command: that repeats this, for the card.
+        profile: size, device and seed.
+
+    Returns:
+        path of the card.
+    """
+    found = {name: study_universe(name, profile=profile) for name in UNIVERSES}
+    return write_study(
+        folder, UNIVERSES_CARD, {"universes": found}, command=command, profile=profile
+    )
+
+
+def compare_published(
+    names: Sequence[str] = NAMES, *, seeds: Sequence[int] = (0, 1, 2), profile: Profile
+) -> dict[str, dict[str, Any]]:
+    """Train the published networks on one fixed set and score them on another.
+
+    Arguments:
+        names: of the networks.
+        seeds: of weights and batches; one training each.
+        profile: size and device.
+
+    Returns:
+        for each network ``rmse``, one for each seed, on test galaxies, and ``constant``.
+    """
+    simulator = GalaxySimulator(device=profile.device)
+    sizes = profile.pick(smoke=(64, 64), cpu=(2000, 500), gpu=(20_000, 2000))
+    task = LatentTask(simulator, size=sizes[0], n_validation=sizes[1])
+    rng = torch.Generator(profile.device).manual_seed(SEEDS.test_seed(0))
+    autoencoder = pretrained_autoencoder(profile.device)
+    n_test = profile.pick(smoke=64, cpu=1000, gpu=5000)
+    images, targets = draw_images(simulator, n_test, autoencoder=autoencoder, generator=rng)
+    test = (scaled_bands(images), targets[:, :N_LATENTS])
+    constant = float(test[1].square().mean().sqrt())
+    found: dict[str, dict[str, Any]] = {}
+    for name in names:
+        reached = [_published_rmse(name, seed, task, test, profile=profile) for seed in seeds]
+        found[name] = {"rmse": reached, "constant": constant, "seeds": list(seeds)}
+    return found
+
+
+def _published_rmse(
+    name: str, seed: int, task: LatentTask, test: tuple[Tensor, Tensor], *, profile: Profile
+) -> float:
+    """Train one published network from one seed and return its RMSE on test galaxies."""
+    torch.manual_seed(seed)
+    model = build_published(name, width=profile.pick(smoke=0.125, cpu=0.25, gpu=0.5))
+    plan = profile.pick(
+        smoke=Schedule(epochs=1, batch_size=32, lr=3e-3),
+        cpu=Schedule(epochs=5, batch_size=64, lr=3e-3),
+        gpu=Schedule(epochs=10, batch_size=64, lr=3e-3, weight_decay=0.01),
+    )
+    seeded = Profile(profile.name, profile.device, seed)
+    best = trained(model, task, plan, profile=seeded)
+    with torch.no_grad():
+        return latent_rmse(best, *test)
+
+
+def make_published(folder: Path, *, command: str, profile: Profile) -> Path:
+    """Compare the published networks and write a card.
+
+    Arguments:
+        folder: where the card goes.
+        command: that repeats this, for the card.
+        profile: size and device.
+
+    Returns:
+        path of the card.
+    """
+    found = compare_published(profile=profile)
+    return write_study(
+        folder, PUBLISHED_CARD, {"networks": found}, command=command, profile=profile
+    )
+
+
+def write_study(
+    folder: Path, name: str, found: dict[str, Any], *, command: str, profile: Profile
+) -> Path:
+    """Write a card of what a study found and of what made it; return its path.
+
+    Arguments:
+        folder: where the card goes.
+        name: of the card.
+        found: what JSON can hold.
+        command: that repeats the study.
+        profile: size, device and seed.
+    """
+    card = checkpoint.provenance(
+        device=profile.device, seed=profile.seed, profile=profile.name, command=command
+    )
+    path = Path(folder) / f"{name}.json"
+    checkpoint.write_card(path, card | found)
+    return path
