@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from skytutor.chapters.seeds import SPECTRA as SEEDS
 from skytutor.chapters.spectra.autoencoder import SpectrumAutoencoder
 from skytutor.chapters.spectra.limits_task import rmse
-from skytutor.chapters.spectra.networks import RED
+from skytutor.chapters.spectra.networks import RED, SpectrumNetwork
 from skytutor.chapters.spectra.separation import separation_loss
 from skytutor.chapters.spectra.targets import make_targets, pretrained_autoencoder
 from skytutor.data.galaxies import GalaxySimulator
@@ -37,7 +37,7 @@ def draw_images(
         autoencoder: trained, on the simulator's device.
         generator: of the random numbers, on the same device.
     """
-    options = {"autoencoder": autoencoder, "generator": generator}
+    options: dict[str, Any] = {"autoencoder": autoencoder, "generator": generator}
     images = []
     targets = []
     for size in _sizes(n, simulator):
@@ -65,7 +65,7 @@ def draw_components(
     Returns:
         images ``(n, 5, H, H)``, targets ``(n, 9)``, components without noise ``(n, 3, H, H)``.
     """
-    options = {"autoencoder": autoencoder, "generator": generator}
+    options: dict[str, Any] = {"autoencoder": autoencoder, "generator": generator}
     parts = [_observe(simulator, size, components=True, **options) for size in _sizes(n, simulator)]
     images, targets, components = zip(*parts, strict=True)
     return torch.cat(images), torch.cat(targets), torch.cat(components)
@@ -176,6 +176,7 @@ class SpectrumTask(Task):
         Arguments:
             model: in evaluation mode.
         """
+        assert isinstance(model, SpectrumNetwork)
         images, targets, components = self.validation
         mean, factor = in_batches(model, images)
         found = rmse(mean - targets)
