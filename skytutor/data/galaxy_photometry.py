@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from skytutor.data._nodes import between
 from skytutor.data.galaxy_population import Galaxies
 from skytutor.data.galaxy_table import SDSS
 from skytutor.data.spectral_templates import BandTable
@@ -32,10 +33,7 @@ def residual_factor(residual: Tensor, wavelength: Tensor) -> Tensor:
         tensor([[1.0000, 0.1000]])
     """
     nodes = torch.tensor(_SDSS_GRIZ, device=residual.device)
-    wavelength = wavelength.expand(len(residual), -1).contiguous()
-    right = torch.searchsorted(nodes, wavelength).clamp(1, 3)
-    left = right - 1
-    weight = ((wavelength - nodes[left]) / (nodes[right] - nodes[left])).clamp(0, 1)
+    left, right, weight = between(nodes, wavelength.expand(len(residual), -1))
     magnitudes = residual.gather(1, left).lerp(residual.gather(1, right), weight)
     return torch.pow(10.0, -0.4 * magnitudes)
 

@@ -24,9 +24,11 @@ from skytutor.data.galaxy_profiles import (
 )
 from skytutor.validate import all_finite, as_length, positive
 
-__all__ = ["N_BANDS", "GalaxyRenderer", "Shapes"]
+__all__ = ["N_BANDS", "PSF_FWHM", "GalaxyRenderer", "Shapes"]
 
 N_BANDS = 5
+# Medians of the Pan-STARRS stacks in grizy, arcsec.
+PSF_FWHM = (1.31, 1.19, 1.11, 1.07, 1.02)
 
 
 class GalaxyRenderer:
@@ -69,7 +71,7 @@ class GalaxyRenderer:
         size: int = 64,
         *,
         pixel_arcsec: float = 0.25,
-        psf_fwhm: Sequence[float] = (1.31, 1.19, 1.11, 1.07, 1.02),
+        psf_fwhm: Sequence[float] = PSF_FWHM,
         padding: float = 1.5,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,

@@ -117,8 +117,8 @@ def load_templates() -> Templates:
     blend = trapezoid((flux - continuum)[:, near], wavelength[near], axis=1)
     h_alpha = _LINE_OVER_BLEND * np.maximum(blend, 0)
     # One nanomaggie each, so that coefficients are of order of a galaxy's flux.
-    fine, weights = _photon_weights("sdss2010-r", np.array([0.1]))
-    scale = (_refined(fine, wavelength, continuum) @ weights[0])[:, None]
+    weights = _photon_weights("sdss2010-r", np.array([0.1]))[0]
+    scale = (_refined(_FINE, wavelength, continuum) @ weights)[:, None]
     return Templates(wavelength, continuum / scale, flux / scale, h_alpha / scale[:, 0])
 
 
@@ -157,13 +157,13 @@ def filter_curve(name: str) -> tuple[np.ndarray, np.ndarray]:
     return np.asarray(curve.wavelength, dtype=float), np.asarray(curve.response, dtype=float)
 
 
-# Rest-frame wavelengths that integrals run over, in angstrom: steps of 1e-4, finer than templates
+# Rest-frame wavelengths that integrals run over, in angstrom: steps of 2e-4, finer than templates
 # and filters, from below u at redshift 0.4 to beyond y at redshift 0.
 _FINE = np.exp(np.arange(np.log(2000.0), np.log(11500.0), 2e-4))
 
 
-def _photon_weights(name: str, redshifts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the fine grid ``(F,)``, and weights ``(Z, F)`` whose sum over a spectrum is its flux.
+def _photon_weights(name: str, redshifts: np.ndarray) -> np.ndarray:
+    """Return weights ``(Z, F)`` on the fine grid, whose sum over a spectrum is its flux.
 
     The flux is in nanomaggies, through a filter, of a spectrum that is seen at a redshift.
     """
@@ -176,7 +176,7 @@ def _photon_weights(name: str, redshifts: np.ndarray) -> tuple[np.ndarray, np.nd
         # Detectors count photons: the flux per wavelength is weighted by the wavelength. The flux
         # falls by 1 + z and the step grows by it.
         row[:] = np.interp(observed, curve, response, left=0, right=0) * observed * steps / norm
-    return _FINE, weights
+    return weights
 
 
 def _refined(grid: np.ndarray, wavelength: np.ndarray, spectra: np.ndarray) -> np.ndarray:
@@ -297,7 +297,7 @@ def _continuum_table(filters: tuple[str, ...], lines: bool) -> Tensor:
     dimmed = fine * factors[:, None]  # (A, 5, F)
     found = np.empty((201, 17, 5, len(filters)))
     for b, name in enumerate(filters):
-        _, weights = _photon_weights(name, np.linspace(0, 0.4, 201))
+        weights = _photon_weights(name, np.linspace(0, 0.4, 201))
         found[..., b] = np.einsum("akf,zf->zak", dimmed, weights, optimize=True)
     return torch.from_numpy(np.log(found)).float()
 

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from skytutor.data._nodes import between
+
 __all__ = ["spectrograph_noise"]
 
 # Observed wavelength in angstrom, and the variance of a bin of the grid per unit of flux and
@@ -40,10 +42,7 @@ def spectrograph_noise(flux: Tensor, wavelength: Tensor) -> Tensor:
         tensor([[0.2646]])
     """
     nodes = torch.tensor(_WAVELENGTH, device=wavelength.device)
-    right = torch.searchsorted(nodes, wavelength.contiguous()).clamp(1, len(nodes) - 1)
-    left = right - 1
-    # Beyond the outer nodes the noise stays what it is there.
-    weight = ((wavelength - nodes[left]) / (nodes[right] - nodes[left])).clamp(0, 1)
+    left, right, weight = between(nodes, wavelength)
     photons = torch.tensor(_PHOTONS, device=wavelength.device)
     sky = torch.tensor(_SKY, device=wavelength.device)
     per_flux = photons[left].lerp(photons[right], weight)

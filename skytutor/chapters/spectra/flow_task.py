@@ -13,6 +13,7 @@ from skytutor.chapters.spectra.scores import pretrained_limits, score_posterior
 from skytutor.chapters.spectra.targets import N_TARGETS
 from skytutor.chapters.spectra.task import SpectrumTask
 from skytutor.chapters.spectra.weights import load_needed
+from skytutor.chunks import in_chunks
 from skytutor.data.galaxies import GalaxySimulator
 from skytutor.layers.flow_matching import FlowMatching
 from skytutor.metrics.posterior import Posterior
@@ -102,11 +103,11 @@ class FlowTask(SpectrumTask):
         """
         images, targets, _ = self.validation
         rng = torch.Generator().manual_seed(SEEDS.validation[1])
-        losses = []
-        for start in range(0, len(images), 250):
-            rows = slice(start, start + 250)
-            losses.append(model(images[rows], targets[rows], rng))
-        loss = float(torch.cat(losses).mean())
+
+        def losses(rows: Tensor, wanted: Tensor) -> Tensor:
+            return model(rows, wanted, rng)
+
+        loss = float(in_chunks(losses, images, targets, size=250).mean())
         return {"loss": loss, "minus_loss": -loss}
 
 

@@ -12,18 +12,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from skytutor.chapters.spectra.separation import ComponentSeparation, SeparatedPhotometry
+from skytutor.chapters.spectra.separation import RED, ComponentSeparation, SeparatedPhotometry
 from skytutor.chapters.spectra.targets import N_TARGETS
 from skytutor.data.galaxies import SKY_NOISE
 from skytutor.layers.gaussian_head import GaussianHead
 from skytutor.validate import positive
 
-__all__ = ["RED", "ApertureFluxes", "ScaledImages", "SpectrumNetwork"]
+__all__ = ["ApertureFluxes", "ScaledImages", "SpectrumNetwork"]
 
 N_BANDS = 5
-RED = 1  # index of the r band
 _RADII = (0.5, 0.8, 1.1, 1.5, 2.0, 2.7, 3.6, 4.8, 6.4, 8.0)  # arcsec
 _TOTAL = 8  # which of them stands for all light
+_BRIGHT = 6  # within which of them sizes are measured
 _FARTHEST = 6.0  # standard deviations of a measured number
 _SOFTENING = (0.05, 0.05, 0.06, 0.12, 0.30)  # nanomaggies: below, magnitudes turn linear
 
@@ -32,6 +32,7 @@ class ApertureFluxes(nn.Module):
     """Sum images within circles and turn the sums into numbers of order one.
 
     Arguments:
+        size: pixels along the side of an image.
         pixel_arcsec: side of a pixel.
     """
 
@@ -49,7 +50,7 @@ class ApertureFluxes(nn.Module):
         for limit in _RADII:
             # A pixel cut by the circle counts in part, about as much as lies inside.
             windows.append(((limit - radius) / pixel_arcsec + 0.5).clamp(0, 1))
-        inside = windows[6]
+        inside = windows[_BRIGHT]
         x = place.expand(size, size)
         squares = [inside * x * x, inside * x.T * x.T, inside * x * x.T]
         self.register_buffer("windows", torch.stack(windows), persistent=False)
@@ -74,7 +75,7 @@ class ApertureFluxes(nn.Module):
         xx, yy, xy = torch.einsum("byx,kyx->kb", images[:, RED], self.squares)
         size = (xx + yy).clamp(min=1e-3)
         stretch = torch.hypot(xx - yy, 2 * xy) / size
-        spread = (size / sums[:, RED, 6].clamp(min=1e-3)).clamp(1e-3, 1e3).log()
+        spread = (size / sums[:, RED, _BRIGHT].clamp(min=1e-3)).clamp(1e-3, 1e3).log()
         shape = torch.stack([stretch.clamp(0, 2), spread], dim=1)
         return torch.cat([total, colours.flatten(1), growth, shape], 1), sums[..., _TOTAL]
 
@@ -154,21 +155,15 @@ class SpectrumNetwork(nn.Module):
         Arguments:
             images: ``(B, 5, H, H)``, nanomaggies a pixel.
         """
-        return self.separation(self.scaled(images, self.fluxes(images)[1]))
+        return self._seen(images)[2]
 
-    def measure(self, images: Tensor, fractions: Tensor) -> Tensor:
-        """Return all that is measured of images, standardised, ``(B, F)``.
-
-        Arguments:
-            images: ``(B, 5, H, H)``, nanomaggies a pixel.
-            fractions: of `fractions`.
-        """
+    def _seen(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return what is measured in circles, the total fluxes, and the fractions."""
+        # In full precision: a colour is a small difference, and only convolutions gain from half.
         with torch.autocast(images.device.type, enabled=False):
             measured, total = self.fluxes(images)
-            separated = self.photometry(images, fractions.float(), total)
-            table = torch.cat([measured, separated], dim=1)
-            # What lies farther out than any galaxy of the training must not rule the answer.
-            return self.norm(table.clamp(-30, 30)).clamp(-_FARTHEST, _FARTHEST)
+            scaled = self.scaled(images, total)
+        return measured, total, self.separation(scaled)
 
     def features(self, images: Tensor) -> Tensor:
         """Return what the head sees, ``(B, hidden)``.
@@ -184,12 +179,18 @@ class SpectrumNetwork(nn.Module):
         if images.shape[1:] != wanted:
             raise ValueError(f"images must be {('B', *wanted)}, got {tuple(images.shape)}")
         images = images.float()
-        return self._inferred(images, self.fractions(images))
+        measured, total, fractions = self._seen(images)
+        return self._inferred(images, measured, total, fractions)
 
-    def _inferred(self, images: Tensor, fractions: Tensor) -> Tensor:
-        # In full precision: the convolutions alone gain from half of it.
+    def _inferred(
+        self, images: Tensor, measured: Tensor, total: Tensor, fractions: Tensor
+    ) -> Tensor:
+        """Return what the head sees, ``(B, hidden)``, of all that was measured."""
         with torch.autocast(images.device.type, enabled=False):
-            return self.join(self.measure(images, fractions))
+            table = torch.cat([measured, self.photometry(images, fractions, total)], dim=1)
+            # What lies farther out than any galaxy of the training must not rule the answer.
+            unit = self.norm(table.clamp(-30, 30)).clamp(-_FARTHEST, _FARTHEST)
+            return self.join(unit)
 
     def forward(self, images: Tensor, with_fractions: bool = False) -> Any:
         """Return mean ``(B, 9)`` and Cholesky factor ``(B, 9, 9)`` of the posterior.
@@ -200,8 +201,8 @@ class SpectrumNetwork(nn.Module):
                 inference then has no gradient to them, and the components stay what they are.
         """
         if with_fractions:
-            fractions = self.fractions(images)
-            features = self._inferred(images, fractions.detach())
+            measured, total, fractions = self._seen(images)
+            features = self._inferred(images, measured, total, fractions.detach())
         else:
             features = self.features(images)
         with torch.autocast(images.device.type, enabled=False):

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.distributions import MultivariateNormal
 
-from skytutor.chapters.spectra.networks import RED, SpectrumNetwork
+from skytutor.chapters.spectra.networks import SpectrumNetwork
+from skytutor.chapters.spectra.separation import RED
 from skytutor.chapters.spectra.targets import N_LATENTS, natural
 from skytutor.validate import all_finite, positive
 

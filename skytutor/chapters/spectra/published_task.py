@@ -11,6 +11,7 @@ from skytutor.chapters.seeds import SPECTRA as SEEDS
 from skytutor.chapters.spectra.published import NAMES, PUBLISHED, build_published
 from skytutor.chapters.spectra.targets import N_LATENTS, pretrained_autoencoder
 from skytutor.chapters.spectra.task import draw_images
+from skytutor.chunks import in_chunks
 from skytutor.data.galaxies import SKY_NOISE, GalaxySimulator
 from skytutor.training.profile import Profile
 from skytutor.training.schedule import Schedule, Task
@@ -108,11 +109,11 @@ def latent_rmse(model: nn.Module, images: Tensor, targets: Tensor) -> float:
         images: of `scaled_bands`, ``(n, 5, H, H)``.
         targets: ``(n, 6)``.
     """
-    squares = []
-    for start in range(0, len(images), 250):
-        found = model(images[start : start + 250].float())
-        squares.append((found - targets[start : start + 250]).square())
-    return float(torch.cat(squares).mean().sqrt())
+
+    def squares(rows: Tensor, wanted: Tensor) -> Tensor:
+        return (model(rows.float()) - wanted).square()
+
+    return float(in_chunks(squares, images, targets, size=250).mean().sqrt())
 
 
 def _task(profile: Profile) -> LatentTask:

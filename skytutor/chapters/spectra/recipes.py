@@ -32,7 +32,7 @@ def _score(
 
 
 def make_recipe() -> Recipe:
-    """Return the recipe of ours: measured fluxes beside convolutions, mean and covariance."""
+    """Return the recipe of ours: components cut out, measured by least squares, then inferred."""
     return Recipe(
         name="spectra",
         build=SpectrumNetwork,

@@ -15,15 +15,14 @@ from torch import Tensor, nn
 
 from skytutor.data.galaxies import SKY_NOISE, stable_cholesky
 from skytutor.data.galaxy_profiles import moffat_transform
+from skytutor.data.rendering import PSF_FWHM
 from skytutor.layers.resnet import ConvUnit
 from skytutor.validate import positive
 
-__all__ = ["ComponentSeparation", "SeparatedPhotometry", "separation_loss"]
+__all__ = ["RED", "ComponentSeparation", "SeparatedPhotometry", "separation_loss"]
 
 N_COMPONENTS = 3
-N_BANDS = 5
-_RED = 1
-_PSF_FWHM = (1.31, 1.19, 1.11, 1.07, 1.02)  # arcsec, of the bands
+RED = 1  # index of the r band
 _SEEING = 1.5  # arcsec, at the spectrograph
 _FIBRE_RADIUS = 1.5  # arcsec
 _RIDGE = 1e-4  # of the diagonal of a Gram matrix: components that lie on each other stay apart
@@ -88,7 +87,7 @@ def separation_loss(fractions: Tensor, components: Tensor) -> Tensor:
     light = components.clamp(min=0)
     total = light.sum(1, keepdim=True).clamp(min=1e-9)
     true = light / total
-    weight = torch.log1p(total[:, 0] / SKY_NOISE[_RED])
+    weight = torch.log1p(total[:, 0] / SKY_NOISE[RED])
     weight = weight / weight.sum((1, 2), keepdim=True)
     # 0 log 0 is 0
     divergence = torch.special.xlogy(true, true) - true * fractions.clamp(min=1e-6).log()
@@ -117,9 +116,9 @@ class SeparatedPhotometry(nn.Module):
         kx = torch.fft.rfftfreq(size, dtype=torch.float64) * waves
         ky = torch.fft.fftfreq(size, dtype=torch.float64) * waves
         k = torch.hypot(kx, ky[:, None])
-        red = moffat_transform(k, _PSF_FWHM[_RED])
+        red = moffat_transform(k, PSF_FWHM[RED])
         # From the PSF of the r band to that of each band and of the spectrograph.
-        ratios = torch.stack([moffat_transform(k, width) / red for width in _PSF_FWHM])
+        ratios = torch.stack([moffat_transform(k, width) / red for width in PSF_FWHM])
         place = (torch.arange(size) - (size - 1) / 2) * pixel_arcsec
         radius = torch.hypot(place[:, None], place)
         circle = ((_FIBRE_RADIUS - radius) / pixel_arcsec + 0.5).clamp(0, 1)
@@ -146,7 +145,7 @@ class SeparatedPhotometry(nn.Module):
             fluxes ``(B, 5, 3)`` in nanomaggies, the Cholesky factor of their covariance
             ``(B, 5, 3, 3)``, and the fraction of each component in the fibre ``(B, 3)``.
         """
-        light = fractions * images[:, _RED, None]
+        light = fractions * images[:, RED, None]
         floor = _FAINTEST * 1e-2
         total = light.sum((2, 3)).clamp(min=floor)
         waves = torch.fft.rfft2(light / total[..., None, None])  # (B, 3, H, H / 2 + 1)
@@ -190,7 +189,7 @@ class SeparatedPhotometry(nn.Module):
 
     def _shapes(self, images: Tensor, fractions: Tensor) -> Tensor:
         """Return size, stretch and peak of each component's r-band light, ``(B, 9)``."""
-        light = fractions * images[:, _RED, None].clamp(min=0)
+        light = fractions * images[:, RED, None].clamp(min=0)
         total = light.sum((2, 3)).clamp(min=1e-3)
         x = self.place
         y = self.place[:, None]

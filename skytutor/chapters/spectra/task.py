@@ -9,9 +9,10 @@ from torch import Tensor, nn
 from skytutor.chapters.seeds import SPECTRA as SEEDS
 from skytutor.chapters.spectra.autoencoder import SpectrumAutoencoder
 from skytutor.chapters.spectra.limits_task import rmse
-from skytutor.chapters.spectra.networks import RED, SpectrumNetwork
-from skytutor.chapters.spectra.separation import separation_loss
+from skytutor.chapters.spectra.networks import SpectrumNetwork
+from skytutor.chapters.spectra.separation import RED, separation_loss
 from skytutor.chapters.spectra.targets import make_targets, pretrained_autoencoder
+from skytutor.chunks import in_chunks
 from skytutor.data.galaxies import GalaxySimulator
 from skytutor.layers.gaussian_head import gaussian_loss, gaussian_nll
 from skytutor.training.schedule import Task
@@ -20,6 +21,7 @@ __all__ = ["SpectrumTask", "draw_components", "draw_images", "in_batches"]
 
 # What a nat of the separation counts for beside the loss of nine targets.
 _SEPARATION = 30.0
+_ROWS = 250  # images at a time, for the memory's sake
 
 
 def draw_images(
@@ -98,7 +100,7 @@ def _observe(
     return images, make_targets(autoencoder, spectra, galaxies.redshift), light
 
 
-def in_batches(model: nn.Module, images: Tensor, *, batch: int = 250) -> tuple[Tensor, Tensor]:
+def in_batches(model: nn.Module, images: Tensor, *, batch: int = _ROWS) -> tuple[Tensor, Tensor]:
     """Return mean ``(n, 9)`` and Cholesky factor ``(n, 9, 9)`` for many images.
 
     Arguments:
@@ -181,9 +183,9 @@ class SpectrumTask(Task):
         mean, factor = in_batches(model, images)
         found = rmse(mean - targets)
         nll = float(gaussian_nll(targets, mean, factor).mean())
-        apart = []
-        for start in range(0, len(images), 250):
-            rows = slice(start, start + 250)
-            apart.append(separation_loss(model.fractions(images[rows]), components[rows]))
-        separation = float(torch.cat(apart).mean())
+
+        def apart(rows: Tensor, light: Tensor) -> Tensor:
+            return separation_loss(model.fractions(rows), light)
+
+        separation = float(in_chunks(apart, images, components, size=_ROWS).mean())
         return {"rmse": found, "nll": nll, "separation": separation, "minus_rmse": -found}

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from skytutor.chapters.spectra.networks import RED, SpectrumNetwork
+from skytutor.chapters.spectra.networks import SpectrumNetwork
 from skytutor.chapters.spectra.separation import (
+    RED,
     ComponentSeparation,
     SeparatedPhotometry,
     separation_loss,
