@@ -117,6 +117,7 @@ def _describe_compute(compute: argparse.ArgumentParser) -> None:
             "emulator",
             "best-fit",
             "ablations",
+            "spectra-seeds",
             "spectra-universes",
             "spectra-published",
             "spectra-limits-check",

@@ -150,6 +150,7 @@ def compute(args: argparse.Namespace) -> None:
 
         chosen = profile.current("gpu")
         make_card = {
+            study.SEEDS_CARD: study.make_seeds,
             study.UNIVERSES_CARD: study.make_universes,
             study.PUBLISHED_CARD: study.make_published,
             limit_checks.CHECK_CARD: limit_checks.make_limits_check,

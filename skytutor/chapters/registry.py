@@ -87,15 +87,12 @@ ENTRIES = {
     "spectrum-hybrid": _spectra(
         "The published xresnet18, deconvolution in its stem; no weights with the package"
     ),
-    "spectra-limits": _spectra(
-        "What no network can beat: the oracle of known shapes; no weights with the package yet"
+    "spectra-limits": _spectra("What no network can beat: the oracle of known shapes"),
+    "spectra-separation": _spectra(
+        "A U-Net that cuts a picture into bulge, disc and clumps, which ours measures"
     ),
-    "spectra": _spectra(
-        "Spectra from images with error bars, ours; no weights come with the package yet"
-    ),
-    "spectra-flow": _spectra(
-        "Posteriors of any shape, after the head of ours; no weights with the package yet"
-    ),
+    "spectra": _spectra("Spectra from images with error bars, ours"),
+    "spectra-flow": _spectra("Posteriors of any shape, after the head of ours"),
     "inpaint-published": _inpainting(
         "The published partial-convolution U-Net VAE with its losses, on maps in muK"
     ),

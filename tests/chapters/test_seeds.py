@@ -29,7 +29,9 @@ from skytutor.chapters.gan.classifier import load_classifier
 from skytutor.chapters.seeds import Seeds
 from skytutor.chapters.spectra import scores as spectra_scores
 from skytutor.chapters.spectra.limits import LimitNetworks
+from skytutor.chapters.spectra.measurement import MeasurementNetwork
 from skytutor.chapters.spectra.networks import SpectrumNetwork
+from skytutor.chapters.spectra.separation_task import SeparationTask
 from skytutor.chapters.spectra.targets import pretrained_autoencoder
 from skytutor.chapters.spectra.task import SpectrumTask
 from skytutor.data import digits
@@ -136,7 +138,7 @@ class Study:
 def small(monkeypatch):
     """Embedded digits, loaded before anything is recorded; and skies in batches of ten.
 
-    Limits of galaxies are untrained: those of the package do not come with it.
+    Limits of galaxies are untrained: what they answer is of no matter here.
     """
     embedded = digits.load("embedded")
     load_classifier("embedded")
@@ -189,15 +191,35 @@ def cmb(study, *, noises=(0.0,), **settings):
     return Study(recipe, seeds.CMB, make, partial(make, resample=True), test_size=40)
 
 
-def galaxies():
+def cut_galaxies():
     def make():
-        return SpectrumTask(GalaxySimulator(), size=8, n_validation=8)
+        return SeparationTask(GalaxySimulator(), size=8, n_validation=8)
 
     # Nothing is drawn for training when the task is made.
-    recipe = chapters.get("spectra")
-    network = partial(SpectrumNetwork, channels=(4, 4, 4, 4), hidden=8)
+    recipe = chapters.get("spectra-separation")
+    network = partial(MeasurementNetwork, channels=(4, 4, 4, 4))
     return Study(
         replace(recipe, build=network), seeds.SPECTRA, make, make, batch_size=4, test_size=30
+    )
+
+
+def measured_galaxies():
+    small = {"channels": (4, 4, 4, 4)}
+
+    def make(**changes):
+        measurement = MeasurementNetwork(**small)
+        return SpectrumTask(GalaxySimulator(), measurement, size=8, n_validation=8, **changes)
+
+    recipe = chapters.get("spectra")
+    network = partial(SpectrumNetwork, **small, width=8)
+    # Of another training set: what both draw is the validation set's.
+    return Study(
+        replace(recipe, build=network),
+        seeds.SPECTRA,
+        make,
+        partial(make, seed=2),
+        batch_size=4,
+        test_size=30,
     )
 
 
@@ -205,7 +227,8 @@ STUDIES = {
     "digits, rotated": digits_rotated,
     "digits, generated": sphere_gan,
     "skies, generated": sphere_gan_cmb,
-    "galaxies": galaxies,
+    "galaxies, cut up": cut_galaxies,
+    "galaxies, measured": measured_galaxies,
     "T1": lambda: cmb("T1", noises=(5.0,)),
     "T2, part of the sky": lambda: cmb("T2", f_sky=0.5),
     "T4": lambda: cmb("T4", noises=(0.0, 6.0)),

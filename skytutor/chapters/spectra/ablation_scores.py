@@ -130,7 +130,7 @@ def score_ablations(
             name: rmse(limits.networks[name](rows.to(device))[0] - targets.to(device))
             for name, rows in known.items()
         }
-        errors = {name: model.head(rows)[0] - targets for name, rows in features.items()}
+        errors = {name: model.inference.head(rows)[0] - targets for name, rows in features.items()}
     found: dict[str, Any] = {f"rmse_{name}": value for name, value in reference.items()}
     found |= {"rmse_constant": rmse(targets), "size": size}
     found["ablations"] = _compared(errors, catalogue=reference["catalogue"])

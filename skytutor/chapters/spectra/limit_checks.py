@@ -136,13 +136,13 @@ def make_limits_check(folder: Path, *, command: str, profile: Profile) -> Path:
         path of the card.
     """
     linear = linear_gaussian_check(
-        steps=profile.pick(smoke=20, cpu=5000, gpu=20_000),
+        steps=profile.pick(smoke=20, cpu=5000, gpu=10_000),
         batch=profile.pick(smoke=200, cpu=500, gpu=2000),
         size=profile.pick(smoke=1000, cpu=40_000, gpu=100_000),
         seed=profile.seed,
         device=profile.device,
     )
-    rows = profile.pick(smoke=400, cpu=20_000, gpu=4_000_000)
+    rows = profile.pick(smoke=400, cpu=20_000, gpu=1_000_000)
     n_test = profile.pick(smoke=200, cpu=4000, gpu=100_000)
     plan = profile.pick(
         smoke=Schedule(epochs=1, batch_size=100, lr=2e-3),

@@ -12,18 +12,16 @@ import torch
 from torch import Tensor, nn
 
 from skytutor.chapters.spectra.features import catalogue_features, colour_features
+from skytutor.chapters.spectra.posterior_network import PosteriorNetwork
 from skytutor.chapters.spectra.sample import Sample
-from skytutor.chapters.spectra.targets import N_TARGETS
 from skytutor.data.galaxies import SKY_NOISE, Photometry, stable_cholesky
 from skytutor.data.rendering import Shapes
-from skytutor.layers.gaussian_head import GaussianHead
 
-__all__ = ["KNOWLEDGE", "LimitNetwork", "LimitNetworks", "least_squares", "tables"]
+__all__ = ["KNOWLEDGE", "LimitNetworks", "least_squares", "tables"]
 
 # What is known, and how many numbers tell it.
 KNOWLEDGE = {"colours": 5, "catalogue": 17, "oracle": 75, "noiseless": 28}
 _WIDTHS = {"colours": 128, "catalogue": 192, "oracle": 384, "noiseless": 256}
-_FARTHEST = 6.0  # standard deviations; numbers beyond are set to this
 
 
 def least_squares(photometry: Photometry) -> tuple[Tensor, Tensor]:
@@ -91,50 +89,8 @@ def _sum(flux: Tensor) -> Tensor:
     return torch.cat([magnitudes[:, 1:2], colours], dim=1)
 
 
-class LimitNetwork(nn.Module):
-    """Posterior mean and covariance of the targets from a table of numbers: a perceptron.
-
-    Arguments:
-        n_features: F.
-        width: units of each of the three hidden layers.
-    """
-
-    centre: Tensor
-    scale: Tensor
-
-    def __init__(self, n_features: int, width: int):
-        super().__init__()
-        self.register_buffer("centre", torch.zeros(n_features))
-        self.register_buffer("scale", torch.ones(n_features))
-        layers: list[nn.Module] = []
-        size = n_features
-        for _ in range(3):
-            layers += [nn.Linear(size, width), nn.SiLU()]
-            size = width
-        self.body = nn.Sequential(*layers)
-        self.head = GaussianHead(width, N_TARGETS)
-
-    def standardise(self, features: Tensor) -> None:
-        """Take the unit of each number from a table.
-
-        Arguments:
-            features: ``(N, F)``.
-        """
-        self.centre.copy_(features.mean(0))
-        self.scale.copy_(features.std(0).clamp(min=1e-6))
-
-    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mean ``(B, 9)`` and Cholesky factor ``(B, 9, 9)`` of the posterior.
-
-        Arguments:
-            features: ``(B, F)``.
-        """
-        unit = ((features - self.centre) / self.scale).clamp(-_FARTHEST, _FARTHEST)
-        return self.head(self.body(unit))
-
-
 class LimitNetworks(nn.Module):
-    """One `LimitNetwork` for each kind of knowledge of `KNOWLEDGE`."""
+    """One `PosteriorNetwork` for each kind of knowledge of `KNOWLEDGE`."""
 
     started: Tensor
 
@@ -143,7 +99,7 @@ class LimitNetworks(nn.Module):
         # Whether the units of the numbers are known.
         self.register_buffer("started", torch.zeros((), dtype=torch.bool))
         self.networks = nn.ModuleDict(
-            {name: LimitNetwork(size, _WIDTHS[name]) for name, size in KNOWLEDGE.items()}
+            {name: PosteriorNetwork(size, _WIDTHS[name]) for name, size in KNOWLEDGE.items()}
         )
 
     def standardise(self, by_knowledge: dict[str, Tensor]) -> None:
@@ -153,7 +109,7 @@ class LimitNetworks(nn.Module):
             by_knowledge: of `tables`.
         """
         for name, network in self.networks.items():
-            assert isinstance(network, LimitNetwork)
+            assert isinstance(network, PosteriorNetwork)
             network.standardise(by_knowledge[name])
         self.started.fill_(True)
 

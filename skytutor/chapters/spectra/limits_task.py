@@ -176,5 +176,4 @@ def make_recipe() -> Recipe:
         seeds=SEEDS,
         score=_score,
         published={},
-        has_weights=False,  # none in the package: a training takes a GPU
     )

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from skytutor.chapters.seeds import SPECTRA as SEEDS
-from skytutor.chapters.spectra.limits import LimitNetwork, least_squares
+from skytutor.chapters.spectra.limits import least_squares
+from skytutor.chapters.spectra.posterior_network import PosteriorNetwork
 from skytutor.chapters.spectra.targets import N_LATENTS, N_TARGETS
 from skytutor.data.galaxies import GalaxySimulator, Photometry
 from skytutor.data.galaxy_population import Galaxies
@@ -202,7 +203,7 @@ def linear_gaussian_check(
     seed: int = 0,
     device: torch.device | str = "cpu",
 ) -> LinearCheck:
-    """Train a `LimitNetwork` where the posterior is analytic, and compare.
+    """Train a `PosteriorNetwork` where the posterior is analytic, and compare.
 
     Arguments:
         steps: of training, each on new galaxies.
@@ -250,12 +251,12 @@ def _fit(
     width: int,
     seed: int,
     generator: torch.Generator,
-) -> LimitNetwork:
+) -> PosteriorNetwork:
     """Train on galaxies of which none is seen twice."""
     torch.manual_seed(seed)
     shape, measured, _ = case.draw(_CHUNK, generator=generator)
     features = case.features(shape, measured)
-    network = LimitNetwork(features.shape[1], width).to(features.device)
+    network = PosteriorNetwork(features.shape[1], width).to(features.device)
     network.standardise(features)
     optimizer = torch.optim.Adam(network.parameters(), lr=_RATE)
     plan = torch.optim.lr_scheduler.OneCycleLR(optimizer, _RATE, total_steps=steps)

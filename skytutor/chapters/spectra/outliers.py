@@ -12,6 +12,7 @@ from skytutor.chapters.spectra.autoencoder import SpectrumAutoencoder
 from skytutor.chapters.spectra.breaks import BREAKS, make_break
 from skytutor.chapters.spectra.networks import SpectrumNetwork
 from skytutor.chapters.spectra.targets import N_LATENTS, TARGETS, pretrained_autoencoder
+from skytutor.chunks import in_chunks
 from skytutor.data.galaxies import GalaxySimulator
 from skytutor.metrics.calibration import interval_coverage
 from skytutor.validate import all_finite, positive
@@ -19,7 +20,7 @@ from skytutor.validate import all_finite, positive
 __all__ = ["OutlierFlag", "error_bars", "score_breaks"]
 
 _SHRINKAGE = 1e-3  # of the covariance towards its mean variance
-_BATCH = 250
+_BATCH = 50
 
 
 class OutlierFlag:
@@ -123,9 +124,12 @@ def _bias(z: Tensor) -> float:
 
 
 def _answers(model: SpectrumNetwork, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return features, means and Cholesky factors."""
-    features = torch.cat([model.features(part) for part in images.split(_BATCH)])
-    return features, *model.head(features)
+    """Return what was measured in units of its scatter, means and Cholesky factors.
+
+    What was measured, not what the head sees: the layers between forget what is unusual.
+    """
+    table = in_chunks(model.measurement, images, size=_BATCH)
+    return model.inference.in_units(table), *model(table)
 
 
 def score_breaks(
@@ -159,7 +163,8 @@ def score_breaks(
         reference = []
         for start in range(0, n_reference, _BATCH):
             galaxies = simulator.draw(min(_BATCH, n_reference - start), generator=rng)
-            reference.append(model.features(simulator.images(galaxies, generator=rng)))
+            images = simulator.images(galaxies, generator=rng)
+            reference.append(_answers(model, images)[0])
         flag = OutlierFlag(torch.cat(reference))
         found: dict[str, dict[str, Any]] = {}
         for name in BREAKS:

@@ -109,7 +109,7 @@ def _check_fluxes(images: Tensor) -> None:
         )
 
 
-def predict(model: SpectrumNetwork, images: Tensor, *, batch: int = 250) -> Prediction:
+def predict(model: SpectrumNetwork, images: Tensor, *, batch: int = 50) -> Prediction:
     """Return what a trained network says of images, after a look at the images.
 
     Arguments:
@@ -122,7 +122,7 @@ def predict(model: SpectrumNetwork, images: Tensor, *, batch: int = 250) -> Pred
         TypeError, ValueError: as `check_images`, or a batch that is no positive integer.
     """
     positive(batch=batch)
-    check_images(images, size=model.size)
+    check_images(images, size=model.measurement.size)
     training = model.training
     place = next(model.parameters())
     parts = []

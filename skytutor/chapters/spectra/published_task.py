@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from skytutor.chapters.recipe import Recipe, Scores
 from skytutor.chapters.seeds import SPECTRA as SEEDS
+from skytutor.chapters.spectra.observations import draw_images
 from skytutor.chapters.spectra.published import NAMES, PUBLISHED, build_published
 from skytutor.chapters.spectra.targets import N_LATENTS, pretrained_autoencoder
-from skytutor.chapters.spectra.task import draw_images
 from skytutor.chunks import in_chunks
 from skytutor.data.galaxies import SKY_NOISE, GalaxySimulator
 from skytutor.training.profile import Profile

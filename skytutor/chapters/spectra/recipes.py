@@ -4,23 +4,31 @@ from torch import nn
 
 from skytutor.chapters.recipe import Recipe, Scores
 from skytutor.chapters.seeds import SPECTRA as SEEDS
-from skytutor.chapters.spectra import autoencoder_task, flow_task, limits_task, published_task
+from skytutor.chapters.spectra import (
+    autoencoder_task,
+    flow_task,
+    limits_task,
+    published_task,
+    separation_task,
+)
+from skytutor.chapters.spectra.measurement import MeasurementNetwork
 from skytutor.chapters.spectra.networks import SpectrumNetwork
 from skytutor.chapters.spectra.scores import gaussian, pretrained_limits, score_posterior
-from skytutor.chapters.spectra.task import SpectrumTask
+from skytutor.chapters.spectra.task import SCHEDULES, SpectrumTask, spectrum_sizes
+from skytutor.chapters.spectra.weights import load_needed
 from skytutor.data.galaxies import GalaxySimulator
 from skytutor.training.profile import Profile
-from skytutor.training.schedule import Schedule
 
 __all__ = ["RECIPES", "make_recipe"]
 
 
 def _task(profile: Profile) -> SpectrumTask:
     pretrained_limits()  # what its score stands beside: missed before a training, not after it
+    measurement = load_needed(separation_task.NAME, needed_for="the recipe spectra")
+    assert isinstance(measurement, MeasurementNetwork)
+    size, n_validation = spectrum_sizes(profile)
     return SpectrumTask(
-        GalaxySimulator(device=profile.device),
-        size=profile.pick(smoke=64, cpu=2000, gpu=200_000),
-        n_validation=profile.pick(smoke=64, cpu=500, gpu=4000),
+        GalaxySimulator(device=profile.device), measurement, size=size, n_validation=n_validation
     )
 
 
@@ -37,15 +45,10 @@ def make_recipe() -> Recipe:
         name="spectra",
         build=SpectrumNetwork,
         task=_task,
-        schedules={
-            "smoke": Schedule(epochs=1, batch_size=32, lr=2e-3),
-            "cpu": Schedule(epochs=5, batch_size=64, lr=2e-3),
-            "gpu": Schedule(epochs=8, batch_size=500, lr=2e-3, weight_decay=1e-3, autocast=True),
-        },
+        schedules=SCHEDULES,
         seeds=SEEDS,
         score=_score,
         published={"rmse of the best published network, on real galaxies": 0.688},
-        has_weights=False,  # none in the package: a training takes a GPU
     )
 
 
@@ -53,6 +56,7 @@ RECIPES = (
     autoencoder_task.make_recipe(),
     *published_task.make_recipes(),
     limits_task.make_recipe(),
+    separation_task.make_recipe(),
     make_recipe(),
     flow_task.make_recipe(),
 )

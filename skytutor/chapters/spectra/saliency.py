@@ -35,7 +35,13 @@ __all__ = [
 ]
 
 # Parts of a `SpectrumNetwork` from the answer down to the image.
-PARTS = ("head", "join", "separation.last", "separation.up", "separation.down")
+PARTS = (
+    "inference.head",
+    "inference.body",
+    "measurement.separation.last",
+    "measurement.separation.up",
+    "measurement.separation.down",
+)
 
 
 def input_gradient(model: nn.Module, images: Tensor, *, target: int) -> Tensor:

@@ -20,6 +20,7 @@ from skytutor.chapters.spectra.targets import (
     natural,
     pretrained_autoencoder,
 )
+from skytutor.chapters.spectra.task import in_batches
 from skytutor.chapters.spectra.weights import load_needed
 from skytutor.data.galaxies import GalaxySimulator
 from skytutor.metrics.calibration import coverage_in_groups, interval_coverage, tarp
@@ -63,7 +64,7 @@ def pretrained_limits() -> LimitNetworks:
     """Return the trained networks of oracle, catalogue, colours and images without noise.
 
     Raises:
-        CheckpointError: no weights come with the package; it says what to train.
+        CheckpointError: the weights are not there; it says what to train.
     """
     networks = load_needed(NAME, needed_for="a score beside the limits")
     assert isinstance(networks, LimitNetworks)
@@ -209,7 +210,7 @@ def gaussian(model: nn.Module) -> Callable[[Tensor], tuple[Tensor, Posterior]]:
     """
 
     def predict(images: Tensor) -> tuple[Tensor, Posterior]:
-        mean, factor = model(images)
+        mean, factor = in_batches(model, images)
         return mean, MultivariateNormal(mean, scale_tril=factor)
 
     return predict

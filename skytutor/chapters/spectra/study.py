@@ -1,7 +1,7 @@
-"""Studies that train many networks: universes with more or less to see, and the five published.
+"""Studies that train many networks: seeds, universes with more or less to see, the five published.
 
-``skytutor compute spectra-universes`` and ``skytutor compute spectra-published`` run them and write
-cards that the chapter reads. Minutes on a GPU, a day on a CPU.
+``skytutor compute spectra-seeds``, ``spectra-universes`` and ``spectra-published`` run them and
+write cards that the chapter reads. Minutes on a GPU, a day on a CPU.
 """
 
 import copy
@@ -15,7 +15,12 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from skytutor.chapters.seeds import SPECTRA as SEEDS
+from skytutor.chapters.spectra import separation_task
+from skytutor.chapters.spectra.limits import LimitNetworks
 from skytutor.chapters.spectra.limits_task import LimitsTask
+from skytutor.chapters.spectra.measurement import MeasurementNetwork
+from skytutor.chapters.spectra.networks import SpectrumNetwork
+from skytutor.chapters.spectra.observations import draw_images
 from skytutor.chapters.spectra.published import NAMES, build_published
 from skytutor.chapters.spectra.published_task import LatentTask, latent_rmse, scaled_bands
 from skytutor.chapters.spectra.scores import (
@@ -24,8 +29,9 @@ from skytutor.chapters.spectra.scores import (
     pretrained_limits,
     scores_of,
 )
+from skytutor.chapters.spectra.separation_task import SeparationTask
 from skytutor.chapters.spectra.targets import N_LATENTS, pretrained_autoencoder
-from skytutor.chapters.spectra.task import SpectrumTask, draw_images
+from skytutor.chapters.spectra.task import SCHEDULES, SpectrumTask, spectrum_sizes
 from skytutor.chapters.spectra.weights import load_needed
 from skytutor.data.galaxies import GalaxySimulator
 from skytutor.training import checkpoint
@@ -35,11 +41,14 @@ from skytutor.training.schedule import Schedule, Task
 
 __all__ = [
     "PUBLISHED_CARD",
+    "SEEDS_CARD",
     "UNIVERSES",
     "UNIVERSES_CARD",
     "compare_published",
     "make_published",
+    "make_seeds",
     "make_universes",
+    "study_seed",
     "study_universe",
     "trained",
     "write_study",
@@ -47,6 +56,9 @@ __all__ = [
 
 UNIVERSES_CARD = "spectra-universes"
 PUBLISHED_CARD = "spectra-published"
+SEEDS_CARD = "spectra-seeds"
+_N_SEEDS = 3
+_SEED_TABLES = 10  # number of the training set of the first seed
 # Name of a universe, and what makes its simulator.
 UNIVERSES: Mapping[str, Mapping[str, Any]] = {
     "null": {"null": True},
@@ -56,7 +68,7 @@ UNIVERSES: Mapping[str, Mapping[str, Any]] = {
     "gradient 1": {"gradient": 1.0},
 }
 _HOME = "gradient 1"  # where the weights that come with the package were trained
-# Numbers of a universe's scores that the chapter reads.
+# Numbers of the scores that the chapter reads.
 _KEPT = (
     "rmse",
     "rmse_constant",
@@ -65,8 +77,14 @@ _KEPT = (
     "rmse_oracle",
     "rmse_noiseless",
     "gap_closed",
+    "below_catalogue",
     "above_oracle",
     "above_oracle_error",
+    "gap_closed_h_alpha",
+    "gap_closed_oiii",
+    "sigma_nmad",
+    "sigma_nmad_catalogue",
+    "sigma_nmad_oracle",
 )
 
 
@@ -97,28 +115,41 @@ def trained(model: nn.Module, task: Task, schedule: Schedule, *, profile: Profil
 
 
 def study_universe(name: str, *, profile: Profile) -> dict[str, float | None]:
-    """Train limits and network on in a universe, and score both on its galaxies.
+    """Train limits and network in a universe, and score both on its galaxies.
 
-    Both start from the weights that come with the package, which were trained at gradient 1; there
-    they stay as they are.
+    What infers is trained from the start and on as many galaxies as the limits are, so that a
+    difference between them is one of what they see. The cut into components is trained on from the
+    weights that come with the package; on a CPU it stays as it is. At gradient 1, where those
+    weights were trained, nothing is trained.
 
     Arguments:
         name: a key of `UNIVERSES`.
         profile: size, device and seed.
 
     Returns:
-        the scores of `skytutor.chapters.spectra.scores.scores_of` that concern the latents.
+        the scores of `skytutor.chapters.spectra.scores.scores_of` that the chapter reads.
     """
     simulator = GalaxySimulator(**UNIVERSES[name], device=profile.device)
-    limits = copy.deepcopy(pretrained_limits()).to(profile.device)
     network = load_needed("spectra", needed_for="the study of universes").to(profile.device)
+    limits = copy.deepcopy(pretrained_limits()).to(profile.device)
+    assert isinstance(network, SpectrumNetwork)
     if name != _HOME:
+        torch.manual_seed(profile.seed)
+        limits = LimitNetworks().to(profile.device)
         _train_limits(limits, simulator, profile=profile)
         _train_network(network, simulator, profile=profile)
+    return _scored(network, simulator, limits, profile=profile)
+
+
+def _scored(
+    network: nn.Module, simulator: GalaxySimulator, limits: nn.Module, *, profile: Profile
+) -> dict[str, float | None]:
+    """Return those scores that the chapter reads, on the galaxies of a universe."""
+    assert isinstance(limits, LimitNetworks)
     test = draw_test(
         gaussian(network),
-        seed=SEEDS.test_seed(profile.seed),
-        size=profile.pick(smoke=100, cpu=1000, gpu=20_000),
+        seed=SEEDS.test_seed(0),
+        size=profile.pick(smoke=100, cpu=5000, gpu=50_000),
         simulator=simulator,
         limits=limits,
     )
@@ -126,34 +157,89 @@ def study_universe(name: str, *, profile: Profile) -> dict[str, float | None]:
     return {key: found[key] for key in _KEPT}
 
 
-def _train_limits(limits: nn.Module, simulator: GalaxySimulator, *, profile: Profile) -> None:
-    """Train the limits on in another universe."""
-    task = LimitsTask(
-        simulator,
-        size=profile.pick(smoke=400, cpu=10_000, gpu=400_000),
-        n_validation=profile.pick(smoke=200, cpu=2000, gpu=20_000),
-    )
-    plan = profile.pick(
-        smoke=Schedule(epochs=1, batch_size=100, lr=1e-3),
-        cpu=Schedule(epochs=6, batch_size=500, lr=1e-3),
-        gpu=Schedule(epochs=6, batch_size=4096, lr=1e-3),
-    )
-    trained(limits, task, plan, profile=profile)
+def study_seed(seed: int, *, profile: Profile) -> dict[str, float | None]:
+    """Train measurement and inference from the start, and score them beside the limits.
 
+    Arguments:
+        seed: of weights, batches and the table of measurements; 0 for the weights that come with
+            the package.
+        profile: size and device.
 
-def _train_network(network: nn.Module, simulator: GalaxySimulator, *, profile: Profile) -> None:
-    """Train the network on in another universe."""
+    Returns:
+        as `study_universe`.
+    """
+    if seed == 0:
+        return study_universe(_HOME, profile=profile)
+    seeded = Profile(profile.name, profile.device, seed)
+    simulator = GalaxySimulator(device=profile.device)
+    limits = copy.deepcopy(pretrained_limits()).to(profile.device)
+    torch.manual_seed(seed)
+    recipe = separation_task.make_recipe()
+    plan = recipe.schedules[profile.name]
+    measurement = trained(recipe.build(), recipe.task(seeded), plan, profile=seeded)
+    assert isinstance(measurement, MeasurementNetwork)
+    size, n_validation = spectrum_sizes(profile)
     task = SpectrumTask(
-        simulator,
-        size=profile.pick(smoke=64, cpu=2000, gpu=100_000),
-        n_validation=profile.pick(smoke=64, cpu=500, gpu=4000),
+        simulator, measurement, size=size, n_validation=n_validation, seed=_SEED_TABLES + seed
     )
-    plan = profile.pick(
-        smoke=Schedule(epochs=1, batch_size=32, lr=1e-3),
-        cpu=Schedule(epochs=3, batch_size=64, lr=1e-3),
-        gpu=Schedule(epochs=3, batch_size=500, lr=1e-3, weight_decay=1e-3, autocast=True),
-    )
-    trained(network, task, plan, profile=profile)
+    torch.manual_seed(seed)
+    network = trained(SpectrumNetwork(), task, SCHEDULES[profile.name], profile=seeded)
+    return _scored(network, simulator, limits, profile=profile)
+
+
+def make_seeds(folder: Path, *, command: str, profile: Profile) -> Path:
+    """Train the network from three seeds and write a card.
+
+    Arguments:
+        folder: where the card goes.
+        command: that repeats this, for the card.
+        profile: size and device.
+
+    Returns:
+        path of the card.
+    """
+    found = {str(seed): study_seed(seed, profile=profile) for seed in range(_N_SEEDS)}
+    return write_study(folder, SEEDS_CARD, {"seeds": found}, command=command, profile=profile)
+
+
+# Training in another universe: galaxies in a table and for validation, and how long.
+_IN_TABLE = {"smoke": (64, 64), "cpu": (12_000, 1000), "gpu": (500_000, 20_000)}
+_PLANS = {
+    "smoke": Schedule(epochs=1, batch_size=32, lr=1e-3),
+    "cpu": Schedule(epochs=15, batch_size=200, lr=1e-3, weight_decay=1e-2),
+    "gpu": Schedule(epochs=8, batch_size=1024, lr=2e-3, weight_decay=1e-3),
+}
+# Training of the cut on: the same, and not on a CPU, where it would take hours.
+_CUT_SIZES = {"smoke": (64, 64), "gpu": (75_000, 4000)}
+_CUT_PLANS = {
+    "smoke": Schedule(epochs=1, batch_size=32, lr=1e-3),
+    "gpu": Schedule(epochs=2, batch_size=500, lr=1e-3, weight_decay=1e-3, autocast=True),
+}
+
+
+def _train_limits(limits: nn.Module, simulator: GalaxySimulator, *, profile: Profile) -> None:
+    """Train limits in another universe."""
+    size, n_validation = _IN_TABLE[profile.name]
+    task = LimitsTask(simulator, size=size, n_validation=n_validation)
+    trained(limits, task, _PLANS[profile.name], profile=profile)
+
+
+def _train_network(
+    network: SpectrumNetwork, simulator: GalaxySimulator, *, profile: Profile
+) -> None:
+    """Train the cut on, and what infers from the start, in another universe."""
+    if profile.name in _CUT_PLANS:
+        size, n_validation = _CUT_SIZES[profile.name]
+        cut = SeparationTask(simulator, size=size, n_validation=n_validation)
+        network.measurement.requires_grad_(True)
+        trained(network.measurement, cut, _CUT_PLANS[profile.name], profile=profile)
+        network.measurement.requires_grad_(False)
+    measurement = copy.deepcopy(network.measurement)
+    network.inference = SpectrumNetwork().inference.to(profile.device)
+    network.started.fill_(False)
+    size, n_validation = _IN_TABLE[profile.name]
+    task = SpectrumTask(simulator, measurement, size=size, n_validation=n_validation)
+    trained(network, task, _PLANS[profile.name], profile=profile)
 
 
 def make_universes(folder: Path, *, command: str, profile: Profile) -> Path:
@@ -187,7 +273,7 @@ def compare_published(
         for each network ``rmse``, one for each seed, on test galaxies, and ``constant``.
     """
     simulator = GalaxySimulator(device=profile.device)
-    sizes = profile.pick(smoke=(64, 64), cpu=(2000, 500), gpu=(20_000, 2000))
+    sizes = profile.pick(smoke=(64, 64), cpu=(2000, 500), gpu=(10_000, 2000))
     task = LatentTask(simulator, size=sizes[0], n_validation=sizes[1])
     rng = torch.Generator(profile.device).manual_seed(SEEDS.test_seed(0))
     autoencoder = pretrained_autoencoder(profile.device)
@@ -207,7 +293,7 @@ def _published_rmse(
 ) -> float:
     """Train one published network from one seed and return its RMSE on test galaxies."""
     torch.manual_seed(seed)
-    model = build_published(name, width=profile.pick(smoke=0.125, cpu=0.25, gpu=0.5))
+    model = build_published(name, width=profile.pick(smoke=0.125, cpu=0.25, gpu=0.25))
     plan = profile.pick(
         smoke=Schedule(epochs=1, batch_size=32, lr=3e-3),
         cpu=Schedule(epochs=5, batch_size=64, lr=3e-3),

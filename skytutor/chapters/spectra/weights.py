@@ -1,5 +1,6 @@
 """Trained weights of one recipe that another one starts from, or is scored beside."""
 
+import torch
 from torch import nn
 
 from skytutor.chapters.pretrained import load_pretrained
@@ -22,8 +23,10 @@ def load_needed(name: str, *, needed_for: str) -> nn.Module:
     folder = pretrained_folder()
     if not (folder / f"{name}.safetensors").exists():
         raise CheckpointError(
-            f"{needed_for} needs the trained weights of {name}, which do not come with the package "
-            f"yet. Train them first, `skytutor train {name} --profile gpu`, and copy "
-            f"{name}.safetensors and {name}.json to {folder}"
+            f"{needed_for} needs the trained weights of {name}, which are not in {folder}. Train "
+            f"them first, `skytutor train {name} --profile gpu`, and copy {name}.safetensors and "
+            f"{name}.json there"
         )
-    return load_pretrained(name)
+    # A network that weights are loaded into draws some first: the caller's random numbers go on.
+    with torch.random.fork_rng(devices=[]):
+        return load_pretrained(name)

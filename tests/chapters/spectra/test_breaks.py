@@ -196,9 +196,9 @@ def test_bad_references_are_named():
 
 
 def test_every_kind_is_scored_and_stars_and_missing_bands_stand_out(simulator):
-    network = SpectrumNetwork(channels=(4, 4, 4, 4), hidden=8).eval()
+    network = SpectrumNetwork(channels=(4, 4, 4, 4), width=8).eval()
     found = score_breaks(
-        network, size=10, n_reference=100, simulator=simulator, autoencoder=SpectrumAutoencoder()
+        network, size=10, n_reference=300, simulator=simulator, autoencoder=SpectrumAutoencoder()
     )
     assert list(found) == list(BREAKS)
     assert found["as in training"]["flagged"] <= 0.15

@@ -28,18 +28,18 @@ def images():
 def trunk():
     """Return a network with answers of its own: an untrained head gives the prior."""
     torch.manual_seed(0)
-    network = SpectrumNetwork(channels=(4, 4, 4, 4), hidden=8)
-    for parameter in network.head.parameters():
+    network = SpectrumNetwork(channels=(4, 4, 4, 4), width=8)
+    for parameter in network.inference.head.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
     return network
 
 
 @pytest.fixture
-def task(monkeypatch):
+def task(monkeypatch, trunk):
     torch.manual_seed(0)
     autoencoder = SpectrumAutoencoder().eval()
     monkeypatch.setattr(targets, "_autoencoder", lambda: autoencoder)
-    return FlowTask(GalaxySimulator(), size=8, n_validation=12)
+    return FlowTask(GalaxySimulator(), trunk.measurement, size=8, n_validation=12)
 
 
 def test_the_network_below_is_neither_trained_nor_saved(trunk, task):
@@ -70,6 +70,18 @@ def test_an_untrained_flow_samples_the_gaussian_it_starts_from(trunk, images):
     assert torch.allclose(drawn.std(1), spread, rtol=0.06)
     again = model.sample(images, 4000, generator=rng(2))
     assert torch.equal(drawn, again)
+
+
+def test_the_loss_is_given_what_the_network_below_makes_of_a_table(trunk, task, images):
+    model = SpectrumFlow(trunk).eval()
+    table, wanted = task.batch(torch.arange(8), [])
+    with torch.no_grad():
+        features = trunk.inference.features(table)
+        direct = model.flow.loss(wanted, features, draws=8, generator=rng(3))
+        assert torch.equal(model(table, wanted, rng(3)), direct)
+        # Images and what is measured in them give the same features.
+        measured = trunk.measurement(images)
+        assert torch.equal(model.features(images), trunk.inference.features(measured))
 
 
 def test_validation_repeats_itself(trunk, task):

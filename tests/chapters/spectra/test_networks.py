@@ -1,12 +1,14 @@
-"""The chapter's network: what its fixed windows measure, and what its answers must obey."""
-
-import math
+"""The chapter's network: a measurement that it adopts, and answers inferred from it."""
 
 import pytest
 import torch
 
-from skytutor.chapters.spectra.networks import ApertureFluxes, ScaledImages, SpectrumNetwork
-from skytutor.data.galaxies import SKY_NOISE, GalaxySimulator
+from skytutor.chapters.pretrained import load_pretrained
+from skytutor.chapters.spectra.measurement import MeasurementNetwork
+from skytutor.chapters.spectra.networks import SpectrumNetwork
+from skytutor.data.galaxies import GalaxySimulator
+
+SMALL = {"channels": (4, 4, 8, 8)}
 
 
 def rng(seed=0):
@@ -21,7 +23,16 @@ def images():
 
 @pytest.fixture
 def network():
-    return SpectrumNetwork(channels=(4, 4, 8, 8), hidden=16).eval()
+    torch.manual_seed(0)
+    return SpectrumNetwork(**SMALL, width=16).eval()
+
+
+@pytest.fixture
+def speaking(network):
+    """Return a network with answers of its own: an untrained head gives the prior."""
+    for parameter in network.inference.head.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    return network
 
 
 def profile(flux=100.0):
@@ -31,56 +42,61 @@ def profile(flux=100.0):
     return (flux * shape / shape.sum()).expand(1, 5, -1, -1).clone()
 
 
-def test_windows_are_circles_of_the_radii_they_stand_for():
-    fluxes = ApertureFluxes()
-    areas = fluxes.windows.sum((1, 2)) * 0.25**2
-    for area, radius in zip(areas.tolist(), (0.5, 0.8, 1.1, 1.5, 2.0), strict=False):
-        assert area == pytest.approx(math.pi * radius**2, rel=0.03)
-    assert (fluxes.windows.diff(dim=0) >= 0).all()
+def test_adoption_copies_the_measurement_and_takes_its_units(images, network):
+    torch.manual_seed(7)
+    other = MeasurementNetwork(**SMALL)
+    with torch.no_grad():
+        other(images)  # in training mode: batch statistics of its own
+    other.eval()
+    table = other(images).detach()
+    assert not bool(network.started)
+    assert not torch.allclose(network.measurement(images), table, atol=1e-2)
+    inferred = {name: p.clone() for name, p in network.inference.named_parameters()}
+    network.adopt(other, table)
+    assert bool(network.started)
+    assert torch.equal(network.measurement(images), table)
+    assert torch.equal(network.inference.centre, table.mean(0))
+    assert torch.allclose(network.inference.scale, table.std(0).clamp(min=1e-6))
+    # Nothing else is touched.
+    assert all(torch.equal(p, inferred[name]) for name, p in network.inference.named_parameters())
 
 
-def test_total_flux_and_r_magnitude_are_those_of_the_image():
-    found, total = ApertureFluxes()(profile(100.0))
-    assert total[0].tolist() == pytest.approx([100.0] * 5, rel=1e-3)
-    # 22.5 - 2.5 log10(100), without the zero point of 22.5.
-    assert float(found[0, 0]) == pytest.approx(-5, abs=2e-3)
+def test_what_is_adopted_is_a_copy(images, network):
+    other = MeasurementNetwork(**SMALL).eval()
+    network.adopt(other, other(images).detach())
+    before = network.measurement(images)
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.zero_()
+    assert torch.equal(network.measurement(images), before)
 
 
-def test_a_brighter_galaxy_has_another_magnitude_and_the_same_colours():
-    fluxes = ApertureFluxes()
-    bright = profile(1000.0) * torch.tensor([0.4, 1, 1.5, 1.8, 2.0])[:, None, None]
-    before, _ = fluxes(bright)
-    after, _ = fluxes(bright * 10**0.4)
-    assert float(after[0, 0] - before[0, 0]) == pytest.approx(-1, abs=1e-4)
-    assert torch.allclose(after[0, 1:], before[0, 1:], atol=2e-3)
-    # g - r of a galaxy with 0.4 of r's light in g
-    assert float(before[0, 1]) == pytest.approx(-2.5 * math.log10(0.4), abs=2e-3)
+def test_a_measurement_of_another_size_is_not_adopted(network):
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        network.adopt(MeasurementNetwork(channels=(4, 4, 4, 4)), torch.zeros(2, 129))
 
 
-def test_what_is_measured_does_not_depend_on_how_the_galaxy_lies(images):
-    fluxes = ApertureFluxes()
-    found, _ = fluxes(images)
-    for turned in (images.rot90(1, (2, 3)), images.flip(3), images.mT):
-        assert torch.allclose(fluxes(turned)[0], found, atol=1e-3)
+def test_whether_it_has_started_is_kept_with_the_weights(images, network):
+    network.adopt(network.measurement, network.measurement(images).detach())
+    other = SpectrumNetwork(**SMALL, width=16).eval()
+    other.load_state_dict(network.state_dict())
+    assert bool(other.started) and torch.equal(other(images)[0], network(images)[0])
 
 
-def test_faint_and_negative_light_has_finite_magnitudes():
-    fluxes = ApertureFluxes()
-    for flux in (0.0, -5.0, 1e-6, 1e6):
-        found, _ = fluxes(profile(flux))
-        assert bool(found.isfinite().all())
+def test_the_answer_to_images_is_that_to_what_is_measured_in_them(images, speaking):
+    table = speaking.measurement(images)
+    for one, other in zip(speaking(images), speaking(table), strict=True):
+        assert torch.equal(one, other)
+    assert torch.equal(speaking.features(images), speaking.inference.features(table))
+    mean, factor = speaking.inference.head(speaking.features(images))
+    assert torch.equal(mean, speaking(images)[0]) and torch.equal(factor, speaking(images)[1])
 
 
-def test_channels_of_change_are_zero_where_all_bands_share_a_profile():
-    same = profile(100.0) * torch.tensor([0.4, 1, 1.5, 1.8, 2.0])[:, None, None]
-    _, total = ApertureFluxes()(same)
-    channels = ScaledImages()(same, total)
-    assert channels.shape[1] == 10
-    assert channels[:, 5:9].abs().max() < 1e-3
-    other = same.clone()
-    other[:, 0, 40, 40] += 20 * SKY_NOISE[0]
-    changed = ScaledImages()(other, ApertureFluxes()(other)[1])
-    assert changed[0, 5, 40, 40] > 1 and changed[:, 6:9].abs().max() < 1e-3
+def test_the_trained_network_has_the_trained_measurement():
+    ours = load_pretrained("spectra")
+    below = load_pretrained("spectra-separation").state_dict()
+    assert bool(ours.started)
+    assert all(torch.equal(v, below[name]) for name, v in ours.measurement.state_dict().items())
 
 
 def test_an_untrained_network_answers_with_the_prior(images, network):
@@ -89,34 +105,51 @@ def test_an_untrained_network_answers_with_the_prior(images, network):
     assert torch.allclose(factor, torch.eye(9).expand_as(factor), atol=1e-5)
 
 
-def test_each_galaxy_is_answered_by_itself(images, network):
-    mean, factor = network(images)
-    alone, _ = network(images[3:4])
-    assert torch.allclose(mean[3:4], alone, atol=1e-5)
-    other, _ = network(images.flip(0))
-    assert torch.allclose(other.flip(0), mean, atol=1e-5)
+def test_each_galaxy_is_answered_by_itself(images, speaking):
+    mean, factor = speaking(images)
+    alone, _ = speaking(images[3:4])
+    assert torch.allclose(mean[3:4], alone, atol=1e-4)
+    other, _ = speaking(images.flip(0))
+    assert torch.allclose(other.flip(0), mean, atol=1e-4)
     assert torch.equal(factor, factor.tril()) and (factor.diagonal(dim1=1, dim2=2) > 0).all()
 
 
-def test_every_weight_learns(images, network):
+def test_every_weight_of_the_inference_learns_from_a_table_and_none_of_the_measurement(
+    images, network
+):
+    table = network.measurement(images).detach()
+    network.adopt(network.measurement, table)
     network.train()
     optimiser = torch.optim.SGD(network.parameters(), lr=0.1)
-    # Residual branches, attention and covariance start at zero: what lies below waits for a step.
+    # The covariance starts at zero: what lies below waits for a step.
     for _ in range(3):
         optimiser.zero_grad()
-        mean, factor = network(images)
+        mean, factor = network(table)
         (mean.square().mean() + (factor - 0.5).square().mean()).backward()
         optimiser.step()
-    assert [name for name, p in network.named_parameters() if not bool(p.grad.any())] == []
+    assert [name for name, p in network.inference.named_parameters() if not p.grad.any()] == []
+    assert all(parameter.grad is None for parameter in network.measurement.parameters())
 
 
-def test_extreme_images_have_finite_answers(network):
+def test_the_answer_depends_on_every_pixel_and_through_the_cut_too(images, speaking):
+    cuts = []
+    speaking.measurement.separation.register_forward_hook(
+        lambda module, inputs, output: cuts.extend(output)
+    )
+    pixels = images[:2].clone().requires_grad_()
+    answer = speaking(pixels)[0].sum()
+    of_pixels, of_fractions, of_light = torch.autograd.grad(answer, [pixels, *cuts])
+    for gradient in (of_pixels, of_fractions, of_light):
+        assert gradient.isfinite().all() and (gradient != 0).float().mean() > 0.9
+
+
+def test_extreme_images_have_finite_answers(speaking):
     for flux in (0.0, -100.0, 1e7):
-        mean, factor = network(profile(flux))
+        mean, factor = speaking(profile(flux))
         assert bool(mean.isfinite().all()) and bool(factor.isfinite().all())
 
 
-def test_half_precision_leaves_the_measured_fluxes_alone(images, network):
+def test_half_precision_leaves_the_answer_nearly_as_it_is(images, network):
     with torch.no_grad():
         full, _ = network(images)
         with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -131,14 +164,16 @@ def test_images_of_another_shape_are_refused(network, shape):
         network(torch.zeros(shape))
 
 
-def test_no_measured_number_rules_the_answer(network):
+def test_no_measured_number_rules_the_answer(images, network):
     """However far out an image lies, what it measures enters as six deviations at most."""
     seen = []
-    network.join.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
-    n = network.fluxes.n_features
+    network.adopt(network.measurement, network.measurement(images).detach())
+    network.inference.body.register_forward_hook(
+        lambda module, inputs, output: seen.append(inputs[0])
+    )
     # Of colours alone: 15 magnitudes between bands
     network(profile(1e8) * torch.tensor([1e-6, 1, 1, 1, 1])[:, None, None])
-    network(profile(100.0))
-    assert seen[0][0, :n].abs().max() == 6
-    ordinary = seen[1][0, :n].abs().max()
+    network(images)
+    assert seen[0].abs().max() == 6
+    ordinary = seen[1].abs().max()
     assert 1 < ordinary < 6

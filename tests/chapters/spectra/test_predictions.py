@@ -24,8 +24,8 @@ def images():
 def network():
     """Return a network whose answers depend on the image: one that is untrained gives the prior."""
     torch.manual_seed(0)
-    model = SpectrumNetwork(channels=(4, 4, 8, 8), hidden=16)
-    for parameter in model.head.parameters():
+    model = SpectrumNetwork(channels=(4, 4, 8, 8), width=16)
+    for parameter in model.inference.head.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
     return model.eval()
 

@@ -41,7 +41,7 @@ def images():
 
 @pytest.fixture
 def network():
-    return SpectrumNetwork(channels=(4, 4, 8, 8), hidden=16).eval()
+    return SpectrumNetwork(channels=(4, 4, 8, 8), width=16).eval()
 
 
 def test_of_a_linear_network_the_gradient_is_its_weights(images):
@@ -84,10 +84,10 @@ def test_of_a_linear_network_occluded_rings_add_up(images):
 
 
 def test_shuffled_weights_are_the_same_numbers_elsewhere(network):
-    before = [parameter.clone() for parameter in network.separation.down.parameters()]
-    shuffle_weights(network.separation.down, rng())
+    before = [parameter.clone() for parameter in network.measurement.separation.down.parameters()]
+    shuffle_weights(network.measurement.separation.down, rng())
     moved = 0
-    for old, new in zip(before, network.separation.down.parameters(), strict=True):
+    for old, new in zip(before, network.measurement.separation.down.parameters(), strict=True):
         assert torch.equal(old.flatten().sort().values, new.flatten().sort().values)
         moved += int(not torch.equal(old, new))
     assert moved
@@ -101,7 +101,7 @@ def test_random_weights_change_the_map_and_the_model_stays(images, network):
     assert found["none"]["signed"] > 0.5
     for part in PARTS:
         assert found[part]["signed"] < 0.5 * found["none"]["signed"]
-    assert found["separation.down"]["size"] < found["none"]["size"]
+    assert found["measurement.separation.down"]["size"] < found["none"]["size"]
     for name, value in network.state_dict().items():
         assert torch.equal(value, before[name])
 

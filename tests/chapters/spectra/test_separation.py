@@ -1,13 +1,14 @@
-"""Cutting a picture into components, and measuring them: exact where the cut is true."""
+"""Cutting a picture into components, and how wrong a cut is."""
 
 import pytest
 import torch
 
-from skytutor.chapters.spectra.networks import SpectrumNetwork
+from skytutor.chapters.spectra.measurement import MeasurementNetwork
 from skytutor.chapters.spectra.separation import (
     RED,
     ComponentSeparation,
-    SeparatedPhotometry,
+    Separation,
+    light_loss,
     separation_loss,
 )
 from skytutor.data.galaxies import SKY_NOISE, GalaxySimulator
@@ -36,12 +37,18 @@ def fractions_of(light):
 
 def test_fractions_add_up_to_one_and_are_not_negative(scene):
     torch.manual_seed(0)
-    network = SpectrumNetwork(channels=(4, 4, 4, 4), hidden=8).eval()
+    network = MeasurementNetwork(channels=(4, 4, 4, 4)).eval()
     with torch.no_grad():
-        found = network.fractions(scene[0])
+        found = network.separate(scene[0]).fractions
     assert found.shape == (40, 3, 64, 64)
     assert (found >= 0).all()
     assert torch.allclose(found.sum(1), torch.ones(40, 64, 64), atol=1e-5)
+
+
+def test_components_are_the_parts_of_the_light(scene):
+    _, light, _, _ = scene
+    cut = Separation(fractions_of(light), light.clamp(min=0).sum(1))
+    assert torch.allclose(cut.components, light.clamp(min=0), atol=1e-4)
 
 
 def test_the_loss_is_zero_for_the_truth_and_for_nothing_else(scene):
@@ -63,85 +70,18 @@ def test_dark_pixels_do_not_count(scene):
     assert separation_loss(guess, dark).abs().max() < 1e-3
 
 
-def test_true_fractions_give_the_true_fluxes(scene):
-    images, light, flux, _ = scene
-    photometry = SeparatedPhotometry()
-    found, _, _ = photometry.fluxes(images, fractions_of(light))
-    # What lies inside the picture, of each component.
-    inside = light.sum((2, 3)) / flux[..., RED]
-    bright = (flux[..., RED] / flux[..., RED].sum(1, keepdim=True)) > 0.1
-    ratio = found.transpose(1, 2) / (flux * inside[..., None])
-    # One part in a hundred of the least and the greatest, where components lie on each other.
-    assert (ratio[bright][:, RED] - 1).abs().max() < 0.03
-    assert (ratio[bright][:, RED] - 1).abs().median() < 0.003
-    # Other bands see another part of the wings, and the PSFs differ.
-    assert (ratio[bright] - 1).abs().median() < 0.02
-    assert (ratio[bright] - 1).abs().max() < 0.25
-
-
-def test_a_wrong_cut_gives_wrong_fluxes(scene):
-    images, light, _flux, _ = scene
-    truth = fractions_of(light)
-    swapped = truth[:, [1, 0, 2]]
-    right, _, _ = SeparatedPhotometry().fluxes(images, truth)
-    wrong, _, _ = SeparatedPhotometry().fluxes(images, swapped)
-    assert torch.allclose(wrong[..., [1, 0, 2]], right, rtol=1e-3, atol=1e-2)
-
-
-def test_the_covariance_is_that_of_the_noise(scene):
-    images, light, _, _ = scene
-    photometry = SeparatedPhotometry()
-    row = slice(0, 1)
-    truth = fractions_of(light)[row]
-    noise = torch.tensor(SKY_NOISE)[:, None, None]
-    clean, factor, _ = photometry.fluxes(images[row], truth)
-    found = []
-    for k in range(300):
-        noisy = images[row] + noise * torch.randn(images[row].shape, generator=rng(k))
-        # Templates without noise: what is tested is the least squares.
-        noisy[:, RED] = images[row][:, RED]
-        found.append(photometry.fluxes(noisy, truth)[0])
-    away = torch.cat(found) - clean  # (300, 5, 3)
-    white = torch.linalg.solve_triangular(factor[0], away.permute(1, 2, 0), upper=False)
-    others = [0, 2, 3, 4]
-    assert torch.allclose(white[others].std(2), torch.ones(4, 3), atol=0.15)
-
-
-def test_fibre_fractions_are_those_of_the_oracle(scene):
-    images, light, flux, fibre = scene
-    _, _, found = SeparatedPhotometry().fluxes(images, fractions_of(light))
-    bright = (flux[..., RED] / flux[..., RED].sum(1, keepdim=True)) > 0.2
-    inside = light.sum((2, 3)) / flux[..., RED]
-    assert (found * inside - fibre)[bright].abs().max() < 0.02
-
-
-def test_numbers_are_of_order_one_and_finite_even_for_an_empty_picture(scene):
-    images, light, flux, _ = scene
-    photometry = SeparatedPhotometry()
-    total = flux.sum(1)
-    table = photometry(images, fractions_of(light), total)
-    assert table.shape == (40, photometry.n_features)
-    assert table.isfinite().all() and table.abs().max() < 40
-    empty = photometry(torch.zeros(1, 5, 64, 64), torch.full((1, 3, 64, 64), 1 / 3), total[:1])
-    assert empty.isfinite().all()
-
-
-def test_the_inference_has_no_gradient_to_the_cut_in_training(scene):
-    torch.manual_seed(0)
-    network = SpectrumNetwork(channels=(4, 4, 4, 4), hidden=8)
-    mean, _, fractions = network(scene[0], True)
-    mean.sum().backward()
-    assert all(parameter.grad is None for parameter in network.separation.parameters())
-    fractions.square().sum().backward()
-    assert all(parameter.grad is not None for parameter in network.separation.parameters())
-
-
-def test_in_use_the_answer_depends_on_every_pixel_through_the_cut_too(scene):
-    torch.manual_seed(0)
-    network = SpectrumNetwork(channels=(4, 4, 4, 4), hidden=8).eval()
-    images = scene[0][:2].clone().requires_grad_()
-    network(images)[0].sum().backward()
-    assert images.grad.isfinite().all() and (images.grad != 0).float().mean() > 0.9
+def test_the_loss_of_the_light_counts_in_variances_of_the_sky(scene):
+    _, light, _, _ = scene
+    truth = light.sum(1)
+    assert light_loss(truth, light).abs().max() == 0
+    noise = SKY_NOISE[RED] * torch.randn(truth.shape, generator=rng())
+    # 4,096 pixels each: a standard deviation of 2 per cent
+    assert (light_loss(truth + noise, light) - 1).abs().max() < 0.1
+    assert torch.allclose(light_loss(truth + 3 * SKY_NOISE[RED], light), torch.full((40,), 9.0))
+    # Names of the components do not matter.
+    assert torch.allclose(
+        light_loss(truth + noise, light.roll(1, dims=1)), light_loss(truth + noise, light)
+    )
 
 
 @pytest.mark.parametrize("channels", [0, -1, 1.5])

@@ -197,7 +197,7 @@ def test_a_linear_step_finds_a_linear_relation():
 
 
 def test_scores_compare_each_ablation_with_whole_images_and_the_catalogue(simulator):
-    network = SpectrumNetwork(channels=(4, 4, 4, 4), hidden=8).eval()
+    network = SpectrumNetwork(channels=(4, 4, 4, 4), width=8).eval()
     found = score_ablations(
         network,
         size=12,

@@ -5,7 +5,6 @@ import torch
 
 from skytutor.chapters.spectra.limits import (
     KNOWLEDGE,
-    LimitNetwork,
     LimitNetworks,
     least_squares,
     tables,
@@ -83,28 +82,6 @@ def test_only_the_noiseless_table_is_free_of_noise():
     first, second = found
     assert torch.equal(first["noiseless"], second["noiseless"])
     assert not torch.equal(first["oracle"], second["oracle"])
-
-
-def test_a_network_does_not_depend_on_the_units_of_its_table():
-    torch.manual_seed(0)
-    network = LimitNetwork(4, 16)
-    table = torch.randn(50, 4)
-    network.standardise(table)
-    mean, factor = network(table)
-    network.standardise(table * 100 + 7)
-    again, _ = network(table * 100 + 7)
-    assert torch.allclose(mean, again, atol=1e-4)
-    assert (factor.diagonal(dim1=1, dim2=2) > 0).all()
-
-
-def test_a_number_far_out_is_taken_for_six_standard_deviations():
-    torch.manual_seed(0)
-    network = LimitNetwork(2, 16)
-    table = torch.tensor([[6.0, 0.0], [1e9, 0.0], [-6.0, 0.0], [5.0, 0.0]])
-    mean, _ = network(table)
-    assert torch.equal(mean[0], mean[1])
-    assert not torch.allclose(mean[0], mean[3])
-    assert not torch.allclose(mean[0], mean[2])
 
 
 def test_each_network_sees_its_own_table_alone(sample):

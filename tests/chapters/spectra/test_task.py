@@ -1,15 +1,24 @@
-"""Training on galaxies drawn anew: repeatable, never the same twice, scored as it says."""
+"""Training of the inference on a kept table: what it adopts, what it leaves, how it is scored."""
+
+import copy
 
 import pytest
 import torch
 
-from skytutor.chapters.spectra import task as task_module
+from skytutor.chapters.spectra import targets
 from skytutor.chapters.spectra.autoencoder import SpectrumAutoencoder
+from skytutor.chapters.spectra.measurement import MeasurementNetwork
 from skytutor.chapters.spectra.networks import SpectrumNetwork
-from skytutor.chapters.spectra.targets import N_LATENTS, make_targets, natural
-from skytutor.chapters.spectra.task import SpectrumTask, draw_images, in_batches
-from skytutor.data.galaxies import SKY_NOISE, GalaxySimulator
+from skytutor.chapters.spectra.targets import N_LATENTS
+from skytutor.chapters.spectra.task import SpectrumTask, in_batches, spectrum_sizes
+from skytutor.data.galaxies import GalaxySimulator
 from skytutor.layers.gaussian_head import gaussian_nll
+from skytutor.training.loop import train
+from skytutor.training.profile import Profile
+from skytutor.training.schedule import Schedule
+
+SMALL = {"channels": (4, 4, 4, 4)}
+PLAN = Schedule(epochs=2, batch_size=8, lr=1e-2, weight_decay=0.1)
 
 
 def rng(seed=0):
@@ -22,66 +31,119 @@ def simulator():
 
 
 @pytest.fixture(scope="module")
-def autoencoder():
-    torch.manual_seed(0)
-    return SpectrumAutoencoder()
+def measurement():
+    torch.manual_seed(3)
+    return MeasurementNetwork(**SMALL)
 
 
-@pytest.fixture
-def task(simulator, autoencoder, monkeypatch):
+@pytest.fixture(scope="module")
+def task(simulator, measurement):
     """Return a task whose targets are latents of an untrained autoencoder."""
-    monkeypatch.setattr(task_module, "pretrained_autoencoder", lambda device: autoencoder)
-    return SpectrumTask(simulator, size=8, n_validation=20)
+    torch.manual_seed(0)
+    autoencoder = SpectrumAutoencoder().eval()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(targets, "_autoencoder", lambda: autoencoder)
+        return SpectrumTask(simulator, measurement, size=24, n_validation=20)
 
 
 @pytest.fixture
 def network():
-    return SpectrumNetwork(channels=(4, 4, 4, 4), hidden=8)
+    torch.manual_seed(0)
+    return SpectrumNetwork(**SMALL, width=8)
 
 
-def test_images_and_targets_are_of_the_same_galaxies(simulator, autoencoder):
-    images, targets = draw_images(simulator, 200, autoencoder=autoencoder, generator=rng())
-    assert len(images) == len(targets) == 200
-    # Redshift in the targets goes with colour in the images, as for no other galaxy.
-    inside = images[..., 24:40, 24:40].sum((2, 3))
-    colour = (inside[:, 0] / inside[:, 1]).log()
-    redshift = natural(targets)[:, 2]
-    assert (redshift >= 0.0099).all() and (redshift <= 0.3601).all()
-    seen = torch.stack([colour, redshift])
-    assert torch.corrcoef(seen)[0, 1] < -0.4
-    assert abs(torch.corrcoef(torch.stack([colour.roll(1), redshift]))[0, 1]) < 0.3
+def measured(network):
+    return {name: value.clone() for name, value in network.measurement.state_dict().items()}
 
 
-def test_images_hold_the_survey_noise(simulator, autoencoder):
-    images, _ = draw_images(simulator, 30, autoencoder=autoencoder, generator=rng())
-    corner = images[..., :6, :6]
-    # Of faint outskirts little reaches the corner: the median galaxy shows the sky alone.
-    spread = corner.flatten(2).std(2).median(0).values
-    assert torch.allclose(spread, torch.tensor(SKY_NOISE), rtol=0.1)
+def step(task, network, optimiser, rows):
+    optimiser.zero_grad()
+    loss = task.loss(network, task.batch(rows, []))
+    loss.backward()
+    optimiser.step()
+    return float(loss.detach())
 
 
-def test_one_generator_one_set(simulator, autoencoder):
-    options = {"autoencoder": autoencoder}
-    one, first = draw_images(simulator, 3, generator=rng(1), **options)
-    same, again = draw_images(simulator, 3, generator=rng(1), **options)
-    other, _ = draw_images(simulator, 3, generator=rng(2), **options)
-    assert torch.equal(one, same) and torch.equal(first, again)
-    assert not torch.equal(one, other)
+def test_batches_are_rows_of_the_kept_table(task):
+    assert task.draw(4, generator=rng()) == []
+    table, wanted = task.batch(torch.tensor([5, 2]), [])
+    assert torch.equal(table, task.table[[5, 2]]) and torch.equal(wanted, task.targets[[5, 2]])
+    again, _ = task.batch(torch.tensor([5, 2]), [])
+    assert torch.equal(again, table)
 
 
-def test_a_batch_follows_from_its_draws_and_no_two_batches_are_alike(task):
-    generator = rng()
-    draws = task.draw(4, generator=generator)
-    images, targets, components = task.batch(torch.arange(4), draws)
-    again, *_ = task.batch(torch.arange(4, 8), draws)
-    assert torch.equal(images, again) and len(targets) == 4
-    # The components are the r band without its noise.
-    away = components.sum(1) - images[:, 1]
-    assert away.std() < 1.2 * SKY_NOISE[1]
-    new, *_ = task.batch(torch.arange(4), task.draw(4, generator=generator))
-    assert not torch.equal(images, new)
-    # Nor is it the validation set's.
-    assert not torch.equal(images[0], task.validation[0][0])
+def test_training_and_validation_are_other_galaxies_and_so_is_another_set(task, simulator):
+    assert len(task.table) == len(task.targets) == task.size == 24
+    assert len(task.validation[0]) == len(task.validation[1]) == 20
+    assert not torch.isclose(task.table[:20], task.validation[0]).all(1).any()
+    other = SpectrumTask(simulator, task.measurement, size=24, n_validation=20, seed=2)
+    assert not torch.isclose(task.table, other.table).all(1).any()
+    assert torch.equal(task.validation[0], other.validation[0])
+    same = SpectrumTask(simulator, task.measurement, size=24, n_validation=20, seed=2)
+    assert torch.equal(same.table, other.table)
+
+
+def test_the_network_adopts_the_measurement_and_its_units_at_the_first_loss(task, network):
+    assert not bool(network.started)
+    task.loss(network, task.batch(torch.arange(8), []))
+    assert bool(network.started)
+    wanted = task.measurement.state_dict()
+    assert all(torch.equal(value, wanted[name]) for name, value in measured(network).items())
+    # Of the whole table, not of a batch.
+    assert torch.equal(network.inference.centre, task.table.mean(0))
+
+
+def test_the_network_adopts_once(task, network, monkeypatch):
+    adopted = []
+    own = network.adopt
+    monkeypatch.setattr(network, "adopt", lambda *parts: (adopted.append(1), own(*parts)))
+    for rows in (torch.arange(8), torch.arange(8, 16)):
+        task.loss(network, task.batch(rows, []))
+    assert adopted == [1]
+
+
+def test_a_state_that_has_started_is_not_adopted_over(task, network, measurement):
+    """As of a run that goes on, or of trained weights that are trained on."""
+    table = task.table * 2
+    torch.manual_seed(9)
+    network.adopt(MeasurementNetwork(**SMALL), table)
+    state = copy.deepcopy(network.state_dict())
+    resumed = SpectrumNetwork(**SMALL, width=8)
+    resumed.load_state_dict(state)
+    task.loss(resumed, task.batch(torch.arange(8), []))
+    assert all(torch.equal(value, state[name]) for name, value in resumed.state_dict().items())
+    first = next(iter(measurement.parameters()))
+    assert not torch.equal(next(iter(resumed.measurement.parameters())), first)
+
+
+def test_a_step_trains_the_inference_and_leaves_the_measurement_bit_for_bit(task, network):
+    network.train()
+    optimiser = torch.optim.AdamW(network.parameters(), lr=1e-2, weight_decay=0.1)
+    step(task, network, optimiser, torch.arange(8))
+    before = measured(network)
+    units = (network.inference.centre.clone(), network.inference.scale.clone())
+    inferred = [parameter.clone() for parameter in network.inference.parameters()]
+    for _ in range(3):
+        step(task, network, optimiser, torch.arange(8))
+    # Weights, and batch statistics too: all of the state.
+    assert any("running_mean" in name for name in before)
+    assert all(torch.equal(value, before[name]) for name, value in measured(network).items())
+    assert torch.equal(network.inference.centre, units[0])
+    assert torch.equal(network.inference.scale, units[1])
+    after = network.inference.parameters()
+    assert all(not torch.equal(one, other) for one, other in zip(inferred, after, strict=True))
+
+
+def test_a_training_in_the_loop_of_every_chapter_keeps_the_measurement(task, network, tmp_path):
+    """With decay of weights, and an evaluation after each epoch."""
+    options = {"folder": tmp_path / "run", "seed": 0, "progress": False}
+    train(network, task, schedule=PLAN, **options)
+    assert bool(network.started)
+    wanted = task.measurement.state_dict()
+    assert all(torch.equal(value, wanted[name]) for name, value in measured(network).items())
+    with torch.no_grad():
+        for images in (torch.zeros(1, 5, 64, 64), torch.ones(1, 5, 64, 64)):
+            assert torch.equal(network.eval().measurement(images), task.measurement(images))
 
 
 def test_batches_join_to_the_whole(network, simulator):
@@ -94,35 +156,26 @@ def test_batches_join_to_the_whole(network, simulator):
 
 
 def test_validation_scores_the_latents_and_the_likelihood_of_all(task, network):
+    task.loss(network, task.batch(torch.arange(8), []))
     network.eval()
     with torch.no_grad():
         found = task.validate(network)
-        images, targets, _ = task.validation
-        mean, factor = network(images)
-    error = (mean - targets)[:, :N_LATENTS]
+        table, wanted = task.validation
+        mean, factor = network(table)
+    error = (mean - wanted)[:, :N_LATENTS]
     assert found["rmse"] == pytest.approx(float(error.square().mean().sqrt()), rel=1e-5)
     assert found["minus_rmse"] == -found["rmse"] and task.score == "minus_rmse"
-    nll = float(gaussian_nll(targets, mean, factor).mean())
+    nll = float(gaussian_nll(wanted, mean, factor).mean())
     assert found["nll"] == pytest.approx(nll, rel=1e-5)
 
 
 def test_the_loss_falls_on_a_batch_that_is_learned_by_heart(task, network):
-    batch = task.batch(torch.arange(8), task.draw(8, generator=rng()))
     optimiser = torch.optim.Adam(network.parameters(), lr=1e-2)
-    losses = []
-    for _ in range(15):
-        optimiser.zero_grad()
-        loss = task.loss(network, batch)
-        loss.backward()
-        optimiser.step()
-        losses.append(float(loss.detach()))
-    assert losses[-1] < 0.7 * losses[0]
+    losses = [step(task, network, optimiser, torch.arange(8)) for _ in range(40)]
+    assert losses[-1] < 0.5 * losses[0]
 
 
-def test_targets_of_the_last_three_go_back_to_their_units(simulator, autoencoder):
-    galaxies = simulator.draw(20, generator=rng())
-    fibre = simulator.renderer.fibre(simulator.renderer.planes(galaxies.shapes))
-    spectra = simulator.spectra(galaxies, fibre, generator=rng(1))
-    back = natural(make_targets(autoencoder, spectra, galaxies.redshift))
-    assert torch.allclose(back[:, 2], galaxies.redshift, atol=1e-6)
-    assert torch.allclose(back[:, :2], spectra.log_widths, atol=1e-5)
+def test_a_larger_profile_has_a_larger_table():
+    profiles = (Profile(name, torch.device("cpu"), 0) for name in ("smoke", "cpu", "gpu"))
+    sizes = [spectrum_sizes(profile) for profile in profiles]
+    assert sizes == sorted(sizes) and sizes[-1][0] >= 1_000_000

@@ -8,6 +8,7 @@ from skytutor.chapters.spectra import flow_task, recipes, scores, weights
 from skytutor.chapters.spectra.flow_task import SpectrumFlow
 from skytutor.chapters.spectra.networks import SpectrumNetwork
 from skytutor.files import CheckpointError
+from skytutor.training.checkpoint import pretrained_folder
 from skytutor.training.profile import Profile
 
 SMOKE = Profile("smoke", torch.device("cpu"), 0)
@@ -27,12 +28,16 @@ def test_what_is_not_here_is_named_with_the_command_that_trains_it(empty):
         weights.load_needed("spectra", needed_for="a test")
     said = str(caught.value)
     assert said.startswith("a test needs the trained weights of spectra")
-    assert "`skytutor train spectra --profile gpu`" in said and str(empty) in said
+    assert f"which are not in {empty}. Train them first" in said
+    assert "`skytutor train spectra --profile gpu`" in said
 
 
-def test_what_is_here_is_loaded():
-    found = weights.load_needed("spectrum-autoencoder", needed_for="a test")
-    wanted = chapters.load_pretrained("spectrum-autoencoder").state_dict()
+@pytest.mark.parametrize(
+    "name", ["spectrum-autoencoder", "spectra-limits", "spectra-separation", "spectra"]
+)
+def test_what_is_here_is_loaded(name):
+    found = weights.load_needed(name, needed_for="a test")
+    wanted = chapters.load_pretrained(name).state_dict()
     assert all(torch.equal(value, wanted[name]) for name, value in found.state_dict().items())
     assert not found.training
 
@@ -43,13 +48,33 @@ def test_the_flow_asks_for_the_network_below_it(empty):
 
 
 def test_the_flow_starts_from_the_network_below_it(monkeypatch):
-    below = SpectrumNetwork(channels=(4, 4, 4, 4), hidden=8)
+    below = SpectrumNetwork(channels=(4, 4, 4, 4), width=8)
     monkeypatch.setattr(flow_task, "load_needed", lambda name, needed_for: below)
     model = chapters.network(chapters.get("spectra-flow"))
     assert isinstance(model, SpectrumFlow)
-    wanted = below.head.state_dict()
+    wanted = below.inference.head.state_dict()
     found = model.flow.base.state_dict()
     assert all(torch.equal(value, found[name]) for name, value in wanted.items())
+
+
+def without(name, folder):
+    """Put the package's checkpoints but one in a folder."""
+    for path in pretrained_folder().glob("spectr*"):
+        if path.stem != name:
+            (folder / path.name).symlink_to(path)
+
+
+@pytest.mark.parametrize(
+    ("task", "recipe", "missing"),
+    [
+        (recipes._task, "spectra", "spectra-separation"),
+        (flow_task._task, "spectra-flow", "spectra"),
+    ],
+)
+def test_a_training_asks_for_what_it_measures_with(task, recipe, missing, empty):
+    without(missing, empty)
+    with pytest.raises(CheckpointError, match=rf"recipe {recipe} needs .* weights of {missing},"):
+        task(SMOKE)
 
 
 @pytest.mark.parametrize("task", [recipes._task, flow_task._task])
