@@ -35,7 +35,7 @@ ROOMS = (
         "validate healpix",
         "pictures of the sphere, tables, networks drawn from their modules",
     ),
-    ("widgets", "validate healpix fields layers plot", "the sphere to turn"),
+    ("widgets", "validate healpix fields layers plot", "the sphere to turn, curves with sliders"),
     (
         "chapters",
         "validate files chunks healpix sht training fields metrics layers data",

@@ -1,5 +1,6 @@
-"""The sphere in the notebook: `view` to turn it, `figure` for paper."""
+"""For the notebook: `view` turns a sphere, `figure` draws it, `CurveSliders` changes a curve."""
 
+from skytutor.widgets.sliders import CurveSliders
 from skytutor.widgets.sphere import figure, view
 
-__all__ = ["figure", "view"]
+__all__ = ["CurveSliders", "figure", "view"]
