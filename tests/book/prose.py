@@ -24,6 +24,7 @@ from counting import Part, markdown, parts, read, sentences, shown_lines, source
 # Chapters that follow the pattern, by their file below book/ without its ending.
 HELD: tuple[str, ...] = (
     "chapters/03-cmb-parameters",
+    "chapters/04-image-to-spectrum",
     "chapters/06-cosmovae-inpainting",
     "appendices/spherical-harmonics",
 )
