@@ -238,10 +238,16 @@ class MeasurementNetwork(nn.Module):
     Arguments:
         size: pixels along the side of an image, 0.25 arcsec each; a multiple of 8.
         channels: of the four scales of the U-Net that cuts the image into components.
+
+    Raises:
+        ValueError: a size that is no positive multiple of 8.
     """
 
     def __init__(self, *, size: int = 64, channels: tuple[int, int, int, int] = (32, 64, 96, 128)):
         super().__init__()
+        positive(size=size)
+        if size % 8:
+            raise ValueError(f"size must be a multiple of 8, got {size}")
         self.size = size
         self.fluxes = ApertureFluxes(size)
         self.scaled = ScaledImages(size)
@@ -250,9 +256,9 @@ class MeasurementNetwork(nn.Module):
         self.n_features = self.fluxes.n_features + self.photometry.n_features
 
     def _checked(self, images: Tensor) -> Tensor:
-        wanted = (N_BANDS, self.size, self.size)
-        if images.shape[1:] != wanted:
-            raise ValueError(f"images must be {('B', *wanted)}, got {tuple(images.shape)}")
+        if images.shape[1:] != (N_BANDS, self.size, self.size):
+            wanted = f"(B, {N_BANDS}, {self.size}, {self.size})"
+            raise ValueError(f"images must be {wanted}, got {tuple(images.shape)}")
         return images.float()
 
     def separate(self, images: Tensor) -> Separation:

@@ -128,7 +128,12 @@ def study_universe(name: str, *, profile: Profile) -> dict[str, float | None]:
 
     Returns:
         the scores of `skytutor.chapters.spectra.scores.scores_of` that the chapter reads.
+
+    Raises:
+        ValueError: a universe that is not there.
     """
+    if name not in UNIVERSES:
+        raise ValueError(f"name must be one of {', '.join(UNIVERSES)}, got {name!r}")
     simulator = GalaxySimulator(**UNIVERSES[name], device=profile.device)
     network = load_needed("spectra", needed_for="the study of universes").to(profile.device)
     limits = copy.deepcopy(pretrained_limits()).to(profile.device)

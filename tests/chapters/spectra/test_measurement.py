@@ -206,7 +206,13 @@ def test_half_precision_leaves_the_circles_alone_and_the_cut_nearly_so(images, t
 
 @pytest.mark.parametrize("shape", [(2, 4, 64, 64), (2, 5, 62, 62), (2, 5, 64, 62), (5, 64, 64)])
 def test_images_of_another_shape_are_refused(network, shape):
-    with pytest.raises(ValueError, match=r"images must be \('B', 5, 64, 64\), got"):
+    with pytest.raises(ValueError, match=r"images must be \(B, 5, 64, 64\), got"):
         network(torch.zeros(shape))
-    with pytest.raises(ValueError, match=r"images must be \('B', 5, 64, 64\), got"):
+    with pytest.raises(ValueError, match=r"images must be \(B, 5, 64, 64\), got"):
         network.separate(torch.zeros(shape))
+
+
+@pytest.mark.parametrize("size", [0, 60, -8])
+def test_a_size_that_cannot_be_halved_three_times_is_refused(size):
+    with pytest.raises(ValueError, match="size must be"):
+        MeasurementNetwork(size=size)

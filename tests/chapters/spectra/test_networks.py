@@ -160,7 +160,7 @@ def test_half_precision_leaves_the_answer_nearly_as_it_is(images, network):
 
 @pytest.mark.parametrize("shape", [(2, 4, 64, 64), (2, 5, 62, 62), (2, 5, 64, 62), (5, 64, 64)])
 def test_images_of_another_shape_are_refused(network, shape):
-    with pytest.raises(ValueError, match=r"images must be \('B', 5, 64, 64\), got"):
+    with pytest.raises(ValueError, match=r"images must be \(B, 5, 64, 64\), got"):
         network(torch.zeros(shape))
 
 

@@ -195,3 +195,8 @@ def test_the_card_of_the_published_networks_has_a_row_each(tmp_path, monkeypatch
     monkeypatch.setattr(study, "compare_published", lambda *, profile: rows)
     path = study.make_published(tmp_path, command="a command", profile=SMOKE)
     assert json.loads(path.read_text())["networks"] == rows
+
+
+def test_a_universe_that_is_not_there_is_refused():
+    with pytest.raises(ValueError, match=r"name must be one of null, .* got 'gradient 2'"):
+        study.study_universe("gradient 2", profile=SMOKE)
