@@ -17,6 +17,7 @@ from skytutor.chapters.spectra.separation import (
     ComponentSeparation,
     Separation,
 )
+from skytutor.chunks import in_chunks
 from skytutor.data.galaxies import SKY_NOISE, stable_cholesky
 from skytutor.data.galaxy_profiles import moffat_transform
 from skytutor.data.rendering import PSF_FWHM
@@ -34,6 +35,7 @@ _FIBRE_RADIUS = 1.5  # arcsec
 _RIDGE = 1e-4  # of the diagonal of a Gram matrix: components that lie on each other stay apart
 _EMPTY = 1e-9  # of a Gram matrix, whose diagonal is 1e-4 and more for a real component
 _LARGEST = 30.0  # of a measured number; those of galaxies lie far below
+_ROWS = 50  # images at a time where no gradient is asked for
 _FAINTEST = 0.1  # nanomaggies that a galaxy has at least, where a flux is divided by
 
 
@@ -294,9 +296,17 @@ class MeasurementNetwork(nn.Module):
             ValueError: images of another shape than the network's.
         """
         images = self._checked(images)
-        measured, total, cut = self._seen(images)
         if cut_only:
+            cut = self._seen(images)[2]
             return cut.fractions, cut.light
+        if self.training or torch.is_grad_enabled():
+            return self._measured(images)
+        # Rows do not mix, and the maps of a U-Net take megabytes an image.
+        return in_chunks(self._measured, images, size=_ROWS)
+
+    def _measured(self, images: Tensor) -> Tensor:
+        """Return what is measured in circles and of the components."""
+        measured, total, cut = self._seen(images)
         with torch.autocast(images.device.type, enabled=False):
             table = torch.cat([measured, self.photometry(images, cut, total)], dim=1)
         return table.clamp(-_LARGEST, _LARGEST)

@@ -278,11 +278,11 @@ def compare_published(
         for each network ``rmse``, one for each seed, on test galaxies, and ``constant``.
     """
     simulator = GalaxySimulator(device=profile.device)
-    sizes = profile.pick(smoke=(64, 64), cpu=(2000, 500), gpu=(10_000, 2000))
+    sizes = profile.pick(smoke=(64, 64), cpu=(600, 300), gpu=(10_000, 2000))
     task = LatentTask(simulator, size=sizes[0], n_validation=sizes[1])
     rng = torch.Generator(profile.device).manual_seed(SEEDS.test_seed(0))
     autoencoder = pretrained_autoencoder(profile.device)
-    n_test = profile.pick(smoke=64, cpu=1000, gpu=5000)
+    n_test = profile.pick(smoke=64, cpu=300, gpu=5000)
     images, targets = draw_images(simulator, n_test, autoencoder=autoencoder, generator=rng)
     test = (scaled_bands(images), targets[:, :N_LATENTS])
     constant = float(test[1].square().mean().sqrt())

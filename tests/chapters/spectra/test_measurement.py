@@ -216,3 +216,15 @@ def test_images_of_another_shape_are_refused(network, shape):
 def test_a_size_that_cannot_be_halved_three_times_is_refused(size):
     with pytest.raises(ValueError, match="size must be"):
         MeasurementNetwork(size=size)
+
+
+def test_many_images_at_once_are_measured_as_a_few_are():
+    """Without gradients they are taken in parts, for the memory's sake."""
+    torch.manual_seed(0)
+    network = MeasurementNetwork(channels=(4, 4, 4, 4)).eval()
+    simulator = GalaxySimulator()
+    images = simulator.images(simulator.draw(70, generator=rng()), generator=rng(1))
+    with torch.no_grad():
+        parts = network(images)
+    whole = network(images).detach()
+    assert torch.allclose(parts, whole, atol=1e-4)
