@@ -23,7 +23,6 @@ from skytutor.training.schedule import Schedule
 __all__ = ["FlowTask", "SpectrumFlow", "make_recipe", "sampler"]
 
 _DRAWS = 8  # times and noises for each galaxy of a batch
-_ROWS = 50  # images at a time, for the memory's sake
 _SAMPLES = 200  # of a posterior, where it is scored
 
 
@@ -65,7 +64,7 @@ class SpectrumFlow(nn.Module):
         """
         trunk = self._trunk[0].to(images.device)
         with torch.no_grad():
-            return in_chunks(trunk.features, images, size=_ROWS)
+            return trunk.features(images)
 
     def sample(self, images: Tensor, n: int, *, generator: torch.Generator) -> Tensor:
         """Draw from the posterior of each image, ``(B, n, 9)``.

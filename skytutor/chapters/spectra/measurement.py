@@ -35,8 +35,14 @@ _FIBRE_RADIUS = 1.5  # arcsec
 _RIDGE = 1e-4  # of the diagonal of a Gram matrix: components that lie on each other stay apart
 _EMPTY = 1e-9  # of a Gram matrix, whose diagonal is 1e-4 and more for a real component
 _LARGEST = 30.0  # of a measured number; those of galaxies lie far below
-_ROWS = 50  # images at a time where no gradient is asked for
+_ROWS = 50  # images at a time on a CPU, where no gradient is asked for
 _FAINTEST = 0.1  # nanomaggies that a galaxy has at least, where a flux is divided by
+
+
+def _places(size: int, pixel_arcsec: float) -> tuple[Tensor, Tensor]:
+    """Return arcsec from the middle of an image: of each column ``(H,)``, of each pixel."""
+    place = (torch.arange(size) - (size - 1) / 2) * pixel_arcsec
+    return place, torch.hypot(place[:, None], place)
 
 
 class ApertureFluxes(nn.Module):
@@ -55,8 +61,7 @@ class ApertureFluxes(nn.Module):
         super().__init__()
         positive(size=size)
         self.size = size
-        place = (torch.arange(size) - (size - 1) / 2) * pixel_arcsec
-        radius = torch.hypot(place[:, None], place)
+        place, radius = _places(size, pixel_arcsec)
         windows = []
         for limit in _RADII:
             # A pixel cut by the circle counts in part, about as much as lies inside.
@@ -99,8 +104,7 @@ class ScaledImages(nn.Module):
 
     def __init__(self, size: int = 64, *, pixel_arcsec: float = 0.25):
         super().__init__()
-        place = (torch.arange(size) - (size - 1) / 2) * pixel_arcsec
-        radius = torch.hypot(place[:, None], place)
+        _, radius = _places(size, pixel_arcsec)
         self.register_buffer("noise", torch.tensor(SKY_NOISE), persistent=False)
         self.register_buffer("distance", torch.log1p(radius)[None], persistent=False)
         self.n_channels = 2 * N_BANDS
@@ -151,8 +155,7 @@ class SeparatedPhotometry(nn.Module):
         red = moffat_transform(k, PSF_FWHM[RED])
         # From the PSF of the r band to that of each band and of the spectrograph.
         ratios = torch.stack([moffat_transform(k, width) / red for width in PSF_FWHM])
-        place = (torch.arange(size) - (size - 1) / 2) * pixel_arcsec
-        radius = torch.hypot(place[:, None], place)
+        place, radius = _places(size, pixel_arcsec)
         circle = ((_FIBRE_RADIUS - radius) / pixel_arcsec + 0.5).clamp(0, 1)
         buffers = {
             "ratios": ratios.float(),
@@ -301,8 +304,9 @@ class MeasurementNetwork(nn.Module):
             return cut.fractions, cut.light
         if self.training or torch.is_grad_enabled():
             return self._measured(images)
-        # Rows do not mix, and the maps of a U-Net take megabytes an image.
-        return in_chunks(self._measured, images, size=_ROWS)
+        # Rows do not mix, and the maps of a U-Net take megabytes an image; a GPU has the memory.
+        rows = _ROWS if images.device.type == "cpu" else len(images)
+        return in_chunks(self._measured, images, size=rows)
 
     def _measured(self, images: Tensor) -> Tensor:
         """Return what is measured in circles and of the components."""

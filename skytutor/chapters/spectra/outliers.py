@@ -12,7 +12,6 @@ from skytutor.chapters.spectra.autoencoder import SpectrumAutoencoder
 from skytutor.chapters.spectra.breaks import BREAKS, make_break
 from skytutor.chapters.spectra.networks import SpectrumNetwork
 from skytutor.chapters.spectra.targets import N_LATENTS, TARGETS, pretrained_autoencoder
-from skytutor.chunks import in_chunks
 from skytutor.data.galaxies import GalaxySimulator
 from skytutor.metrics.calibration import interval_coverage
 from skytutor.validate import all_finite, positive
@@ -128,7 +127,7 @@ def _answers(model: SpectrumNetwork, images: Tensor) -> tuple[Tensor, Tensor, Te
 
     What was measured, not what the head sees: the layers between forget what is unusual.
     """
-    table = in_chunks(model.measurement, images, size=_BATCH)
+    table = model.measurement(images)
     return model.inference.in_units(table), *model(table)
 
 

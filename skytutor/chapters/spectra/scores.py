@@ -20,7 +20,6 @@ from skytutor.chapters.spectra.targets import (
     natural,
     pretrained_autoencoder,
 )
-from skytutor.chapters.spectra.task import in_batches
 from skytutor.chapters.spectra.weights import load_needed
 from skytutor.data.galaxies import GalaxySimulator
 from skytutor.metrics.calibration import coverage_in_groups, interval_coverage, tarp
@@ -210,7 +209,7 @@ def gaussian(model: nn.Module) -> Callable[[Tensor], tuple[Tensor, Posterior]]:
     """
 
     def predict(images: Tensor) -> tuple[Tensor, Posterior]:
-        mean, factor = in_batches(model, images)
+        mean, factor = model(images)
         return mean, MultivariateNormal(mean, scale_tril=factor)
 
     return predict
