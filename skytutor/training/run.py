@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from skytutor.training import state
 from skytutor.training.checkpoint import load_into
+from skytutor.training.muon import MuonAdamW
 from skytutor.training.schedule import Schedule, Task
 
 __all__ = ["STATE", "Result", "Run", "seeded_generator"]
@@ -54,7 +55,7 @@ def _optimizer(module: nn.Module, schedule: Schedule) -> torch.optim.Optimizer:
         return torch.optim.SGD(
             module.parameters(), lr=schedule.lr, weight_decay=schedule.weight_decay
         )
-    kinds = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
+    kinds = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam, "muon": MuonAdamW}
     return kinds[schedule.optimizer](
         module.parameters(),
         lr=schedule.lr,

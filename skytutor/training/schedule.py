@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-OPTIMIZERS = ("adamw", "adam", "sgd")
+OPTIMIZERS = ("adamw", "adam", "sgd", "muon")
 RATES = ("one-cycle", "steps", "constant")
 
 
@@ -125,7 +125,7 @@ class Schedule:
         epochs: passes over the training set.
         batch_size: samples a step, over all processes.
         lr: largest learning rate.
-        optimizer: "adamw", "adam" or "sgd".
+        optimizer: "adamw", "adam", "sgd", or "muon": Muon for matrices and AdamW for the rest.
         weight_decay: as the optimizer of torch takes it.
         rate: "one-cycle" rises over `warmup` of the run and falls as a cosine to 0; "steps" falls
             by `step_factor` every `step_epochs`; "constant".

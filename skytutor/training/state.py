@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from skytutor.files import CheckpointError, strict_json
 from skytutor.training.checkpoint import load_tensors, misfits, save_tensors
+from skytutor.training.muon import is_matrix
 
 __all__ = [
     "GROUPS",
@@ -30,7 +31,8 @@ __all__ = [
 GROUPS = ("model", "best", "average", "optimizer")
 # What each optimizer of torch keeps for a parameter.
 _ADAM = ("step", "exp_avg", "exp_avg_sq")
-SLOTS: dict[str, tuple[str, ...]] = {"adam": _ADAM, "adamw": _ADAM, "sgd": ()}
+SLOTS: dict[str, tuple[str, ...]] = {"adam": _ADAM, "adamw": _ADAM, "sgd": (), "muon": _ADAM}
+_OF_MATRICES = {"muon": ("momentum_buffer",)}  # where a matrix has others
 _MOST_THREADS = 4096  # that any machine computes with
 
 
@@ -250,7 +252,8 @@ def check_optimizers(
         slots[which].setdefault(number, {})[slot] = tensor
     for which, kept in enumerate(slots):
         for number, found in kept.items():
-            if set(found) != set(SLOTS[kind]) or not 1 <= float(found["step"]) <= step:
+            wanted = _slots(kind, parameters[which][number])
+            if set(found) != set(wanted) or not 1 <= float(found.get("step", 1)) <= step:
                 raise _unfit(
                     path, f"optimizer: what it keeps of parameter {which}.{number} is not whole"
                 )
@@ -259,14 +262,21 @@ def check_optimizers(
     return slots
 
 
+def _slots(kind: str, parameter: Tensor) -> tuple[str, ...]:
+    """Return what an optimizer of torch keeps for a parameter."""
+    return _OF_MATRICES.get(kind, SLOTS[kind]) if is_matrix(parameter) else SLOTS[kind]
+
+
 def _place_of(
     name: str, parameters: Sequence[Sequence[Tensor]], *, kind: str
 ) -> tuple[int, int, str] | None:
     """Return the optimizer, parameter and slot that a tensor's name says; None for other names."""
     which, _, rest = name.partition(".")
     number, _, slot = rest.partition(".")
-    if not (which.isdecimal() and number.isdecimal() and slot in SLOTS[kind]):
+    if not (which.isdecimal() and number.isdecimal()):
         return None
     if int(which) >= len(parameters) or int(number) >= len(parameters[int(which)]):
+        return None
+    if slot not in _slots(kind, parameters[int(which)][int(number)]):
         return None
     return int(which), int(number), slot

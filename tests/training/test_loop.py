@@ -226,7 +226,7 @@ def test_ctrl_c_at_any_step_and_resume(reference, tmp_path, at):
     assert_same(state(tmp_path), reference[2])
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "adam", "sgd"])
+@pytest.mark.parametrize("optimizer", ["adamw", "adam", "sgd", "muon"])
 @pytest.mark.parametrize("average", [0.0, 0.9])
 def test_resume_with_any_optimizer(tmp_path, optimizer, average):
     changes = {"optimizer": optimizer, "average": average, "weight_decay": 0.01}
