@@ -91,17 +91,26 @@ def gaussian_nll(target: Tensor, mean: Tensor, scale_tril: Tensor) -> Tensor:
     return distance + log_volume + target.shape[1] * math.log(2 * math.pi) / 2
 
 
-def gaussian_loss(target: Tensor, mean: Tensor, scale_tril: Tensor) -> Tensor:
+def gaussian_loss(
+    target: Tensor, mean: Tensor, scale_tril: Tensor, *, target_scale_tril: Tensor | None = None
+) -> Tensor:
     """Return a loss whose mean is not distorted by its covariance.
 
     Half the squared error of the mean, plus `gaussian_nll` of a mean without gradient. The mean is
     the one that the squared error alone would give; the covariance is the one that fits its
     residuals.
 
+    A target may be a Gaussian in place of a number: what a teacher, who knows more, believes. The
+    loss is then the expectation over targets drawn from it, up to half the teacher's own variance.
+    Its minimum is the same as that over numbers, by the laws of total expectation and of total
+    variance, and fewer samples find it: what even the teacher cannot know is no longer noise.
+
     Arguments:
         target: ``(B, T)``.
         mean: ``(B, T)``.
         scale_tril: L, ``(B, T, T)``, lower triangular with a positive diagonal.
+        target_scale_tril: ``(B, T, T)``, Cholesky factor of the covariance of each target; None
+            for targets that are numbers.
 
     Returns:
         ``(B,)``.
@@ -115,6 +124,11 @@ def gaussian_loss(target: Tensor, mean: Tensor, scale_tril: Tensor) -> Tensor:
         >>> loss.backward()
     """
     likelihood = gaussian_nll(target, mean.detach(), scale_tril)
+    if target_scale_tril is not None:
+        _check_gaussian(target, target_scale_tril)
+        # E |L^-1 e|^2 of e ~ N(0, K K^T) is the sum of the squares of L^-1 K.
+        spread = torch.linalg.solve_triangular(scale_tril, target_scale_tril, upper=False)
+        likelihood = likelihood + spread.square().sum((1, 2)) / 2
     return (target - mean).square().sum(1) / 2 + likelihood
 
 

@@ -115,6 +115,48 @@ def test_the_loss_gives_the_mean_the_gradient_of_the_squared_error():
     torch.testing.assert_close(grads[1], likelihood, rtol=1e-12, atol=1e-12)
 
 
+def test_a_gaussian_target_gives_the_mean_loss_of_its_draws():
+    """Up to half the trace of its covariance, which no weight can change."""
+    mean, scale_tril, target = random_gaussians()
+    _, spread, _ = random_gaussians()
+    spread = 0.7 * spread
+    draws = gaussian_sample(target, spread, 100_000, generator=rng(1))  # (B, S, T)
+    one = [gaussian_loss(row, mean, scale_tril) for row in draws.unbind(1)[:20_000]]
+    found = gaussian_loss(target, mean, scale_tril, target_scale_tril=spread)
+    wanted = torch.stack(one).mean(0) - spread.square().sum((1, 2)) / 2
+    torch.testing.assert_close(found, wanted, rtol=0.03, atol=0.03)
+
+
+def test_a_gaussian_target_of_no_width_is_a_number():
+    mean, scale_tril, target = random_gaussians()
+    none = torch.zeros_like(scale_tril)
+    found = gaussian_loss(target, mean, scale_tril, target_scale_tril=none)
+    torch.testing.assert_close(found, gaussian_loss(target, mean, scale_tril))
+    with pytest.raises(ValueError, match="scale_tril must be"):
+        gaussian_loss(target, mean, scale_tril, target_scale_tril=none[:, :1])
+
+
+def test_what_a_teacher_knows_more_is_added_to_the_covariance():
+    """Pupils who see nothing: the mean of the teacher's means, and the total variance."""
+    means = torch.randn(4000, 2, generator=rng(2), dtype=torch.float64) @ torch.tensor(
+        [[1.0, 0.5], [0.0, 0.3]], dtype=torch.float64
+    )
+    own = torch.tensor([[0.4, 0.0], [0.1, 0.2]], dtype=torch.float64).expand(4000, 2, 2)
+    mean = torch.zeros(2, dtype=torch.float64, requires_grad=True)
+    lower = torch.eye(2, dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.Adam([mean, lower], lr=0.02)
+    for _ in range(400):
+        optimizer.zero_grad()
+        factor = lower.tril().expand(4000, 2, 2)
+        loss = gaussian_loss(means, mean.expand(4000, 2), factor, target_scale_tril=own).mean()
+        loss.backward()
+        optimizer.step()
+    found = (lower.tril() @ lower.tril().T).detach()
+    wanted = torch.cov(means.T, correction=0) + own[0] @ own[0].T
+    torch.testing.assert_close(mean.detach(), means.mean(0), rtol=0, atol=1e-3)
+    torch.testing.assert_close(found, wanted, rtol=1e-2, atol=1e-2)
+
+
 @pytest.mark.parametrize("detach", [False, True])
 def test_the_covariance_moves_the_features_unless_it_is_detached(detach):
     head = random_head(detach=detach, hidden=5)
