@@ -47,6 +47,7 @@ _PANSTARRS_GRIZY = (4866.0, 6215.0, 7545.0, 8679.0, 9633.0)
 _WINDOW = (3800.0, 9200.0)  # angstrom, observed: what the spectrograph sees
 _NORM = (4500.0, 6500.0)  # angstrom, rest frame: the mean flux here is 1
 _LIGHT = 299792.458  # km/s
+_APERTURE = 1.5  # arcsec, radius of the circle that a catalogue measures in
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,7 @@ class GalaxySimulator:
         self._check_generator(generator)
         return self.population.draw(n, generator=generator)
 
-    def _check_generator(self, generator: torch.Generator) -> None:
+    def _check_generator(self, generator: torch.Generator | None) -> None:
         if not isinstance(generator, torch.Generator):
             raise TypeError(f"generator must be a torch.Generator, got {type(generator).__name__}")
         if generator.device.type != self.device.type:
@@ -181,45 +182,66 @@ class GalaxySimulator:
         images = self.renderer.images(planes, self.fluxes(galaxies))
         if generator is None:
             return images
+        return images + self.sky(len(galaxies), generator=generator)
+
+    def sky(self, n: int, *, generator: torch.Generator) -> Tensor:
+        """Return the sky's noise in the images of `n` galaxies, ``(n, 5, size, size)``.
+
+        Arguments:
+            n: how many.
+            generator: of the random numbers, on the simulator's device.
+
+        Raises:
+            TypeError: no generator.
+        """
         self._check_generator(generator)
-        sky = torch.randn(images.shape, generator=generator, device=self.device)
-        return images + sky * self.noise[:, None, None]
+        shape = (n, len(self.noise), self.renderer.size, self.renderer.size)
+        noise = torch.randn(shape, generator=generator, device=self.device)
+        return noise * self.noise[:, None, None]
 
     def photometry(
         self,
         galaxies: Galaxies,
         *,
         planes: Tensor | None = None,
-        generator: torch.Generator,
+        generator: torch.Generator | None = None,
+        sky: Tensor | None = None,
     ) -> Photometry:
         """Return what an image with noise says of known templates, without making the image.
 
         Arguments:
             galaxies: of `draw`.
             planes: of the renderer, where they are at hand.
-            generator: of the noise.
+            generator: of the noise, where no image is made.
+            sky: of `sky`, the noise in the image that is measured.
 
         Raises:
-            TypeError: no generator.
-            ValueError: planes of another number of galaxies.
+            TypeError: neither generator nor sky.
+            ValueError: planes of another number of galaxies, a sky of another shape.
         """
-        self._check_generator(generator)
+        if sky is None:
+            self._check_generator(generator)
         planes = self.renderer.planes(galaxies.shapes) if planes is None else planes
         if len(planes) != len(galaxies):
             raise ValueError(f"planes must hold {len(galaxies)} galaxies, got {len(planes)}")
         flux = self.fluxes(galaxies)
-        aperture = self.renderer.aperture(planes, 1.5).transpose(1, 2)  # (B, 5, 3)
-        area = torch.pi * (1.5 / self.renderer.pixel_arcsec) ** 2
+        aperture = self.renderer.aperture(planes, _APERTURE).transpose(1, 2)  # (B, 5, 3)
+        area = torch.pi * (_APERTURE / self.renderer.pixel_arcsec) ** 2
         gram = flux.new_empty(len(flux), 5, 4, 4)
         gram[..., :3, :3] = self.renderer.gram(planes)
         gram[..., :3, 3] = aperture
         gram[..., 3, :3] = aperture
         gram[..., 3, 3] = area
         mean = torch.einsum("bfij,bjf->bfi", gram[..., :3], flux)
-        # Noise of the four sums: their covariance is the Gram matrix times a pixel's variance.
-        sky = torch.randn(mean.shape, generator=generator, device=self.device, dtype=torch.float64)
-        lower = stable_cholesky(gram.double())
-        noise = torch.einsum("bfij,bfj->bfi", lower, sky).to(mean) * self.noise[:, None]
+        if sky is None:
+            # Noise of the four sums: their covariance is the Gram matrix times a pixel's variance.
+            draw = torch.randn(
+                mean.shape, generator=generator, device=self.device, dtype=torch.float64
+            )
+            lower = stable_cholesky(gram.double())
+            noise = torch.einsum("bfij,bfj->bfi", lower, draw).to(mean) * self.noise[:, None]
+        else:
+            noise = self.renderer.sums(planes, sky, radius_arcsec=_APERTURE)
         return Photometry(flux, mean + noise, gram, self.renderer.fibre(planes))
 
     def spectra(

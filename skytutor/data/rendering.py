@@ -221,6 +221,33 @@ class GalaxyRenderer:
             raise ValueError(f"band must lie in 0..{N_BANDS - 1}, got {band!r}")
         return self._to_pixels(planes * self.psf[band])
 
+    def sums(self, planes: Tensor, images: Tensor, *, radius_arcsec: float) -> Tensor:
+        """Return the sums of an image times each component's, and of the image within a circle.
+
+        Arguments:
+            planes: from `planes`.
+            images: ``(B, 5, size, size)``, such as the noise of a sky.
+            radius_arcsec: of the circle about the centre.
+
+        Returns:
+            ``(B, 5, 4)``: bulge, disc and clumps of unit flux after the PSF, then the circle.
+
+        Raises:
+            ValueError: images of another shape.
+        """
+        templates = self.component_images(planes)
+        wanted = (len(planes), N_BANDS, self.size, self.size)
+        if images.shape != wanted:
+            raise ValueError(
+                f"images must have shape (B, 5, size, size) = {wanted}, got {tuple(images.shape)}"
+            )
+        place = torch.arange(self.size, device=self.device) - (self.size - 1) / 2
+        # Whole pixels: parts of those at the edge would add up with less noise than the area has.
+        circle = torch.hypot(place[:, None], place) * self.pixel_arcsec < radius_arcsec
+        matched = torch.einsum("bcfyx,bfyx->bfc", templates, images)
+        inside = torch.einsum("bfyx,yx->bf", images, circle.to(images))
+        return torch.cat([matched, inside[..., None]], dim=2)
+
     def _check_planes(self, planes: Tensor) -> None:
         wanted = (3, *self._k.shape)
         if not isinstance(planes, Tensor) or planes.dtype != self._centre.dtype:

@@ -87,6 +87,24 @@ def test_photometry_scatters_by_its_gram_matrix(simulator):
     assert (pairs - torch.eye(4)).abs().max() < 0.04
 
 
+def test_photometry_of_a_sky_scatters_as_photometry_without_one(simulator):
+    galaxies = simulator.draw(400, generator=rng(4))
+    sky = simulator.sky(400, generator=rng(5))
+    found = simulator.photometry(galaxies, sky=sky)
+    mean = torch.einsum("bfij,bjf->bfi", found.gram[..., :3], found.flux)
+    away = ((found.measured - mean) / torch.tensor(SKY_NOISE)[:, None]).double()
+    lower = stable_cholesky(found.gram.double())
+    white = torch.linalg.solve_triangular(lower, away[..., None], upper=False)[..., 0]
+    assert (white.std((0, 1)) - 1).abs().max() < 0.07
+    pairs = torch.einsum("bfi,bfj->ij", white, white) / (400 * 5)
+    assert (pairs - torch.eye(4)).abs().max() < 0.12
+    # The same sky, the same sums.
+    again = simulator.photometry(galaxies, sky=sky)
+    assert torch.equal(found.measured, again.measured)
+    complaint(ValueError, simulator.photometry, "images", galaxies=galaxies, sky=sky[:3])
+    complaint(TypeError, simulator.photometry, "generator", "NoneType", galaxies=galaxies)
+
+
 def test_least_squares_find_the_fluxes_without_bias(simulator):
     galaxies = simulator.draw(3000, generator=rng(6))
     found = simulator.photometry(galaxies, generator=rng(7))

@@ -258,6 +258,23 @@ def test_aperture_and_fibre_are_sums_over_pixels(radius):
     assert (got["aperture"].diff(dim=2)[:, :2] > 0).all()
 
 
+def test_sums_are_those_over_pixels():
+    renderer = GalaxyRenderer(64)
+    planes = renderer.planes(some_shapes(dtype=torch.float32))
+    sky = torch.randn(4, 5, 64, 64, generator=torch.Generator().manual_seed(0))
+    found = renderer.sums(planes, sky, radius_arcsec=1.5)
+    for component in range(3):
+        fluxes = torch.zeros(4, 3, 5)
+        fluxes[:, component] = 1
+        wanted = (renderer.images(planes, fluxes) * sky).sum((2, 3))
+        assert torch.allclose(found[..., component], wanted, atol=1e-4)
+    # In the circle: the pixels whose middle it holds.
+    ones = renderer.sums(planes, torch.ones_like(sky), radius_arcsec=1.5)[..., 3]
+    assert torch.allclose(ones, torch.full_like(ones, math.pi * 36), rtol=0.02)
+    with pytest.raises(ValueError, match="images must have shape"):
+        renderer.sums(planes, sky[:, :4], radius_arcsec=1.5)
+
+
 def test_half_of_the_light_lies_within_the_half_light_radius():
     fine = GalaxyRenderer(
         240, pixel_arcsec=0.05, psf_fwhm=(0.1,) * 5, padding=2, dtype=torch.float64
