@@ -192,9 +192,11 @@ class GalaxySimulator:
             generator: of the random numbers, on the simulator's device.
 
         Raises:
-            TypeError: no generator.
+            TypeError: n is no integer; no generator.
+            ValueError: n below 1.
         """
         self._check_generator(generator)
+        positive(n=n)
         shape = (n, len(self.noise), self.renderer.size, self.renderer.size)
         noise = torch.randn(shape, generator=generator, device=self.device)
         return noise * self.noise[:, None, None]
@@ -217,10 +219,12 @@ class GalaxySimulator:
 
         Raises:
             TypeError: neither generator nor sky.
-            ValueError: planes of another number of galaxies, a sky of another shape.
+            ValueError: planes of another number of galaxies; a sky of another shape or not finite.
         """
         if sky is None:
             self._check_generator(generator)
+        else:
+            self._check_sky(sky, len(galaxies))
         planes = self.renderer.planes(galaxies.shapes) if planes is None else planes
         if len(planes) != len(galaxies):
             raise ValueError(f"planes must hold {len(galaxies)} galaxies, got {len(planes)}")
@@ -243,6 +247,15 @@ class GalaxySimulator:
         else:
             noise = self.renderer.sums(planes, sky, radius_arcsec=_APERTURE)
         return Photometry(flux, mean + noise, gram, self.renderer.fibre(planes))
+
+    def _check_sky(self, sky: Tensor, n: int) -> None:
+        wanted = (n, len(self.noise), self.renderer.size, self.renderer.size)
+        if sky.shape != wanted:
+            raise ValueError(
+                f"sky must have shape (B, 5, size, size) = {wanted}, got {tuple(sky.shape)}"
+            )
+        if not all_finite(sky):
+            raise ValueError("sky must be finite, got NaN or infinite values")
 
     def spectra(
         self, galaxies: Galaxies, fibre: Tensor, *, generator: torch.Generator

@@ -233,8 +233,9 @@ class GalaxyRenderer:
             ``(B, 5, 4)``: bulge, disc and clumps of unit flux after the PSF, then the circle.
 
         Raises:
-            ValueError: images of another shape.
+            ValueError: images of another shape, or a radius that is not positive.
         """
+        radius = as_length("radius_arcsec", radius_arcsec)
         templates = self.component_images(planes)
         wanted = (len(planes), N_BANDS, self.size, self.size)
         if images.shape != wanted:
@@ -243,7 +244,7 @@ class GalaxyRenderer:
             )
         place = torch.arange(self.size, device=self.device) - (self.size - 1) / 2
         # Whole pixels: parts of those at the edge would add up with less noise than the area has.
-        circle = torch.hypot(place[:, None], place) * self.pixel_arcsec < radius_arcsec
+        circle = torch.hypot(place[:, None], place) * self.pixel_arcsec < radius
         matched = torch.einsum("bcfyx,bfyx->bfc", templates, images)
         inside = torch.einsum("bfyx,yx->bf", images, circle.to(images))
         return torch.cat([matched, inside[..., None]], dim=2)

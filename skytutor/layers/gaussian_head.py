@@ -125,7 +125,11 @@ def gaussian_loss(
     """
     likelihood = gaussian_nll(target, mean.detach(), scale_tril)
     if target_scale_tril is not None:
-        _check_gaussian(target, target_scale_tril)
+        if target_scale_tril.shape != scale_tril.shape:
+            raise ValueError(
+                f"target_scale_tril must be (B, T, T), {tuple(scale_tril.shape)}; "
+                f"got {tuple(target_scale_tril.shape)}"
+            )
         # E |L^-1 e|^2 of e ~ N(0, K K^T) is the sum of the squares of L^-1 K.
         spread = torch.linalg.solve_triangular(scale_tril, target_scale_tril, upper=False)
         likelihood = likelihood + spread.square().sum((1, 2)) / 2

@@ -101,7 +101,9 @@ def test_photometry_of_a_sky_scatters_as_photometry_without_one(simulator):
     # The same sky, the same sums.
     again = simulator.photometry(galaxies, sky=sky)
     assert torch.equal(found.measured, again.measured)
-    complaint(ValueError, simulator.photometry, "images", galaxies=galaxies, sky=sky[:3])
+    complaint(ValueError, simulator.photometry, "sky", 400, 3, galaxies=galaxies, sky=sky[:3])
+    complaint(ValueError, simulator.photometry, "sky", "finite", galaxies=galaxies, sky=sky / 0)
+    complaint(ValueError, simulator.sky, "n", -1, n=-1, generator=rng())
     complaint(TypeError, simulator.photometry, "generator", "NoneType", galaxies=galaxies)
 
 

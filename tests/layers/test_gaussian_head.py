@@ -132,7 +132,7 @@ def test_a_gaussian_target_of_no_width_is_a_number():
     none = torch.zeros_like(scale_tril)
     found = gaussian_loss(target, mean, scale_tril, target_scale_tril=none)
     torch.testing.assert_close(found, gaussian_loss(target, mean, scale_tril))
-    with pytest.raises(ValueError, match="scale_tril must be"):
+    with pytest.raises(ValueError, match="target_scale_tril must be"):
         gaussian_loss(target, mean, scale_tril, target_scale_tril=none[:, :1])
 
 
