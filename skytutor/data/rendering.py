@@ -24,11 +24,25 @@ from skytutor.data.galaxy_profiles import (
 )
 from skytutor.validate import all_finite, as_length, positive
 
-__all__ = ["N_BANDS", "PSF_FWHM", "GalaxyRenderer", "Shapes"]
+__all__ = ["N_BANDS", "PSF_FWHM", "GalaxyRenderer", "Shapes", "pixel_places"]
 
 N_BANDS = 5
 # Medians of the Pan-STARRS stacks in grizy, arcsec.
 PSF_FWHM = (1.31, 1.19, 1.11, 1.07, 1.02)
+
+
+def pixel_places(
+    size: int, pixel_arcsec: float, *, device: torch.device | str = "cpu"
+) -> tuple[Tensor, Tensor]:
+    """Return arcsec from the middle of an image: of each column ``(H,)``, of each pixel ``(H, H)``.
+
+    Arguments:
+        size: H, pixels along a side.
+        pixel_arcsec: side of a pixel.
+        device: of the result.
+    """
+    place = (torch.arange(size, device=device) - (size - 1) / 2) * pixel_arcsec
+    return place, torch.hypot(place[:, None], place)
 
 
 class GalaxyRenderer:
@@ -235,18 +249,17 @@ class GalaxyRenderer:
         Raises:
             ValueError: images of another shape, or a radius that is not positive.
         """
-        radius = as_length("radius_arcsec", radius_arcsec)
-        templates = self.component_images(planes)
+        limit = as_length("radius_arcsec", radius_arcsec)
+        self._check_planes(planes)
         wanted = (len(planes), N_BANDS, self.size, self.size)
         if images.shape != wanted:
             raise ValueError(
                 f"images must have shape (B, 5, size, size) = {wanted}, got {tuple(images.shape)}"
             )
-        place = torch.arange(self.size, device=self.device) - (self.size - 1) / 2
+        _, radius = pixel_places(self.size, self.pixel_arcsec, device=self.device)
         # Whole pixels: parts of those at the edge would add up with less noise than the area has.
-        circle = torch.hypot(place[:, None], place) * self.pixel_arcsec < radius
-        matched = torch.einsum("bcfyx,bfyx->bfc", templates, images)
-        inside = torch.einsum("bfyx,yx->bf", images, circle.to(images))
+        inside = torch.einsum("bfyx,yx->bf", images, (radius < limit).to(images))
+        matched = torch.einsum("bcfyx,bfyx->bfc", self.component_images(planes), images)
         return torch.cat([matched, inside[..., None]], dim=2)
 
     def _check_planes(self, planes: Tensor) -> None:

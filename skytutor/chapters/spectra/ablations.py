@@ -13,6 +13,7 @@ from torch import Tensor
 
 from skytutor.data.galaxies import SKY_NOISE
 from skytutor.data.galaxy_profiles import moffat_transform
+from skytutor.data.rendering import pixel_places
 from skytutor.validate import as_length
 
 __all__ = [
@@ -39,9 +40,7 @@ def pixel_radius(images: Tensor) -> Tensor:
     Arguments:
         images: ``(B, 5, H, H)``, whose size and device count.
     """
-    size = images.shape[-1]
-    place = (torch.arange(size, device=images.device) - (size - 1) / 2) * PIXEL
-    return torch.hypot(place[:, None], place)
+    return pixel_places(images.shape[-1], PIXEL, device=images.device)[1]
 
 
 def sky(images: Tensor, generator: torch.Generator) -> Tensor:
@@ -104,8 +103,7 @@ def permute_in_annuli(
 
 def _elliptical_radius(images: Tensor, axis_ratio: Tensor, angle: Tensor) -> Tensor:
     """Return the semi-major axis of the ellipse through each pixel, ``(B, H, H)``, arcsec."""
-    size = images.shape[-1]
-    place = (torch.arange(size, device=images.device) - (size - 1) / 2) * PIXEL
+    place, _ = pixel_places(images.shape[-1], PIXEL, device=images.device)
     cosine = angle.to(images).cos()[:, None, None]
     sine = angle.to(images).sin()[:, None, None]
     x, y = place, place[:, None]

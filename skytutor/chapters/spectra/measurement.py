@@ -20,7 +20,7 @@ from skytutor.chapters.spectra.separation import (
 from skytutor.chunks import in_chunks
 from skytutor.data.galaxies import SKY_NOISE, stable_cholesky
 from skytutor.data.galaxy_profiles import moffat_transform
-from skytutor.data.rendering import PSF_FWHM
+from skytutor.data.rendering import PSF_FWHM, pixel_places
 from skytutor.validate import positive
 
 __all__ = ["ApertureFluxes", "MeasurementNetwork", "ScaledImages", "SeparatedPhotometry"]
@@ -39,12 +39,6 @@ _ROWS = 50  # images at a time on a CPU, where no gradient is asked for
 _FAINTEST = 0.1  # nanomaggies that a galaxy has at least, where a flux is divided by
 
 
-def _places(size: int, pixel_arcsec: float) -> tuple[Tensor, Tensor]:
-    """Return arcsec from the middle of an image: of each column ``(H,)``, of each pixel."""
-    place = (torch.arange(size) - (size - 1) / 2) * pixel_arcsec
-    return place, torch.hypot(place[:, None], place)
-
-
 class ApertureFluxes(nn.Module):
     """Sum images within circles and turn the sums into numbers of order one.
 
@@ -61,7 +55,7 @@ class ApertureFluxes(nn.Module):
         super().__init__()
         positive(size=size)
         self.size = size
-        place, radius = _places(size, pixel_arcsec)
+        place, radius = pixel_places(size, pixel_arcsec)
         windows = []
         for limit in _RADII:
             # A pixel cut by the circle counts in part, about as much as lies inside.
@@ -104,7 +98,7 @@ class ScaledImages(nn.Module):
 
     def __init__(self, size: int = 64, *, pixel_arcsec: float = 0.25):
         super().__init__()
-        _, radius = _places(size, pixel_arcsec)
+        _, radius = pixel_places(size, pixel_arcsec)
         self.register_buffer("noise", torch.tensor(SKY_NOISE), persistent=False)
         self.register_buffer("distance", torch.log1p(radius)[None], persistent=False)
         self.n_channels = 2 * N_BANDS
@@ -155,7 +149,7 @@ class SeparatedPhotometry(nn.Module):
         red = moffat_transform(k, PSF_FWHM[RED])
         # From the PSF of the r band to that of each band and of the spectrograph.
         ratios = torch.stack([moffat_transform(k, width) / red for width in PSF_FWHM])
-        place, radius = _places(size, pixel_arcsec)
+        place, radius = pixel_places(size, pixel_arcsec)
         circle = ((_FIBRE_RADIUS - radius) / pixel_arcsec + 0.5).clamp(0, 1)
         buffers = {
             "ratios": ratios.float(),
