@@ -92,13 +92,24 @@ def gaussian_nll(target: Tensor, mean: Tensor, scale_tril: Tensor) -> Tensor:
 
 
 def gaussian_loss(
-    target: Tensor, mean: Tensor, scale_tril: Tensor, *, target_scale_tril: Tensor | None = None
+    target: Tensor,
+    mean: Tensor,
+    scale_tril: Tensor,
+    *,
+    target_scale_tril: Tensor | None = None,
+    beta: float = 1.0,
 ) -> Tensor:
     """Return a loss whose mean is not distorted by its covariance.
 
     Half the squared error of the mean, plus `gaussian_nll` of a mean without gradient. The mean is
     the one that the squared error alone would give; the covariance is the one that fits its
     residuals.
+
+    With a `beta` below 1 the square of each target's error is weighted by ``s**(2 (beta - 1))``,
+    where s is the standard deviation that the covariance gives it, without gradient [1]_. The
+    minimum stays at the posterior mean. A finite sample finds it with less noise, for what is
+    hardly predictable no longer drowns what is; down to 0, where the mean is learned as by the
+    likelihood, and badly where s is large.
 
     A target may be a Gaussian in place of a number: what a teacher, who knows more, believes. The
     loss is then the expectation over targets drawn from it, up to half the teacher's own variance.
@@ -111,18 +122,22 @@ def gaussian_loss(
         scale_tril: L, ``(B, T, T)``, lower triangular with a positive diagonal.
         target_scale_tril: ``(B, T, T)``, Cholesky factor of the covariance of each target; None
             for targets that are numbers.
+        beta: 1 for the plain squared error, 0 for the weights of the likelihood.
 
     Returns:
         ``(B,)``.
 
     Raises:
-        ValueError: shapes that do not fit together.
+        TypeError: beta is no number.
+        ValueError: shapes that do not fit together, or a beta outside 0..1.
 
     Example:
         >>> head = GaussianHead(8, 3)
         >>> loss = gaussian_loss(torch.zeros(4, 3), *head(torch.randn(4, 8))).mean()
         >>> loss.backward()
     """
+    if as_length("beta", beta, zero=True) > 1:
+        raise ValueError(f"beta must lie in 0..1, got {beta!r}")
     likelihood = gaussian_nll(target, mean.detach(), scale_tril)
     if target_scale_tril is not None:
         if target_scale_tril.shape != scale_tril.shape:
@@ -133,7 +148,10 @@ def gaussian_loss(
         # E |L^-1 e|^2 of e ~ N(0, K K^T) is the sum of the squares of L^-1 K.
         spread = torch.linalg.solve_triangular(scale_tril, target_scale_tril, upper=False)
         likelihood = likelihood + spread.square().sum((1, 2)) / 2
-    return (target - mean).square().sum(1) / 2 + likelihood
+    # Weights carry no gradient: a large error must not be excused by a large s.
+    variance = scale_tril.detach().square().sum(2)
+    weight = variance ** (beta - 1)
+    return (weight * (target - mean).square()).sum(1) / 2 + likelihood
 
 
 def gaussian_sample(

@@ -115,6 +115,31 @@ def test_the_loss_gives_the_mean_the_gradient_of_the_squared_error():
     torch.testing.assert_close(grads[1], likelihood, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("beta", [0.0, 0.5, 1.0])
+def test_beta_weights_the_gradient_of_the_mean_by_a_power_of_the_variance(beta):
+    mean, scale_tril, target = random_gaussians()
+    mean.requires_grad_()
+    scale_tril.requires_grad_()
+    loss = gaussian_loss(target, mean, scale_tril, beta=beta).sum()
+    grads = torch.autograd.grad(loss, (mean, scale_tril))
+    variance = scale_tril.detach().square().sum(2)
+    wanted = (mean - target).detach() * variance ** (beta - 1)
+    torch.testing.assert_close(grads[0], wanted, rtol=1e-12, atol=1e-12)
+    # The weights are no way for the covariance to lower the loss.
+    (likelihood,) = torch.autograd.grad(gaussian_nll(target, mean, scale_tril).sum(), scale_tril)
+    torch.testing.assert_close(grads[1], likelihood, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("beta", "error", "words"),
+    [(1.5, ValueError, r"0\.\.1, got 1\.5"), (-0.1, ValueError, "beta"), ("1", TypeError, "beta")],
+)
+def test_a_bad_beta_is_named(beta, error, words):
+    one = torch.ones(2, 1)
+    with pytest.raises(error, match=words):
+        gaussian_loss(one, one, one[..., None], beta=beta)
+
+
 def test_a_gaussian_target_gives_the_mean_loss_of_its_draws():
     """Up to half the trace of its covariance, which no weight can change."""
     mean, scale_tril, target = random_gaussians()
