@@ -107,9 +107,9 @@ def gaussian_loss(
 
     With a `beta` below 1 the square of each target's error is weighted by ``s**(2 (beta - 1))``,
     where s is the standard deviation that the covariance gives it, without gradient [1]_. The
-    minimum stays at the posterior mean. A finite sample finds it with less noise, for what is
-    hardly predictable no longer drowns what is; down to 0, where the mean is learned as by the
-    likelihood, and badly where s is large.
+    minimum stays at the posterior mean. A finite sample finds it with less noise, since targets
+    that can hardly be predicted no longer drown the others. At 0 the mean is learned as by the
+    likelihood, and again badly where s is large.
 
     A target may be a Gaussian in place of a number: what a teacher, who knows more, believes. The
     loss is then the expectation over targets drawn from it, up to half the teacher's own variance.
@@ -136,7 +136,8 @@ def gaussian_loss(
         >>> loss = gaussian_loss(torch.zeros(4, 3), *head(torch.randn(4, 8))).mean()
         >>> loss.backward()
     """
-    if as_length("beta", beta, zero=True) > 1:
+    power = as_length("beta", beta, zero=True) - 1
+    if power > 0:
         raise ValueError(f"beta must lie in 0..1, got {beta!r}")
     likelihood = gaussian_nll(target, mean.detach(), scale_tril)
     if target_scale_tril is not None:
@@ -149,8 +150,7 @@ def gaussian_loss(
         spread = torch.linalg.solve_triangular(scale_tril, target_scale_tril, upper=False)
         likelihood = likelihood + spread.square().sum((1, 2)) / 2
     # Weights carry no gradient: a large error must not be excused by a large s.
-    variance = scale_tril.detach().square().sum(2)
-    weight = variance ** (beta - 1)
+    weight = scale_tril.detach().square().sum(2) ** power
     return (weight * (target - mean).square()).sum(1) / 2 + likelihood
 
 
