@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from skytutor.training.muon import MuonAdamW
+from skytutor.training.muon import MuonAdamW, _orthogonalised
 
 RATES = (1e-2, 1e-2, 5e-3, 5e-3, 1e-3)
 
@@ -46,8 +46,13 @@ def test_its_steps_are_those_of_torchs_own_two(one_thread):
     for seed, rate in enumerate(RATES):
         step(ours, both, rate=rate, seed=seed)
         step(theirs, muon, adam, rate=rate, seed=seed)
-        assert same(ours, theirs)
-    assert not same(ours, model()), "something was learned"
+        # torch's is of bfloat16, of 8 bits.
+        for own, other, first in zip(
+            *map(nn.Module.parameters, (ours, theirs, model())), strict=True
+        ):
+            moved = (other - first).norm()
+            assert (own - other).norm() < 0.03 * moved, (own - other).norm() / moved
+            assert moved > 0
 
 
 def test_it_goes_on_from_what_it_kept(one_thread):
@@ -77,6 +82,19 @@ def test_a_closure_computes_the_loss():
 
     first = optimizer.step(closure)
     assert float(optimizer.step(closure).detach()) < float(first.detach())
+
+
+@pytest.mark.parametrize("shape", [(3, 20), (20, 3), (6, 6)])
+def test_what_it_steps_along_has_all_directions_alike(shape):
+    rng = torch.Generator().manual_seed(0)
+    matrix = torch.randn(shape, generator=rng)
+    u, s, v = torch.linalg.svd(matrix, full_matrices=False)
+    steep = (u * torch.logspace(0, -1, len(s))) @ v
+    found = _orthogonalised(steep, coefficients=(3.4445, -4.7750, 2.0315), steps=5)
+    # Directions stay, and what was ten to one is about one to one.
+    left = u.T @ found @ v.T
+    assert torch.allclose(left, torch.diag(left.diagonal()), atol=1e-4)
+    assert float(left.diagonal().min()) > 0.6 and float(left.diagonal().max()) < 1.3
 
 
 @pytest.mark.parametrize(
