@@ -208,10 +208,13 @@ def measured_galaxies():
 
     def make(**changes):
         measurement = MeasurementNetwork(**small)
-        return SpectrumTask(GalaxySimulator(), measurement, size=8, n_validation=8, **changes)
+        limits = LimitNetworks()
+        return SpectrumTask(
+            GalaxySimulator(), measurement, limits, size=8, n_validation=8, **changes
+        )
 
     recipe = chapters.get("spectra")
-    network = partial(SpectrumNetwork, **small, width=8)
+    network = partial(SpectrumNetwork, **small)
     # Of another training set: what both draw is the validation set's.
     return Study(
         replace(recipe, build=network),

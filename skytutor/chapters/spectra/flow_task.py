@@ -11,7 +11,7 @@ from skytutor.chapters.seeds import SPECTRA as SEEDS
 from skytutor.chapters.spectra.networks import SpectrumNetwork
 from skytutor.chapters.spectra.scores import pretrained_limits, score_posterior
 from skytutor.chapters.spectra.targets import N_TARGETS
-from skytutor.chapters.spectra.task import SpectrumTask
+from skytutor.chapters.spectra.task import MeasuredTask
 from skytutor.chapters.spectra.weights import load_needed
 from skytutor.chunks import in_chunks
 from skytutor.data.galaxies import GalaxySimulator
@@ -77,7 +77,7 @@ class SpectrumFlow(nn.Module):
         return self.flow.sample(self.features(images), n, generator=generator)
 
 
-class FlowTask(SpectrumTask):
+class FlowTask(MeasuredTask):
     """Training of the flow; the network below it stays as it is."""
 
     score = "minus_loss"
@@ -126,7 +126,7 @@ def _task(profile: Profile) -> FlowTask:
         GalaxySimulator(device=profile.device),
         trunk.measurement,
         seed=3,  # galaxies that the network below was not trained on
-        size=profile.pick(smoke=64, cpu=2000, gpu=200_000),
+        size=profile.pick(smoke=64, cpu=2000, gpu=20_000),
         n_validation=profile.pick(smoke=64, cpu=500, gpu=4000),
     )
 
@@ -166,7 +166,7 @@ def make_recipe() -> Recipe:
         schedules={
             "smoke": Schedule(epochs=1, batch_size=32, lr=1e-3),
             "cpu": Schedule(epochs=4, batch_size=100, lr=1e-3),
-            "gpu": Schedule(epochs=8, batch_size=2000, lr=1e-3),
+            "gpu": Schedule(epochs=12, batch_size=500, lr=1e-3),
         },
         seeds=SEEDS,
         score=_score,

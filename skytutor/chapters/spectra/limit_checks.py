@@ -4,18 +4,25 @@
 on a GPU.
 """
 
-from dataclasses import asdict
+import copy
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from skytutor.chapters.seeds import SPECTRA as SEEDS
 from skytutor.chapters.spectra import study
 from skytutor.chapters.spectra.limits import KNOWLEDGE, LimitNetworks
-from skytutor.chapters.spectra.limits_task import LimitsTask, draw_tables
+from skytutor.chapters.spectra.limits_task import (
+    SCHEDULES,
+    LimitsTask,
+    draw_tables,
+    limit_sizes,
+)
 from skytutor.chapters.spectra.linear_gaussian import linear_gaussian_check
+from skytutor.chapters.spectra.scores import pretrained_limits
 from skytutor.chapters.spectra.targets import N_LATENTS, pretrained_autoencoder
 from skytutor.chapters.spectra.van_trees import van_trees_bound
 from skytutor.data.galaxies import GalaxySimulator
@@ -87,18 +94,20 @@ def convergence(
     profile: Profile,
     n_validation: int = 40_000,
     simulator: GalaxySimulator | None = None,
+    whole: LimitNetworks | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Train `LimitNetworks` on half of a table and on all of it, and compare.
 
-    Both are trained for the same number of epochs, as the recipe ``spectra-limits`` is.
+    Both are trained for the same number of steps, so that what changes is the table alone.
 
     Arguments:
         rows: galaxies in the table, even; it stays on the profile's device.
         n_test: galaxies to compare on, the same for both.
-        schedule: of both trainings.
+        schedule: of the training on all of it; that on half has twice the epochs.
         profile: device and seed.
         n_validation: galaxies that choose the best epoch.
         simulator: to draw from; default: that of the chapter.
+        whole: networks already trained on all of this table by this schedule; None to train them.
 
     Returns:
         for each kind of knowledge, what `compare_sizes` says.
@@ -114,10 +123,13 @@ def convergence(
     autoencoder = pretrained_autoencoder(profile.device)
     known, targets = draw_tables(simulator, n_test, autoencoder=autoencoder, generator=rng)
     found: dict[str, dict[int, Tensor]] = {name: {} for name in KNOWLEDGE}
-    for size in (rows // 2, rows):
-        task.size = size  # the first rows of the same table
-        torch.manual_seed(profile.seed)
-        networks = study.trained(LimitNetworks(), task, schedule, profile=profile)
+    plans = {rows // 2: replace(schedule, epochs=2 * schedule.epochs), rows: schedule}
+    for size, plan in plans.items():
+        networks: nn.Module | None = whole if size == rows else None
+        if networks is None:
+            task.size = size  # the first rows of the same table
+            torch.manual_seed(profile.seed)
+            networks = study.trained(LimitNetworks(), task, plan, profile=profile)
         assert isinstance(networks, LimitNetworks)
         for name, squares in _squares(networks, known, targets).items():
             found[name][size] = squares
@@ -136,25 +148,25 @@ def make_limits_check(folder: Path, *, command: str, profile: Profile) -> Path:
         path of the card.
     """
     linear = linear_gaussian_check(
-        steps=profile.pick(smoke=20, cpu=5000, gpu=10_000),
-        batch=profile.pick(smoke=200, cpu=500, gpu=2000),
+        steps=profile.pick(smoke=20, cpu=1000, gpu=2000),
+        batch=profile.pick(smoke=200, cpu=500, gpu=1000),
         size=profile.pick(smoke=1000, cpu=40_000, gpu=100_000),
         seed=profile.seed,
         device=profile.device,
     )
-    rows = profile.pick(smoke=400, cpu=20_000, gpu=1_000_000)
+    rows, n_validation = limit_sizes(profile)
     n_test = profile.pick(smoke=200, cpu=4000, gpu=100_000)
-    plan = profile.pick(
-        smoke=Schedule(epochs=1, batch_size=100, lr=2e-3),
-        cpu=Schedule(epochs=20, batch_size=500, lr=2e-3),
-        gpu=Schedule(epochs=8, batch_size=4096, lr=2e-3),
-    )
+    # The package's weights are of the largest profile, and need not be trained again.
+    whole = None
+    if profile.name == "gpu":
+        whole = copy.deepcopy(pretrained_limits()).to(profile.device)
     doubled = convergence(
         rows=rows,
         n_test=n_test,
-        schedule=plan,
+        schedule=SCHEDULES[profile.name],
         profile=profile,
-        n_validation=profile.pick(smoke=200, cpu=4000, gpu=40_000),
+        n_validation=n_validation,
+        whole=whole,
     )
     bound = van_trees_bound(
         GalaxySimulator(device=profile.device),

@@ -13,11 +13,12 @@ from torch import Tensor
 
 from skytutor.chapters.seeds import SPECTRA as SEEDS
 from skytutor.chapters.spectra.limits import least_squares
-from skytutor.chapters.spectra.posterior_network import PosteriorNetwork
+from skytutor.chapters.spectra.posterior_network import BETA, PosteriorNetwork
 from skytutor.chapters.spectra.targets import N_LATENTS, N_TARGETS
 from skytutor.data.galaxies import GalaxySimulator, Photometry
 from skytutor.data.galaxy_population import Galaxies
 from skytutor.layers.gaussian_head import gaussian_loss
+from skytutor.training.muon import MuonAdamW
 from skytutor.validate import positive
 
 __all__ = ["LinearCase", "LinearCheck", "linear_gaussian_check"]
@@ -27,7 +28,7 @@ _REDSHIFT = 0.1
 # image and prior tell about as much: elsewhere the check would be easy, or of no use.
 _BRIGHTNESS = 0.1
 _SPREAD = 0.1
-_RATE = 2e-3  # of learning, at its peak
+_RATE = 5e-3  # of learning, at its peak
 _CHUNK = 10_000  # galaxies that give the network its units
 
 
@@ -258,12 +259,14 @@ def _fit(
     features = case.features(shape, measured)
     network = PosteriorNetwork(features.shape[1], width).to(features.device)
     network.standardise(features)
-    optimizer = torch.optim.Adam(network.parameters(), lr=_RATE)
-    plan = torch.optim.lr_scheduler.OneCycleLR(optimizer, _RATE, total_steps=steps)
+    optimizer = MuonAdamW(network.parameters(), lr=_RATE)
+    plan = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, _RATE, total_steps=steps, cycle_momentum=False
+    )
     for _ in range(steps):
         shape, measured, targets = case.draw(batch, generator=generator)
         posterior = network(case.features(shape, measured))
-        loss = gaussian_loss(targets.float(), *posterior).mean()
+        loss = gaussian_loss(targets.float(), *posterior, beta=BETA).mean()
         optimizer.zero_grad()
         loss.backward()
         # The likelihood of a covariance has steep walls: one bad batch would throw the mean off.

@@ -6,10 +6,14 @@ import torch
 from torch import Tensor
 
 from skytutor.chapters.spectra.autoencoder import SpectrumAutoencoder
+from skytutor.chapters.spectra.limits import tables
 from skytutor.chapters.spectra.measurement import MeasurementNetwork
+from skytutor.chapters.spectra.sample import Sample
 from skytutor.chapters.spectra.separation import RED
 from skytutor.chapters.spectra.targets import make_targets
 from skytutor.data.galaxies import GalaxySimulator
+from skytutor.data.galaxy_catalogue import catalogue
+from skytutor.validate import positive
 
 __all__ = ["draw_components", "draw_images", "draw_measurements"]
 
@@ -65,6 +69,7 @@ def draw_components(
 
 def _sizes(n: int, simulator: GalaxySimulator) -> list[int]:
     """Return how many galaxies to draw at a time, for the memory's sake."""
+    positive(n=n)
     batch = 1000 if simulator.device.type == "cuda" else 125
     return [min(batch, n - start) for start in range(0, n, batch)]
 
@@ -97,8 +102,8 @@ def draw_measurements(
     measurement: MeasurementNetwork,
     autoencoder: SpectrumAutoencoder,
     generator: torch.Generator,
-) -> tuple[Tensor, Tensor]:
-    """Return what is measured in the images of n galaxies ``(n, F)``, and targets ``(n, 9)``.
+) -> dict[str, Tensor]:
+    """Return what is measured in the images of n galaxies, and what the oracle sees in them.
 
     Arguments:
         simulator: to draw from.
@@ -106,13 +111,34 @@ def draw_measurements(
         measurement: trained, in evaluation mode, on the simulator's device.
         autoencoder: trained, on the same device.
         generator: of the random numbers, on the same device.
+
+    Returns:
+        ``table``, ``(n, F)`` of the measurement; ``oracle``, ``(n, 75)`` of
+        `skytutor.chapters.spectra.limits.tables`, with the noise of the same images; ``targets``,
+        ``(n, 9)``.
     """
-    options: dict[str, Any] = {"autoencoder": autoencoder, "generator": generator}
-    rows = []
-    targets = []
+    parts = []
     with torch.no_grad():
         for size in _sizes(n, simulator):
-            images, wanted, _ = _observe(simulator, size, components=False, **options)
-            rows.append(measurement(images))
-            targets.append(wanted)
-    return torch.cat(rows), torch.cat(targets)
+            sample = _with_its_own_noise(simulator, size, generator=generator)
+            assert sample.images is not None
+            wanted = make_targets(autoencoder, sample.spectra, sample.galaxies.redshift)
+            oracle = tables(sample)["oracle"]
+            parts.append((measurement(sample.images), oracle, wanted))
+    columns = zip(*parts, strict=True)
+    return dict(zip(("table", "oracle", "targets"), map(torch.cat, columns), strict=True))
+
+
+def _with_its_own_noise(
+    simulator: GalaxySimulator, n: int, *, generator: torch.Generator
+) -> Sample:
+    """Return galaxies whose photometry has the noise of their images: of `draw_images`."""
+    galaxies = simulator.draw(n, generator=generator)
+    planes = simulator.renderer.planes(galaxies.shapes)
+    fibre = simulator.renderer.fibre(planes)
+    spectra = simulator.spectra(galaxies, fibre, generator=generator)
+    sky = simulator.sky(n, generator=generator)
+    photometry = simulator.photometry(galaxies, planes=planes, sky=sky)
+    images = simulator.images(galaxies, planes=planes) + sky
+    table = catalogue(simulator, galaxies, planes, photometry)
+    return Sample(galaxies, photometry, table, spectra, images)

@@ -27,7 +27,18 @@ from skytutor.metrics.posterior import Posterior
 from skytutor.metrics.redshifts import sigma_nmad
 from skytutor.metrics.scoring_rules import crps_gaussian, crps_samples
 
-__all__ = ["TEST_SIZE", "TestSet", "draw_test", "pretrained_limits", "score_posterior", "scores_of"]
+__all__ = [
+    "TEST_SIZE",
+    "TestGalaxies",
+    "TestSet",
+    "answered",
+    "draw_test",
+    "extract_from_test",
+    "gaussian",
+    "pretrained_limits",
+    "score_posterior",
+    "scores_of",
+]
 
 TEST_SIZE = 5000
 _TARP_SIZE = 2000
@@ -70,6 +81,92 @@ def pretrained_limits() -> LimitNetworks:
     return networks
 
 
+@dataclass(frozen=True)
+class TestGalaxies:
+    """Galaxies to score on, before any network has answered.
+
+    Attributes:
+        targets: ``(n, 9)``.
+        tables: those of each kind of knowledge, ``(n, F)``.
+        magnitude: ``(n,)``, total r.
+        redshift: ``(n,)``.
+        extracted: what was made of their images, batch by batch.
+    """
+
+    targets: Tensor
+    tables: dict[str, Tensor]
+    magnitude: Tensor
+    redshift: Tensor
+    extracted: list[Any]
+
+    __test__ = False  # pytest: not a test
+
+
+def extract_from_test(
+    extract: Callable[[Tensor], Any],
+    *,
+    seed: int,
+    size: int,
+    simulator: GalaxySimulator | None = None,
+) -> TestGalaxies:
+    """Draw galaxies, and apply a function to their images, a few at a time.
+
+    Arguments:
+        extract: of images ``(B, 5, H, H)``.
+        seed: of the generator that draws the galaxies.
+        size: how many.
+        simulator: to draw from; None for the default.
+    """
+    simulator = GalaxySimulator() if simulator is None else simulator
+    autoencoder = pretrained_autoencoder(simulator.device)
+    rng = torch.Generator(simulator.device).manual_seed(seed)
+    rows: dict[str, list[Tensor]] = {"targets": [], "magnitude": [], "redshift": []}
+    known: dict[str, list[Tensor]] = {name: [] for name in KNOWLEDGE}
+    extracted = []
+    with torch.no_grad():
+        for sample in draw_samples(simulator, size, generator=rng, images=True):
+            assert sample.images is not None
+            extracted.append(extract(sample.images))
+            redshift = sample.galaxies.redshift
+            rows["targets"].append(make_targets(autoencoder, sample.spectra, redshift))
+            red = sample.photometry.flux[..., 1].sum(1)
+            rows["magnitude"].append(22.5 - 2.5 * red.log10())
+            rows["redshift"].append(redshift)
+            for name, table in tables(sample).items():
+                known[name].append(table)
+    joined = {name: torch.cat(parts) for name, parts in rows.items()}
+    columns = {name: torch.cat(parts) for name, parts in known.items()}
+    return TestGalaxies(tables=columns, extracted=extracted, **joined)
+
+
+def answered(
+    galaxies: TestGalaxies,
+    mean: Tensor,
+    posterior: Posterior,
+    *,
+    limits: LimitNetworks | None = None,
+) -> TestSet:
+    """Return what is to be scored: the answers of a network beside those of the limits.
+
+    Arguments:
+        galaxies: of `extract_from_test`.
+        mean: of the network, ``(n, 9)``, on the CPU.
+        posterior: of the same network.
+        limits: trained in the same universe; None for those that come with the package.
+    """
+    limits = pretrained_limits() if limits is None else limits
+    with torch.no_grad():
+        found = limits(galaxies.tables)
+    return TestSet(
+        targets=galaxies.targets.cpu(),
+        mean=mean,
+        posterior=posterior,
+        limits={name: (centre.cpu(), factor.cpu()) for name, (centre, factor) in found.items()},
+        magnitude=galaxies.magnitude.cpu(),
+        redshift=galaxies.redshift.cpu(),
+    )
+
+
 def draw_test(
     predict: Callable[[Tensor], tuple[Tensor, Posterior]],
     *,
@@ -87,30 +184,10 @@ def draw_test(
         simulator: to draw from; None for the default.
         limits: trained in the same universe; None for those that come with the package.
     """
-    simulator = GalaxySimulator() if simulator is None else simulator
-    limits = pretrained_limits() if limits is None else limits
-    autoencoder = pretrained_autoencoder(simulator.device)
-    rng = torch.Generator(simulator.device).manual_seed(seed)
-    rows: dict[str, list[Any]] = {"targets": [], "mean": [], "magnitude": [], "redshift": []}
-    posteriors = []
-    known: dict[str, list[Tensor]] = {name: [] for name in KNOWLEDGE}
-    with torch.no_grad():
-        for sample in draw_samples(simulator, size, generator=rng, images=True):
-            assert sample.images is not None
-            mean, posterior = predict(sample.images)
-            posteriors.append(posterior)
-            rows["mean"].append(mean)
-            redshift = sample.galaxies.redshift
-            rows["targets"].append(make_targets(autoencoder, sample.spectra, redshift))
-            red = sample.photometry.flux[..., 1].sum(1)
-            rows["magnitude"].append(22.5 - 2.5 * red.log10())
-            rows["redshift"].append(redshift)
-            for name, table in tables(sample).items():
-                known[name].append(table)
-        found = limits({name: torch.cat(parts) for name, parts in known.items()})
-    joined = {name: torch.cat(parts).cpu() for name, parts in rows.items()}
-    limit = {name: (mean.cpu(), factor.cpu()) for name, (mean, factor) in found.items()}
-    return TestSet(posterior=_join(posteriors), limits=limit, **joined)
+    limits = pretrained_limits() if limits is None else limits  # missed before the galaxies
+    galaxies = extract_from_test(predict, seed=seed, size=size, simulator=simulator)
+    means, posteriors = zip(*galaxies.extracted, strict=True)
+    return answered(galaxies, torch.cat(means).cpu(), _join(list(posteriors)), limits=limits)
 
 
 def _join(posteriors: list[Posterior]) -> Posterior:

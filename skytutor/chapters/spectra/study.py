@@ -13,23 +13,22 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
+from torch.distributions import MultivariateNormal
 
 from skytutor.chapters.seeds import SPECTRA as SEEDS
-from skytutor.chapters.spectra import separation_task
 from skytutor.chapters.spectra.limits import LimitNetworks
 from skytutor.chapters.spectra.limits_task import LimitsTask
-from skytutor.chapters.spectra.measurement import MeasurementNetwork
 from skytutor.chapters.spectra.networks import SpectrumNetwork
 from skytutor.chapters.spectra.observations import draw_images
 from skytutor.chapters.spectra.published import NAMES, build_published
 from skytutor.chapters.spectra.published_task import LatentTask, latent_rmse, scaled_bands
 from skytutor.chapters.spectra.scores import (
-    draw_test,
-    gaussian,
+    TestGalaxies,
+    answered,
+    extract_from_test,
     pretrained_limits,
     scores_of,
 )
-from skytutor.chapters.spectra.separation_task import SeparationTask
 from skytutor.chapters.spectra.targets import N_LATENTS, pretrained_autoencoder
 from skytutor.chapters.spectra.task import SCHEDULES, SpectrumTask, spectrum_sizes
 from skytutor.chapters.spectra.weights import load_needed
@@ -38,6 +37,7 @@ from skytutor.training import checkpoint
 from skytutor.training.loop import train
 from skytutor.training.profile import Profile
 from skytutor.training.schedule import Schedule, Task
+from skytutor.validate import positive
 
 __all__ = [
     "PUBLISHED_CARD",
@@ -48,7 +48,7 @@ __all__ = [
     "make_published",
     "make_seeds",
     "make_universes",
-    "study_seed",
+    "study_seeds",
     "study_universe",
     "trained",
     "write_study",
@@ -58,7 +58,15 @@ UNIVERSES_CARD = "spectra-universes"
 PUBLISHED_CARD = "spectra-published"
 SEEDS_CARD = "spectra-seeds"
 _N_SEEDS = 3
-_SEED_TABLES = 10  # number of the training set of the first seed
+_STUDY_TABLE = 10  # number of the training sets of a universe
+# Galaxies in a universe's tables and for validation: of numbers, and of measured images.
+_LIMITS_SIZES = {"smoke": (64, 64), "cpu": (20_000, 2000), "gpu": (200_000, 10_000)}
+_IMAGE_SIZES = {"smoke": (64, 64), "cpu": (3000, 500), "gpu": (20_000, 2000)}
+_LIMITS_PLANS = {
+    "smoke": Schedule(epochs=1, batch_size=32, lr=1e-3, optimizer="muon"),
+    "cpu": Schedule(epochs=8, batch_size=200, lr=1e-3, optimizer="muon"),
+    "gpu": Schedule(epochs=8, batch_size=1024, lr=1e-3, optimizer="muon"),
+}
 # Name of a universe, and what makes its simulator.
 UNIVERSES: Mapping[str, Mapping[str, Any]] = {
     "null": {"null": True},
@@ -67,7 +75,6 @@ UNIVERSES: Mapping[str, Mapping[str, Any]] = {
     "gradient 2/3": {"gradient": 2 / 3},
     "gradient 1": {"gradient": 1.0},
 }
-_HOME = "gradient 1"  # where the weights that come with the package were trained
 # Numbers of the scores that the chapter reads.
 _KEPT = (
     "rmse",
@@ -117,10 +124,9 @@ def trained(model: nn.Module, task: Task, schedule: Schedule, *, profile: Profil
 def study_universe(name: str, *, profile: Profile) -> dict[str, float | None]:
     """Train limits and network in a universe, and score both on its galaxies.
 
-    What infers is trained from the start and on as many galaxies as the limits are, so that a
-    difference between them is one of what they see. The cut into components is trained on from the
-    weights that come with the package; on a CPU it stays as it is. At gradient 1, where those
-    weights were trained, nothing is trained.
+    Limits and inference go on from the weights that come with the package, in every universe alike,
+    so that a difference between universes is one of what there is to see. The cut into components
+    stays as it is.
 
     Arguments:
         name: a key of `UNIVERSES`.
@@ -135,65 +141,87 @@ def study_universe(name: str, *, profile: Profile) -> dict[str, float | None]:
     if name not in UNIVERSES:
         raise ValueError(f"name must be one of {', '.join(UNIVERSES)}, got {name!r}")
     simulator = GalaxySimulator(**UNIVERSES[name], device=profile.device)
-    network = load_needed("spectra", needed_for="the study of universes").to(profile.device)
+    package = _package_network().to(profile.device)
     limits = copy.deepcopy(pretrained_limits()).to(profile.device)
+    size, n_validation = _LIMITS_SIZES[profile.name]
+    tables = LimitsTask(simulator, size=size, n_validation=n_validation, seed=_STUDY_TABLE)
+    trained(limits, tables, _LIMITS_PLANS[profile.name], profile=profile)
+    size, n_validation = _IMAGE_SIZES[profile.name]
+    task = SpectrumTask(
+        simulator,
+        package.measurement,
+        limits,
+        size=size,
+        n_validation=n_validation,
+        seed=_STUDY_TABLE,
+    )
+    network = trained(copy.deepcopy(package), task, SCHEDULES[profile.name], profile=profile)
+    galaxies = _test_galaxies(package.measurement, simulator, profile=profile)
+    return _scored(network, galaxies, limits)
+
+
+def _package_network() -> SpectrumNetwork:
+    """Return the network that comes with the package."""
+    network = load_needed("spectra", needed_for="a study of the network")
     assert isinstance(network, SpectrumNetwork)
-    if name != _HOME:
-        torch.manual_seed(profile.seed)
-        limits = LimitNetworks().to(profile.device)
-        _train_limits(limits, simulator, profile=profile)
-        _train_network(network, simulator, profile=profile)
-    return _scored(network, simulator, limits, profile=profile)
+    return network
+
+
+def _test_galaxies(
+    measurement: nn.Module, simulator: GalaxySimulator, *, profile: Profile
+) -> TestGalaxies:
+    """Draw the galaxies to score on, and measure their images."""
+    size = profile.pick(smoke=100, cpu=1000, gpu=20_000)
+    return extract_from_test(measurement, seed=SEEDS.test_seed(0), size=size, simulator=simulator)
 
 
 def _scored(
-    network: nn.Module, simulator: GalaxySimulator, limits: nn.Module, *, profile: Profile
+    network: nn.Module, galaxies: TestGalaxies, limits: LimitNetworks
 ) -> dict[str, float | None]:
-    """Return those scores that the chapter reads, on the galaxies of a universe."""
-    assert isinstance(limits, LimitNetworks)
-    test = draw_test(
-        gaussian(network),
-        seed=SEEDS.test_seed(0),
-        size=profile.pick(smoke=100, cpu=5000, gpu=50_000),
-        simulator=simulator,
-        limits=limits,
-    )
-    found = scores_of(test)
+    """Return those scores that the chapter reads."""
+    with torch.no_grad():
+        mean, factor = (answer.cpu() for answer in network(torch.cat(galaxies.extracted)))
+    posterior = MultivariateNormal(mean, scale_tril=factor)
+    found = scores_of(answered(galaxies, mean, posterior, limits=limits))
     return {key: found[key] for key in _KEPT}
 
 
-def study_seed(seed: int, *, profile: Profile) -> dict[str, float | None]:
-    """Train measurement and inference from the start, and score them beside the limits.
+def study_seeds(n: int, *, profile: Profile) -> dict[str, dict[str, float | None]]:
+    """Train what infers from several seeds on one table, and score each beside the limits.
 
     Arguments:
-        seed: of weights, batches and the table of measurements; 0 for the weights that come with
-            the package.
+        n: seeds, 0 to n - 1; the first is that of the weights that come with the package, which
+            are not trained again.
         profile: size and device.
 
     Returns:
-        as `study_universe`.
+        as `study_universe`, for each seed.
+
+    Raises:
+        ValueError: n below 1.
     """
-    if seed == 0:
-        return study_universe(_HOME, profile=profile)
-    seeded = Profile(profile.name, profile.device, seed)
+    positive(n=n)
     simulator = GalaxySimulator(device=profile.device)
+    package = _package_network().to(profile.device)
     limits = copy.deepcopy(pretrained_limits()).to(profile.device)
-    torch.manual_seed(seed)
-    recipe = separation_task.make_recipe()
-    plan = recipe.schedules[profile.name]
-    measurement = trained(recipe.build(), recipe.task(seeded), plan, profile=seeded)
-    assert isinstance(measurement, MeasurementNetwork)
-    size, n_validation = spectrum_sizes(profile)
-    task = SpectrumTask(
-        simulator, measurement, size=size, n_validation=n_validation, seed=_SEED_TABLES + seed
-    )
-    torch.manual_seed(seed)
-    network = trained(SpectrumNetwork(), task, SCHEDULES[profile.name], profile=seeded)
-    return _scored(network, simulator, limits, profile=profile)
+    galaxies = _test_galaxies(package.measurement, simulator, profile=profile)
+    found = {"0": _scored(package, galaxies, limits)}
+    if n > 1:
+        size, n_validation = spectrum_sizes(profile)
+        task = SpectrumTask(
+            simulator, package.measurement, limits, size=size, n_validation=n_validation
+        )
+    for seed in range(1, n):
+        network = copy.deepcopy(package)
+        network.started.fill_(False)  # what infers begins anew
+        seeded = Profile(profile.name, profile.device, seed)
+        trained(network, task, SCHEDULES[profile.name], profile=seeded)
+        found[str(seed)] = _scored(network, galaxies, limits)
+    return found
 
 
 def make_seeds(folder: Path, *, command: str, profile: Profile) -> Path:
-    """Train the network from three seeds and write a card.
+    """Train what infers from three seeds and write a card.
 
     Arguments:
         folder: where the card goes.
@@ -203,48 +231,8 @@ def make_seeds(folder: Path, *, command: str, profile: Profile) -> Path:
     Returns:
         path of the card.
     """
-    found = {str(seed): study_seed(seed, profile=profile) for seed in range(_N_SEEDS)}
+    found = study_seeds(_N_SEEDS, profile=profile)
     return write_study(folder, SEEDS_CARD, {"seeds": found}, command=command, profile=profile)
-
-
-# Training in another universe: galaxies in a table and for validation, and how long.
-_IN_TABLE = {"smoke": (64, 64), "cpu": (12_000, 1000), "gpu": (500_000, 20_000)}
-_PLANS = {
-    "smoke": Schedule(epochs=1, batch_size=32, lr=1e-3),
-    "cpu": Schedule(epochs=15, batch_size=200, lr=1e-3, weight_decay=1e-2),
-    "gpu": Schedule(epochs=8, batch_size=1024, lr=2e-3, weight_decay=1e-3),
-}
-# Training of the cut on: the same, and not on a CPU, where it would take hours.
-_CUT_SIZES = {"smoke": (64, 64), "gpu": (75_000, 4000)}
-_CUT_PLANS = {
-    "smoke": Schedule(epochs=1, batch_size=32, lr=1e-3),
-    "gpu": Schedule(epochs=2, batch_size=500, lr=1e-3, weight_decay=1e-3, autocast=True),
-}
-
-
-def _train_limits(limits: nn.Module, simulator: GalaxySimulator, *, profile: Profile) -> None:
-    """Train limits in another universe."""
-    size, n_validation = _IN_TABLE[profile.name]
-    task = LimitsTask(simulator, size=size, n_validation=n_validation)
-    trained(limits, task, _PLANS[profile.name], profile=profile)
-
-
-def _train_network(
-    network: SpectrumNetwork, simulator: GalaxySimulator, *, profile: Profile
-) -> None:
-    """Train the cut on, and what infers from the start, in another universe."""
-    if profile.name in _CUT_PLANS:
-        size, n_validation = _CUT_SIZES[profile.name]
-        cut = SeparationTask(simulator, size=size, n_validation=n_validation)
-        network.measurement.requires_grad_(True)
-        trained(network.measurement, cut, _CUT_PLANS[profile.name], profile=profile)
-        network.measurement.requires_grad_(False)
-    measurement = copy.deepcopy(network.measurement)
-    network.inference = SpectrumNetwork().inference.to(profile.device)
-    network.started.fill_(False)
-    size, n_validation = _IN_TABLE[profile.name]
-    task = SpectrumTask(simulator, measurement, size=size, n_validation=n_validation)
-    trained(network, task, _PLANS[profile.name], profile=profile)
 
 
 def make_universes(folder: Path, *, command: str, profile: Profile) -> Path:

@@ -5,8 +5,7 @@ import torch
 from torch.distributions import MultivariateNormal
 
 from skytutor import chapters
-from skytutor.chapters.spectra import flow_task, scores, targets
-from skytutor.chapters.spectra.autoencoder import SpectrumAutoencoder
+from skytutor.chapters.spectra import flow_task, scores
 from skytutor.chapters.spectra.flow_task import FlowTask, SpectrumFlow, sampler
 from skytutor.chapters.spectra.limits import LimitNetworks
 from skytutor.chapters.spectra.networks import SpectrumNetwork
@@ -35,11 +34,8 @@ def trunk():
 
 
 @pytest.fixture
-def task(monkeypatch, trunk):
-    torch.manual_seed(0)
-    autoencoder = SpectrumAutoencoder().eval()
-    monkeypatch.setattr(targets, "_autoencoder", lambda: autoencoder)
-    return FlowTask(GalaxySimulator(), trunk.measurement, size=8, n_validation=12)
+def task(untrained_autoencoder, trunk):
+    return FlowTask(GalaxySimulator(), trunk.measurement, size=8, n_validation=12, seed=3)
 
 
 def test_the_network_below_is_neither_trained_nor_saved(trunk, task):

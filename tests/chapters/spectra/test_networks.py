@@ -165,7 +165,7 @@ def test_images_of_another_shape_are_refused(network, shape):
 
 
 def test_no_measured_number_rules_the_answer(images, network):
-    """However far out an image lies, what it measures enters as six deviations at most."""
+    """However far out an image lies, what it measures enters as ten deviations at most."""
     seen = []
     network.adopt(network.measurement, network.measurement(images).detach())
     network.inference.body.register_forward_hook(
@@ -174,6 +174,6 @@ def test_no_measured_number_rules_the_answer(images, network):
     # Of colours alone: 15 magnitudes between bands
     network(profile(1e8) * torch.tensor([1e-6, 1, 1, 1, 1])[:, None, None])
     network(images)
-    assert seen[0].abs().max() == 6
+    assert 6 < seen[0].abs().max() <= 10
     ordinary = seen[1].abs().max()
     assert 1 < ordinary < 6

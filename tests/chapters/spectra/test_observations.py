@@ -76,14 +76,30 @@ def test_measurements_are_those_of_the_images_of_the_same_galaxies(simulator, au
     torch.manual_seed(1)
     measurement = MeasurementNetwork(channels=(4, 4, 4, 4)).eval()
     options = {"autoencoder": autoencoder}
-    table, targets = draw_measurements(
-        simulator, 130, measurement=measurement, generator=rng(), **options
-    )
+    found = draw_measurements(simulator, 130, measurement=measurement, generator=rng(), **options)
     images, wanted = draw_images(simulator, 130, generator=rng(), **options)
+    table = found["table"]
     assert table.shape == (130, measurement.n_features) and not table.requires_grad
-    assert torch.equal(targets, wanted)
+    assert torch.equal(found["targets"], wanted)
     with torch.no_grad():
         assert torch.allclose(table, measurement(images), atol=1e-3)
+
+
+def test_the_oracle_sees_the_noise_of_the_same_images(simulator, autoencoder):
+    """Its fluxes and those in a wide circle of the image err alike, not just as much."""
+    options = {"autoencoder": autoencoder, "measurement": MeasurementNetwork().eval()}
+    found = draw_measurements(simulator, 100, generator=rng(5), **options)
+    images, _ = draw_images(simulator, 100, autoencoder=autoencoder, generator=rng(5))
+    quiet = simulator.draw(100, generator=rng(5))
+    truth = simulator.fluxes(quiet).sum(1)
+    # The first of the oracle's numbers is the catalogue's total r magnitude.
+    magnitude = 22.5 - 2.5 * truth[:, RED].log10()
+    known = found["oracle"][:, 0] - magnitude
+    windows = options["measurement"].fluxes.windows
+    wide = (images - simulator.images(quiet))[:, RED] * windows[8]
+    seen = -wide.sum((1, 2)) / truth[:, RED]
+    faint = magnitude > magnitude.median()
+    assert torch.corrcoef(torch.stack([known[faint], seen[faint]]))[0, 1] > 0.5
 
 
 def test_targets_of_the_last_three_go_back_to_their_units(simulator, autoencoder):
@@ -93,3 +109,9 @@ def test_targets_of_the_last_three_go_back_to_their_units(simulator, autoencoder
     back = natural(make_targets(autoencoder, spectra, galaxies.redshift))
     assert torch.allclose(back[:, 2], galaxies.redshift, atol=1e-6)
     assert torch.allclose(back[:, :2], spectra.log_widths, atol=1e-5)
+
+
+@pytest.mark.parametrize("draw", [draw_images, draw_components])
+def test_no_galaxies_are_refused(simulator, autoencoder, draw):
+    with pytest.raises(ValueError, match="n must be a positive integer, got 0"):
+        draw(simulator, 0, autoencoder=autoencoder, generator=rng())

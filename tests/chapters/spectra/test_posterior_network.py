@@ -21,13 +21,36 @@ def table(n=400, seed=0):
     return torch.randn(n, 4, generator=rng) * torch.tensor([1e-3, 1, 30, 1]) + 5
 
 
-def test_each_number_is_brought_to_mean_0_and_deviation_1(network):
+def correlated(n=4000, seed=3):
+    """Return four numbers of which two are nearly the same, as magnitudes of two bands are."""
+    rows = table(n, seed)
+    rows[:, 3] = 2 * rows[:, 2] + rows[:, 3]
+    return rows
+
+
+def test_what_is_learned_from_has_no_correlations(network):
+    rows = correlated()
+    assert torch.corrcoef(rows.T)[2, 3] > 0.999
     seen = []
     network.body.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
-    network.standardise(table())
-    network(table())
-    assert seen[0].mean(0).abs().max() < 2e-3
-    assert torch.allclose(seen[0].std(0), torch.ones(4), atol=2e-3)
+    network.standardise(rows)
+    network(rows)
+    assert seen[0].mean(0).abs().max() < 0.01
+    assert torch.allclose(torch.cov(seen[0].T), torch.eye(4), atol=0.02)
+    # Of other galaxies too, nearly.
+    other = network.whitened(correlated(seed=4))
+    assert torch.allclose(torch.cov(other.T), torch.eye(4), atol=0.1)
+
+
+def test_a_direction_of_rounding_errors_is_not_blown_up(network):
+    rows = correlated()
+    rows[:, 3] = 2 * rows[:, 2]
+    network.standardise(rows)
+    found = network.whitened(rows)
+    assert bool(found.isfinite().all())
+    # Three directions are there, and the fourth is next to nothing.
+    spread = found.std(0).sort().values
+    assert float(spread[0]) < 0.1 and torch.allclose(spread[1:], torch.ones(3), atol=0.02)
 
 
 def test_the_answer_does_not_depend_on_the_units_of_the_table(network):
@@ -94,3 +117,51 @@ def test_an_untrained_network_answers_with_the_prior():
     # About standardised targets nothing is known: standard deviations of 1, no correlations.
     assert torch.allclose(factor, torch.eye(9).expand_as(factor), atol=1e-5)
     assert mean.abs().max() < 5
+
+
+def test_it_can_begin_as_a_network_that_knows_more():
+    """The teacher's numbers follow from its own: then the answers are the teacher's."""
+    torch.manual_seed(2)
+    teacher, pupil = PosteriorNetwork(3, 16), PosteriorNetwork(4, 16)
+    for parameter in teacher.head.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    own = table(2000)
+    other = own[:, :3] * torch.tensor([1.0, -2.0, 0.1]) + own[:, 3:]
+    teacher.standardise(other)
+    pupil.standardise(own)
+    pupil.start_as(teacher, own, other)
+    for one, two in zip(pupil(own), teacher(other), strict=True):
+        assert torch.allclose(one, two, atol=2e-3)
+        assert one.std(0).max() > 0.02, "answers differ between galaxies"
+    # Its weights are its own: the teacher does not learn with it.
+    pupil.body[2].weight.data.zero_()
+    assert bool(teacher.body[2].weight.any())
+
+
+def test_a_teacher_of_other_galaxies_or_of_another_width_is_refused():
+    pupil = PosteriorNetwork(4, 16)
+    with pytest.raises(ValueError, match="own and other must be of the same galaxies, got 5 and 4"):
+        pupil.start_as(PosteriorNetwork(4, 16), table(5), table(4))
+    with pytest.raises(ValueError, match="teacher must have the width 16, got 8"):
+        pupil.start_as(PosteriorNetwork(4, 8), table(5), table(5))
+
+
+def test_the_covariance_does_not_bend_the_features(network):
+    network.standardise(table())
+    _, factor = network(table())
+    factor.square().sum().backward()
+    assert all(p.grad is None or not bool(p.grad.any()) for p in network.body.parameters())
+    assert all(bool(p.grad.any()) for p in network.head.covariance.parameters())
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (torch.zeros(5, 3), r"table must be \(N, 4\) with two rows or more, got \(5, 3\)"),
+        (torch.zeros(1, 4), r"two rows or more, got \(1, 4\)"),
+        (torch.full((5, 4), torch.nan), "table must be finite"),
+    ],
+)
+def test_a_table_that_has_no_units_is_refused(network, rows, message):
+    with pytest.raises(ValueError, match=message):
+        network.standardise(rows)

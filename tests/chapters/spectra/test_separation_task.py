@@ -4,8 +4,7 @@ import pytest
 import torch
 
 from skytutor import chapters
-from skytutor.chapters.spectra import separation_task, targets
-from skytutor.chapters.spectra.autoencoder import SpectrumAutoencoder
+from skytutor.chapters.spectra import separation_task
 from skytutor.chapters.spectra.measurement import MeasurementNetwork
 from skytutor.chapters.spectra.separation import RED, light_loss, separation_loss
 from skytutor.chapters.spectra.separation_task import SeparationTask, separation_scores
@@ -17,12 +16,8 @@ def rng(seed=0):
 
 
 @pytest.fixture(scope="module")
-def task():
-    torch.manual_seed(0)
-    autoencoder = SpectrumAutoencoder().eval()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(targets, "_autoencoder", lambda: autoencoder)
-        return SeparationTask(GalaxySimulator(), size=8, n_validation=20)
+def task(untrained_autoencoder):
+    return SeparationTask(GalaxySimulator(), size=8, n_validation=20)
 
 
 @pytest.fixture

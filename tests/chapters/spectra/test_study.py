@@ -2,29 +2,19 @@
 
 import copy
 import json
-from dataclasses import replace
 
 import pytest
 import torch
 
-from skytutor.chapters.spectra import scores, separation_task, study, targets, weights
-from skytutor.chapters.spectra.autoencoder import SpectrumAutoencoder
+from skytutor.chapters.spectra import scores, study, weights
 from skytutor.chapters.spectra.limits import LimitNetworks
 from skytutor.chapters.spectra.networks import SpectrumNetwork
+from skytutor.data.galaxies import GalaxySimulator
 from skytutor.files import CheckpointError
 from skytutor.training.profile import Profile
-from skytutor.training.schedule import Schedule
 
 SMOKE = Profile("smoke", torch.device("cpu"), 0)
-
-
-@pytest.fixture(autouse=True)
-def autoencoder(monkeypatch):
-    """Put an untrained autoencoder in the place of the package's own."""
-    torch.manual_seed(0)
-    model = SpectrumAutoencoder().eval()
-    monkeypatch.setattr(targets, "_autoencoder", lambda: model)
-    return model
+pytestmark = pytest.mark.usefixtures("untrained_autoencoder")
 
 
 @pytest.fixture
@@ -32,7 +22,8 @@ def untrained(monkeypatch):
     """Start universes from untrained networks, small ones."""
     torch.manual_seed(1)
     limits = LimitNetworks()
-    network = SpectrumNetwork(channels=(4, 4, 4, 4), width=8)
+    network = SpectrumNetwork(channels=(4, 4, 4, 4))
+    network.started.fill_(True)
     monkeypatch.setattr(study, "pretrained_limits", lambda: limits)
     monkeypatch.setattr(study, "load_needed", lambda name, needed_for: copy.deepcopy(network))
 
@@ -81,7 +72,9 @@ def test_the_card_of_the_universes_says_what_made_it(tmp_path, monkeypatch):
 def test_a_universe_says_which_weights_are_needed(monkeypatch, tmp_path):
     monkeypatch.setattr(weights, "pretrained_folder", lambda: tmp_path)
     scores.pretrained_limits.cache_clear()
-    with pytest.raises(CheckpointError, match=r"study of universes needs .* weights of spectra,"):
+    with pytest.raises(
+        CheckpointError, match=r"a study of the network needs .* weights of spectra,"
+    ):
         study.study_universe("null", profile=SMOKE)
     monkeypatch.setattr(study, "load_needed", lambda name, needed_for: SpectrumNetwork())
     with pytest.raises(CheckpointError, match=r"needs the trained weights of spectra-limits,"):
@@ -103,79 +96,62 @@ def recorded(monkeypatch):
     return found
 
 
-@pytest.mark.parametrize("cut_too", [False, True], ids=["cut kept", "cut trained on"])
-def test_another_universe_trains_limits_and_inference_from_the_start(
-    cut_too, untrained, monkeypatch
-):
-    if cut_too:
-        plan = Schedule(epochs=1, batch_size=16, lr=1e-3)
-        monkeypatch.setitem(study._CUT_PLANS, "smoke", plan)
-        monkeypatch.setitem(study._CUT_SIZES, "smoke", (16, 16))
-    else:
-        monkeypatch.delitem(study._CUT_PLANS, "smoke", raising=False)
+def same_weights(one, other):
+    left, right = one.state_dict(), other.state_dict()
+    return all(torch.equal(value, right[name]) for name, value in left.items())
+
+
+@pytest.mark.parametrize("name", ["null", "gradient 1"])
+def test_every_universe_trains_limits_and_inference_alike(name, untrained, monkeypatch):
+    steps = recorded(monkeypatch)
+    study.study_universe(name, profile=SMOKE)
+    assert [type(task).__name__ for _, task, *_ in steps] == ["LimitsTask", "SpectrumTask"]
+    limits, inference = steps
+    # The limits go on from the package's, and their oracle is who teaches the network.
+    assert same_weights(limits[0], study.pretrained_limits())
+    assert not same_weights(limits[4], limits[0])
+    assert same_weights(inference[1].oracle, limits[4].networks["oracle"])
+    # So does what infers, and the cut stays as it is.
+    package = study.load_needed("spectra", needed_for="a test")
+    assert same_weights(inference[0], package)
+    assert not same_weights(inference[4].inference, package.inference)
+    assert same_weights(inference[4].measurement, package.measurement)
+
+
+def test_universes_draw_other_galaxies_than_the_package_was_trained_on(untrained, monkeypatch):
     steps = recorded(monkeypatch)
     study.study_universe("gradient 1", profile=SMOKE)
-    assert steps == [], "where the weights of the package were trained nothing is"
-    study.study_universe("null", profile=SMOKE)
-    cuts = ["SeparationTask"] if cut_too else []
-    kinds = [type(task).__name__ for _, task, *_ in steps]
-    assert kinds == ["LimitsTask", *cuts, "SpectrumTask"]
-    # Limits and inference see as many galaxies and know nothing before.
-    limits, inference = steps[0], steps[-1]
-    assert limits[1].size == inference[1].size
-    assert not bool(limits[0].started) and not bool(inference[0].started)
-    assert bool(limits[4].started) and bool(inference[4].started)
-    # The table is what the cut measures, and the network keeps that cut.
-    start = study.load_needed("spectra", needed_for="a test").measurement.state_dict()
-    wanted = steps[1][4].state_dict() if cut_too else start
-    kept = inference[4].measurement.state_dict()
-    assert all(torch.equal(value, kept[name]) for name, value in wanted.items())
-    assert cut_too == any(not torch.equal(value, kept[name]) for name, value in start.items())
+    home = study.LimitsTask(GalaxySimulator(), size=64, n_validation=8)
+    assert not torch.isclose(steps[0][1].targets, home.targets).all(1).any()
 
 
-def test_a_seed_trains_measurement_and_inference_from_the_start(untrained, monkeypatch):
-    build = separation_task.MeasurementNetwork
-    small = {"channels": (4, 4, 4, 4)}
-    recipe = replace(separation_task.make_recipe(), build=lambda: build(**small))
-    monkeypatch.setattr(study.separation_task, "make_recipe", lambda: recipe)
-    monkeypatch.setattr(study, "SpectrumNetwork", lambda: SpectrumNetwork(**small, width=8))
+def test_seeds_train_what_infers_on_one_table(untrained, monkeypatch):
     steps = recorded(monkeypatch)
-    first = study.study_seed(1, profile=SMOKE)
-    cut, inference = steps
-    assert isinstance(cut[1], study.SeparationTask) and isinstance(inference[1], study.SpectrumTask)
-    assert cut[3].seed == inference[3].seed == 1
-    # It started from nothing, and adopted the measurement of its own seed.
-    assert not bool(inference[0].started) and bool(inference[4].started)
-    kept = inference[4].measurement.state_dict()
-    assert all(torch.equal(value, kept[name]) for name, value in cut[4].state_dict().items())
-    again = study.study_seed(1, profile=SMOKE)
-    other = study.study_seed(2, profile=SMOKE)
-    assert again == first
-    # Other weights and another table, on the same galaxies.
-    assert other["rmse"] != first["rmse"] and other["rmse_oracle"] == first["rmse_oracle"]
-    tables = [task.table for _, task, *_ in steps if isinstance(task, study.SpectrumTask)]
-    assert torch.equal(tables[0], tables[1])
-    assert not torch.equal(tables[0], tables[2])
+    found = study.study_seeds(3, profile=SMOKE)
+    assert list(found) == ["0", "1", "2"]
+    # The first is the package's, which is not trained again.
+    assert [profile.seed for *_, profile, _ in steps] == [1, 2]
+    assert not any(bool(start.started) for start, *_ in steps), "trained from the start"
+    assert steps[0][1] is steps[1][1]
+    assert found["1"]["rmse"] != found["2"]["rmse"]
+    assert len({scores["rmse_oracle"] for scores in found.values()}) == 1
+    again = study.study_seeds(2, profile=SMOKE)
+    assert again == {seed: found[seed] for seed in ("0", "1")}
 
 
-def test_seed_0_is_that_of_the_weights_that_come_with_the_package(untrained, monkeypatch):
-    steps = recorded(monkeypatch)
-    assert study.study_seed(0, profile=SMOKE) == study.study_universe("gradient 1", profile=SMOKE)
-    assert steps == []
+def test_no_seed_is_refused():
+    with pytest.raises(ValueError, match="n must be"):
+        study.study_seeds(0, profile=SMOKE)
 
 
 def test_the_card_of_the_seeds_has_a_row_each(tmp_path, monkeypatch):
-    asked = []
-
-    def fake(seed, *, profile):
-        asked.append(seed)
-        return {"rmse": float(seed)}
-
-    monkeypatch.setattr(study, "study_seed", fake)
+    monkeypatch.setattr(
+        study, "study_seeds", lambda n, *, profile: {str(k): {"rmse": float(k)} for k in range(n)}
+    )
     path = study.make_seeds(tmp_path, command="a command", profile=SMOKE)
     card = json.loads(path.read_text())
     assert path == tmp_path / f"{study.SEEDS_CARD}.json"
-    assert asked == [0, 1, 2] and card["seeds"] == {str(k): {"rmse": float(k)} for k in asked}
+    assert card["seeds"] == {str(k): {"rmse": float(k)} for k in range(3)}
     assert (card["command"], card["profile"]) == ("a command", "smoke")
 
 
