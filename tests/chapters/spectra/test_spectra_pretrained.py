@@ -8,6 +8,7 @@ import torch
 from skytutor import chapters
 from skytutor.chapters.seeds import SPECTRA as SEEDS
 from skytutor.chapters.spectra import study
+from skytutor.chapters.spectra.limit_checks import CHECK_CARD
 from skytutor.chapters.spectra.scores import draw_test, gaussian, scores_of
 from skytutor.chapters.spectra.targets import N_LATENTS
 from skytutor.training import checkpoint
@@ -71,6 +72,18 @@ def test_more_knowledge_is_worth_more_on_the_card():
     reached = [limits[f"rmse_{name}"] for name in order]
     assert reached == sorted(reached)
     assert reached[-1] < chapters.card(chapters.get("spectra-limits"))["test"]["constant"]["rmse"]
+
+
+def test_the_limits_hardly_move_with_twice_as_many_simulations():
+    """Of the package's own weights, against the same training on half of their table."""
+    card = checkpoint.read_card(checkpoint.pretrained_folder() / f"{CHECK_CARD}.json")
+    moved = {name: entry["change"] for name, entry in card["convergence"].items()}
+    assert abs(moved.pop("oracle")) < 0.015
+    assert all(abs(change) < 0.005 for change in moved.values())
+    assert card["linear_gaussian"]["excess"] < 0.01
+    whole = card["convergence"]["oracle"]["rmse"][str(card["n_train"])]
+    assert card["van_trees"]["rmse"] < whole
+    assert on_card("spectra-limits")["rmse_oracle"] == pytest.approx(whole, rel=0.03)
 
 
 def test_the_cut_is_far_better_than_what_does_not_look():
