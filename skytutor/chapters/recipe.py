@@ -58,6 +58,7 @@ class Recipe:
         limit: what no method can beat, or None where none is known; `score` may return its own.
         float16: save the weights rounded to float16; small networks that answer to better than a
             per cent keep float32.
+        float32_below: beginnings of the names of weights that keep float32 all the same.
         has_weights: whether trained weights come with the package; without them it has to be
             trained first.
         adversarial: two networks are trained against each other, by one process.
@@ -72,5 +73,6 @@ class Recipe:
     published: Mapping[str, float]
     limit: float | None = None
     float16: bool = True
+    float32_below: tuple[str, ...] = ()
     has_weights: bool = True
     adversarial: bool = False

@@ -162,7 +162,9 @@ def _save(
         folder: where both go.
         command: that repeats the training.
     """
-    weights = checkpoint.to_float16(result.best) if recipe.float16 else result.best
+    weights = result.best
+    if recipe.float16:
+        weights = checkpoint.to_float16(weights, except_below=recipe.float32_below)
     made = checkpoint.provenance(
         device=fabric.device, seed=profile.seed, profile=profile.name, command=command
     )

@@ -179,18 +179,22 @@ def misfits(
     return wrong + [f"{name!r} is unexpected" for name in tensors if name not in current]
 
 
-def to_float16(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def to_float16(
+    tensors: Mapping[str, Tensor], *, except_below: tuple[str, ...] = ()
+) -> dict[str, Tensor]:
     """Return floating tensors in float16, and all others as they are.
 
     Arguments:
         tensors: by name.
+        except_below: beginnings of names, of tensors that are left as they are too.
 
     Raises:
         OverflowError: names a tensor that holds a number float16 cannot.
     """
     out = {}
     for name, tensor in tensors.items():
-        out[name] = tensor.half() if tensor.is_floating_point() else tensor
+        rounded = tensor.is_floating_point() and not name.startswith(except_below)
+        out[name] = tensor.half() if rounded else tensor
         if not torch.isfinite(out[name]).all():
             raise OverflowError(f"{name} does not fit into float16")
     return out

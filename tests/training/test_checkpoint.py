@@ -247,3 +247,19 @@ def test_a_damaged_card(tmp_path, damage):
     else:
         card.write_text("{" if damage == "not json" else json.dumps([1]))
     complaint(CheckpointError, lambda: checkpoint.load_checkpoint(tmp_path, "mine"), card)
+
+
+def test_rounding_to_float16_leaves_out_what_it_is_told_to():
+    tensors = {
+        "cut.weight": torch.full((2,), 1 / 3),
+        "head.weight": torch.full((2,), 1 / 3),
+        "head.count": torch.tensor(3),
+    }
+    rounded = checkpoint.to_float16(tensors, except_below=("head.",))
+    assert rounded["cut.weight"].dtype == torch.float16
+    assert torch.equal(rounded["head.weight"], tensors["head.weight"])
+    assert torch.equal(rounded["head.count"], tensors["head.count"])
+    everything = checkpoint.to_float16(tensors)
+    assert everything["head.weight"].dtype == torch.float16
+    with pytest.raises(OverflowError, match=r"head.weight does not fit into float16"):
+        checkpoint.to_float16({"head.weight": torch.tensor([1e6])})
