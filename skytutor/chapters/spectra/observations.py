@@ -1,6 +1,6 @@
 """Images of simulated galaxies and what belongs to them: targets, components, measurements."""
 
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -11,8 +11,9 @@ from skytutor.chapters.spectra.measurement import MeasurementNetwork
 from skytutor.chapters.spectra.sample import Sample
 from skytutor.chapters.spectra.separation import RED
 from skytutor.chapters.spectra.targets import make_targets
-from skytutor.data.galaxies import GalaxySimulator
+from skytutor.data.galaxies import FibreSpectra, GalaxySimulator
 from skytutor.data.galaxy_catalogue import catalogue
+from skytutor.data.galaxy_population import Galaxies
 from skytutor.validate import positive
 
 __all__ = ["draw_components", "draw_images", "draw_measurements"]
@@ -33,13 +34,13 @@ def draw_images(
         autoencoder: trained, on the simulator's device.
         generator: of the random numbers, on the same device.
     """
-    options: dict[str, Any] = {"autoencoder": autoencoder, "generator": generator}
     images = []
     targets = []
     for size in _sizes(n, simulator):
-        seen, wanted, _ = _observe(simulator, size, components=False, **options)
-        images.append(seen)
-        targets.append(wanted)
+        observed = _observe(simulator, size, generator=generator)
+        images.append(observed.images(simulator))
+        redshift = observed.galaxies.redshift
+        targets.append(make_targets(autoencoder, observed.spectra, redshift))
     return torch.cat(images), torch.cat(targets)
 
 
@@ -61,9 +62,15 @@ def draw_components(
     Returns:
         images ``(n, 5, H, H)``, targets ``(n, 9)``, components without noise ``(n, 3, H, H)``.
     """
-    options: dict[str, Any] = {"autoencoder": autoencoder, "generator": generator}
-    parts = [_observe(simulator, size, components=True, **options) for size in _sizes(n, simulator)]
-    images, targets, components = zip(*parts, strict=True)
+    images, targets, components = [], [], []
+    for size in _sizes(n, simulator):
+        observed = _observe(simulator, size, generator=generator)
+        galaxies = observed.galaxies
+        images.append(observed.images(simulator))
+        targets.append(make_targets(autoencoder, observed.spectra, galaxies.redshift))
+        red = simulator.fluxes(galaxies)[..., RED]
+        shapes = simulator.renderer.component_images(observed.planes, band=RED)
+        components.append(shapes * red[..., None, None])
     return torch.cat(images), torch.cat(targets), torch.cat(components)
 
 
@@ -74,25 +81,27 @@ def _sizes(n: int, simulator: GalaxySimulator) -> list[int]:
     return [min(batch, n - start) for start in range(0, n, batch)]
 
 
-def _observe(
-    simulator: GalaxySimulator,
-    n: int,
-    *,
-    autoencoder: SpectrumAutoencoder,
-    generator: torch.Generator,
-    components: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return images, targets, and components or an empty tensor."""
+@dataclass(frozen=True)
+class _Observed:
+    """Galaxies seen through the fibre and under a sky, before any of it is put together."""
+
+    galaxies: Galaxies
+    planes: Tensor
+    spectra: FibreSpectra
+    sky: Tensor
+
+    def images(self, simulator: GalaxySimulator) -> Tensor:
+        """Return images ``(n, 5, H, H)`` with the sky's noise."""
+        return simulator.images(self.galaxies, planes=self.planes) + self.sky
+
+
+def _observe(simulator: GalaxySimulator, n: int, *, generator: torch.Generator) -> _Observed:
+    """Draw galaxies, their spectra, and the sky of their images, in this order."""
     galaxies = simulator.draw(n, generator=generator)
     planes = simulator.renderer.planes(galaxies.shapes)
     fibre = simulator.renderer.fibre(planes)
     spectra = simulator.spectra(galaxies, fibre, generator=generator)
-    images = simulator.images(galaxies, planes=planes, generator=generator)
-    light = images.new_empty(0)
-    if components:
-        red = simulator.fluxes(galaxies)[..., RED]
-        light = simulator.renderer.component_images(planes, band=RED) * red[..., None, None]
-    return images, make_targets(autoencoder, spectra, galaxies.redshift), light
+    return _Observed(galaxies, planes, spectra, simulator.sky(n, generator=generator))
 
 
 def draw_measurements(
@@ -120,7 +129,8 @@ def draw_measurements(
     parts = []
     with torch.no_grad():
         for size in _sizes(n, simulator):
-            sample = _with_its_own_noise(simulator, size, generator=generator)
+            observed = _observe(simulator, size, generator=generator)
+            sample = _with_its_own_noise(simulator, observed)
             assert sample.images is not None
             wanted = make_targets(autoencoder, sample.spectra, sample.galaxies.redshift)
             oracle = tables(sample)["oracle"]
@@ -129,16 +139,10 @@ def draw_measurements(
     return dict(zip(("table", "oracle", "targets"), map(torch.cat, columns), strict=True))
 
 
-def _with_its_own_noise(
-    simulator: GalaxySimulator, n: int, *, generator: torch.Generator
-) -> Sample:
-    """Return galaxies whose photometry has the noise of their images: of `draw_images`."""
-    galaxies = simulator.draw(n, generator=generator)
-    planes = simulator.renderer.planes(galaxies.shapes)
-    fibre = simulator.renderer.fibre(planes)
-    spectra = simulator.spectra(galaxies, fibre, generator=generator)
-    sky = simulator.sky(n, generator=generator)
-    photometry = simulator.photometry(galaxies, planes=planes, sky=sky)
-    images = simulator.images(galaxies, planes=planes) + sky
+def _with_its_own_noise(simulator: GalaxySimulator, observed: _Observed) -> Sample:
+    """Return galaxies whose photometry has the noise of their images."""
+    galaxies, planes = observed.galaxies, observed.planes
+    photometry = simulator.photometry(galaxies, planes=planes, sky=observed.sky)
     table = catalogue(simulator, galaxies, planes, photometry)
-    return Sample(galaxies, photometry, table, spectra, images)
+    images = observed.images(simulator)
+    return Sample(galaxies, photometry, table, observed.spectra, images)

@@ -34,6 +34,7 @@ __all__ = [
     "answered",
     "draw_test",
     "extract_from_test",
+    "gain",
     "gaussian",
     "pretrained_limits",
     "score_posterior",
@@ -207,7 +208,7 @@ def _accuracy(test: TestSet) -> dict[str, Any]:
     found: dict[str, Any] = {"rmse": rmse(own), "rmse_constant": rmse(test.targets)}
     found |= {f"rmse_{name}": rmse(rest) for name, rest in error.items()}
     found["gap_closed"] = _gap(found["rmse"], found["rmse_catalogue"], found["rmse_oracle"])
-    found["below_catalogue"] = 1 - found["rmse"] / found["rmse_catalogue"]
+    found["below_catalogue"], _ = gain(own, error["catalogue"])
     # Both are scored on the same galaxies: the error of a difference is that of the pairs.
     squares = own[:, :N_LATENTS].square().mean(1)
     other = error["oracle"][:, :N_LATENTS].square().mean(1)
@@ -222,6 +223,32 @@ def _accuracy(test: TestSet) -> dict[str, Any]:
         found[f"rmse_{name}_oracle"] = at["oracle"]
         found[f"gap_closed_{name}"] = _gap(mine, at["catalogue"], at["oracle"])
     return found
+
+
+def gain(own: Tensor, other: Tensor) -> tuple[float, float]:
+    """Return by which part the RMSE of some answers lies below that of others, and its error.
+
+    Arguments:
+        own: errors ``(n, 9)`` of which the six latents count.
+        other: those of other answers about the same galaxies.
+
+    Returns:
+        one minus the ratio, and its standard error, which is that of the pairs: galaxies that are
+        hard for both do not count.
+
+    Raises:
+        ValueError: not the same number of galaxies, or fewer than two.
+    """
+    if own.shape != other.shape or len(own) < 2:
+        raise ValueError(
+            "own and other must be errors (n, 9) of the same galaxies, two or more, "
+            f"got shapes {tuple(own.shape)} and {tuple(other.shape)}"
+        )
+    mine, theirs = (error[:, :N_LATENTS].square().mean(1).double() for error in (own, other))
+    ratio = float((mine.mean() / theirs.mean()).sqrt())
+    # Of sqrt(a / b) the relative error is half that of a / b.
+    pairs = mine / mine.mean() - theirs / theirs.mean()
+    return 1 - ratio, ratio * float(pairs.std()) / len(own) ** 0.5 / 2
 
 
 def _gap(own: float, start: float, limit: float) -> float | None:

@@ -26,6 +26,7 @@ from skytutor.chapters.spectra.scores import (
     TestGalaxies,
     answered,
     extract_from_test,
+    gain,
     pretrained_limits,
     scores_of,
 )
@@ -62,6 +63,9 @@ _STUDY_TABLE = 10  # number of the training sets of a universe
 # Galaxies in a universe's tables and for validation: of numbers, and of measured images.
 _LIMITS_SIZES = {"smoke": (64, 64), "cpu": (20_000, 2000), "gpu": (200_000, 10_000)}
 _IMAGE_SIZES = {"smoke": (64, 64), "cpu": (3000, 500), "gpu": (20_000, 2000)}
+# Galaxies to score on: in each universe, and for the seeds.
+_UNIVERSE_TEST = {"smoke": 100, "cpu": 1000, "gpu": 10_000}
+_SEEDS_TEST = {"smoke": 100, "cpu": 1000, "gpu": 20_000}
 _LIMITS_PLANS = {
     "smoke": Schedule(epochs=1, batch_size=32, lr=1e-3, optimizer="muon"),
     "cpu": Schedule(epochs=8, batch_size=200, lr=1e-3, optimizer="muon"),
@@ -133,7 +137,8 @@ def study_universe(name: str, *, profile: Profile) -> dict[str, float | None]:
         profile: size, device and seed.
 
     Returns:
-        the scores of `skytutor.chapters.spectra.scores.scores_of` that the chapter reads.
+        the scores of `skytutor.chapters.spectra.scores.scores_of` that the chapter reads, and how
+        far network and oracle lie below the catalogue, with standard errors.
 
     Raises:
         ValueError: a universe that is not there.
@@ -156,7 +161,7 @@ def study_universe(name: str, *, profile: Profile) -> dict[str, float | None]:
         seed=_STUDY_TABLE,
     )
     network = trained(copy.deepcopy(package), task, SCHEDULES[profile.name], profile=profile)
-    galaxies = _test_galaxies(package.measurement, simulator, profile=profile)
+    galaxies = _test_galaxies(package.measurement, simulator, size=_UNIVERSE_TEST[profile.name])
     return _scored(network, galaxies, limits)
 
 
@@ -168,10 +173,9 @@ def _package_network() -> SpectrumNetwork:
 
 
 def _test_galaxies(
-    measurement: nn.Module, simulator: GalaxySimulator, *, profile: Profile
+    measurement: nn.Module, simulator: GalaxySimulator, *, size: int
 ) -> TestGalaxies:
     """Draw the galaxies to score on, and measure their images."""
-    size = profile.pick(smoke=100, cpu=1000, gpu=20_000)
     return extract_from_test(measurement, seed=SEEDS.test_seed(0), size=size, simulator=simulator)
 
 
@@ -182,8 +186,14 @@ def _scored(
     with torch.no_grad():
         mean, factor = (answer.cpu() for answer in network(torch.cat(galaxies.extracted)))
     posterior = MultivariateNormal(mean, scale_tril=factor)
-    found = scores_of(answered(galaxies, mean, posterior, limits=limits))
-    return {key: found[key] for key in _KEPT}
+    test = answered(galaxies, mean, posterior, limits=limits)
+    found = scores_of(test)
+    kept = {key: found[key] for key in _KEPT}
+    oracle, catalogue = (test.limits[name][0] - test.targets for name in ("oracle", "catalogue"))
+    _, kept["below_catalogue_error"] = gain(mean - test.targets, catalogue)
+    below = gain(oracle, catalogue)
+    kept["oracle_below_catalogue"], kept["oracle_below_catalogue_error"] = below
+    return kept
 
 
 def study_seeds(n: int, *, profile: Profile) -> dict[str, dict[str, float | None]]:
@@ -204,7 +214,7 @@ def study_seeds(n: int, *, profile: Profile) -> dict[str, dict[str, float | None
     simulator = GalaxySimulator(device=profile.device)
     package = _package_network().to(profile.device)
     limits = copy.deepcopy(pretrained_limits()).to(profile.device)
-    galaxies = _test_galaxies(package.measurement, simulator, profile=profile)
+    galaxies = _test_galaxies(package.measurement, simulator, size=_SEEDS_TEST[profile.name])
     found = {"0": _scored(package, galaxies, limits)}
     if n > 1:
         size, n_validation = spectrum_sizes(profile)

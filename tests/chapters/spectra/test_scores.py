@@ -209,3 +209,33 @@ def test_another_universe_brings_its_own_limits(stand_ins):
     other = draw_test(gaussian(model), seed=1, size=20)
     assert not torch.equal(test.targets, other.targets)
     assert not torch.equal(test.limits["oracle"][0], other.limits["oracle"][0])
+
+
+def test_the_error_of_a_gain_is_its_scatter_over_test_sets():
+    """Hard galaxies are hard for both: their weight must not count as an error of the gain."""
+    gains, errors = [], []
+    for seed in range(300):
+        rng = torch.Generator().manual_seed(seed)
+        hard = torch.rand(300, 1, generator=rng).add(0.1)
+        other = hard * torch.randn(300, 9, generator=rng)
+        own = 0.8 * other + 0.2 * hard * torch.randn(300, 9, generator=rng)
+        found, error = scores.gain(own, other)
+        gains.append(found)
+        errors.append(error)
+    assert sum(gains) / 300 == pytest.approx(1 - math.hypot(0.8, 0.2), abs=0.003)
+    assert sum(errors) / 300 == pytest.approx(float(torch.tensor(gains).std()), rel=0.15)
+
+
+def test_a_gain_counts_the_latents_alone_and_is_negative_for_a_loss():
+    other = torch.randn(50, 9, generator=torch.Generator().manual_seed(1))
+    own = other.clone()
+    own[:, N_LATENTS:] = 100
+    assert scores.gain(own, other) == (0, 0)
+    assert scores.gain(2 * other, other)[0] == pytest.approx(-1)
+    assert scores.gain(other / 2, other)[0] == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(("own", "other"), [((5, 9), (4, 9)), ((1, 9), (1, 9)), ((5, 6), (5, 9))])
+def test_a_gain_needs_pairs(own, other):
+    with pytest.raises(ValueError, match="own and other must be errors"):
+        scores.gain(torch.ones(own), torch.ones(other))

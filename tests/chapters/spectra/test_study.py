@@ -38,6 +38,10 @@ def test_a_universe_is_scored_on_its_own_galaxies(untrained):
         # Untrained limits: the oracle may be no better than the catalogue.
         closed = found["gap_closed"]
         assert closed is None if gap < 0 else closed in (None, pytest.approx(wanted))
+        below = 1 - found["rmse_oracle"] / found["rmse_catalogue"]
+        assert found["oracle_below_catalogue"] == pytest.approx(below, abs=1e-6)
+        assert found["below_catalogue_error"] > 0
+        assert found["oracle_below_catalogue_error"] > 0
     assert null["above_oracle"] == pytest.approx(null["rmse"] - null["rmse_oracle"])
     assert null["above_oracle_error"] > 0
 
