@@ -5,6 +5,7 @@ The five templates come with the package `kcorrect` (Blanton & Roweis 2007), the
 simulator adds lines of its own, whose strengths scatter.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -49,10 +50,17 @@ LINES = {
     "[SII] 6717": 6718.3,
     "[SII] 6731": 6732.7,
 }
+# Where a plate begins to see, sees fully, and ends to: IIIa-J behind GG 385, IIIa-F behind RG 610
+# (Reid et al. 1991, PASP 103, 661); angstrom.
+_PLATES = {
+    "plate-blue": (3800.0, 4000.0, 5200.0, 5400.0),
+    "plate-red": (5950.0, 6150.0, 6800.0, 6980.0),
+}
 # 1e-9 of the f_nu of magnitude zero, times c in angstrom/s, over 1e-17 erg/s/cm^2/angstrom.
 _NANOMAGGIE = 3.631e-12 * 2.99792458e18
 _CUT = 0.0045  # half width, relative, of what is cut out round a line: four pixels of a template
 _SIDE = 0.0095  # as far out the continuum is read
+_FARTHEST = 0.4  # redshift of the tables
 _LINE_OVER_BLEND = 0.7  # H-alpha over H-alpha + [NII] in the templates, which do not resolve them
 
 
@@ -141,12 +149,16 @@ def filter_curve(name: str) -> tuple[np.ndarray, np.ndarray]:
     """Return wavelength in angstrom and response of a filter of speclite.
 
     Arguments:
-        name: such as "panstarrs-g" or "sdss2010-r".
+        name: such as "panstarrs-g" or "sdss2010-r", or "plate-blue" and "plate-red" for emulsion
+            and filter of the second Palomar survey, straight lines between their edges.
 
     Raises:
         ImportError: speclite is not installed.
         ValueError: speclite has no such filter.
     """
+    if name in _PLATES:
+        curve = np.array(_PLATES[name], dtype=float)
+        return curve, np.array([0.0, 1.0, 1.0, 0.0])
     package_file("speclite", "data")  # says how to install it where it is missing
     from speclite.filters import load_filter
 
@@ -159,20 +171,34 @@ def filter_curve(name: str) -> tuple[np.ndarray, np.ndarray]:
 
 # Rest-frame wavelengths that integrals run over, in angstrom: steps of 2e-4, finer than templates
 # and filters, from below u at redshift 0.4 to beyond y at redshift 0.
-_FINE = np.exp(np.arange(np.log(2000.0), np.log(11500.0), 2e-4))
+_STEP = 2e-4
+_FINE = np.exp(np.arange(np.log(2000.0), np.log(11500.0), _STEP))
 
 
-def _photon_weights(name: str, redshifts: np.ndarray) -> np.ndarray:
-    """Return weights ``(Z, F)`` on the fine grid, whose sum over a spectrum is its flux.
+def _fine_grid(filters: Sequence[str]) -> np.ndarray:
+    """Return `_FINE`, with as many more of its steps as filters beyond its ends need."""
+    curves = [filter_curve(name)[0] for name in filters]
+    bluest = min(float(curve[0]) for curve in curves) / (1 + _FARTHEST)
+    reddest = max(float(curve[-1]) for curve in curves)
+    before = max(0, math.ceil(math.log(_FINE[0] / bluest) / _STEP))
+    after = max(0, math.ceil(math.log(reddest / _FINE[-1]) / _STEP))
+    if not before and not after:
+        return _FINE
+    steps = np.arange(-before, len(_FINE) + after)
+    return np.exp(math.log(_FINE[0]) + _STEP * steps)
+
+
+def _photon_weights(name: str, redshifts: np.ndarray, grid: np.ndarray = _FINE) -> np.ndarray:
+    """Return weights ``(Z, F)`` on a grid, whose sum over a spectrum is its flux.
 
     The flux is in nanomaggies, through a filter, of a spectrum that is seen at a redshift.
     """
     curve, response = filter_curve(name)
     norm = _NANOMAGGIE * trapezoid(response / curve, curve)
-    steps = np.gradient(_FINE)  # of the trapezoid rule
-    weights = np.empty((len(redshifts), len(_FINE)))
+    steps = np.gradient(grid)  # of the trapezoid rule
+    weights = np.empty((len(redshifts), len(grid)))
     for row, redshift in zip(weights, redshifts, strict=True):
-        observed = _FINE * (1 + redshift)
+        observed = grid * (1 + redshift)
         # Detectors count photons: the flux per wavelength is weighted by the wavelength. The flux
         # falls by 1 + z and the step grows by it.
         row[:] = np.interp(observed, curve, response, left=0, right=0) * observed * steps / norm
@@ -229,7 +255,7 @@ class BandTable:
             raise TypeError(f"filters must be a sequence of names, got {filters!r}")
         if not filters:
             raise ValueError("filters must hold one name or more, got none")
-        self.redshifts = torch.linspace(0, 0.4, 201, device=device)
+        self.redshifts = torch.linspace(0, _FARTHEST, 201, device=device)
         self.attenuations = torch.linspace(-0.6, 1.8, 17, device=device)
         self.table = _continuum_table(tuple(filters), lines).to(device)
         self.responses = _response_table(tuple(filters)).to(device)
@@ -292,12 +318,13 @@ def _node(value: Tensor, nodes: Tensor) -> tuple[Tensor, Tensor]:
 def _continuum_table(filters: tuple[str, ...], lines: bool) -> Tensor:
     templates = load_templates()
     spectra = templates.flux if lines else templates.continuum
-    fine = _refined(_FINE, templates.wavelength, spectra)  # (5, F)
-    factors = attenuation(torch.from_numpy(_FINE), torch.linspace(-0.6, 1.8, 17)[:, None]).numpy()
+    grid = _fine_grid(filters)
+    fine = _refined(grid, templates.wavelength, spectra)  # (5, F)
+    factors = attenuation(torch.from_numpy(grid), torch.linspace(-0.6, 1.8, 17)[:, None]).numpy()
     dimmed = fine * factors[:, None]  # (A, 5, F)
     found = np.empty((201, 17, 5, len(filters)))
     for b, name in enumerate(filters):
-        weights = _photon_weights(name, np.linspace(0, 0.4, 201))
+        weights = _photon_weights(name, np.linspace(0, _FARTHEST, 201), grid)
         found[..., b] = np.einsum("akf,zf->zak", dimmed, weights, optimize=True)
     return torch.from_numpy(np.log(found)).float()
 
@@ -309,7 +336,7 @@ def _response_table(filters: tuple[str, ...]) -> Tensor:
     for b, name in enumerate(filters):
         observed, response = filter_curve(name)
         norm = _NANOMAGGIE * trapezoid(response / observed, observed)
-        for z, redshift in enumerate(np.linspace(0, 0.4, 201)):
+        for z, redshift in enumerate(np.linspace(0, _FARTHEST, 201)):
             # A line's flux is conserved; photons are redder by 1 + z.
             at = rest * (1 + redshift)
             found[z, :, b] = np.interp(at, observed, response, left=0, right=0) * at / norm

@@ -209,3 +209,40 @@ def test_a_missing_package_or_file_says_how_to_install_it(monkeypatch):
     monkeypatch.setattr(spectral_templates, "find_spec", lambda name: None)
     filter_curve.cache_clear()
     complaint(ImportError, filter_curve, "pip install speclite", name="panstarrs-g")
+
+
+def test_filters_beyond_the_optical_have_a_grid_that_holds_them():
+    grid = spectral_templates._fine_grid(["galex-fuv", "twomass-Ks"])
+    assert grid[0] < 1330.8 / 1.4 and grid[-1] > 23990
+    ratio = grid[1:] / grid[:-1]
+    assert np.ptp(ratio) < 1e-9
+    # Where the optical grid is wide enough, it stays the very same.
+    assert spectral_templates._fine_grid(["panstarrs-g"]) is spectral_templates._FINE
+    # Its nodes are among those of the wider one.
+    first = np.abs(grid - spectral_templates._FINE[0]).argmin()
+    again = grid[first : first + len(spectral_templates._FINE)]
+    assert again == pytest.approx(spectral_templates._FINE, rel=1e-9)
+
+
+def test_ultraviolet_and_infrared_fluxes_are_those_of_speclite():
+    import astropy.units as u
+    from speclite.filters import load_filter
+
+    templates = load_templates()
+    names = ("galex-nuv", "twomass-Ks")
+    table = BandTable(names).continuum(torch.tensor([0.1]), torch.zeros(1))[0]
+    unit = 1e-17 * u.erg / u.s / u.cm**2 / u.AA
+    for f, name in enumerate(names):
+        for k in (1, 3):
+            flux = np.maximum(templates.continuum[k], 0) / 1.1 * unit
+            wavelength = templates.wavelength * 1.1 * u.AA
+            magnitude = load_filter(name).get_ab_magnitude(flux, wavelength)
+            assert 22.5 - 2.5 * np.log10(float(table[k, f])) == pytest.approx(magnitude, abs=5e-3)
+
+
+def test_plates_see_between_the_edges_of_glass_and_emulsion():
+    wavelength, response = filter_curve("plate-blue")
+    assert (wavelength[0], wavelength[-1]) == (3800, 5400)
+    assert response.tolist() == [0, 1, 1, 0]
+    g, blue = BandTable(["sdss2010-g", "plate-blue"]).continuum(torch.zeros(1), torch.zeros(1))[0].T
+    assert bool(((g / blue).log10().abs() < 0.1).all())

@@ -1,0 +1,188 @@
+"""How a band is recorded: the noise of a CCD, single photons, or the blackening of a plate.
+
+Each turns images without noise into what a survey publishes, in nanomaggies a pixel with the sky
+subtracted, and an inverse variance that is told from what was recorded, never from the truth.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from skytutor.data.surveys import Band, sky_flux
+
+__all__ = ["Plate", "expose", "noise_pixels", "pixel_noise"]
+
+_PLATE_MAX = 4.5  # density of an emulsion that has turned black
+_PLATE_SKY = 1.0  # density of the sky
+_PLATE_CONTRAST = 2.2  # rise of the density with log10 of the exposure, at the sky
+_PLATE_BLACK = 0.95  # of the largest density: beyond, nothing is read off
+
+
+def noise_pixels(psf: Tensor) -> float:
+    """Return how many pixels of noise a point source is spread over: ``1 / sum psf^2``.
+
+    Arguments:
+        psf: ``(H, W)``, image of a point source of flux 1.
+
+    Example:
+        >>> noise_pixels(torch.full((2, 2), 0.25))
+        4.0
+    """
+    return float(1 / psf.double().square().sum())
+
+
+def pixel_noise(band: Band, psf: Tensor) -> float:
+    """Return the deviation of an empty pixel that gives a band its depth, nanomaggies.
+
+    Arguments:
+        band: of `skytutor.data.surveys.BANDS`.
+        psf: ``(H, W)``, image of a point source of flux 1 in the band.
+    """
+    faintest = 10 ** (-0.4 * (band.depth - 22.5))
+    return float(faintest / 5 / noise_pixels(psf) ** 0.5)
+
+
+def expose(
+    truth: Tensor, band: Band, *, psf: Tensor, pixel_arcsec: float, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Return images with noise, and the inverse variance of each pixel.
+
+    Arguments:
+        truth: ``(B, H, W)``, without noise, nanomaggies a pixel.
+        band: of `skytutor.data.surveys.BANDS`.
+        psf: ``(H, W)``, image of a point source of flux 1 in the band.
+        pixel_arcsec: side of a pixel.
+        generator: of the noise, on the device of `truth`.
+
+    Returns:
+        images and inverse variances, shaped as `truth`; the latter 0 where a plate is black.
+    """
+    record = _RECORDERS[band.kind]
+    return record(truth, band, psf, pixel_arcsec, generator)
+
+
+def _normal(like: Tensor, generator: torch.Generator) -> Tensor:
+    return torch.randn(like.shape, generator=generator, device=like.device, dtype=like.dtype)
+
+
+def _ccd(
+    truth: Tensor, band: Band, psf: Tensor, pixel_arcsec: float, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Add the noise of the sky and of the source's own photons."""
+    sky = pixel_noise(band, psf) ** 2
+    variance = sky + truth.clamp(min=0) / band.counts_per_nanomaggie
+    image = truth + variance.sqrt() * _normal(truth, generator)
+    # The survey knows the source's photons from the same image.
+    return image, 1 / (sky + image.clamp(min=0) / band.counts_per_nanomaggie)
+
+
+def _photons(
+    truth: Tensor, band: Band, psf: Tensor, pixel_arcsec: float, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Count photons of source and sky, and subtract those that the sky is expected to give."""
+    per_flux = band.counts_per_nanomaggie
+    expected_sky = sky_flux(band) * pixel_arcsec**2 * per_flux
+    counts = torch.poisson(truth.clamp(min=0) * per_flux + expected_sky, generator=generator)
+    image = (counts - expected_sky) / per_flux
+    # Where no photon fell the variance is that of the sky, not 0.
+    return image, per_flux**2 / counts.clamp(min=expected_sky)
+
+
+@dataclass(frozen=True)
+class Plate:
+    """An emulsion's characteristic curve: density against exposure, with grain and saturation.
+
+    ``D(E) = D_max / (1 + (E_half / E)^a)``, with the exposure E in units of the sky's. The noise of
+    the grain grows as the root of the density.
+
+    Arguments:
+        grain: deviation of the density of a pixel of sky.
+    """
+
+    grain: float
+
+    @property
+    def exponent(self) -> float:
+        """Return a, for which the density rises at the sky as an emulsion's does."""
+        room = _PLATE_SKY * (1 - _PLATE_SKY / _PLATE_MAX)
+        return _PLATE_CONTRAST / (math.log(10) * room)
+
+    @property
+    def half(self) -> float:
+        """Return the exposure of half of the largest density."""
+        return float((_PLATE_MAX / _PLATE_SKY - 1) ** (1 / self.exponent))
+
+    def density(self, exposure: Tensor) -> Tensor:
+        """Return densities.
+
+        Arguments:
+            exposure: of any shape, not negative, in units of the sky's.
+
+        Example:
+            >>> Plate(0.1).density(torch.tensor([0.0, 1.0, 1e9]))
+            tensor([0.0000, 1.0000, 4.5000])
+        """
+        return _PLATE_MAX / (1 + (self.half / exposure) ** self.exponent)
+
+    def exposure(self, density: Tensor) -> Tensor:
+        """Return the exposures of densities, from 0 to what is still read off.
+
+        Arguments:
+            density: of any shape.
+        """
+        held = density.clamp(1e-3, _PLATE_BLACK * _PLATE_MAX)
+        return self.half * (_PLATE_MAX / held - 1) ** (-1 / self.exponent)
+
+    def slope(self, density: Tensor) -> Tensor:
+        """Return how much the exposure changes with the density.
+
+        Arguments:
+            density: of any shape.
+        """
+        held = density.clamp(1e-3, _PLATE_BLACK * _PLATE_MAX)
+        return self.exposure(held) * _PLATE_MAX / (self.exponent * held * (_PLATE_MAX - held))
+
+    def noise(self, density: Tensor) -> Tensor:
+        """Return the deviation of densities.
+
+        Arguments:
+            density: of any shape.
+        """
+        return self.grain * (density.clamp(min=1e-3) / _PLATE_SKY).sqrt()
+
+    def sky_exposure(self) -> float:
+        """Return the mean exposure that is read off the sky.
+
+        The curve is bent, so that grain does not average out: it is not quite 1.
+        """
+        z = torch.linspace(-6, 6, 2001, dtype=torch.float64)
+        weight = torch.exp(-z.square() / 2)
+        density = _PLATE_SKY + self.grain * z
+        return float((self.exposure(density) * weight).sum() / weight.sum())
+
+
+def _plate(
+    truth: Tensor, band: Band, psf: Tensor, pixel_arcsec: float, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Blacken a plate, read its density, and turn it back into light."""
+    sky = sky_flux(band) * pixel_arcsec**2
+    curve = Plate(0.0)
+    at_sky = float(curve.slope(torch.tensor(_PLATE_SKY)))
+    plate = Plate(pixel_noise(band, psf) / sky / at_sky)
+    density = plate.density(1 + truth.clamp(min=0) / sky)
+    density = density + plate.noise(density) * _normal(truth, generator)
+    # What a survey calls zero is the mean of the empty sky.
+    image = (plate.exposure(density) - plate.sky_exposure()) * sky
+    deviation = plate.slope(density) * plate.noise(density) * sky
+    black = density > _PLATE_BLACK * _PLATE_MAX
+    return image, torch.where(black, 0, deviation**-2)
+
+
+_Recorder = Callable[
+    [Tensor, Band, Tensor, float, torch.Generator],
+    tuple[Tensor, Tensor],
+]
+_RECORDERS: dict[str, _Recorder] = {"ccd": _ccd, "photons": _photons, "plate": _plate}

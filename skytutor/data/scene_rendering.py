@@ -1,0 +1,160 @@
+"""Images of many sources in one frame, each where it stands, in any number of bands.
+
+Built on `skytutor.data.rendering`: a source is moved by a phase on its Fourier transform, and what
+stands in one frame is added before the transform is undone. The pixels of wide surveys are not much
+smaller than their PSF, so that images are made on a finer grid, whose pixels are then added up.
+
+Shapes: B scenes, C components in each, F bands, H pixels along a side; N those of the padded fine
+frame.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from skytutor.data.galaxy_profiles import moffat_transform
+from skytutor.data.rendering import GalaxyRenderer
+from skytutor.validate import as_length, positive
+
+__all__ = ["SceneRenderer"]
+
+
+class SceneRenderer(GalaxyRenderer):
+    """Render scenes of stars and galaxies.
+
+    Arguments:
+        size: H, pixels along the side of an image.
+        pixel_arcsec: side of a pixel.
+        psf_fwhm: of the F bands, arcsec, Moffat with beta 2.5.
+        oversampling: fine pixels along the side of a pixel.
+        padding: the frame is this many times larger than the image, at least 1.
+        device: where the tables lie and all is computed.
+
+    Raises:
+        TypeError: a size is no integer, a length is no number.
+        ValueError: not positive; no band; padding below 1.
+
+    Example:
+        >>> renderer = SceneRenderer(16, psf_fwhm=[1.3, 5.0])
+        >>> star = renderer.moved(renderer.points(1), torch.tensor([2.0]), torch.tensor([-0.4]))
+        >>> image = renderer.scenes(star[None], torch.ones(1, 1, 2))
+        >>> [round(float(total), 2) for total in image.sum((0, 2, 3))]
+        [0.99, 0.84]
+        >>> divmod(int(image[0, 0].argmax()), 16)
+        (7, 10)
+    """
+
+    def __init__(
+        self,
+        size: int = 64,
+        *,
+        pixel_arcsec: float = 0.8,
+        psf_fwhm: Sequence[float],
+        oversampling: int = 2,
+        padding: float = 1.5,
+        device: torch.device | str = "cpu",
+    ):
+        positive(size=size, oversampling=oversampling)
+        if not isinstance(psf_fwhm, Sequence) or not len(psf_fwhm):
+            raise ValueError(f"psf_fwhm must hold the width of one band or more, got {psf_fwhm!r}")
+        widths = [as_length("psf_fwhm", width) for width in psf_fwhm]
+        side = as_length("pixel_arcsec", pixel_arcsec)
+        super().__init__(
+            size * oversampling,
+            pixel_arcsec=side / oversampling,
+            padding=padding,
+            device=device,
+        )
+        self.scene_size = size
+        self.scene_pixel = side
+        self.oversampling = oversampling
+        transforms = [moffat_transform(self._k, width) for width in widths]
+        self.scene_psf = self._moved(torch.stack(transforms))  # (F, N, N/2 + 1)
+
+    def points(self, n: int) -> Tensor:
+        """Return the transforms of n point sources of flux 1 in the middle, ``(n, N, N/2 + 1)``.
+
+        Arguments:
+            n: how many.
+        """
+        positive(n=n)
+        return self._centre.expand(n, -1, -1)
+
+    def moved(self, planes: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        """Return the transforms of sources that stand elsewhere.
+
+        Arguments:
+            planes: ``(n, N, N/2 + 1)`` of sources in the middle.
+            x: ``(n,)``, arcsec to the right of the middle.
+            y: ``(n,)``, arcsec above it.
+
+        Raises:
+            ValueError: not one place for each source, or one outside the image.
+        """
+        for name, place in (("x", x), ("y", y)):
+            if place.shape != (len(planes),):
+                raise ValueError(
+                    f"{name} must be ({len(planes)},), one for each source, "
+                    f"got {tuple(place.shape)}"
+                )
+            half = self.scene_size * self.scene_pixel / 2
+            # Written so that NaN fails too.
+            if not bool((place.abs() <= half).all()):
+                raise ValueError(f"{name} must lie within {half:g} arcsec of the middle")
+        along_x = torch.polar(torch.ones_like(self._kx), -self._kx * x[:, None])  # (n, N/2 + 1)
+        along_y = torch.polar(torch.ones_like(self._ky), -self._ky * y[:, None])  # (n, N)
+        return planes * along_x[:, None] * along_y[:, :, None]
+
+    def scenes(self, planes: Tensor, fluxes: Tensor) -> Tensor:
+        """Return images without noise, ``(B, F, H, H)``, in the unit of the fluxes a pixel.
+
+        Arguments:
+            planes: ``(B, C, N, N/2 + 1)``, components of flux 1, each in its place.
+            fluxes: ``(B, C, F)``.
+
+        Raises:
+            ValueError: fluxes of another shape.
+        """
+        wanted = (*planes.shape[:2], len(self.scene_psf))
+        if fluxes.shape != wanted:
+            raise ValueError(f"fluxes must be (B, C, F) = {wanted}, got {tuple(fluxes.shape)}")
+        # Fluxes are real: real and imaginary parts are summed alike, (B, F, C) @ (B, C, 2 K).
+        parts = torch.view_as_real(planes).flatten(2)
+        sums = torch.bmm(fluxes.to(parts).mT, parts)
+        waves = torch.view_as_complex(sums.unflatten(2, (*self._k.shape, 2)))
+        return self._binned(waves * self.scene_psf)
+
+    def templates(self, planes: Tensor, *, band: int) -> Tensor:
+        """Return the image of each component of flux 1 in one band, ``(B, C, H, H)``.
+
+        Arguments:
+            planes: ``(B, C, N, N/2 + 1)``.
+            band: index of the band.
+
+        Raises:
+            ValueError: no such band.
+        """
+        if band not in range(len(self.scene_psf)):
+            raise ValueError(f"band must lie in 0..{len(self.scene_psf) - 1}, got {band!r}")
+        return self._binned(planes * self.scene_psf[band])
+
+    def psf_image(self, band: int) -> Tensor:
+        """Return the image of a point source of flux 1 on the middle of a pixel, ``(H, H)``.
+
+        Arguments:
+            band: index of the band.
+        """
+        # Between four pixels lies the middle of a frame of even size.
+        shift = torch.full((1,), self.scene_pixel / 2 * (1 - self.scene_size % 2))
+        place = shift.to(self.device)
+        star = self.moved(self.points(1), place, place)
+        return self.templates(star[None], band=band)[0, 0]
+
+    def _binned(self, waves: Tensor) -> Tensor:
+        """Transform back, and add up the fine pixels of each pixel."""
+        fine = self._to_pixels(waves)
+        *front, height, width = fine.shape
+        pooled = F.avg_pool2d(fine.reshape(-1, 1, height, width), self.oversampling)
+        return pooled.reshape(*front, *pooled.shape[-2:]) * self.oversampling**2
