@@ -69,7 +69,7 @@ _SEEDS_TEST = {"smoke": 100, "cpu": 1000, "gpu": 20_000}
 _LIMITS_PLANS = {
     "smoke": Schedule(epochs=1, batch_size=32, lr=1e-3, optimizer="muon"),
     "cpu": Schedule(epochs=8, batch_size=200, lr=1e-3, optimizer="muon"),
-    "gpu": Schedule(epochs=8, batch_size=1024, lr=1e-3, optimizer="muon"),
+    "gpu": Schedule(epochs=8, batch_size=1024, lr=4e-3, optimizer="muon"),
 }
 # Name of a universe, and what makes its simulator.
 UNIVERSES: Mapping[str, Mapping[str, Any]] = {
@@ -128,9 +128,9 @@ def trained(model: nn.Module, task: Task, schedule: Schedule, *, profile: Profil
 def study_universe(name: str, *, profile: Profile) -> dict[str, float | None]:
     """Train limits and network in a universe, and score both on its galaxies.
 
-    Limits and inference go on from the weights that come with the package, in every universe alike,
-    so that a difference between universes is one of what there is to see. The cut into components
-    stays as it is.
+    It is done alike in every universe, so that a difference between them is one of what there is
+    to see. The limits go on from the weights that come with the package. The network keeps its cut
+    into components, and its inference begins as the oracle of the universe.
 
     Arguments:
         name: a key of `UNIVERSES`.
@@ -160,7 +160,9 @@ def study_universe(name: str, *, profile: Profile) -> dict[str, float | None]:
         n_validation=n_validation,
         seed=_STUDY_TABLE,
     )
-    network = trained(copy.deepcopy(package), task, SCHEDULES[profile.name], profile=profile)
+    network = copy.deepcopy(package)
+    network.started.fill_(False)  # the oracle of another universe would be unlearned slowly
+    trained(network, task, SCHEDULES[profile.name], profile=profile)
     galaxies = _test_galaxies(package.measurement, simulator, size=_UNIVERSE_TEST[profile.name])
     return _scored(network, galaxies, limits)
 
