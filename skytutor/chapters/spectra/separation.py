@@ -11,12 +11,10 @@ follow by least squares again, with their errors: `skytutor.chapters.spectra.mea
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from skytutor.data.galaxies import SKY_NOISE
-from skytutor.layers.resnet import ConvUnit
-from skytutor.validate import positive
+from skytutor.layers.unet import UNet
 
 __all__ = ["RED", "ComponentSeparation", "Separation", "light_loss", "separation_loss"]
 
@@ -42,7 +40,7 @@ class Separation:
         return self.fractions * self.light[:, None]
 
 
-class ComponentSeparation(nn.Module):
+class ComponentSeparation(UNet):
     """A U-Net: the fraction of each pixel's light in bulge, disc and clumps, and its noise.
 
     Arguments:
@@ -51,22 +49,9 @@ class ComponentSeparation(nn.Module):
     """
 
     def __init__(self, in_channels: int, channels: tuple[int, int, int, int] = (16, 32, 48, 64)):
-        super().__init__()
-        positive(in_channels=in_channels)
-        unit = ConvUnit("batch")
-        self.down = nn.ModuleList()
-        before = in_channels
-        for k, width in enumerate(channels):
-            first = unit(before, width, stride=2 if k else 1)
-            self.down.append(nn.Sequential(first, unit(width, width)))
-            before = width
-        self.up = nn.ModuleList()
-        for width in channels[-2::-1]:
-            self.up.append(nn.Sequential(unit(before + width, width), unit(width, width)))
-            before = width
-        self.last = nn.Conv2d(before, N_COMPONENTS + 1, 1)
+        super().__init__(in_channels, N_COMPONENTS + 1, channels=channels)
 
-    def forward(self, scaled: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, scaled: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
         """Return fractions ``(B, 3, H, H)``, which add up to 1, and what takes the noise away.
 
         Arguments:
@@ -75,18 +60,7 @@ class ComponentSeparation(nn.Module):
         Returns:
             fractions, and the correction of the r band ``(B, H, H)`` in units of its sky's noise.
         """
-        x = scaled.contiguous(memory_format=torch.channels_last)
-        kept = []
-        for stage in self.down:
-            x = stage(x)
-            kept.append(x)
-        kept.pop()
-        for stage in self.up:
-            x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
-            x = stage(torch.cat([x, kept.pop()], dim=1))
-        # In full precision: half of it knows a fraction to a per cent.
-        with torch.autocast(x.device.type, enabled=False):
-            answer = self.last(x.float())
+        answer = super().forward(scaled)
         return answer[:, :N_COMPONENTS].softmax(1), answer[:, N_COMPONENTS]
 
 
