@@ -99,10 +99,10 @@ class Plate:
     the grain grows as the root of the density.
 
     Arguments:
-        grain: deviation of the density of a pixel of sky.
+        granularity: deviation of the density of a pixel of sky.
     """
 
-    grain: float
+    granularity: float
 
     @property
     def exponent(self) -> float:
@@ -111,7 +111,7 @@ class Plate:
         return _PLATE_CONTRAST / (math.log(10) * room)
 
     @property
-    def half(self) -> float:
+    def half_exposure(self) -> float:
         """Return the exposure of half of the largest density."""
         return float((_PLATE_MAX / _PLATE_SKY - 1) ** (1 / self.exponent))
 
@@ -125,7 +125,7 @@ class Plate:
             >>> Plate(0.1).density(torch.tensor([0.0, 1.0, 1e9]))
             tensor([0.0000, 1.0000, 4.5000])
         """
-        return _PLATE_MAX / (1 + (self.half / exposure) ** self.exponent)
+        return _PLATE_MAX / (1 + (self.half_exposure / exposure) ** self.exponent)
 
     def exposure(self, density: Tensor) -> Tensor:
         """Return the exposures of densities, from 0 to what is still read off.
@@ -134,7 +134,7 @@ class Plate:
             density: of any shape.
         """
         held = density.clamp(1e-3, _PLATE_BLACK * _PLATE_MAX)
-        return self.half * (_PLATE_MAX / held - 1) ** (-1 / self.exponent)
+        return self.half_exposure * (_PLATE_MAX / held - 1) ** (-1 / self.exponent)
 
     def slope(self, density: Tensor) -> Tensor:
         """Return how much the exposure changes with the density.
@@ -151,7 +151,7 @@ class Plate:
         Arguments:
             density: of any shape.
         """
-        return self.grain * (density.clamp(min=1e-3) / _PLATE_SKY).sqrt()
+        return self.granularity * (density.clamp(min=1e-3) / _PLATE_SKY).sqrt()
 
     def sky_exposure(self) -> float:
         """Return the mean exposure that is read off the sky.
@@ -160,7 +160,7 @@ class Plate:
         """
         z = torch.linspace(-6, 6, 2001, dtype=torch.float64)
         weight = torch.exp(-z.square() / 2)
-        density = _PLATE_SKY + self.grain * z
+        density = _PLATE_SKY + self.granularity * z
         return float((self.exposure(density) * weight).sum() / weight.sum())
 
 

@@ -179,3 +179,18 @@ def test_other_seeds_reach_the_same():
     # Of the first seed, the card of the weights tells the same within its own galaxies' scatter.
     both = math.hypot(rows[0]["above_oracle_error"], on_card("spectra")["above_oracle_error"])
     assert abs(rows[0]["above_oracle"] - on_card("spectra")["above_oracle"]) < 4 * both
+
+
+def test_where_nothing_hides_nothing_is_gained_and_elsewhere_as_much_as_there_is():
+    card = checkpoint.read_card(checkpoint.pretrained_folder() / f"{study.UNIVERSES_CARD}.json")
+    universes = card["universes"]
+    assert card["profile"] == "gpu" and set(universes) == set(study.UNIVERSES)
+    for name, row in universes.items():
+        assert row["rmse_oracle"] - 3 * row["above_oracle_error"] < row["rmse"], name
+    null = universes.pop("null")
+    assert abs(null["below_catalogue"]) < 0.01
+    assert abs(null["oracle_below_catalogue"]) < 0.01
+    # The more the knob sets components apart, the more there is to gain, and is gained.
+    for key in ("oracle_below_catalogue", "below_catalogue"):
+        reached = [universes[name][key] for name in universes]
+        assert reached == sorted(reached) and reached[-1] > 0.05
