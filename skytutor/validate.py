@@ -16,6 +16,7 @@ __all__ = [
     "all_finite",
     "as_integer",
     "as_length",
+    "check_generator",
     "check_spin",
     "extremes",
     "hard_mask",
@@ -103,6 +104,30 @@ def as_length(name: str, value: Any, *, zero: bool = False) -> float:
     if not math.isfinite(number) or number < 0 or (number == 0 and not zero):
         raise ValueError(f"{name} must be {allowed}, got {value!r}")
     return number
+
+
+def check_generator(generator: Any, device: torch.device) -> torch.Generator:
+    """Return a generator of random numbers, which must be one: None would be a hidden state.
+
+    Arguments:
+        generator: to be checked.
+        device: that it has to be on.
+
+    Raises:
+        TypeError: no torch.Generator.
+        ValueError: one on another kind of device.
+
+    Example:
+        >>> check_generator(torch.Generator(), torch.device("cpu")).device
+        device(type='cpu')
+    """
+    if not isinstance(generator, torch.Generator):
+        raise TypeError(f"generator must be a torch.Generator, got {type(generator).__name__}")
+    if generator.device.type != device.type:
+        raise ValueError(
+            f"generator must be on the simulator's device {device}, got one on {generator.device}"
+        )
+    return generator
 
 
 def hard_mask(mask: Tensor) -> Tensor:

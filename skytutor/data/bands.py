@@ -22,7 +22,7 @@ from skytutor.data.scene_rendering import SceneRenderer
 from skytutor.data.spectral_templates import BandTable
 from skytutor.data.stars import StarTable
 from skytutor.data.surveys import BANDS, band_names
-from skytutor.validate import positive
+from skytutor.validate import check_generator, positive
 
 __all__ = ["EMPTY", "GALAXY", "STAR", "Observation", "SceneSimulator", "Scenes"]
 
@@ -143,10 +143,11 @@ class SceneSimulator:
             generator: of the random numbers, on the simulator's device.
 
         Raises:
-            TypeError: n is no integer.
-            ValueError: n below 1.
+            TypeError: n is no integer; no generator.
+            ValueError: n below 1, or a generator on another device.
         """
         positive(n=n)
+        check_generator(generator, self.device)
         most = _SOURCES[1]
         kind = self._kinds(n, generator)
         half = self.renderer.scene_size * self.renderer.scene_pixel / 2 - _MARGIN
@@ -225,7 +226,15 @@ class SceneSimulator:
         Arguments:
             scenes: of `draw`.
             planes: of `planes`, where they are at hand.
+
+        Raises:
+            ValueError: scenes of other bands, or in another order.
         """
+        if scenes.bands != self.bands:
+            raise ValueError(
+                f"scenes must be of the bands {', '.join(self.bands)}, "
+                f"got those of {', '.join(scenes.bands)}"
+            )
         planes = self.planes(scenes) if planes is None else planes
         return self.renderer.scenes(planes, scenes.flux.flatten(1, 2))
 
@@ -235,7 +244,12 @@ class SceneSimulator:
         Arguments:
             scenes: of `draw`.
             generator: of the noise, on the simulator's device.
+
+        Raises:
+            TypeError: no generator.
+            ValueError: scenes of other bands, or a generator on another device.
         """
+        check_generator(generator, self.device)
         truth = self.truth(scenes)
         images = torch.empty_like(truth)
         ivar = torch.empty_like(truth)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from skytutor.data.surveys import Band, sky_flux
+from skytutor.validate import all_finite, check_generator
 
 __all__ = ["Plate", "expose", "noise_pixels", "pixel_noise"]
 
@@ -59,7 +60,20 @@ def expose(
 
     Returns:
         images and inverse variances, shaped as `truth`; the latter 0 where a plate is black.
+
+    Raises:
+        TypeError: no generator.
+        ValueError: truth and psf of different shapes, a truth that is not finite, or a generator on
+            another device.
     """
+    if truth.ndim != 3 or truth.shape[1:] != psf.shape:
+        raise ValueError(
+            f"truth must be (B, H, W) with H and W of psf {tuple(psf.shape)}, "
+            f"got {tuple(truth.shape)}"
+        )
+    if not all_finite(truth):
+        raise ValueError("truth must be finite, got NaN or infinite values")
+    check_generator(generator, truth.device)
     record = _RECORDERS[band.kind]
     return record(truth, band, psf, pixel_arcsec, generator)
 

@@ -24,7 +24,7 @@ from skytutor.data.spectral_templates import (
     load_templates,
 )
 from skytutor.data.spectrograph import spectrograph_noise
-from skytutor.validate import all_finite, positive
+from skytutor.validate import all_finite, check_generator, positive
 
 __all__ = [
     "BANDS",
@@ -140,17 +140,8 @@ class GalaxySimulator:
             TypeError: n is no integer; no generator.
             ValueError: n below 1, or a generator on another device.
         """
-        self._check_generator(generator)
+        check_generator(generator, self.device)
         return self.population.draw(n, generator=generator)
-
-    def _check_generator(self, generator: torch.Generator | None) -> None:
-        if not isinstance(generator, torch.Generator):
-            raise TypeError(f"generator must be a torch.Generator, got {type(generator).__name__}")
-        if generator.device.type != self.device.type:
-            raise ValueError(
-                f"generator must be on the simulator's device {self.device}, "
-                f"got one on {generator.device}"
-            )
 
     def fluxes(self, galaxies: Galaxies) -> Tensor:
         """Return the flux of each component in each band, ``(B, 3, 5)``, nanomaggies.
@@ -195,7 +186,7 @@ class GalaxySimulator:
             TypeError: n is no integer; no generator.
             ValueError: n below 1.
         """
-        self._check_generator(generator)
+        check_generator(generator, self.device)
         positive(n=n)
         shape = (n, len(self.noise), self.renderer.size, self.renderer.size)
         noise = torch.randn(shape, generator=generator, device=self.device)
@@ -222,7 +213,7 @@ class GalaxySimulator:
             ValueError: planes of another number of galaxies; a sky of another shape or not finite.
         """
         if sky is None:
-            self._check_generator(generator)
+            check_generator(generator, self.device)
         else:
             self._check_sky(sky, len(galaxies))
         planes = self.renderer.planes(galaxies.shapes) if planes is None else planes
@@ -271,7 +262,7 @@ class GalaxySimulator:
             TypeError: no generator.
             ValueError: fibre of another shape, or not finite.
         """
-        self._check_generator(generator)
+        check_generator(generator, self.device)
         if fibre.shape != (len(galaxies), 3):
             wanted = (len(galaxies), 3)
             raise ValueError(f"fibre must have shape (B, 3) = {wanted}, got {tuple(fibre.shape)}")

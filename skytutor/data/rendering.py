@@ -3,9 +3,9 @@
 A component of unit flux has a Fourier transform that is known: a table for the de Vaucouleurs
 bulge, a closed form for the exponential disc, Gaussians with phases for the clumps. Convolving with
 the point spread function (PSF) and averaging over a pixel are products there, so that an image in
-five bands costs five inverse transforms, and sums over pixels cost none.
+several bands costs an inverse transform each, and sums over pixels cost none.
 
-Shapes: B galaxies, three components (bulge, disc, clumps), five bands (grizy), N pixels along the
+Shapes: B galaxies, three components (bulge, disc, clumps), F bands, N pixels along the
 side of the padded frame. Lengths are in arcsec, wavenumbers in radians an arcsec. Images are
 ``[row, column]``: x grows with the column, y with the row. `Shapes` can be imported from here.
 """
@@ -24,9 +24,8 @@ from skytutor.data.galaxy_profiles import (
 )
 from skytutor.validate import all_finite, as_length, positive
 
-__all__ = ["N_BANDS", "PSF_FWHM", "GalaxyRenderer", "Shapes", "pixel_places"]
+__all__ = ["PSF_FWHM", "GalaxyRenderer", "Shapes", "pixel_places"]
 
-N_BANDS = 5
 # Medians of the Pan-STARRS stacks in grizy, arcsec.
 PSF_FWHM = (1.31, 1.19, 1.11, 1.07, 1.02)
 
@@ -46,7 +45,7 @@ def pixel_places(
 
 
 class GalaxyRenderer:
-    """Render galaxies of bulge, disc and clumps through the PSF of five bands.
+    """Render galaxies of bulge, disc and clumps through the PSF of each band.
 
     Pixels hold the flux that falls on their area. The centre of a galaxy lies at the centre of the
     image, ``(size - 1) / 2`` pixels from the first. Two things are left out or left in:
@@ -62,14 +61,14 @@ class GalaxyRenderer:
     Arguments:
         size: pixels along the side of an image.
         pixel_arcsec: side of a pixel.
-        psf_fwhm: of the five bands grizy, arcsec, Moffat with beta 2.5.
+        psf_fwhm: of the F bands, arcsec, Moffat with beta 2.5; default: those of grizy.
         padding: the frame is this many times larger than the image, at least 1.
         device: where the tables lie and all is computed.
         dtype: torch.float32 or torch.float64.
 
     Raises:
         TypeError: size is no integer; a length is no number; dtype as above.
-        ValueError: not positive; not five bands; padding below 1.
+        ValueError: not positive; no band; padding below 1.
 
     Example:
         >>> one, spot = torch.ones(2), torch.zeros(2, 1)
@@ -92,9 +91,10 @@ class GalaxyRenderer:
     ):
         (self.size,) = positive(size=size)
         self.pixel_arcsec = as_length("pixel_arcsec", pixel_arcsec)
-        if not isinstance(psf_fwhm, Sequence) or len(psf_fwhm) != N_BANDS:
-            raise ValueError(f"psf_fwhm must hold the widths of 5 bands (grizy), got {psf_fwhm!r}")
+        if not isinstance(psf_fwhm, Sequence) or not psf_fwhm:
+            raise ValueError(f"psf_fwhm must hold the width of one band or more, got {psf_fwhm!r}")
         self.psf_fwhm = tuple(as_length("psf_fwhm", width) for width in psf_fwhm)
+        self.n_bands = len(self.psf_fwhm)
         self.padding = as_length("padding", padding)
         if self.padding < 1:
             raise ValueError(f"padding must be at least 1, got {padding!r}")
@@ -134,7 +134,7 @@ class GalaxyRenderer:
         self._centre64 = shift_y[:, None] * shift_x  # with the window, float64 on the CPU
         self._centre = self._centre64.to(self.device, complex_dtype)
         psf = torch.stack([moffat_transform(self._k, width) for width in self.psf_fwhm])
-        self.psf = self._moved(psf)  # (5, N, N/2 + 1)
+        self.psf = self._moved(psf)  # (F, N, N/2 + 1)
         self._bulge = BulgeTable(device=self.device, dtype=self.dtype)
 
     def _moved(self, table: Tensor) -> Tensor:
@@ -191,25 +191,25 @@ class GalaxyRenderer:
 
         Arguments:
             planes: from `planes`.
-            fluxes: ``(B, 3, 5)`` of each component in each band, such as nanomaggies.
+            fluxes: ``(B, 3, F)`` of each component in each band, such as nanomaggies.
 
         Returns:
-            ``(B, 5, size, size)`` in the unit of `fluxes` a pixel.
+            ``(B, F, size, size)`` in the unit of `fluxes` a pixel.
 
         Raises:
             ValueError: fluxes of another shape, or not finite.
         """
         self._check_planes(planes)
-        wanted = (len(planes), 3, N_BANDS)
+        wanted = (len(planes), 3, self.n_bands)
         if not isinstance(fluxes, Tensor) or not fluxes.is_floating_point():
             raise TypeError(f"fluxes must be a floating torch tensor, got {type(fluxes).__name__}")
         if fluxes.shape != wanted:
             raise ValueError(
-                f"fluxes must have shape (B, 3, 5) = {wanted}, got {tuple(fluxes.shape)}"
+                f"fluxes must have shape (B, 3, F) = {wanted}, got {tuple(fluxes.shape)}"
             )
         if not all_finite(fluxes):
             raise ValueError("fluxes must be finite, got NaN or infinite values")
-        # Fluxes are real: real and imaginary parts are summed alike, (B, 5, 3) @ (B, 3, 2 K).
+        # Fluxes are real: real and imaginary parts are summed alike, (B, F, 3) @ (B, 3, 2 K).
         parts = torch.view_as_real(planes).flatten(2)
         sums = torch.bmm(fluxes.to(self.device, self.dtype).mT, parts)
         waves = torch.view_as_complex(sums.unflatten(2, (*self._k.shape, 2)))
@@ -223,7 +223,7 @@ class GalaxyRenderer:
             band: index of one band, or None for all.
 
         Returns:
-            ``(B, 3, 5, size, size)``, of one band ``(B, 3, size, size)``.
+            ``(B, 3, F, size, size)``, of one band ``(B, 3, size, size)``.
 
         Raises:
             ValueError: no such band.
@@ -231,8 +231,8 @@ class GalaxyRenderer:
         self._check_planes(planes)
         if band is None:
             return self._to_pixels(planes[:, :, None] * self.psf)
-        if band not in range(N_BANDS):
-            raise ValueError(f"band must lie in 0..{N_BANDS - 1}, got {band!r}")
+        if band not in range(self.n_bands):
+            raise ValueError(f"band must lie in 0..{self.n_bands - 1}, got {band!r}")
         return self._to_pixels(planes * self.psf[band])
 
     def sums(self, planes: Tensor, images: Tensor, *, radius_arcsec: float) -> Tensor:
@@ -240,21 +240,21 @@ class GalaxyRenderer:
 
         Arguments:
             planes: from `planes`.
-            images: ``(B, 5, size, size)``, such as the noise of a sky.
+            images: ``(B, F, size, size)``, such as the noise of a sky.
             radius_arcsec: of the circle about the centre.
 
         Returns:
-            ``(B, 5, 4)``: bulge, disc and clumps of unit flux after the PSF, then the circle.
+            ``(B, F, 4)``: bulge, disc and clumps of unit flux after the PSF, then the circle.
 
         Raises:
             ValueError: images of another shape, or a radius that is not positive.
         """
         limit = as_length("radius_arcsec", radius_arcsec)
         self._check_planes(planes)
-        wanted = (len(planes), N_BANDS, self.size, self.size)
+        wanted = (len(planes), self.n_bands, self.size, self.size)
         if images.shape != wanted:
             raise ValueError(
-                f"images must have shape (B, 5, size, size) = {wanted}, got {tuple(images.shape)}"
+                f"images must have shape (B, F, size, size) = {wanted}, got {tuple(images.shape)}"
             )
         _, radius = pixel_places(self.size, self.pixel_arcsec, device=self.device)
         # Whole pixels: parts of those at the edge would add up with less noise than the area has.
@@ -280,17 +280,17 @@ class GalaxyRenderer:
             planes: from `planes`.
 
         Returns:
-            ``(B, 5, 3, 3)``: in each band, of components of unit flux after the PSF. Over the
+            ``(B, F, 3, 3)``: in each band, of components of unit flux after the PSF. Over the
             variance of the noise this is the Fisher matrix of the three fluxes.
         """
         self._check_planes(planes)
         # Parseval: the sum over pixels is the sum over waves over N^2.
-        weight = self.psf.square() * self._moved(self._twice / self.frame**2)  # (5, N, N/2 + 1)
+        weight = self.psf.square() * self._moved(self._twice / self.frame**2)  # (F, N, N/2 + 1)
         weight = weight.flatten(1).repeat_interleave(2, dim=1)  # real and imaginary parts
         parts = torch.view_as_real(planes).flatten(2)  # (B, 3, 2 K)
         first, second = torch.triu_indices(3, 3, device=self.device)
-        pairs = (parts[:, first] * parts[:, second]) @ weight.mT  # (B, 6, 5)
-        gram = pairs.new_empty(len(planes), N_BANDS, 3, 3)
+        pairs = (parts[:, first] * parts[:, second]) @ weight.mT  # (B, 6, F)
+        gram = pairs.new_empty(len(planes), self.n_bands, 3, 3)
         gram[:, :, first, second] = pairs.mT
         gram[:, :, second, first] = pairs.mT
         return gram
@@ -323,7 +323,7 @@ class GalaxyRenderer:
             radius_arcsec: of the circle; it must fit into the frame.
 
         Returns:
-            ``(B, 3, 5)``, from 0 to 1.
+            ``(B, 3, F)``, from 0 to 1.
 
         Raises:
             ValueError: the radius is not positive, or too large for the frame.

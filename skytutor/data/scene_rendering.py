@@ -14,7 +14,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from skytutor.data.galaxy_profiles import moffat_transform
 from skytutor.data.rendering import GalaxyRenderer
 from skytutor.validate import as_length, positive
 
@@ -57,21 +56,17 @@ class SceneRenderer(GalaxyRenderer):
         device: torch.device | str = "cpu",
     ):
         positive(size=size, oversampling=oversampling)
-        if not isinstance(psf_fwhm, Sequence) or not len(psf_fwhm):
-            raise ValueError(f"psf_fwhm must hold the width of one band or more, got {psf_fwhm!r}")
-        widths = [as_length("psf_fwhm", width) for width in psf_fwhm]
         side = as_length("pixel_arcsec", pixel_arcsec)
         super().__init__(
             size * oversampling,
             pixel_arcsec=side / oversampling,
+            psf_fwhm=psf_fwhm,
             padding=padding,
             device=device,
         )
         self.scene_size = size
         self.scene_pixel = side
         self.oversampling = oversampling
-        transforms = [moffat_transform(self._k, width) for width in widths]
-        self.scene_psf = self._moved(torch.stack(transforms))  # (F, N, N/2 + 1)
 
     def points(self, n: int) -> Tensor:
         """Return the transforms of n point sources of flux 1 in the middle, ``(n, N, N/2 + 1)``.
@@ -117,14 +112,14 @@ class SceneRenderer(GalaxyRenderer):
         Raises:
             ValueError: fluxes of another shape.
         """
-        wanted = (*planes.shape[:2], len(self.scene_psf))
+        wanted = (*planes.shape[:2], self.n_bands)
         if fluxes.shape != wanted:
             raise ValueError(f"fluxes must be (B, C, F) = {wanted}, got {tuple(fluxes.shape)}")
         # Fluxes are real: real and imaginary parts are summed alike, (B, F, C) @ (B, C, 2 K).
         parts = torch.view_as_real(planes).flatten(2)
         sums = torch.bmm(fluxes.to(parts).mT, parts)
         waves = torch.view_as_complex(sums.unflatten(2, (*self._k.shape, 2)))
-        return self._binned(waves * self.scene_psf)
+        return self._binned(waves * self.psf)
 
     def templates(self, planes: Tensor, *, band: int) -> Tensor:
         """Return the image of each component of flux 1 in one band, ``(B, C, H, H)``.
@@ -136,9 +131,9 @@ class SceneRenderer(GalaxyRenderer):
         Raises:
             ValueError: no such band.
         """
-        if band not in range(len(self.scene_psf)):
-            raise ValueError(f"band must lie in 0..{len(self.scene_psf) - 1}, got {band!r}")
-        return self._binned(planes * self.scene_psf[band])
+        if band not in range(self.n_bands):
+            raise ValueError(f"band must lie in 0..{self.n_bands - 1}, got {band!r}")
+        return self._binned(planes * self.psf[band])
 
     def psf_image(self, band: int) -> Tensor:
         """Return the image of a point source of flux 1 on the middle of a pixel, ``(H, H)``.

@@ -42,7 +42,7 @@ def planck(wavelength: np.ndarray, temperature: float) -> np.ndarray:
 
     Example:
         >>> planck(np.array([5500.0, 11000.0]), 5777.0).round(3)
-        array([1.   , 0.326])
+        array([1.   , 0.332])
     """
     if not temperature > 0:
         raise ValueError(f"temperature must be positive, got {temperature}")

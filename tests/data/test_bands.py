@@ -155,3 +155,22 @@ def test_wrong_arguments_are_named(options, error, message):
 def test_no_scenes_cannot_be_drawn(simulator):
     with pytest.raises(ValueError, match="n must"):
         simulator.draw(0, generator=generator())
+
+
+def test_random_numbers_come_from_a_generator_that_is_given(simulator, scenes):
+    for call in (
+        lambda: simulator.draw(1, generator=None),
+        lambda: simulator.observe(scenes, generator=7),
+    ):
+        with pytest.raises(TypeError, match=r"generator must be a torch\.Generator, got"):
+            call()
+
+
+def test_scenes_of_other_bands_are_refused(scenes):
+    """Also those of as many bands: fluxes would be taken for those of another filter."""
+    for bands in (["g"], list(scenes.bands)[::-1]):
+        other = SceneSimulator(bands, size=64)
+        with pytest.raises(
+            ValueError, match=f"scenes must be of the bands {', '.join(bands)}, got"
+        ):
+            other.observe(scenes, generator=generator())

@@ -139,3 +139,16 @@ def test_noise_pixels_of_a_gaussian():
     assert pixel_noise(BANDS["r"], psf) == pytest.approx(
         faintest / 5 / 6 / math.sqrt(math.pi), rel=1e-3
     )
+
+
+def test_wrong_arguments_are_named():
+    psf = psf_of("r")
+    options = {"psf": psf, "pixel_arcsec": PIXEL, "generator": torch.Generator()}
+    with pytest.raises(
+        ValueError, match=r"truth must be \(B, H, W\) with H and W of psf \(64, 64\)"
+    ):
+        expose(torch.zeros(64, 64), BANDS["r"], **options)
+    with pytest.raises(ValueError, match="truth must be finite, got NaN"):
+        expose(torch.full((1, 64, 64), torch.nan), BANDS["r"], **options)
+    with pytest.raises(TypeError, match=r"generator must be a torch\.Generator, got NoneType"):
+        expose(torch.zeros(1, 64, 64), BANDS["r"], **(options | {"generator": None}))

@@ -331,8 +331,8 @@ BAD_RENDERERS = [
     (TypeError, {"size": 64.0}, ("size", "positive integer", 64.0)),
     (ValueError, {"pixel_arcsec": -0.25}, ("pixel_arcsec", "positive", -0.25)),
     (ValueError, {"padding": 0.5}, ("padding", "at least 1", 0.5)),
-    (ValueError, {"psf_fwhm": (1.0, 1.0, 1.0)}, ("psf_fwhm", "5 bands", "(1.0, 1.0, 1.0)")),
-    (ValueError, {"psf_fwhm": 1.0}, ("psf_fwhm", "5 bands", "1.0")),
+    (ValueError, {"psf_fwhm": ()}, ("psf_fwhm", "one band or more", "()")),
+    (ValueError, {"psf_fwhm": 1.0}, ("psf_fwhm", "one band or more", "1.0")),
     (ValueError, {"psf_fwhm": (1.0,) * 4 + (math.nan,)}, ("psf_fwhm", "finite", "nan")),
     (TypeError, {"dtype": torch.float16}, ("dtype", "float32", "float16")),
 ]

@@ -15,7 +15,7 @@ FWHM = (1.3, 2.9, 5.3)
 
 def scene_of(renderer, x, y, flux=1.0):
     star = renderer.moved(renderer.points(1), torch.tensor([x]), torch.tensor([y]))
-    return renderer.scenes(star[None], flux * torch.ones(1, 1, len(renderer.scene_psf)))[0]
+    return renderer.scenes(star[None], flux * torch.ones(1, 1, renderer.n_bands))[0]
 
 
 def moffat(r, fwhm):
