@@ -144,6 +144,18 @@ def figures(notebook) -> Iterator[str]:
             )
 
 
+def labels(notebook) -> Iterator[str]:
+    """Find names of figures and tables that stand twice: a reference would not know which."""
+    seen: dict[str, int] = {}
+    for k, cell in enumerate(notebook.cells):
+        name = cell.metadata.get("mystnb", {}).get("figure", {}).get("name")
+        if name is None:
+            continue
+        if name in seen:
+            yield f"cell {k}: the name {name} is that of cell {seen[name]} already"
+        seen[name] = k
+
+
 def tags(cell) -> set[str]:
     """Return the tags of a cell."""
     return set(cell.metadata.get("tags", ()))
@@ -333,7 +345,7 @@ def lint_notebook(notebook, *, appendix: bool = False, held: bool = False) -> li
     One that is held to the pattern of a chapter has a result at its top, stubs whose output is not
     shown, checks in a line of their own and no answer in sight.
     """
-    rules = [clean, metadata, code, figures, folded]
+    rules = [clean, metadata, code, figures, labels, folded]
     if not appendix:
         rules += [order, length]
     if held:

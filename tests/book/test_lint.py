@@ -183,6 +183,14 @@ def test_words_of_exercises_are_not_those_of_the_lesson():
     assert booklint.lint_notebook(chapter(new_markdown_cell(exercise)))
 
 
+def test_two_figures_do_not_share_a_name():
+    metadata = {"mystnb": {"figure": {"name": "fig-one"}}}
+    cells = [new_code_cell("x = 1", metadata=metadata) for _ in range(2)]
+    faults = booklint.lint_notebook(chapter(*cells))
+    assert any("the name fig-one is that of cell" in found for found in faults), faults
+    assert not any("the name" in found for found in booklint.lint_notebook(chapter(cells[0])))
+
+
 def test_numbers_after_an_option_are_read():
     text = new_markdown_cell("```{exercise-start} A\n:label: ex-a\n```\nIt is 2.5 or less.")
     faults = booklint.lint_notebook(chapter(text))
