@@ -6,7 +6,7 @@ Each check returns what it was given if it is fit for use, and raises a ``TypeEr
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ __all__ = [
     "all_finite",
     "as_integer",
     "as_length",
+    "as_names",
     "check_generator",
     "check_spin",
     "extremes",
@@ -106,6 +107,28 @@ def as_length(name: str, value: Any, *, zero: bool = False) -> float:
     return number
 
 
+def as_names(name: str, values: Sequence[str]) -> tuple[str, ...]:
+    """Return several names; one alone must stand in a sequence too.
+
+    Arguments:
+        name: what the error message calls the values.
+        values: the names.
+
+    Raises:
+        TypeError: a name itself, whose letters would be taken for names.
+        ValueError: none.
+
+    Example:
+        >>> as_names("filters", ["sdss2010-g"])
+        ('sdss2010-g',)
+    """
+    if isinstance(values, str):
+        raise TypeError(f"{name} must be a sequence of names, got {values!r}")
+    if not values:
+        raise ValueError(f"{name} must hold one name or more, got none")
+    return tuple(values)
+
+
 def check_generator(generator: Any, device: torch.device) -> torch.Generator:
     """Return a generator of random numbers, which must be one: None would be a hidden state.
 
@@ -124,9 +147,7 @@ def check_generator(generator: Any, device: torch.device) -> torch.Generator:
     if not isinstance(generator, torch.Generator):
         raise TypeError(f"generator must be a torch.Generator, got {type(generator).__name__}")
     if generator.device.type != device.type:
-        raise ValueError(
-            f"generator must be on the simulator's device {device}, got one on {generator.device}"
-        )
+        raise ValueError(f"generator must be on the device {device}, got one on {generator.device}")
     return generator
 
 

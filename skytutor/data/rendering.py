@@ -209,11 +209,14 @@ class GalaxyRenderer:
             )
         if not all_finite(fluxes):
             raise ValueError("fluxes must be finite, got NaN or infinite values")
-        # Fluxes are real: real and imaginary parts are summed alike, (B, F, 3) @ (B, 3, 2 K).
+        return self._to_pixels(self._summed(planes, fluxes) * self.psf)
+
+    def _summed(self, planes: Tensor, fluxes: Tensor) -> Tensor:
+        """Return C components of fluxes ``(B, C, F)`` added, ``(B, F, N, N/2 + 1)``."""
+        # Fluxes are real: real and imaginary parts are summed alike, (B, F, C) @ (B, C, 2 K).
         parts = torch.view_as_real(planes).flatten(2)
         sums = torch.bmm(fluxes.to(self.device, self.dtype).mT, parts)
-        waves = torch.view_as_complex(sums.unflatten(2, (*self._k.shape, 2)))
-        return self._to_pixels(waves * self.psf)
+        return torch.view_as_complex(sums.unflatten(2, (*self._k.shape, 2)))
 
     def component_images(self, planes: Tensor, *, band: int | None = None) -> Tensor:
         """Return the image of each component of unit flux, through the PSFs.

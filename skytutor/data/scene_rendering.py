@@ -115,11 +115,7 @@ class SceneRenderer(GalaxyRenderer):
         wanted = (*planes.shape[:2], self.n_bands)
         if fluxes.shape != wanted:
             raise ValueError(f"fluxes must be (B, C, F) = {wanted}, got {tuple(fluxes.shape)}")
-        # Fluxes are real: real and imaginary parts are summed alike, (B, F, C) @ (B, C, 2 K).
-        parts = torch.view_as_real(planes).flatten(2)
-        sums = torch.bmm(fluxes.to(parts).mT, parts)
-        waves = torch.view_as_complex(sums.unflatten(2, (*self._k.shape, 2)))
-        return self._binned(waves * self.psf)
+        return self._binned(self._summed(planes, fluxes) * self.psf)
 
     def templates(self, planes: Tensor, *, band: int) -> Tensor:
         """Return the image of each component of flux 1 in one band, ``(B, C, H, H)``.

@@ -17,7 +17,7 @@ import torch
 from scipy.integrate import trapezoid
 from torch import Tensor
 
-from skytutor.validate import extremes
+from skytutor.validate import as_names, extremes
 
 __all__ = [
     "BANDS",
@@ -29,6 +29,7 @@ __all__ = [
     "filter_curve",
     "load_templates",
     "package_file",
+    "photon_weights",
 ]
 
 BANDS = ("g", "r", "i", "z", "y")
@@ -125,7 +126,7 @@ def load_templates() -> Templates:
     blend = trapezoid((flux - continuum)[:, near], wavelength[near], axis=1)
     h_alpha = _LINE_OVER_BLEND * np.maximum(blend, 0)
     # One nanomaggie each, so that coefficients are of order of a galaxy's flux.
-    weights = _photon_weights("sdss2010-r", np.array([0.1]))[0]
+    weights = photon_weights("sdss2010-r", np.array([0.1]))[0]
     scale = (_refined(_FINE, wavelength, continuum) @ weights)[:, None]
     return Templates(wavelength, continuum / scale, flux / scale, h_alpha / scale[:, 0])
 
@@ -188,10 +189,15 @@ def _fine_grid(filters: Sequence[str]) -> np.ndarray:
     return np.exp(math.log(_FINE[0]) + _STEP * steps)
 
 
-def _photon_weights(name: str, redshifts: np.ndarray, grid: np.ndarray = _FINE) -> np.ndarray:
-    """Return weights ``(Z, F)`` on a grid, whose sum over a spectrum is its flux.
+def photon_weights(name: str, redshifts: np.ndarray, grid: np.ndarray = _FINE) -> np.ndarray:
+    """Return weights ``(Z, W)`` on a grid, whose sum over a spectrum is its flux.
 
     The flux is in nanomaggies, through a filter, of a spectrum that is seen at a redshift.
+
+    Arguments:
+        name: of `filter_curve`.
+        redshifts: ``(Z,)``.
+        grid: ``(W,)``, angstrom, rest frame, rising; the spectrum is in 1e-17 erg/s/cm^2/angstrom.
     """
     curve, response = filter_curve(name)
     norm = _NANOMAGGIE * trapezoid(response / curve, curve)
@@ -251,14 +257,11 @@ class BandTable:
         lines: bool = False,
         device: torch.device | str = "cpu",
     ):
-        if isinstance(filters, str):
-            raise TypeError(f"filters must be a sequence of names, got {filters!r}")
-        if not filters:
-            raise ValueError("filters must hold one name or more, got none")
+        names = as_names("filters", filters)
         self.redshifts = torch.linspace(0, _FARTHEST, 201, device=device)
         self.attenuations = torch.linspace(-0.6, 1.8, 17, device=device)
-        self.table = _continuum_table(tuple(filters), lines).to(device)
-        self.responses = _response_table(tuple(filters)).to(device)
+        self.table = _continuum_table(names, lines).to(device)
+        self.responses = _response_table(names).to(device)
 
     def continuum(self, redshift: Tensor, a_v: Tensor) -> Tensor:
         """Return fluxes of the continua ``(..., 5, B)`` in nanomaggies.
@@ -324,7 +327,7 @@ def _continuum_table(filters: tuple[str, ...], lines: bool) -> Tensor:
     dimmed = fine * factors[:, None]  # (A, 5, F)
     found = np.empty((201, 17, 5, len(filters)))
     for b, name in enumerate(filters):
-        weights = _photon_weights(name, np.linspace(0, _FARTHEST, 201), grid)
+        weights = photon_weights(name, np.linspace(0, _FARTHEST, 201), grid)
         found[..., b] = np.einsum("akf,zf->zak", dimmed, weights, optimize=True)
     return torch.from_numpy(np.log(found)).float()
 

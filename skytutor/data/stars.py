@@ -15,8 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skytutor.data.spectral_templates import filter_curve, package_file
-from skytutor.validate import extremes
+from skytutor.data._nodes import between
+from skytutor.data.spectral_templates import package_file, photon_weights
+from skytutor.validate import as_names, extremes
 
 __all__ = ["TEMPERATURES", "StarTable", "planck", "star_spectrum"]
 
@@ -113,11 +114,10 @@ class StarTable:
     """
 
     def __init__(self, filters: Sequence[str], *, device: torch.device | str = "cpu"):
-        if isinstance(filters, str):
-            raise TypeError(f"filters must be a sequence of names, got {filters!r}")
-        if not filters:
-            raise ValueError("filters must hold one name or more, got none")
-        self.log_flux = _star_fluxes(tuple(filters)).log().float().to(device)  # (T, F)
+        self.log_flux = (
+            _star_fluxes(as_names("filters", filters)).log().float().to(device)
+        )  # (T, F)
+        self.log_temperature = torch.from_numpy(np.log(_nodes())).float().to(device)
 
     def fluxes(self, temperature: Tensor) -> Tensor:
         """Return fluxes ``(..., F)``, nanomaggies of a star that has one at 5500 angstrom.
@@ -134,28 +134,22 @@ class StarTable:
             raise ValueError(
                 f"temperature must lie in {low:g}..{high:g} K, got {coolest:g} to {hottest:g}"
             )
-        step = math.log(high / low) / (_NODES - 1)
-        place = ((temperature / low).log() / step).clamp(0, _NODES - 1.001)
-        node = place.floor()
-        weight = (place - node)[..., None]
-        node = node.long()
+        left, right, weight = between(self.log_temperature, temperature.log())
         # Logarithms: on the blue side of its peak the light of a star falls exponentially.
-        return self.log_flux[node].lerp(self.log_flux[node + 1], weight).exp()
+        return self.log_flux[left].lerp(self.log_flux[right], weight[..., None]).exp()
 
 
 @lru_cache(maxsize=4)
 def _star_fluxes(filters: tuple[str, ...]) -> Tensor:
     """Return AB fluxes at the nodes of temperature, ``(T, F)`` float64."""
-    low, high = (math.log(value) for value in TEMPERATURES)
-    found = torch.empty(_NODES, len(filters), dtype=torch.float64)
+    spectra = np.stack([star_spectrum(temperature)[1] for temperature in _nodes()])
+    at_rest = np.zeros(1)
+    weights = np.stack([photon_weights(name, at_rest, _WORK)[0] for name in filters], axis=1)
     # An AB magnitude of 0 at every wavelength, in the units of the spectra.
     reference = (5500.0 / _WORK) ** 2
-    for t, temperature in enumerate(np.exp(np.linspace(low, high, _NODES))):
-        held = min(max(temperature, TEMPERATURES[0]), TEMPERATURES[1])
-        _, flux = star_spectrum(held)
-        for f, name in enumerate(filters):
-            curve, response = filter_curve(name)
-            # Detectors count photons: weights are response times wavelength.
-            weight = np.interp(_WORK, curve, response, left=0, right=0) * _WORK**2
-            found[t, f] = float((flux * weight).sum() / (reference * weight).sum())
-    return found
+    return torch.from_numpy((spectra @ weights) / (reference @ weights))
+
+
+def _nodes() -> np.ndarray:
+    """Return the temperatures of the table, evenly spaced in their logarithm."""
+    return np.geomspace(*TEMPERATURES, _NODES)

@@ -3,6 +3,7 @@
 Fluxes are in nanomaggies (AB magnitude 22.5 is one), lengths in arcsec.
 """
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -27,7 +28,8 @@ class Band:
         depth: AB magnitude of a point source of five standard deviations.
         kind: how it is recorded: "ccd", noise of the sky and of the source's own photons;
             "photons", single counts; "plate", the blackening of an emulsion.
-        counts_per_nanomaggie: photons recorded of one nanomaggie.
+        counts_per_nanomaggie: photons recorded of one nanomaggie; infinite on a plate, whose grain
+            is all of its noise.
         sky: background, AB magnitudes a square arcsec.
     """
 
@@ -45,6 +47,7 @@ class Band:
 # Depths: York et al. 2000 and the SDSS data releases, Skrutskie et al. 2006 (in AB), Morrissey et
 # al. 2007 for GALEX's all-sky survey, Reid et al. 1991 for the second Palomar survey. GALEX counts
 # 10^(0.4 (m0 - 22.5)) photons a second of a nanomaggie, m0 = 18.82 and 20.08, for 70 to 90 seconds.
+# SDSS and 2MASS: one over the flux of a count in their frames, times a gain of 4 to 8 electrons.
 # The sky of a plate is what its emulsion is exposed to all night.
 _ALL = (
     Band("FUV", "GALEX", "galex-fuv", 1535.0, 4.2, 19.9, "photons", 2.4, 27.5),
@@ -55,8 +58,8 @@ _ALL = (
     Band("J", "2MASS", "twomass-J", 12350.0, 2.9, 17.5, "ccd", 4.2, 16.9),
     Band("H", "2MASS", "twomass-H", 16620.0, 2.8, 17.2, "ccd", 4.4, 15.4),
     Band("K", "2MASS", "twomass-Ks", 21590.0, 2.9, 16.9, "ccd", 4.1, 15.2),
-    Band("blue", "DSS", "plate-blue", 4700.0, 2.4, 21.0, "plate", 30.0, 22.0),
-    Band("red", "DSS", "plate-red", 6450.0, 2.2, 20.5, "plate", 30.0, 21.0),
+    Band("blue", "DSS", "plate-blue", 4700.0, 2.4, 21.0, "plate", math.inf, 22.0),
+    Band("red", "DSS", "plate-red", 6450.0, 2.2, 20.5, "plate", math.inf, 21.0),
 )
 BANDS: Mapping[str, Band] = MappingProxyType({band.name: band for band in _ALL})
 

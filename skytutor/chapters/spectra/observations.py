@@ -1,5 +1,6 @@
 """Images of simulated galaxies and what belongs to them: targets, components, measurements."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -36,11 +37,9 @@ def draw_images(
     """
     images = []
     targets = []
-    for size in _sizes(n, simulator):
-        observed = _observe(simulator, size, generator=generator)
+    for observed in _observations(simulator, n, generator=generator):
         images.append(observed.images(simulator))
-        redshift = observed.galaxies.redshift
-        targets.append(make_targets(autoencoder, observed.spectra, redshift))
+        targets.append(observed.targets(autoencoder))
     return torch.cat(images), torch.cat(targets)
 
 
@@ -63,22 +62,13 @@ def draw_components(
         images ``(n, 5, H, H)``, targets ``(n, 9)``, components without noise ``(n, 3, H, H)``.
     """
     images, targets, components = [], [], []
-    for size in _sizes(n, simulator):
-        observed = _observe(simulator, size, generator=generator)
-        galaxies = observed.galaxies
+    for observed in _observations(simulator, n, generator=generator):
         images.append(observed.images(simulator))
-        targets.append(make_targets(autoencoder, observed.spectra, galaxies.redshift))
-        red = simulator.fluxes(galaxies)[..., RED]
+        targets.append(observed.targets(autoencoder))
+        red = simulator.fluxes(observed.galaxies)[..., RED]
         shapes = simulator.renderer.component_images(observed.planes, band=RED)
         components.append(shapes * red[..., None, None])
     return torch.cat(images), torch.cat(targets), torch.cat(components)
-
-
-def _sizes(n: int, simulator: GalaxySimulator) -> list[int]:
-    """Return how many galaxies to draw at a time, for the memory's sake."""
-    positive(n=n)
-    batch = 1000 if simulator.device.type == "cuda" else 125
-    return [min(batch, n - start) for start in range(0, n, batch)]
 
 
 @dataclass(frozen=True)
@@ -94,14 +84,26 @@ class _Observed:
         """Return images ``(n, 5, H, H)`` with the sky's noise."""
         return simulator.images(self.galaxies, planes=self.planes) + self.sky
 
+    def targets(self, autoencoder: SpectrumAutoencoder) -> Tensor:
+        """Return the targets ``(n, 9)``."""
+        return make_targets(autoencoder, self.spectra, self.galaxies.redshift)
 
-def _observe(simulator: GalaxySimulator, n: int, *, generator: torch.Generator) -> _Observed:
-    """Draw galaxies, their spectra, and the sky of their images, in this order."""
-    galaxies = simulator.draw(n, generator=generator)
-    planes = simulator.renderer.planes(galaxies.shapes)
-    fibre = simulator.renderer.fibre(planes)
-    spectra = simulator.spectra(galaxies, fibre, generator=generator)
-    return _Observed(galaxies, planes, spectra, simulator.sky(n, generator=generator))
+
+def _observations(
+    simulator: GalaxySimulator, n: int, *, generator: torch.Generator
+) -> Iterator[_Observed]:
+    """Draw n galaxies, a few at a time for the memory's sake."""
+    positive(n=n)
+    batch = 1000 if simulator.device.type == "cuda" else 125
+    for start in range(0, n, batch):
+        size = min(batch, n - start)
+        # Galaxies, the noise of their spectra, the sky of their images, in this order.
+        galaxies = simulator.draw(size, generator=generator)
+        planes = simulator.renderer.planes(galaxies.shapes)
+        fibre = simulator.renderer.fibre(planes)
+        spectra = simulator.spectra(galaxies, fibre, generator=generator)
+        sky = simulator.sky(size, generator=generator)
+        yield _Observed(galaxies, planes, spectra, sky)
 
 
 def draw_measurements(
@@ -128,12 +130,11 @@ def draw_measurements(
     """
     parts = []
     with torch.no_grad():
-        for size in _sizes(n, simulator):
-            observed = _observe(simulator, size, generator=generator)
+        for observed in _observations(simulator, n, generator=generator):
             sample = _with_its_own_noise(simulator, observed)
             assert sample.images is not None
-            wanted = make_targets(autoencoder, sample.spectra, sample.galaxies.redshift)
             oracle = tables(sample)["oracle"]
+            wanted = observed.targets(autoencoder)
             parts.append((measurement(sample.images), oracle, wanted))
     columns = zip(*parts, strict=True)
     return dict(zip(("table", "oracle", "targets"), map(torch.cat, columns), strict=True))
