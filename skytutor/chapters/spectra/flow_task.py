@@ -12,7 +12,7 @@ from skytutor.chapters.spectra.networks import SpectrumNetwork
 from skytutor.chapters.spectra.scores import pretrained_limits, score_posterior
 from skytutor.chapters.spectra.targets import N_TARGETS
 from skytutor.chapters.spectra.task import MeasuredTask
-from skytutor.chapters.spectra.weights import load_needed
+from skytutor.chapters.weights import load_needed
 from skytutor.chunks import in_chunks
 from skytutor.data.galaxies import GalaxySimulator
 from skytutor.layers.flow_matching import FlowMatching

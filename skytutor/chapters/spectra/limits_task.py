@@ -13,11 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from skytutor.chapters.parts import TableTask, draw_parts
 from skytutor.chapters.recipe import Recipe, Scores
 from skytutor.chapters.seeds import SPECTRA as SEEDS
 from skytutor.chapters.spectra.autoencoder import SpectrumAutoencoder
 from skytutor.chapters.spectra.limits import KNOWLEDGE, LimitNetworks, tables
-from skytutor.chapters.spectra.parts import TableTask, draw_parts
 from skytutor.chapters.spectra.posterior_network import BETA
 from skytutor.chapters.spectra.sample import draw_samples
 from skytutor.chapters.spectra.targets import N_LATENTS, make_targets, pretrained_autoencoder
@@ -104,7 +104,7 @@ class LimitsTask(TableTask):
             known, targets = draw_tables(simulator, n, generator=generator, **options)
             return {**known, "targets": targets}
 
-        columns = draw_parts(draw, size, seed=seed, device=device)
+        columns = draw_parts(draw, size, seeds=SEEDS, seed=seed, device=device)
         self.targets = columns.pop("targets")
         self.by_knowledge = columns
         rng = torch.Generator(device).manual_seed(SEEDS.validation[0])

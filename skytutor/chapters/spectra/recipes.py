@@ -17,7 +17,7 @@ from skytutor.chapters.spectra.measurement import MeasurementNetwork
 from skytutor.chapters.spectra.networks import SpectrumNetwork
 from skytutor.chapters.spectra.scores import gaussian, pretrained_limits, score_posterior
 from skytutor.chapters.spectra.task import SCHEDULES, SpectrumTask, spectrum_sizes
-from skytutor.chapters.spectra.weights import load_needed
+from skytutor.chapters.weights import load_needed
 from skytutor.data.galaxies import GalaxySimulator
 from skytutor.training.profile import Profile
 

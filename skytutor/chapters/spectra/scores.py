@@ -20,7 +20,7 @@ from skytutor.chapters.spectra.targets import (
     natural,
     pretrained_autoencoder,
 )
-from skytutor.chapters.spectra.weights import load_needed
+from skytutor.chapters.weights import load_needed
 from skytutor.data.galaxies import GalaxySimulator
 from skytutor.metrics.calibration import coverage_in_groups, interval_coverage, tarp
 from skytutor.metrics.posterior import Posterior

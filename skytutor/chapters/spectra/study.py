@@ -32,7 +32,7 @@ from skytutor.chapters.spectra.scores import (
 )
 from skytutor.chapters.spectra.targets import N_LATENTS, pretrained_autoencoder
 from skytutor.chapters.spectra.task import SCHEDULES, SpectrumTask, spectrum_sizes
-from skytutor.chapters.spectra.weights import load_needed
+from skytutor.chapters.weights import load_needed
 from skytutor.data.galaxies import GalaxySimulator
 from skytutor.training import checkpoint
 from skytutor.training.loop import train

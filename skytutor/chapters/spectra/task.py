@@ -12,13 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from skytutor.chapters.parts import TableTask, draw_parts
 from skytutor.chapters.seeds import SPECTRA as SEEDS
 from skytutor.chapters.spectra.limits import LimitNetworks
 from skytutor.chapters.spectra.limits_task import rmse
 from skytutor.chapters.spectra.measurement import MeasurementNetwork
 from skytutor.chapters.spectra.networks import SpectrumNetwork
 from skytutor.chapters.spectra.observations import draw_measurements
-from skytutor.chapters.spectra.parts import TableTask, draw_parts
 from skytutor.chapters.spectra.posterior_network import BETA, PosteriorNetwork
 from skytutor.chapters.spectra.targets import pretrained_autoencoder
 from skytutor.data.galaxies import GalaxySimulator
@@ -92,7 +92,7 @@ class MeasuredTask(TableTask):
         def draw(n: int, generator: torch.Generator) -> dict[str, Tensor]:
             return draw_measurements(simulator, n, generator=generator, **options)
 
-        columns = draw_parts(draw, size, seed=seed, device=device)
+        columns = draw_parts(draw, size, seeds=SEEDS, seed=seed, device=device)
         self.table, self.targets = columns["table"], columns["targets"]
         self.oracle_table = columns["oracle"]
         held_out = draw(n_validation, torch.Generator(device).manual_seed(SEEDS.validation[0]))

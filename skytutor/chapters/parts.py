@@ -1,17 +1,17 @@
-"""Large tables of simulated galaxies, drawn once, in parts that have seeds of their own."""
+"""Large tables of what was simulated, drawn once, in parts that have seeds of their own."""
 
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
-from skytutor.chapters.seeds import SPECTRA as SEEDS
+from skytutor.chapters.seeds import Seeds
 from skytutor.training.schedule import Task
 from skytutor.validate import as_integer, positive
 
 __all__ = ["PART", "TableTask", "draw_parts"]
 
-PART = 10_000  # galaxies drawn from one seed
+PART = 10_000  # rows drawn from one seed
 _MOST = 1000  # parts of one table: from here on the seeds of the next begin
 
 
@@ -19,8 +19,10 @@ def draw_parts(
     make: Callable[[int, torch.Generator], dict[str, Tensor]],
     size: int,
     *,
+    seeds: Seeds,
     seed: int,
     device: torch.device,
+    part: int | None = None,
 ) -> dict[str, Tensor]:
     """Draw the columns of a training set, of which a smaller one is the beginning.
 
@@ -28,28 +30,32 @@ def draw_parts(
     processes and kept.
 
     Arguments:
-        make: returns the columns of n galaxies, drawn by a generator on the device.
-        size: galaxies in all, at most ten million.
+        make: returns the columns of n rows, drawn by a generator on the device.
+        size: rows in all, at most a thousand parts.
+        seeds: of the chapter.
         seed: number of the training set.
         device: of the generators.
+        part: rows drawn from one seed; default: `PART`.
 
     Returns:
         the columns of `make`, each with `size` rows.
 
     Raises:
-        TypeError, ValueError: a size below 1 or above ten million, a seed outside 0..999.
+        TypeError, ValueError: a size or a part below 1, more than a thousand parts, a seed outside
+            of those for training.
     """
-    positive(size=size)
-    last = len(SEEDS.train) // _MOST - 1
+    part = PART if part is None else part
+    positive(size=size, part=part)
+    last = len(seeds.train) // _MOST - 1
     if not 0 <= as_integer("seed", seed) <= last:
         raise ValueError(f"seed must lie in 0..{last}, got {seed}")
-    if size > PART * _MOST:
-        raise ValueError(f"size must be at most {PART * _MOST}, got {size}")
-    parts = []
-    for number, start in enumerate(range(0, size, PART)):
-        rng = torch.Generator(device).manual_seed(SEEDS.train[_MOST * seed + number])
-        parts.append(make(min(PART, size - start), rng))
-    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    if size > part * _MOST:
+        raise ValueError(f"size must be at most {part * _MOST}, got {size}")
+    made = []
+    for number, start in enumerate(range(0, size, part)):
+        rng = torch.Generator(device).manual_seed(seeds.train[_MOST * seed + number])
+        made.append(make(min(part, size - start), rng))
+    return {name: torch.cat([columns[name] for columns in made]) for name in made[0]}
 
 
 class TableTask(Task):
@@ -59,7 +65,7 @@ class TableTask(Task):
         """Draw nothing: the table is kept.
 
         Arguments:
-            n: galaxies in the batch.
+            n: samples in the batch.
             generator: not used.
         """
         return []

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from skytutor import chapters
-from skytutor.chapters.spectra import flow_task, recipes, scores, weights
+from skytutor.chapters import weights
+from skytutor.chapters.spectra import flow_task, recipes, scores
 from skytutor.chapters.spectra.flow_task import SpectrumFlow
 from skytutor.chapters.spectra.networks import SpectrumNetwork
 from skytutor.files import CheckpointError
