@@ -10,11 +10,12 @@ nanomaggies, lengths in arcsec.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from skytutor.data.exposures import expose
+from skytutor.data.exposures import expose, true_variance
 from skytutor.data.galaxy_photometry import component_fluxes
 from skytutor.data.galaxy_population import Galaxies, Population
 from skytutor.data.rendering import Shapes
@@ -250,15 +251,41 @@ class SceneSimulator:
             ValueError: scenes of other bands, or a generator on another device.
         """
         check_generator(generator, self.device)
-        truth = self.truth(scenes)
+        return self.expose(self.truth(scenes), generator=generator)
+
+    def expose(self, truth: Tensor, *, generator: torch.Generator) -> Observation:
+        """Return images with the noise of each survey, of images without.
+
+        Arguments:
+            truth: ``(B, F, H, H)``, nanomaggies a pixel.
+            generator: of the noise, on the simulator's device.
+
+        Raises:
+            TypeError: no generator.
+            ValueError: a truth of another shape or not finite, or a generator on another device.
+        """
+        check_generator(generator, self.device)
+        size = self.renderer.scene_size
+        wanted = (len(self.bands), size, size)
+        if truth.ndim != 4 or truth.shape[1:] != wanted:
+            raise ValueError(f"truth must be (B, F, H, H) = (B, {wanted}), got {truth.shape}")
         images = torch.empty_like(truth)
         ivar = torch.empty_like(truth)
-        for f, name in enumerate(self.bands):
-            images[:, f], ivar[:, f] = expose(
-                truth[:, f],
-                BANDS[name],
-                psf=self._psf[f],
-                pixel_arcsec=self.renderer.scene_pixel,
-                generator=generator,
-            )
+        for f in range(len(self.bands)):
+            settings = self._settings(f)
+            images[:, f], ivar[:, f] = expose(truth[:, f], generator=generator, **settings)
         return Observation(images, ivar, truth)
+
+    def variance(self, truth: Tensor) -> Tensor:
+        """Return the variance of the noise about images without, ``(B, F, H, H)``.
+
+        Arguments:
+            truth: ``(B, F, H, H)``, nanomaggies a pixel.
+        """
+        made = [true_variance(truth[:, f], **self._settings(f)) for f in range(len(self.bands))]
+        return torch.stack(made, dim=1)
+
+    def _settings(self, band: int) -> dict[str, Any]:
+        """Return what `skytutor.data.exposures` has to know of one band."""
+        side = self.renderer.scene_pixel
+        return {"band": BANDS[self.bands[band]], "psf": self._psf[band], "pixel_arcsec": side}

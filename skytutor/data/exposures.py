@@ -14,7 +14,7 @@ from torch import Tensor
 from skytutor.data.surveys import Band, sky_flux
 from skytutor.validate import all_finite, check_generator
 
-__all__ = ["Plate", "expose", "noise_pixels", "pixel_noise"]
+__all__ = ["Plate", "expose", "noise_pixels", "pixel_noise", "true_variance"]
 
 _PLATE_MAX = 4.5  # density of an emulsion that has turned black
 _PLATE_SKY = 1.0  # density of the sky
@@ -178,14 +178,40 @@ class Plate:
         return float((self.exposure(density) * weight).sum() / weight.sum())
 
 
+def true_variance(truth: Tensor, band: Band, *, psf: Tensor, pixel_arcsec: float) -> Tensor:
+    """Return the variance of what `expose` makes of each pixel, in nanomaggies squared.
+
+    It is that of the noise about the truth, which no survey knows: what an oracle is told.
+
+    Arguments:
+        truth: ``(..., H, W)``, without noise, nanomaggies a pixel.
+        band: of `skytutor.data.surveys.BANDS`.
+        psf: ``(H, W)``, image of a point source of flux 1 in the band.
+        pixel_arcsec: side of a pixel.
+    """
+    light = truth.clamp(min=0)
+    if band.kind == "ccd":
+        return pixel_noise(band, psf) ** 2 + light / band.counts_per_nanomaggie
+    sky = sky_flux(band) * pixel_arcsec**2
+    if band.kind == "photons":
+        return (light + sky) / band.counts_per_nanomaggie
+    plate = _plate_of(band, psf, sky)
+    density = plate.density(1 + light / sky)
+    return (plate.slope(density) * plate.noise(density) * sky).square()
+
+
+def _plate_of(band: Band, psf: Tensor, sky: float) -> Plate:
+    """Return the emulsion whose grain gives a band its depth over a sky in nanomaggies a pixel."""
+    at_sky = float(Plate(0.0).slope(torch.tensor(_PLATE_SKY)))
+    return Plate(pixel_noise(band, psf) / sky / at_sky)
+
+
 def _plate(
     truth: Tensor, band: Band, psf: Tensor, pixel_arcsec: float, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """Blacken a plate, read its density, and turn it back into light."""
     sky = sky_flux(band) * pixel_arcsec**2
-    curve = Plate(0.0)
-    at_sky = float(curve.slope(torch.tensor(_PLATE_SKY)))
-    plate = Plate(pixel_noise(band, psf) / sky / at_sky)
+    plate = _plate_of(band, psf, sky)
     density = plate.density(1 + truth.clamp(min=0) / sky)
     density = density + plate.noise(density) * _normal(truth, generator)
     # What a survey calls zero is the mean of the empty sky.

@@ -8,10 +8,10 @@ Shapes: B scenes, C components in each, F bands, H pixels along a side; N those 
 frame.
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from skytutor.data.rendering import GalaxyRenderer
@@ -57,16 +57,23 @@ class SceneRenderer(GalaxyRenderer):
     ):
         positive(size=size, oversampling=oversampling)
         side = as_length("pixel_arcsec", pixel_arcsec)
+        wide = as_length("padding", padding)
+        # An even number of whole pixels: the frame of the fine grid is a multiple of both.
+        frame = 2 * math.ceil(max(wide, 1.0) * size / 2) * oversampling
         super().__init__(
             size * oversampling,
             pixel_arcsec=side / oversampling,
             psf_fwhm=psf_fwhm,
-            padding=padding,
+            padding=wide if wide < 1 else (frame - 0.5) / (size * oversampling),
             device=device,
         )
         self.scene_size = size
         self.scene_pixel = side
         self.oversampling = oversampling
+        waves = torch.arange(self.frame, dtype=torch.float64)[:, None]
+        fine = torch.arange(oversampling, dtype=torch.float64)
+        moved = torch.exp(2j * math.pi * waves * fine / self.frame).sum(1) / oversampling
+        self._column_sum = moved.to(self.device, self._centre.dtype)
 
     def points(self, n: int) -> Tensor:
         """Return the transforms of n point sources of flux 1 in the middle, ``(n, N, N/2 + 1)``.
@@ -145,7 +152,11 @@ class SceneRenderer(GalaxyRenderer):
 
     def _binned(self, waves: Tensor) -> Tensor:
         """Transform back, and add up the fine pixels of each pixel."""
-        fine = self._to_pixels(waves)
-        *front, height, width = fine.shape
-        pooled = F.avg_pool2d(fine.reshape(-1, 1, height, width), self.oversampling)
-        return pooled.reshape(*front, *pooled.shape[-2:]) * self.oversampling**2
+        step = self.oversampling
+        # Along y the sum is a factor on each wave, and waves that a coarse column cannot tell
+        # apart are added before the transform, which is shorter by the oversampling.
+        *front, _, width = waves.shape
+        folded = (waves * self._column_sum[:, None]).reshape(*front, step, -1, width).sum(-3)
+        rows = torch.fft.ifft(folded, dim=-2)[..., : self.scene_size, :]
+        fine = torch.fft.irfft(rows, n=self.frame, dim=-1)[..., : self.size]
+        return fine.unflatten(-1, (self.scene_size, step)).sum(-1)

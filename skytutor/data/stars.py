@@ -138,6 +138,46 @@ class StarTable:
         # Logarithms: on the blue side of its peak the light of a star falls exponentially.
         return self.log_flux[left].lerp(self.log_flux[right], weight[..., None]).exp()
 
+    def temperature(self, fluxes: Tensor) -> Tensor:
+        """Return the colour temperature: that of the star whose colours are nearest, kelvin.
+
+        Nearest in the sum of squared differences of the logarithms of its fluxes, whatever its
+        distance; between the nodes of the table by a parabola.
+
+        Arguments:
+            fluxes: ``(N, F)``, positive, of two bands or more.
+
+        Returns:
+            ``(N,)``; at an end of `TEMPERATURES` where no star is as cool, or as hot.
+
+        Raises:
+            ValueError: of another shape, of one band, or not positive.
+
+        Example:
+            >>> table = StarTable(["sdss2010-g", "sdss2010-r"])
+            >>> round(float(table.temperature(7 * table.fluxes(torch.tensor([6000.0])))))
+            6000
+        """
+        n_bands = self.log_flux.shape[1]
+        if fluxes.ndim != 2 or fluxes.shape[1] != n_bands or n_bands < 2:
+            raise ValueError(
+                f"fluxes must be (N, F) with the table's {n_bands} bands, two or more, "
+                f"got {tuple(fluxes.shape)}"
+            )
+        # Written so that NaN fails too.
+        if not bool((fluxes > 0).all()):
+            raise ValueError("fluxes must be positive: of others there is no colour")
+        colours = fluxes.log() - fluxes.log().mean(1, keepdim=True)
+        known = self.log_flux - self.log_flux.mean(1, keepdim=True)  # (T, F)
+        distance = (colours[:, None] - known).square().sum(-1)  # (N, T)
+        best = distance.argmin(1).clamp(1, len(known) - 2)
+        rows = torch.arange(len(best), device=best.device)
+        left, here, right = (distance[rows, best + step] for step in (-1, 0, 1))
+        bend = (left - 2 * here + right).clamp(min=1e-12)
+        shift = ((left - right) / (2 * bend)).clamp(-1, 1)
+        step = self.log_temperature[1] - self.log_temperature[0]
+        return (self.log_temperature[best] + shift * step).exp()
+
 
 @lru_cache(maxsize=4)
 def _star_fluxes(filters: tuple[str, ...]) -> Tensor:

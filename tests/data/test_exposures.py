@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from skytutor.data.exposures import Plate, expose, noise_pixels, pixel_noise
+from skytutor.data.exposures import Plate, expose, noise_pixels, pixel_noise, true_variance
 from skytutor.data.scene_rendering import SceneRenderer
 from skytutor.data.surveys import BANDS, sky_flux
 
@@ -152,3 +152,14 @@ def test_wrong_arguments_are_named():
         expose(torch.full((1, 64, 64), torch.nan), BANDS["r"], **options)
     with pytest.raises(TypeError, match=r"generator must be a torch\.Generator, got NoneType"):
         expose(torch.zeros(1, 64, 64), BANDS["r"], **(options | {"generator": None}))
+
+
+@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("flux", [0.0, 30.0])
+def test_the_true_variance_is_that_of_many_exposures(name, flux):
+    images, _, psf = observed(name, flux, 3000, seed=4)
+    variance = true_variance(flux * psf, BANDS[name], psf=psf, pixel_arcsec=PIXEL)
+    # On plates to first order in the grain: the curve is bent.
+    near = variance[28:36, 28:36]
+    ratio = images[:, 28:36, 28:36].var(0).mean() / near.mean()
+    assert float(ratio) == pytest.approx(1, abs=0.1 if name == "red" else 0.03)

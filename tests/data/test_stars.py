@@ -94,3 +94,32 @@ def test_filters_must_be_several_names():
         StarTable([])
     with pytest.raises(ValueError, match="name must be a filter of speclite, got 'no-such'"):
         StarTable(["no-such"])
+
+
+@pytest.mark.parametrize("kelvin", [3100.0, 5000.0, 5777.0, 9000.0, 14000.0])
+def test_colours_give_the_temperature_back_at_any_distance(kelvin):
+    table = StarTable(["sdss2010-g", "sdss2010-r", "sdss2010-i"])
+    flux = 1e3 * table.fluxes(torch.tensor([kelvin]))
+    assert float(table.temperature(flux)) == pytest.approx(kelvin, rel=0.01)
+
+
+def test_one_colour_that_is_wrong_moves_the_temperature_to_its_side():
+    table = StarTable(["sdss2010-g", "sdss2010-r", "sdss2010-i"])
+    flux = table.fluxes(torch.tensor([6000.0, 6000.0]))
+    flux[1, 0] *= 1.1  # bluer
+    cool, hot = table.temperature(flux).tolist()
+    assert hot > cool + 100
+
+
+@pytest.mark.parametrize(
+    ("fluxes", "word"),
+    [
+        (torch.ones(3), "fluxes must be"),
+        (torch.ones(2, 3), "with the table's 2 bands"),
+        (torch.tensor([[1.0, 0.0]]), "positive"),
+        (torch.tensor([[1.0, torch.nan]]), "positive"),
+    ],
+)
+def test_fluxes_without_a_colour_are_refused(fluxes, word):
+    with pytest.raises(ValueError, match=word):
+        StarTable(["sdss2010-g", "sdss2010-r"]).temperature(fluxes)
