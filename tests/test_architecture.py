@@ -27,7 +27,11 @@ ROOMS = (
         "validate files chunks healpix sht training",
         "Gaussian fields: spectra, windows, CAMB, covariances",
     ),
-    ("metrics", "chunks healpix sht fields", "scores of answers, samples, maps and spectra"),
+    (
+        "metrics",
+        "validate chunks healpix sht fields",
+        "scores of answers, images, samples, maps and spectra",
+    ),
     ("layers", "validate healpix sht", "layers of networks: faces, hierarchy, harmonics, rings"),
     ("data", "validate files healpix sht fields", "the registry, and one file for each source"),
     (

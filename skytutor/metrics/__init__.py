@@ -1,4 +1,4 @@
-"""Scores of labels, samples, maps and spectra. Nothing here loads a model or a file."""
+"""Scores of labels, images, samples, maps and spectra. Nothing here loads a model or a file."""
 
 from skytutor import lazy
 

@@ -1,0 +1,100 @@
+"""Scores of images against images."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from skytutor.validate import all_finite, as_length
+
+__all__ = ["psnr", "ssim"]
+
+_WINDOW = 11  # pixels a side of the window of the structural similarity
+
+
+def psnr(image: Tensor, truth: Tensor, *, data_range: float) -> Tensor:
+    r"""Return the peak signal-to-noise ratio in decibels, over all pixels of all images.
+
+    .. math:: 10 \log_{10} \frac{R^2}{\langle (x - y)^2 \rangle}.
+
+    Arguments:
+        image: of any shape.
+        truth: of the same shape. Against a truth with noise the score measures that noise.
+        data_range: R, in the unit of the images.
+
+    Returns:
+        a scalar; infinite where both are equal.
+
+    Raises:
+        ValueError: shapes that differ, no pixels, values that are not finite, a range that is not
+            positive.
+
+    Example:
+        >>> psnr(torch.full((2, 2), 0.1), torch.zeros(2, 2), data_range=1.0)
+        tensor(20.)
+    """
+    scale = as_length("data_range", data_range)
+    _check(image, truth)
+    error = (image - truth).double().square().mean()
+    return (20 * math.log10(scale) - 10 * torch.log10(error)).to(image.dtype)
+
+
+def ssim(image: Tensor, truth: Tensor, *, data_range: float) -> Tensor:
+    """Return the structural similarity of each image [1]_, by scikit-image; 1 where both are equal.
+
+    Windows are Gaussian with a deviation of 1.5 pixels, as in the paper.
+
+    Arguments:
+        image: ``(..., H, W)``, 11 pixels a side or more.
+        truth: of the same shape.
+        data_range: largest difference of two pixels, in the unit of the images.
+
+    Returns:
+        ``(...)``.
+
+    Raises:
+        ValueError: shapes that differ or are too small, values that are not finite, a range that is
+            not positive.
+
+    Example:
+        >>> truth = torch.linspace(0, 1, 256).reshape(16, 16)
+        >>> ssim(truth, truth, data_range=1.0)
+        tensor(1.)
+
+    .. [1] Z. Wang et al., 2004, IEEE Transactions on Image Processing 13, 600.
+    """
+    from skimage.metrics import structural_similarity  # a second: only who scores needs it
+
+    scale = as_length("data_range", data_range)
+    _check(image, truth)
+    if image.ndim < 2 or min(image.shape[-2:]) < _WINDOW:
+        raise ValueError(
+            f"image must be (..., H, W) with {_WINDOW} pixels a side or more, "
+            f"got {tuple(image.shape)}"
+        )
+    size = image.shape[-2:]
+    pairs = [part.detach().cpu().double().reshape(-1, *size) for part in (image, truth)]
+    found = []
+    for one, other in zip(*pairs, strict=True):
+        value = structural_similarity(
+            one.numpy(),
+            other.numpy(),
+            data_range=scale,
+            gaussian_weights=True,
+            sigma=1.5,
+            use_sample_covariance=False,
+        )
+        found.append(value)
+    return torch.tensor(found, dtype=image.dtype).reshape(image.shape[:-2])
+
+
+def _check(image: Tensor, truth: Tensor) -> None:
+    """Refuse images of different shapes, and values that are not finite."""
+    if image.shape != truth.shape or not image.numel():
+        raise ValueError(
+            f"image must have the shape of truth, with a pixel or more, "
+            f"got {tuple(image.shape)} and {tuple(truth.shape)}"
+        )
+    for name, values in (("image", image), ("truth", truth)):
+        if not all_finite(values):
+            raise ValueError(f"{name} must be finite, got NaN or infinite values")
