@@ -39,6 +39,10 @@ def _spectra(summary: str) -> Entry:
     return Entry("spectra", 4, summary)
 
 
+def _bands(summary: str) -> Entry:
+    return Entry("translation", 5, summary)
+
+
 def _inpainting(summary: str) -> Entry:
     return Entry("inpainting", 6, summary)
 
@@ -93,6 +97,9 @@ ENTRIES = {
     ),
     "spectra": _spectra("Spectra from images with error bars, ours"),
     "spectra-flow": _spectra("Posteriors of any shape, after the head of ours"),
+    "bands-limits": _bands("What no translation can beat: the oracle that knows the scene"),
+    "bands": _bands("Any bands of GALEX, SDSS, 2MASS and plates from any others, in fluxes"),
+    "bands-gaussian": _bands("Gaussian skies, where the best translation is the Wiener filter"),
     "inpaint-published": _inpainting(
         "The published partial-convolution U-Net VAE with its losses, on maps in muK"
     ),

@@ -6,7 +6,16 @@ of seed and step, numbers of 63 bits that meet the small seeds below only by a c
 
 from dataclasses import dataclass
 
-__all__ = ["CMB", "DIGITS", "GAN_DIGITS", "GAN_SKIES", "INPAINTING", "SPECTRA", "Seeds"]
+__all__ = [
+    "BANDS",
+    "CMB",
+    "DIGITS",
+    "GAN_DIGITS",
+    "GAN_SKIES",
+    "INPAINTING",
+    "SPECTRA",
+    "Seeds",
+]
 
 # Stands for a test seed that already drew the validation set.
 _SPARE = 2**62
@@ -60,6 +69,12 @@ CMB = Seeds(
 INPAINTING = Seeds(validation=range(1_000_000, 1_001_000), test=range(1_000_000))
 # Galaxies: one seed draws a set.
 SPECTRA = Seeds(
+    validation=range(1_900_000, 2_000_000),
+    test=range(1_000_000),
+    train=range(2_000_000, 3_000_000),
+)
+# Scenes: one seed draws a set and its noise. The noise of training draws from the hashes above.
+BANDS = Seeds(
     validation=range(1_900_000, 2_000_000),
     test=range(1_000_000),
     train=range(2_000_000, 3_000_000),

@@ -42,6 +42,7 @@ from skytutor.training.loop import train
 from skytutor.training.profile import Profile
 
 PLANS = {
+    "BANDS": seeds.BANDS,
     "DIGITS": seeds.DIGITS,
     "GAN_DIGITS": seeds.GAN_DIGITS,
     "GAN_SKIES": seeds.GAN_SKIES,

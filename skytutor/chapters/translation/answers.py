@@ -1,0 +1,134 @@
+"""What translations answer on scenes to score on: error of each image, flux of each source, peaks.
+
+Shapes: n scenes, N sources, F bands, T that were asked for, P peaks.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from skytutor.chapters.translation.scored_scenes import SceneBatch, draw_batches
+from skytutor.chapters.translation.source_scores import count_peaks, measured_flux
+from skytutor.chapters.translation.stretch import softenings, stretched
+from skytutor.data.bands import EMPTY, SceneSimulator
+from skytutor.data.exposures import pixel_noise
+from skytutor.data.surveys import BANDS
+
+__all__ = ["Answer", "TestSources", "Translation", "answers_on"]
+
+Translation = Callable[[SceneBatch], Tensor]  # to images (B, T, H, H), nanomaggies a pixel
+
+
+@dataclass(frozen=True)
+class TestSources:
+    """All sources of the scenes, as they are.
+
+    Attributes:
+        flux: ``(N, F)``, of all bands of the simulator, nanomaggies.
+        kind: ``(N,)``, `STAR` or `GALAXY` of `skytutor.data.bands`.
+        temperature: ``(N,)``, kelvin; NaN of a galaxy.
+        redshift: ``(N,)``; NaN of a star.
+    """
+
+    flux: Tensor
+    kind: Tensor
+    temperature: Tensor
+    redshift: Tensor
+
+    __test__ = False  # pytest: not a test
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one translation made of the scenes.
+
+    Attributes:
+        squares: ``(n, T)``, mean squared error of each image, stretched.
+        flux: ``(N, T)``, measured in the predicted images, nanomaggies.
+        invented: by band, magnitudes ``(P,)`` of peaks that the truth does not have.
+        lost: by band, magnitudes of peaks of the truth that the prediction does not have.
+        there: by band, magnitudes of all peaks of the truth.
+    """
+
+    squares: Tensor
+    flux: Tensor
+    invented: dict[str, Tensor]
+    lost: dict[str, Tensor]
+    there: dict[str, Tensor]
+
+
+@dataclass
+class _Collected:
+    """The same, batch by batch."""
+
+    squares: list[Tensor] = field(default_factory=list)
+    flux: list[Tensor] = field(default_factory=list)
+    invented: dict[str, list[Tensor]] = field(default_factory=dict)
+    lost: dict[str, list[Tensor]] = field(default_factory=dict)
+    there: dict[str, list[Tensor]] = field(default_factory=dict)
+
+    def together(self) -> Answer:
+        """Return all batches as one."""
+        by_band = [
+            {name: torch.cat(parts) for name, parts in peaks.items()}
+            for peaks in (self.invented, self.lost, self.there)
+        ]
+        return Answer(torch.cat(self.squares), torch.cat(self.flux), *by_band)
+
+
+def answers_on(
+    simulator: SceneSimulator,
+    translations: Mapping[str, Translation],
+    *,
+    targets: Sequence[str],
+    n: int,
+    seed: int,
+) -> tuple[TestSources, dict[str, Answer]]:
+    """Let translations answer on the same n scenes.
+
+    Arguments:
+        simulator: to draw from.
+        translations: by name.
+        targets: names of the T bands that are asked for.
+        n: scenes.
+        seed: of the generator.
+    """
+    rows = [simulator.bands.index(name) for name in targets]
+    softening = softenings(targets, pixel_arcsec=simulator.renderer.scene_pixel)
+    collected = {name: _Collected() for name in translations}
+    sources: list[tuple[Tensor, ...]] = []
+    for batch in draw_batches(simulator, n, seed=seed):
+        there = batch.scenes.kind != EMPTY
+        flux = batch.scenes.source_flux()[there]
+        scenes = batch.scenes
+        about = (scenes.kind, scenes.temperature, scenes.redshift)
+        sources.append((flux, *(column[there] for column in about)))
+        truth = batch.seen.truth[:, rows]
+        wanted = stretched(truth, softening)
+        for name, translation in translations.items():
+            with torch.no_grad():
+                images = translation(batch)
+            found = collected[name]
+            error = (stretched(images, softening) - wanted).double()
+            found.squares.append(error.square().mean((-2, -1)))
+            found.flux.append(measured_flux(simulator, batch, images, rows))
+            _count(found, simulator, images, truth, rows)
+    columns = [torch.cat(parts) for parts in zip(*sources, strict=True)]
+    return TestSources(*columns), {name: found.together() for name, found in collected.items()}
+
+
+def _count(
+    found: _Collected, simulator: SceneSimulator, images: Tensor, truth: Tensor, rows: Sequence[int]
+) -> None:
+    """Add the peaks of one batch that are invented, lost and there."""
+    for t, f in enumerate(rows):
+        name = simulator.bands[f]
+        psf = simulator.renderer.psf_image(f)
+        noise = pixel_noise(BANDS[name], psf)
+        magnitude, extra = count_peaks(images[:, t], truth[:, t], psf=psf, noise=noise)
+        found.invented.setdefault(name, []).append(magnitude[extra])
+        magnitude, missing = count_peaks(truth[:, t], images[:, t], psf=psf, noise=noise)
+        found.lost.setdefault(name, []).append(magnitude[missing])
+        found.there.setdefault(name, []).append(magnitude)

@@ -1,0 +1,118 @@
+r"""How well any method could translate between bands: the oracle that knows the scene.
+
+Where places, shapes, PSFs and noise are known, an image is linear in the fluxes of what is in it.
+Their weighted least-squares estimates in each input band, with their covariance,
+
+.. math:: \hat f = (A^T N^{-1} A)^{-1} A^T N^{-1} d, \qquad
+   \operatorname{Cov} \hat f = (A^T N^{-1} A)^{-1},
+
+hold all that the images tell of the fluxes, blends included: A is the image of each component of
+flux 1, N the variance of the noise. What they tell of another band is learned from simulated
+sources: `SourceOracle` returns the posterior mean of each source's flux there. Rendered at its
+known place, it makes the image that no network on pixels can beat.
+
+Shapes: B scenes, S places for sources, three components (bulge, disc, clumps; a star is in the
+first), F bands, N sources.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from skytutor.data.bands import EMPTY, GALAXY, Observation, Scenes, SceneSimulator
+from skytutor.data.galaxies import stable_cholesky
+
+__all__ = ["COMPONENTS", "MeasuredSources", "components_there", "measure_sources"]
+
+COMPONENTS = 3
+
+
+@dataclass(frozen=True)
+class MeasuredSources:
+    """Fluxes of sources whose places and shapes are known, nanomaggies.
+
+    Attributes:
+        flux: ``(B, S, F, 3)``, of each component; 0 where there is none.
+        covariance: ``(B, S, F, 3, 3)``, of one source's components, the blends with all others
+            reckoned in; 0 where there is none.
+    """
+
+    flux: Tensor
+    covariance: Tensor
+
+    def total(self) -> tuple[Tensor, Tensor]:
+        """Return the flux of each source in each band, and its error, ``(B, S, F)`` each."""
+        return self.flux.sum(-1), self.covariance.sum((-1, -2)).clamp(min=0).sqrt()
+
+
+def components_there(scenes: Scenes) -> Tensor:
+    """Return which components are there, bool ``(B, S, 3)``: a star has only the first.
+
+    Arguments:
+        scenes: of `SceneSimulator.draw`.
+    """
+    there = (scenes.kind == GALAXY)[..., None].expand(-1, -1, COMPONENTS).clone()
+    there[..., 0] |= scenes.kind != EMPTY
+    return there
+
+
+def measure_sources(
+    simulator: SceneSimulator,
+    scenes: Scenes,
+    seen: Observation,
+    *,
+    planes: Tensor,
+    bands: Sequence[int] | None = None,
+) -> MeasuredSources:
+    """Measure all sources of each scene at once, in each band.
+
+    Arguments:
+        simulator: that drew the scenes.
+        scenes: of its `draw`.
+        seen: of its `observe` or `expose`.
+        planes: of its `planes`.
+        bands: numbers of the bands to measure, F of them; default: all.
+    """
+    chosen = range(len(simulator.bands)) if bands is None else bands
+    n, places = scenes.kind.shape
+    there = components_there(scenes)
+    columns = there.flatten(1)  # (B, 3 S)
+    variance = simulator.variance(seen.truth)
+    # Nothing is read off where a plate is black.
+    weights = torch.where(seen.ivar > 0, 1 / variance, 0)
+    # Components that are not there are left out of the transforms, which cost most of the time.
+    row, column = columns.nonzero(as_tuple=True)
+    fluxes, covariances = [], []
+    for f in chosen:
+        made = simulator.renderer.templates(planes[row, column][:, None], band=f)[:, 0]
+        templates = made.new_zeros(n, columns.shape[1], made[0].numel())
+        templates[row, column] = made.flatten(1)
+        flux, covariance = _least_squares(
+            templates, seen.images[:, f].flatten(1), weights[:, f].flatten(1), columns
+        )
+        fluxes.append(flux.reshape(n, places, COMPONENTS))
+        # Of each source's own components: the blocks on the diagonal.
+        blocks = covariance.reshape(n, places, COMPONENTS, places, COMPONENTS)
+        covariances.append(torch.einsum("bsisj->bsij", blocks))
+    return MeasuredSources(torch.stack(fluxes, 2), torch.stack(covariances, 2))
+
+
+def _least_squares(
+    templates: Tensor, image: Tensor, weight: Tensor, there: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return fluxes ``(B, C)`` and their covariance ``(B, C, C)``; 0 for components not there."""
+    weighted = templates * weight[:, None]
+    gram = (weighted @ templates.mT).double()
+    sums = (weighted @ image[..., None]).double()
+    # Columns of unit length, for those of a faint band and of a bright one differ by 1e6; and ones
+    # on the diagonal for what is not there, so that the matrix has an inverse.
+    length = torch.diagonal(gram, dim1=-2, dim2=-1).sqrt().clamp(min=1e-30)
+    scaled = gram / (length[:, :, None] * length[:, None])
+    scaled = scaled + torch.diag_embed((~there).double())
+    lower = stable_cholesky(scaled)
+    inverse = torch.cholesky_inverse(lower) / (length[:, :, None] * length[:, None])
+    both = there[:, :, None] & there[:, None]
+    inverse = torch.where(both, inverse, 0)
+    return (inverse @ sums)[..., 0].float(), inverse.float()

@@ -1,0 +1,62 @@
+"""What chapter 5 trains, and the figures beside it."""
+
+from torch import nn
+
+from skytutor.chapters.recipe import Recipe, Scores
+from skytutor.chapters.seeds import BANDS as SEEDS
+from skytutor.chapters.translation import gaussian, oracle_task, task
+from skytutor.chapters.translation.networks import BandTranslator
+from skytutor.chapters.translation.scores import score_limits, score_translator
+from skytutor.data.bands import SceneSimulator
+from skytutor.training.profile import Profile
+
+__all__ = ["RECIPES"]
+
+
+def _bands_task(profile: Profile) -> task.BandsTask:
+    size, n_validation = task.scene_sizes(profile)
+    simulator = SceneSimulator(device=profile.device)
+    return task.BandsTask(simulator, size=size, n_validation=n_validation)
+
+
+def _limits_task(profile: Profile) -> oracle_task.OracleTask:
+    size, n_validation = oracle_task.oracle_sizes(profile)
+    simulator = SceneSimulator(device=profile.device)
+    return oracle_task.OracleTask(simulator, size=size, n_validation=n_validation)
+
+
+def _score_bands(
+    model: nn.Module, *, seed: int, size: int | None = None, source: str | None = None
+) -> Scores:
+    # Scenes are drawn: there is no source to choose.
+    return score_translator(model, seed=SEEDS.test_seed(seed), size=size)
+
+
+def _score_limits(
+    model: nn.Module, *, seed: int, size: int | None = None, source: str | None = None
+) -> Scores:
+    return score_limits(model, seed=SEEDS.test_seed(seed), size=size)
+
+
+RECIPES = (
+    Recipe(
+        name="bands-limits",
+        build=oracle_task.build_oracle,
+        task=_limits_task,
+        schedules=oracle_task.SCHEDULES,
+        seeds=SEEDS,
+        score=_score_limits,
+        published={},
+        float16=False,
+    ),
+    Recipe(
+        name="bands",
+        build=BandTranslator,
+        task=_bands_task,
+        schedules=task.SCHEDULES,
+        seeds=SEEDS,
+        score=_score_bands,
+        published={},
+    ),
+    gaussian.make_recipe(),
+)

@@ -1,0 +1,199 @@
+"""Training of a `BandTranslator`: scenes drawn once, noise and bands drawn anew at every step."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from skytutor.chapters.parts import draw_parts
+from skytutor.chapters.seeds import BANDS as SEEDS
+from skytutor.chapters.translation.networks import BandTranslator
+from skytutor.chapters.translation.stretch import RANGE, stretched
+from skytutor.chapters.translation.subsets import PUBLISHED, TARGETS, draw_given, given_bands
+from skytutor.data.bands import Observation, SceneSimulator
+from skytutor.metrics.images import psnr
+from skytutor.training.profile import Profile
+from skytutor.training.schedule import Schedule, Task
+
+__all__ = ["SCHEDULES", "BandsTask", "dihedral", "in_batches", "scene_sizes"]
+
+SCHEDULES = {
+    "smoke": Schedule(epochs=1, batch_size=4, lr=2e-3),
+    "cpu": Schedule(epochs=2, batch_size=16, lr=2e-3),
+    "gpu": Schedule(epochs=8, batch_size=16, lr=3e-3),
+}
+_PART = 500  # scenes drawn from one seed
+_CHUNK = 25  # scenes at a time, for the memory's sake
+_AT_ONCE = 4  # bands asked for in one step
+_SEEDS = 2**53  # every whole number below is a number of float64
+
+
+def scene_sizes(profile: Profile) -> tuple[int, int]:
+    """Return how many scenes the network is trained and validated on.
+
+    Arguments:
+        profile: of the training.
+    """
+    sizes: tuple[int, int] = profile.pick(smoke=(8, 4), cpu=(2000, 100), gpu=(12_000, 200))
+    return sizes
+
+
+def draw_truths(simulator: SceneSimulator, n: int, generator: torch.Generator) -> Tensor:
+    """Return images of n scenes without noise, ``(n, F, H, H)``.
+
+    Arguments:
+        simulator: to draw from.
+        n: scenes.
+        generator: of the random numbers.
+    """
+    made = []
+    for start in range(0, n, _CHUNK):
+        scenes = simulator.draw(min(_CHUNK, n - start), generator=generator)
+        made.append(simulator.truth(scenes))
+    return torch.cat(made)
+
+
+def dihedral(images: Tensor, number: int) -> Tensor:
+    """Return images turned by quarter turns and mirrored, in one of eight ways.
+
+    Arguments:
+        images: ``(..., H, H)``.
+        number: 0 to 7; 0 leaves them as they are.
+
+    Example:
+        >>> dihedral(torch.tensor([[1, 2], [3, 4]]), 4)
+        tensor([[2, 1],
+                [4, 3]])
+    """
+    mirrored = images.flip(-1) if number >= 4 else images
+    return mirrored.rot90(number % 4, (-2, -1))
+
+
+def in_batches(
+    model: BandTranslator, seen: Observation, given: Tensor, targets: Sequence[int]
+) -> Tensor:
+    """Return T stretched bands of many scenes, ``(n, T, H, H)``.
+
+    Arguments:
+        model: in evaluation mode.
+        seen: n scenes.
+        given: bool ``(F,)``, which bands the network may look at.
+        targets: numbers of the T bands.
+    """
+    made = []
+    for start in range(0, len(seen.images), _CHUNK):
+        rows = slice(start, start + _CHUNK)
+        images, ivar = seen.images[rows], seen.ivar[rows]
+        made.append(model(images, ivar, given.expand(len(images), -1), targets=targets))
+    return torch.cat(made)
+
+
+class BandsTask(Task):
+    """Scenes drawn once; at every step they are turned, exposed and some of their bands hidden.
+
+    The network learns from images without noise. The L1 distance asks for the median of what is
+    possible.
+
+    Arguments:
+        simulator: to draw from, on the device of the training.
+        size: scenes in the table.
+        n_validation: scenes to validate on.
+        seed: number of the training set.
+    """
+
+    score = "psnr"
+
+    def __init__(self, simulator: SceneSimulator, *, size: int, n_validation: int, seed: int = 0):
+        self.simulator = simulator
+        self.size = size
+
+        def make(n: int, generator: torch.Generator) -> dict[str, Tensor]:
+            return {"truth": draw_truths(simulator, n, generator)}
+
+        device = simulator.device
+        made = draw_parts(make, size, seeds=SEEDS, seed=seed, device=device, part=_PART)
+        self.truth = made["truth"]
+        rng = torch.Generator(device).manual_seed(SEEDS.validation[0])
+        truth = draw_truths(simulator, n_validation, rng)
+        self.validation = simulator.expose(truth, generator=rng)
+
+    def draw(self, n: int, *, generator: torch.Generator) -> list[Tensor]:
+        """Draw seeds of the noise, how scenes are turned, and which bands are given.
+
+        Arguments:
+            n: samples in the batch.
+            generator: of the random numbers.
+        """
+        columns = 5 + len(self.simulator.bands)
+        return [torch.rand(n, columns, generator=generator, dtype=torch.float64)]
+
+    def batch(self, indices: Tensor, draws: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Return images, ivar, truth ``(B, F, H, H)``, given ``(B, F)``, and the targets ``(T,)``.
+
+        Arguments:
+            indices: of the scenes.
+            draws: what `draw` gave.
+        """
+        rows = draws[0]
+        device = self.simulator.device
+        made = []
+        for index, row in zip(indices.tolist(), rows[:, :2].tolist(), strict=True):
+            # A generator for each scene: its noise is the same in whichever batch it stands.
+            rng = torch.Generator(device).manual_seed(int(row[0] * _SEEDS))
+            truth = dihedral(self.truth[index], int(row[1] * 8))
+            made.append(self.simulator.expose(truth[None], generator=rng))
+        given = draw_given(rows[:, 3:].float(), bands=self.simulator.bands)
+        targets = self._targets(float(rows[0, 2]), rows[0, 5:])
+        parts = ("images", "ivar", "truth")
+        columns = (torch.cat([getattr(one, name) for one in made]) for name in parts)
+        return *columns, given.to(device), targets
+
+    def _targets(self, number: float, order: Tensor) -> Tensor:
+        """Return which bands a step asks for: in half of the steps the published among them."""
+        bands = self.simulator.bands
+        first = [bands.index(name) for name in TARGETS if number < 0.5 and name in bands]
+        others = [int(band) for band in order.argsort() if int(band) not in first]
+        return torch.tensor([*first, *others][: min(_AT_ONCE, len(bands))])
+
+    def loss(
+        self, model: nn.Module, batch: tuple[Tensor, ...], *args: Any, **kwargs: Any
+    ) -> Tensor:
+        """Return the mean absolute error of stretched fluxes in the bands that are not given.
+
+        Arguments:
+            model: a `BandTranslator`.
+            batch: of `batch`.
+            args: none.
+            kwargs: none.
+        """
+        images, ivar, truth, given, targets = batch
+        rows = targets.tolist()
+        answer = model(images, ivar, given, targets=rows)
+        own = getattr(model, "module", model)  # as Fabric wraps it
+        assert isinstance(own, BandTranslator)
+        error = (answer - stretched(truth[:, rows], own.softening[rows])).abs().mean((-2, -1))
+        hidden = (~given[:, rows]).to(error)
+        return (error * hidden).sum() / hidden.sum().clamp(min=1)
+
+    def validate(self, model: nn.Module) -> dict[str, float]:
+        """Return the PSNR of the published targets, from plates alone and from all other bands.
+
+        Arguments:
+            model: a `BandTranslator`, in evaluation mode.
+        """
+        bands = self.simulator.bands
+        rows = [bands.index(name) for name in TARGETS]
+        assert isinstance(model, BandTranslator)
+        wanted = stretched(self.validation.truth[:, rows], model.softening[rows])
+        found = {}
+        for name in ("plates", "all"):
+            given = given_bands(PUBLISHED[name], bands=bands).to(self.simulator.device)
+            answer = in_batches(model, self.validation, given, rows)
+            found[f"psnr_{name}"] = float(psnr(answer, wanted, data_range=asinh_range()))
+        return {**found, "psnr": found["psnr_plates"]}
+
+
+def asinh_range() -> float:
+    """Return the stretched flux that decibels are counted from."""
+    return float(torch.tensor(RANGE).asinh())
