@@ -68,7 +68,7 @@ def test_a_copy_invents_and_loses_nothing(psf):
     assert len(peaks) == 2 and not unmatched(peaks, flux).any()
 
 
-def test_a_painted_source_is_invented_and_a_wiped_one_is_lost(psf):
+def test_a_source_too_many_is_invented_and_one_too_few_is_lost(psf):
     truth = sky(psf, (12, 30, 50.0), (30, 10, 8.0))
     fraud = sky(psf, (12, 30, 50.0), (40, 40, 8.0))
     there, in_truth = peaks_of(truth, psf)
@@ -85,7 +85,7 @@ def test_a_source_of_a_third_of_its_flux_is_lost_and_one_moved_by_a_pixel_is_not
         assert bool(unmatched(there, flux)) is wanted
 
 
-def test_painted_noise_is_counted_as_inventions(psf):
+def test_noise_that_is_added_is_counted_as_inventions(psf):
     rng = torch.Generator().manual_seed(2)
     truth = sky(psf, (12, 30, 50.0)).expand(50, -1, -1)
     noisy = truth + 3 * NOISE * torch.randn(truth.shape, generator=rng)

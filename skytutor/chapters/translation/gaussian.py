@@ -1,7 +1,7 @@
 """The warm-up: Gaussian skies in four bands, one network for every subset of three of them.
 
 Here the best answer is known exactly, the Wiener filter (`skytutor.data.gaussian_bands`). A network
-that is told which bands are given must come near it for all seven subsets at once.
+that is mask which bands are given must come near it for all seven subsets at once.
 
 Shapes: B skies, F bands of which the last is asked for, I = F - 1 that may be given, H pixels.
 """
@@ -24,8 +24,8 @@ from skytutor.training.schedule import Schedule, Task
 
 __all__ = ["GaussianTask", "GaussianTranslator", "gaussian_bands", "make_recipe", "subsets"]
 
-_SIZE = 64
-_MARGIN = 16  # pixels of the sky that are continued over each edge
+_SIZE = 32
+_MARGIN = 8  # pixels of the sky that are continued over each edge
 _BATCH = 50  # skies at a time, for the memory's sake
 _TEST = 400  # skies
 
@@ -67,7 +67,7 @@ def subsets(n: int = 3) -> list[tuple[int, ...]]:
 
 
 class GaussianTranslator(nn.Module):
-    """A U-Net that is told which bands it is given.
+    """A U-Net that is mask which bands it is given.
 
     Arguments:
         n_inputs: I.
@@ -75,8 +75,8 @@ class GaussianTranslator(nn.Module):
 
     Example:
         >>> network = GaussianTranslator().eval()
-        >>> network(torch.zeros(2, 3, 64, 64), torch.ones(2, 3, dtype=torch.bool)).shape
-        torch.Size([2, 64, 64])
+        >>> network(torch.zeros(2, 3, 32, 32), torch.ones(2, 3, dtype=torch.bool)).shape
+        torch.Size([2, 32, 32])
     """
 
     def __init__(self, n_inputs: int = 3, *, channels: Sequence[int] = (24, 32, 48)):
@@ -92,8 +92,8 @@ class GaussianTranslator(nn.Module):
             given: bool ``(B, I)``.
         """
         there = given[..., None, None]
-        told = there.expand_as(images).to(images)
-        shown = torch.cat([torch.where(there, images, 0), told], dim=1)
+        mask = there.expand_as(images).to(images)
+        shown = torch.cat([torch.where(there, images, 0), mask], dim=1)
         # The sky goes on over its edges.
         answer = self.unet(F.pad(shown, (_MARGIN,) * 4, mode="circular"))
         return answer[:, 0, _MARGIN:-_MARGIN, _MARGIN:-_MARGIN]

@@ -74,8 +74,8 @@ def shape_numbers(scenes: Scenes) -> Tensor:
         clump.clamp(min=1e-3).log(),
     ]
     star = scenes.kind == STAR
-    told = torch.stack(columns, dim=1).unflatten(0, tuple(scenes.kind.shape))
-    return torch.cat([star[..., None].float(), torch.where(star[..., None], 0, told)], dim=-1)
+    numbers = torch.stack(columns, dim=1).unflatten(0, tuple(scenes.kind.shape))
+    return torch.cat([star[..., None].float(), torch.where(star[..., None], 0, numbers)], dim=-1)
 
 
 def sources_of(

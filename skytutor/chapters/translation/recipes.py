@@ -4,7 +4,7 @@ from torch import nn
 
 from skytutor.chapters.recipe import Recipe, Scores
 from skytutor.chapters.seeds import BANDS as SEEDS
-from skytutor.chapters.translation import gaussian, oracle_task, task
+from skytutor.chapters.translation import gaussian, oracle_task, pair_task, task
 from skytutor.chapters.translation.networks import BandTranslator
 from skytutor.chapters.translation.scores import score_limits, score_translator
 from skytutor.data.bands import SceneSimulator
@@ -58,5 +58,7 @@ RECIPES = (
         score=_score_bands,
         published={},
     ),
+    pair_task.make_pix2pix_recipe(),
+    pair_task.make_gan_recipe(),
     gaussian.make_recipe(),
 )

@@ -1,63 +1,47 @@
 """Scores of translations on scenes that nothing was trained on, beside the limits."""
 
 import math
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from skytutor.chapters.recipe import Scores
-from skytutor.chapters.seeds import BANDS as SEEDS
 from skytutor.chapters.translation.answers import Answer, TestSources, Translation, answers_on
-from skytutor.chapters.translation.baselines import PixelBoosting, nearest_band
 from skytutor.chapters.translation.networks import BandTranslator
-from skytutor.chapters.translation.scored_scenes import SceneBatch, oracle_flux, oracle_images
 from skytutor.chapters.translation.source_oracle import SourceOracle
 from skytutor.chapters.translation.source_scores import (
-    PhotoZ,
     faint_errors,
     flux_errors,
     temperatures,
 )
-from skytutor.chapters.translation.stretch import RANGE, softenings, unstretched
-from skytutor.chapters.translation.subsets import PUBLISHED, TARGETS, check_request, given_bands
-from skytutor.chapters.translation.task import draw_truths
-from skytutor.chapters.weights import load_needed
+from skytutor.chapters.translation.stretch import RANGE
+from skytutor.chapters.translation.subsets import PUBLISHED, TARGETS
+from skytutor.chapters.translation.translations import (
+    by_network,
+    by_oracle,
+    pretrained_oracle,
+    simple,
+    survey,
+    trained_photo_z,
+)
 from skytutor.data.bands import GALAXY, STAR, SceneSimulator
 from skytutor.data.stars import StarTable
 from skytutor.data.surveys import BANDS
 from skytutor.metrics.redshifts import sigma_nmad
 
 __all__ = [
-    "LIMITS",
     "TEST_SIZE",
-    "by_network",
-    "by_oracle",
     "decibels",
-    "pretrained_oracle",
     "score_limits",
+    "score_plates",
     "score_translator",
     "source_scores",
 ]
 
-LIMITS = "bands-limits"  # recipe of the oracle
 TEST_SIZE = 500  # scenes
-_FOR_BOOSTING = 300  # scenes that boosted trees and photo-z learn from
 _BRIGHT, _FAINT = 20.0, 5.0  # signal-to-noise ratios that part sources
-
-
-@lru_cache(maxsize=1)
-def pretrained_oracle() -> SourceOracle:
-    """Return the trained oracle.
-
-    Raises:
-        CheckpointError: the weights are not there; it says what to train.
-    """
-    oracle = load_needed(LIMITS, needed_for="a score beside the limit")
-    assert isinstance(oracle, SourceOracle)
-    return oracle
 
 
 def decibels(squares: Tensor) -> float:
@@ -71,85 +55,6 @@ def decibels(squares: Tensor) -> float:
         40.0
     """
     return 10 * math.log10(math.asinh(RANGE) ** 2 / float(squares.double().mean()))
-
-
-def by_network(model: BandTranslator, inputs: Sequence[str], targets: Sequence[str]) -> Translation:
-    """Return the translation that a network makes of some bands.
-
-    Arguments:
-        model: in evaluation mode.
-        inputs: names of the bands that it is given.
-        targets: names of the bands that are asked for.
-
-    Raises:
-        ValueError: no such bands, or a target among the inputs.
-    """
-    check_request(inputs, targets)
-    given = given_bands(inputs, bands=model.bands)
-    rows = [model.bands.index(name) for name in targets]
-
-    def translate(batch: SceneBatch) -> Tensor:
-        seen = batch.seen
-        rows_given = given.expand(len(batch), -1)
-        return model.predict(seen.images, seen.ivar, rows_given, targets=rows)
-
-    return translate
-
-
-def by_oracle(
-    simulator: SceneSimulator, oracle: SourceOracle, inputs: Sequence[str], targets: Sequence[str]
-) -> Translation:
-    """Return the translation of an oracle that knows the scene.
-
-    Arguments:
-        simulator: of the scenes.
-        oracle: in evaluation mode.
-        inputs: names of the bands that it is given.
-        targets: names of the bands that are asked for.
-
-    Raises:
-        ValueError: no such bands, or a target among the inputs.
-    """
-    check_request(inputs, targets)
-    given = given_bands(inputs, bands=simulator.bands)
-    rows = [simulator.bands.index(name) for name in targets]
-
-    def translate(batch: SceneBatch) -> Tensor:
-        return oracle_images(simulator, batch, oracle_flux(oracle, batch, given))[:, rows]
-
-    return translate
-
-
-@lru_cache(maxsize=8)
-def _boosted(inputs: tuple[str, ...], targets: tuple[str, ...]) -> PixelBoosting:
-    """Return boosted trees, trained on scenes of their own."""
-    simulator = SceneSimulator()
-    rng = torch.Generator().manual_seed(SEEDS.train[-1])
-    seen = simulator.expose(draw_truths(simulator, _FOR_BOOSTING, rng), generator=rng)
-    return PixelBoosting(inputs, targets).fit(seen)
-
-
-@lru_cache(maxsize=4)
-def _photo_z(targets: tuple[str, ...]) -> PhotoZ:
-    """Return photometric redshifts from true fluxes, trained on galaxies of their own."""
-    simulator = SceneSimulator(targets)
-    rng = torch.Generator().manual_seed(SEEDS.train[-2])
-    scenes = simulator.draw(20 * _FOR_BOOSTING, generator=rng)
-    galaxy = scenes.kind == GALAXY
-    return PhotoZ().fit(scenes.source_flux()[galaxy], scenes.redshift[galaxy])
-
-
-def _simple(inputs: tuple[str, ...], targets: tuple[str, ...]) -> dict[str, Translation]:
-    """Return the translations that see no shapes: pixel by pixel, and the nearest band."""
-    bands = tuple(BANDS)
-    trees = _boosted(inputs, targets)
-    softening = softenings(targets)
-    columns = [bands.index(nearest_band(inputs, target)) for target in targets]
-    return {
-        "pixelwise": lambda batch: unstretched(trees.predict(batch.seen), softening),
-        "nearest": lambda batch: batch.seen.images[:, columns],
-        "empty": lambda batch: torch.zeros_like(batch.seen.truth[:, : len(targets)]),
-    }
 
 
 def source_scores(
@@ -191,7 +96,7 @@ def source_scores(
     warmth = temperatures(answer.flux[star], table) / sources.temperature[star]
     low, high = warmth.log().nanquantile(torch.tensor([0.16, 0.84])).tolist()
     galaxy = groups["bright"] & (sources.kind == GALAXY)
-    redshift = _photo_z(tuple(targets)).predict(answer.flux[galaxy])
+    redshift = trained_photo_z(tuple(targets)).predict(answer.flux[galaxy])
     peaks = {name: max(len(answer.there[name]), 1) for name in targets}
     return {
         "flux": flux,
@@ -235,20 +140,12 @@ def score_translator(
         own, best = psnr[f"network, {name}"], psnr[f"oracle, {name}"]
         closed = gap_closed(own, psnr["pixelwise"], best)
         subsets[name] = {"psnr": own, "psnr_oracle": best, "gap_closed": closed}
-    about: dict[str, Any] = {
-        "simulator": simulator,
-        "inputs": PUBLISHED["plates"],
-        "targets": targets,
-    }
-    named = {"network": "network, plates", "oracle": "oracle, plates", "survey": "survey"}
-    found = {name: source_scores(answers[key], sources, **about) for name, key in named.items()}
+    answers["network"], answers["oracle"] = answers["network, plates"], answers["oracle, plates"]
     scores = {
         **subsets["plates"],
         **{f"psnr_{name}": psnr[name] for name in ("pixelwise", "nearest", "survey")},
         "subsets": subsets,
-        **found["network"],
-        "oracle": found["oracle"],
-        "survey": found["survey"],
+        **_of_sources(answers, sources, simulator, targets),
     }
     return Scores(
         scores=scores,
@@ -256,6 +153,64 @@ def score_translator(
         size=n,
         data="simulated scenes",
         limit={"psnr": psnr["oracle, plates"]},
+    )
+
+
+def _of_sources(
+    answers: Mapping[str, Answer],
+    sources: TestSources,
+    simulator: SceneSimulator,
+    targets: Sequence[str],
+) -> dict[str, Any]:
+    """Return `source_scores` of the network, and beside them those of oracle and survey."""
+    found = {
+        name: source_scores(
+            answers[name],
+            sources,
+            simulator=simulator,
+            inputs=PUBLISHED["plates"],
+            targets=targets,
+        )
+        for name in ("network", "oracle", "survey")
+    }
+    return {**found["network"], "oracle": found["oracle"], "survey": found["survey"]}
+
+
+def score_plates(
+    translate: Translation, *, seed: int, size: int | None = None, targets: Sequence[str] = TARGETS
+) -> Scores:
+    """Score a translation of photographic plates.
+
+    Arguments:
+        translate: of scenes, to images in nanomaggies a pixel.
+        seed: of the generator that draws the scenes.
+        size: scenes; None for `TEST_SIZE`.
+        targets: names of the bands that it answers with.
+    """
+    n = TEST_SIZE if size is None else size
+    simulator = SceneSimulator()
+    plates = PUBLISHED["plates"]
+    translations = {
+        "network": translate,
+        "oracle": by_oracle(simulator, pretrained_oracle(), plates, targets),
+        **simple(plates, tuple(targets)),
+        "survey": survey(simulator, targets),
+    }
+    sources, answers = answers_on(simulator, translations, targets=targets, n=n, seed=seed)
+    psnr = {name: decibels(answer.squares) for name, answer in answers.items()}
+    closed = gap_closed(psnr["network"], psnr["pixelwise"], psnr["oracle"])
+    scores = {
+        "psnr": psnr["network"],
+        "gap_closed": closed,
+        **{f"psnr_{name}": psnr[name] for name in ("oracle", "pixelwise", "nearest", "survey")},
+        **_of_sources(answers, sources, simulator, targets),
+    }
+    return Scores(
+        scores=scores,
+        constant={"psnr": psnr["empty"]},
+        size=n,
+        data="simulated scenes",
+        limit={"psnr": psnr["oracle"]},
     )
 
 
@@ -268,10 +223,8 @@ def _compared(
     for name, inputs in PUBLISHED.items():
         translations[f"network, {name}"] = by_network(model, inputs, targets)
         translations[f"oracle, {name}"] = by_oracle(simulator, oracle, inputs, targets)
-    translations |= _simple(PUBLISHED["plates"], targets)
-    # The survey's own image: what its noise alone invents.
-    rows = [simulator.bands.index(name) for name in targets]
-    translations["survey"] = lambda batch: batch.seen.images[:, rows]
+    translations |= simple(PUBLISHED["plates"], targets)
+    translations["survey"] = survey(simulator, targets)
     return translations
 
 

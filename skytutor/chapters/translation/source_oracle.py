@@ -114,8 +114,8 @@ class SourceOracle(nn.Module):
             torch.asinh(table.flux / reference[..., None] / _FRACTION),
             torch.log(table.error / reference[..., None] + 1e-5),
         ]
-        told = torch.cat(columns, dim=-1) * given[..., None]
-        numbers = torch.cat([told.flatten(1), table.shape], dim=1)
+        seen = torch.cat(columns, dim=-1) * given[..., None]
+        numbers = torch.cat([seen.flatten(1), table.shape], dim=1)
         return numbers, reference[:, 0], best
 
     def forward(self, table: SourceTable, given: Tensor) -> tuple[Tensor, Tensor]:

@@ -25,7 +25,7 @@ SCHEDULES = {
 }
 _PART = 500  # scenes drawn from one seed
 _CHUNK = 25  # scenes at a time, for the memory's sake
-_AT_ONCE = 4  # bands asked for in one step
+_TARGETS_PER_STEP = 4  # bands asked for in one step
 _SEEDS = 2**53  # every whole number below is a number of float64
 
 
@@ -154,7 +154,7 @@ class BandsTask(Task):
         bands = self.simulator.bands
         first = [bands.index(name) for name in TARGETS if number < 0.5 and name in bands]
         others = [int(band) for band in order.argsort() if int(band) not in first]
-        return torch.tensor([*first, *others][: min(_AT_ONCE, len(bands))])
+        return torch.tensor([*first, *others][: min(_TARGETS_PER_STEP, len(bands))])
 
     def loss(
         self, model: nn.Module, batch: tuple[Tensor, ...], *args: Any, **kwargs: Any

