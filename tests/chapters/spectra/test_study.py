@@ -6,7 +6,8 @@ import json
 import pytest
 import torch
 
-from skytutor.chapters.spectra import scores, study, weights
+from skytutor.chapters import weights
+from skytutor.chapters.spectra import scores, study
 from skytutor.chapters.spectra.limits import LimitNetworks
 from skytutor.chapters.spectra.networks import SpectrumNetwork
 from skytutor.data.galaxies import GalaxySimulator
