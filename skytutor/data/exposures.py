@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from skytutor.data.surveys import Band, sky_flux
+from skytutor.data.surveys import Band, faint_error, sky_flux
 from skytutor.validate import all_finite, check_generator
 
 __all__ = ["Plate", "expose", "noise_pixels", "pixel_noise", "true_variance"]
@@ -42,8 +42,7 @@ def pixel_noise(band: Band, psf: Tensor) -> float:
         band: of `skytutor.data.surveys.BANDS`.
         psf: ``(H, W)``, image of a point source of flux 1 in the band.
     """
-    faintest = 10 ** (-0.4 * (band.depth - 22.5))
-    return float(faintest / 5 / noise_pixels(psf) ** 0.5)
+    return faint_error(band) / noise_pixels(psf) ** 0.5
 
 
 def expose(

@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 from skytutor.validate import one_of
 
-__all__ = ["BANDS", "KINDS", "Band", "band_names", "sky_flux"]
+__all__ = ["BANDS", "KINDS", "Band", "band_names", "faint_error", "sky_flux"]
 
 KINDS = ("ccd", "photons", "plate")
 
@@ -87,6 +87,19 @@ def band_names(bands: Iterable[str]) -> tuple[str, ...]:
     if twice:
         raise ValueError(f"bands must name each band once, got {', '.join(twice)} more than once")
     return names
+
+
+def faint_error(band: Band) -> float:
+    """Return the error of the flux of a faint star, nanomaggies: a fifth of the depth's.
+
+    Arguments:
+        band: of `BANDS`.
+
+    Example:
+        >>> round(faint_error(BANDS["r"]), 3)
+        0.166
+    """
+    return float(10 ** (-0.4 * (band.depth - 22.5)) / 5)
 
 
 def sky_flux(band: Band) -> float:

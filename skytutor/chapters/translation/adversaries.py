@@ -22,7 +22,12 @@ from torch import Tensor, nn
 
 from skytutor.chapters.translation.networks import BandTranslator
 from skytutor.chapters.translation.patch_gan import PatchDiscriminator, Pix2pixGenerator
-from skytutor.chapters.translation.stretch import RANGE, softenings, stretched, unstretched
+from skytutor.chapters.translation.stretch import (
+    STRETCHED_RANGE,
+    softenings,
+    stretched,
+    unstretched,
+)
 from skytutor.data.exposures import pixel_noise
 from skytutor.data.scene_rendering import SceneRenderer
 from skytutor.data.surveys import BANDS, band_names
@@ -47,7 +52,7 @@ def displayed(flux: Tensor, softening: Tensor) -> Tensor:
         >>> displayed(flux, torch.ones(3)).flatten()
         tensor([-1., -1.,  1.])
     """
-    grey = stretched(flux, softening) / torch.tensor(RANGE).asinh().to(flux)
+    grey = stretched(flux, softening) / STRETCHED_RANGE
     return (grey.clamp(0, 1) * _LEVELS).round() / _LEVELS * 2 - 1
 
 
@@ -203,8 +208,7 @@ class Published(TranslationPair):
         # One at a time, as it was trained: normalised by the pixels of one image.
         pictures = self.condition(images).split(1)
         grey = (torch.cat([self.generator(picture) for picture in pictures]) + 1) / 2
-        value = grey * torch.tensor(RANGE).asinh().to(grey)
-        return unstretched(value, self.softening[self.rows])
+        return unstretched(grey * STRETCHED_RANGE, self.softening[self.rows])
 
 
 class NoiseMatched(TranslationPair):
@@ -220,6 +224,7 @@ class NoiseMatched(TranslationPair):
         ValueError: a target that is no CCD's.
     """
 
+    given: Tensor
     sky: Tensor
     per_flux: Tensor
 
@@ -288,5 +293,5 @@ class NoiseMatched(TranslationPair):
             ivar: ``(B, F, H, H)``.
         """
         assert isinstance(self.generator, BandTranslator)
-        given = self.given.expand(len(images), -1)  # type: ignore[operator]
+        given = self.given.expand(len(images), -1)
         return self.generator.predict(images, ivar, given, targets=self.rows)

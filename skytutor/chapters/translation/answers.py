@@ -5,16 +5,22 @@ Shapes: n scenes, N sources, F bands, T that were asked for, P peaks.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from skytutor.chapters.translation.scored_scenes import SceneBatch, draw_batches
-from skytutor.chapters.translation.source_scores import count_peaks, measured_flux
+from skytutor.chapters.translation.source_scores import (
+    magnitudes,
+    measured_flux,
+    significant_peaks,
+)
 from skytutor.chapters.translation.stretch import softenings, stretched
 from skytutor.data.bands import EMPTY, SceneSimulator
 from skytutor.data.exposures import pixel_noise
 from skytutor.data.surveys import BANDS
+from skytutor.metrics.sources import Peaks, unmatched
 
 __all__ = ["Answer", "TestSources", "Translation", "answers_on"]
 
@@ -69,6 +75,15 @@ class _Collected:
     lost: dict[str, list[Tensor]] = field(default_factory=dict)
     there: dict[str, list[Tensor]] = field(default_factory=dict)
 
+    def count(self, band: str, predicted: tuple[Tensor, Peaks], true: tuple[Tensor, Peaks]) -> None:
+        """Add the peaks of one batch that are invented, lost and there."""
+        (flux, peaks), (true_flux, true_peaks) = predicted, true
+        seen = magnitudes(true_peaks)
+        extra, missing = unmatched(peaks, true_flux), unmatched(true_peaks, flux)
+        self.invented.setdefault(band, []).append(magnitudes(peaks)[extra])
+        self.lost.setdefault(band, []).append(seen[missing])
+        self.there.setdefault(band, []).append(seen)
+
     def together(self) -> Answer:
         """Return all batches as one."""
         by_band = [
@@ -97,16 +112,19 @@ def answers_on(
     """
     rows = [simulator.bands.index(name) for name in targets]
     softening = softenings(targets, pixel_arcsec=simulator.renderer.scene_pixel)
+    finders = [_finder(simulator, f) for f in rows]
     collected = {name: _Collected() for name in translations}
     sources: list[tuple[Tensor, ...]] = []
-    for batch in draw_batches(simulator, n, seed=seed):
-        there = batch.scenes.kind != EMPTY
-        flux = batch.scenes.source_flux()[there]
+    rng = torch.Generator(simulator.device).manual_seed(seed)
+    for batch in draw_batches(simulator, n, generator=rng):
         scenes = batch.scenes
-        about = (scenes.kind, scenes.temperature, scenes.redshift)
-        sources.append((flux, *(column[there] for column in about)))
+        there = scenes.kind != EMPTY
+        about = (scenes.source_flux(), scenes.kind, scenes.temperature, scenes.redshift)
+        sources.append(tuple(column[there] for column in about))
         truth = batch.seen.truth[:, rows]
         wanted = stretched(truth, softening)
+        # Of the truth once, for all translations.
+        true_peaks = [find(truth[:, t]) for t, find in enumerate(finders)]
         for name, translation in translations.items():
             with torch.no_grad():
                 images = translation(batch)
@@ -114,21 +132,14 @@ def answers_on(
             error = (stretched(images, softening) - wanted).double()
             found.squares.append(error.square().mean((-2, -1)))
             found.flux.append(measured_flux(simulator, batch, images, rows))
-            _count(found, simulator, images, truth, rows)
+            for t, (band, find) in enumerate(zip(targets, finders, strict=True)):
+                found.count(band, find(images[:, t]), true_peaks[t])
     columns = [torch.cat(parts) for parts in zip(*sources, strict=True)]
     return TestSources(*columns), {name: found.together() for name, found in collected.items()}
 
 
-def _count(
-    found: _Collected, simulator: SceneSimulator, images: Tensor, truth: Tensor, rows: Sequence[int]
-) -> None:
-    """Add the peaks of one batch that are invented, lost and there."""
-    for t, f in enumerate(rows):
-        name = simulator.bands[f]
-        psf = simulator.renderer.psf_image(f)
-        noise = pixel_noise(BANDS[name], psf)
-        magnitude, extra = count_peaks(images[:, t], truth[:, t], psf=psf, noise=noise)
-        found.invented.setdefault(name, []).append(magnitude[extra])
-        magnitude, missing = count_peaks(truth[:, t], images[:, t], psf=psf, noise=noise)
-        found.lost.setdefault(name, []).append(magnitude[missing])
-        found.there.setdefault(name, []).append(magnitude)
+def _finder(simulator: SceneSimulator, band: int) -> Callable[[Tensor], tuple[Tensor, Peaks]]:
+    """Return what finds the peaks of images of one band."""
+    psf = simulator.renderer.psf_image(band)
+    noise = pixel_noise(BANDS[simulator.bands[band]], psf)
+    return partial(significant_peaks, psf=psf, noise=noise)

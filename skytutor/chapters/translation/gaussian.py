@@ -1,7 +1,7 @@
 """The warm-up: Gaussian skies in four bands, one network for every subset of three of them.
 
 Here the best answer is known exactly, the Wiener filter (`skytutor.data.gaussian_bands`). A network
-that is mask which bands are given must come near it for all seven subsets at once.
+that is told which bands are given must come near it for all seven subsets at once.
 
 Shapes: B skies, F bands of which the last is asked for, I = F - 1 that may be given, H pixels.
 """
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from skytutor.chapters.recipe import Recipe, Scores
 from skytutor.chapters.seeds import BANDS as SEEDS
+from skytutor.chunks import in_chunks
 from skytutor.data.gaussian_bands import GaussianBands
 from skytutor.layers.resnet import ConvUnit
 from skytutor.layers.unet import UNet
@@ -67,7 +68,7 @@ def subsets(n: int = 3) -> list[tuple[int, ...]]:
 
 
 class GaussianTranslator(nn.Module):
-    """A U-Net that is mask which bands it is given.
+    """A U-Net that is told which bands it is given.
 
     Arguments:
         n_inputs: I.
@@ -115,12 +116,14 @@ class GaussianTask(Task):
         self.size = size
         rng = torch.Generator(bands.device).manual_seed(SEEDS.validation[2])
         self.validation = bands.draw(n_validation, generator=rng)
-        self.choices = torch.tensor(
-            [[k in chosen for k in range(bands.n_bands - 1)] for chosen in subsets()]
-        )
+        target = bands.n_bands - 1
+        self.choices = torch.tensor([[k in chosen for k in range(target)] for chosen in subsets()])
+        # Of each choice, once: every step would else solve for the filters of all its skies.
+        least = [bands.expected_rmse(inputs=chosen, target=target) ** 2 for chosen in subsets()]
+        self.least = torch.tensor(least)
 
     def draw(self, n: int, *, generator: torch.Generator) -> list[Tensor]:
-        """Draw skies with noise, without, and which bands are given.
+        """Draw skies with noise, without, and the number of the choice of bands.
 
         Arguments:
             n: samples in the batch.
@@ -128,17 +131,17 @@ class GaussianTask(Task):
         """
         images, truth = self.bands.draw(n, generator=generator)
         which = torch.randint(len(self.choices), (n,), generator=generator)
-        return [images, truth, self.choices[which]]
+        return [images, truth, which]
 
     def batch(self, indices: Tensor, draws: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """Return input bands ``(B, I, H, H)``, the last ``(B, H, H)``, which are given ``(B, I)``.
+        """Return input bands ``(B, I, H, H)``, the last ``(B, H, H)``, and choices ``(B,)``.
 
         Arguments:
             indices: not used: no sky is seen twice.
             draws: what `draw` gave.
         """
-        images, truth, given = draws
-        return images[:, :-1], truth[:, -1], given
+        images, truth, which = draws
+        return images[:, :-1], truth[:, -1], which
 
     def loss(
         self, model: nn.Module, batch: tuple[Tensor, ...], *args: Any, **kwargs: Any
@@ -151,14 +154,10 @@ class GaussianTask(Task):
             args: none.
             kwargs: none.
         """
-        images, truth, given = batch
-        target = self.bands.n_bands - 1
-        least = [
-            self.bands.expected_rmse(inputs=row.nonzero()[:, 0].tolist(), target=target) ** 2
-            for row in given
-        ]
+        images, truth, which = batch
+        given = self.choices.to(images.device)[which]
         error = (model(images, given) - truth).square().mean((-2, -1))
-        return (error / torch.tensor(least).to(error)).mean()
+        return (error / self.least.to(error)[which]).mean()
 
     def validate(self, model: nn.Module) -> dict[str, float]:
         """Return the largest ratio of the error to the Wiener filter's over all subsets.
@@ -179,10 +178,8 @@ def _ratios(
     found = {}
     for chosen in subsets():
         given = torch.tensor([k in chosen for k in range(target)], device=images.device)
-        answers = [
-            model(part[:, :-1], given.expand(len(part), -1)) for part in images.split(_BATCH)
-        ]
-        error = (torch.cat(answers) - truth[:, -1]).double().square().mean()
+        answers = in_chunks(model, images[:, :-1], given.expand(len(images), -1), size=_BATCH)
+        error = (answers - truth[:, -1]).double().square().mean()
         exact = bands.wiener(images, inputs=chosen, target=target)
         least = (exact - truth[:, -1]).double().square().mean()
         found["+".join(map(str, chosen))] = {

@@ -9,13 +9,11 @@ from torch import Tensor, nn
 
 from skytutor.chapters.parts import draw_parts
 from skytutor.chapters.seeds import BANDS as SEEDS
-from skytutor.chapters.translation.limits import components_there, measure_sources
+from skytutor.chapters.translation.scored_scenes import draw_batches
 from skytutor.chapters.translation.source_oracle import SourceOracle, SourceTable
 from skytutor.chapters.translation.subsets import PUBLISHED, TARGETS, draw_given, given_bands
-from skytutor.data.bands import EMPTY, STAR, Observation, Scenes, SceneSimulator
-from skytutor.data.exposures import noise_pixels, pixel_noise
-from skytutor.data.scene_rendering import SceneRenderer
-from skytutor.data.surveys import BANDS
+from skytutor.data.bands import SceneSimulator
+from skytutor.data.surveys import BANDS, faint_error
 from skytutor.training.profile import Profile
 from skytutor.training.schedule import Schedule, Task
 
@@ -25,8 +23,6 @@ __all__ = [
     "build_oracle",
     "draw_sources",
     "oracle_sizes",
-    "shape_numbers",
-    "sources_of",
 ]
 
 SCHEDULES = {
@@ -35,7 +31,6 @@ SCHEDULES = {
     "gpu": Schedule(epochs=60, batch_size=512, lr=3e-3, optimizer="muon"),
 }
 _PART = 500  # scenes drawn from one seed
-_CHUNK = 25  # scenes at a time, for the memory's sake
 
 
 def oracle_sizes(profile: Profile) -> tuple[int, int]:
@@ -50,59 +45,7 @@ def oracle_sizes(profile: Profile) -> tuple[int, int]:
 
 def build_oracle() -> SourceOracle:
     """Return an oracle of all bands, untrained."""
-    renderer = SceneRenderer(64, psf_fwhm=[band.fwhm for band in BANDS.values()])
-    errors = []
-    for f, band in enumerate(BANDS.values()):
-        psf = renderer.psf_image(f)
-        errors.append(pixel_noise(band, psf) * noise_pixels(psf) ** 0.5)
-    return SourceOracle(torch.tensor(errors))
-
-
-def shape_numbers(scenes: Scenes) -> Tensor:
-    """Return star or not, and what the shapes tell, ``(B, S, 6)``; 0 for a star's.
-
-    Arguments:
-        scenes: of `SceneSimulator.draw`.
-    """
-    shapes = scenes.shapes
-    clump = (shapes.clump_sigma * shapes.clump_weight).sum(1)
-    columns = [
-        shapes.bulge_radius.log(),
-        shapes.bulge_axis_ratio,
-        shapes.disc_radius.log(),
-        shapes.disc_axis_ratio.log(),
-        clump.clamp(min=1e-3).log(),
-    ]
-    star = scenes.kind == STAR
-    numbers = torch.stack(columns, dim=1).unflatten(0, tuple(scenes.kind.shape))
-    return torch.cat([star[..., None].float(), torch.where(star[..., None], 0, numbers)], dim=-1)
-
-
-def sources_of(
-    simulator: SceneSimulator, scenes: Scenes, seen: Observation, *, planes: Tensor
-) -> SourceTable:
-    """Measure all sources of scenes; one row for each, place after place of scene after scene.
-
-    Arguments:
-        simulator: that drew the scenes.
-        scenes: of its `draw`.
-        seen: of its `observe` or `expose`.
-        planes: of its `planes`.
-    """
-    measured = measure_sources(simulator, scenes, seen, planes=planes)
-    total, total_error = measured.total()
-    error = torch.diagonal(measured.covariance, dim1=-2, dim2=-1).clamp(min=0).sqrt()
-    table = SourceTable(
-        flux=measured.flux,
-        error=error,
-        total=total,
-        total_error=total_error,
-        shape=shape_numbers(scenes),
-        there=components_there(scenes),
-        truth=scenes.flux.mT,
-    )
-    filled = scenes.kind != EMPTY
-    return SourceTable(*(getattr(table, entry.name)[filled] for entry in fields(table)))
+    return SourceOracle(torch.tensor([faint_error(band) for band in BANDS.values()]))
 
 
 def draw_sources(
@@ -115,15 +58,11 @@ def draw_sources(
         n: scenes.
         generator: of the random numbers.
     """
-    made: dict[str, list[Tensor]] = {entry.name: [] for entry in fields(SourceTable)}
-    for start in range(0, n, _CHUNK):
-        scenes = simulator.draw(min(_CHUNK, n - start), generator=generator)
-        planes = simulator.planes(scenes)
-        seen = simulator.expose(simulator.truth(scenes, planes=planes), generator=generator)
-        table = sources_of(simulator, scenes, seen, planes=planes)
-        for name, columns in made.items():
-            columns.append(getattr(table, name))
-    return {name: torch.cat(columns) for name, columns in made.items()}
+    tables = [batch.sources for batch in draw_batches(simulator, n, generator=generator)]
+    return {
+        entry.name: torch.cat([getattr(table, entry.name) for table in tables])
+        for entry in fields(SourceTable)
+    }
 
 
 class OracleTask(Task):

@@ -1,16 +1,23 @@
-"""Scenes to score on, and what the oracle makes of them."""
+"""Scenes with their images and sources, and what the oracle makes of them."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
 
-from skytutor.chapters.translation.oracle_task import sources_of
+from skytutor.chapters.translation.limits import components_there, measure_sources
 from skytutor.chapters.translation.source_oracle import SourceOracle, SourceTable
-from skytutor.data.bands import EMPTY, Observation, Scenes, SceneSimulator
+from skytutor.data.bands import EMPTY, STAR, Observation, Scenes, SceneSimulator
 
-__all__ = ["SceneBatch", "draw_batches", "oracle_flux", "oracle_images"]
+__all__ = [
+    "SceneBatch",
+    "draw_batches",
+    "oracle_flux",
+    "oracle_images",
+    "shape_numbers",
+    "sources_of",
+]
 
 _CHUNK = 25  # scenes at a time, for the memory's sake
 
@@ -35,19 +42,67 @@ class SceneBatch:
         return len(self.scenes)
 
 
-def draw_batches(simulator: SceneSimulator, n: int, *, seed: int) -> Iterator[SceneBatch]:
+def shape_numbers(scenes: Scenes) -> Tensor:
+    """Return star or not, and what the shapes tell, ``(B, S, 6)``; 0 for a star's.
+
+    Arguments:
+        scenes: of `SceneSimulator.draw`.
+    """
+    shapes = scenes.shapes
+    clump = (shapes.clump_sigma * shapes.clump_weight).sum(1)
+    columns = [
+        shapes.bulge_radius.log(),
+        shapes.bulge_axis_ratio,
+        shapes.disc_radius.log(),
+        shapes.disc_axis_ratio.log(),
+        clump.clamp(min=1e-3).log(),
+    ]
+    star = scenes.kind == STAR
+    numbers = torch.stack(columns, dim=1).unflatten(0, tuple(scenes.kind.shape))
+    return torch.cat([star[..., None].float(), torch.where(star[..., None], 0, numbers)], dim=-1)
+
+
+def sources_of(
+    simulator: SceneSimulator, scenes: Scenes, seen: Observation, *, planes: Tensor
+) -> SourceTable:
+    """Measure all sources of scenes; one row for each, place after place of scene after scene.
+
+    Arguments:
+        simulator: that drew the scenes.
+        scenes: of its `draw`.
+        seen: of its `observe` or `expose`.
+        planes: of its `planes`.
+    """
+    measured = measure_sources(simulator, scenes, seen, planes=planes)
+    total, total_error = measured.total()
+    error = torch.diagonal(measured.covariance, dim1=-2, dim2=-1).clamp(min=0).sqrt()
+    table = SourceTable(
+        flux=measured.flux,
+        error=error,
+        total=total,
+        total_error=total_error,
+        shape=shape_numbers(scenes),
+        there=components_there(scenes),
+        truth=scenes.flux.mT,
+    )
+    filled = scenes.kind != EMPTY
+    return SourceTable(*(getattr(table, entry.name)[filled] for entry in fields(table)))
+
+
+def draw_batches(
+    simulator: SceneSimulator, n: int, *, generator: torch.Generator
+) -> Iterator[SceneBatch]:
     """Draw and observe n scenes, a few at a time.
 
     Arguments:
         simulator: to draw from.
         n: scenes.
-        seed: of the generator.
+        generator: of the random numbers.
     """
-    rng = torch.Generator(simulator.device).manual_seed(seed)
     for start in range(0, n, _CHUNK):
-        scenes = simulator.draw(min(_CHUNK, n - start), generator=rng)
+        scenes = simulator.draw(min(_CHUNK, n - start), generator=generator)
         planes = simulator.planes(scenes)
-        seen = simulator.expose(simulator.truth(scenes, planes=planes), generator=rng)
+        seen = simulator.expose(simulator.truth(scenes, planes=planes), generator=generator)
         yield SceneBatch(scenes, planes, seen, sources_of(simulator, scenes, seen, planes=planes))
 
 

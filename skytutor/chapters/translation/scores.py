@@ -12,11 +12,10 @@ from skytutor.chapters.translation.answers import Answer, TestSources, Translati
 from skytutor.chapters.translation.networks import BandTranslator
 from skytutor.chapters.translation.source_oracle import SourceOracle
 from skytutor.chapters.translation.source_scores import (
-    faint_errors,
     flux_errors,
     temperatures,
 )
-from skytutor.chapters.translation.stretch import RANGE
+from skytutor.chapters.translation.stretch import STRETCHED_RANGE
 from skytutor.chapters.translation.subsets import PUBLISHED, TARGETS
 from skytutor.chapters.translation.translations import (
     by_network,
@@ -28,7 +27,7 @@ from skytutor.chapters.translation.translations import (
 )
 from skytutor.data.bands import GALAXY, STAR, SceneSimulator
 from skytutor.data.stars import StarTable
-from skytutor.data.surveys import BANDS
+from skytutor.data.surveys import BANDS, faint_error
 from skytutor.metrics.redshifts import sigma_nmad
 
 __all__ = [
@@ -41,6 +40,7 @@ __all__ = [
 ]
 
 TEST_SIZE = 500  # scenes
+_PLATES = "plates"  # of the published choices, the one that sources are scored with
 _BRIGHT, _FAINT = 20.0, 5.0  # signal-to-noise ratios that part sources
 
 
@@ -54,7 +54,7 @@ def decibels(squares: Tensor) -> float:
         >>> round(decibels(torch.tensor([0.0057772])), 2)
         40.0
     """
-    return 10 * math.log10(math.asinh(RANGE) ** 2 / float(squares.double().mean()))
+    return 10 * math.log10(STRETCHED_RANGE**2 / float(squares.double().mean()))
 
 
 def source_scores(
@@ -81,7 +81,8 @@ def source_scores(
         galaxies among them; ``invented`` and ``lost``, peaks in a thousand of the truth's, by band.
     """
     columns, rows = ([simulator.bands.index(name) for name in names] for names in (inputs, targets))
-    ratio = (sources.flux / faint_errors(simulator))[:, columns].amax(1)
+    errors = torch.tensor([faint_error(BANDS[name]) for name in inputs])
+    ratio = (sources.flux[:, columns] / errors).amax(1)
     groups = {"bright": ratio > _BRIGHT, "faint": (ratio > _FAINT) & (ratio <= _BRIGHT)}
     truth = sources.flux[:, rows]
     flux: dict[str, Any] = {}
@@ -130,50 +131,8 @@ def score_translator(
         targets: names of the bands that are asked for.
     """
     assert isinstance(model, BandTranslator)
-    n = TEST_SIZE if size is None else size
-    simulator = SceneSimulator()
-    translations = _compared(model, simulator, tuple(targets))
-    sources, answers = answers_on(simulator, translations, targets=targets, n=n, seed=seed)
-    psnr = {name: decibels(answer.squares) for name, answer in answers.items()}
-    subsets = {}
-    for name in PUBLISHED:
-        own, best = psnr[f"network, {name}"], psnr[f"oracle, {name}"]
-        closed = gap_closed(own, psnr["pixelwise"], best)
-        subsets[name] = {"psnr": own, "psnr_oracle": best, "gap_closed": closed}
-    answers["network"], answers["oracle"] = answers["network, plates"], answers["oracle, plates"]
-    scores = {
-        **subsets["plates"],
-        **{f"psnr_{name}": psnr[name] for name in ("pixelwise", "nearest", "survey")},
-        "subsets": subsets,
-        **_of_sources(answers, sources, simulator, targets),
-    }
-    return Scores(
-        scores=scores,
-        constant={"psnr": psnr["empty"]},
-        size=n,
-        data="simulated scenes",
-        limit={"psnr": psnr["oracle, plates"]},
-    )
-
-
-def _of_sources(
-    answers: Mapping[str, Answer],
-    sources: TestSources,
-    simulator: SceneSimulator,
-    targets: Sequence[str],
-) -> dict[str, Any]:
-    """Return `source_scores` of the network, and beside them those of oracle and survey."""
-    found = {
-        name: source_scores(
-            answers[name],
-            sources,
-            simulator=simulator,
-            inputs=PUBLISHED["plates"],
-            targets=targets,
-        )
-        for name in ("network", "oracle", "survey")
-    }
-    return {**found["network"], "oracle": found["oracle"], "survey": found["survey"]}
+    networks = {name: by_network(model, given, targets) for name, given in PUBLISHED.items()}
+    return _scored(networks, seed=seed, size=size, targets=tuple(targets))
 
 
 def score_plates(
@@ -187,45 +146,48 @@ def score_plates(
         size: scenes; None for `TEST_SIZE`.
         targets: names of the bands that it answers with.
     """
+    return _scored({_PLATES: translate}, seed=seed, size=size, targets=tuple(targets))
+
+
+def _scored(
+    networks: Mapping[str, Translation], *, seed: int, size: int | None, targets: tuple[str, ...]
+) -> Scores:
+    """Score translations of published choices of bands, that of plates among them."""
     n = TEST_SIZE if size is None else size
     simulator = SceneSimulator()
-    plates = PUBLISHED["plates"]
-    translations = {
-        "network": translate,
-        "oracle": by_oracle(simulator, pretrained_oracle(), plates, targets),
-        **simple(plates, tuple(targets)),
-        "survey": survey(simulator, targets),
-    }
+    oracle = pretrained_oracle()
+    plates = PUBLISHED[_PLATES]
+    translations = {**simple(plates, targets), "survey": survey(simulator, targets)}
+    for name, translate in networks.items():
+        translations[f"network, {name}"] = translate
+        translations[f"oracle, {name}"] = by_oracle(simulator, oracle, PUBLISHED[name], targets)
     sources, answers = answers_on(simulator, translations, targets=targets, n=n, seed=seed)
     psnr = {name: decibels(answer.squares) for name, answer in answers.items()}
-    closed = gap_closed(psnr["network"], psnr["pixelwise"], psnr["oracle"])
+    subsets = {}
+    for name in networks:
+        own, best = psnr[f"network, {name}"], psnr[f"oracle, {name}"]
+        closed = gap_closed(own, psnr["pixelwise"], best)
+        subsets[name] = {"psnr": own, "psnr_oracle": best, "gap_closed": closed}
+    about: dict[str, Any] = {"simulator": simulator, "inputs": plates, "targets": targets}
+    network, oracles, surveyed = (
+        source_scores(answers[name], sources, **about)
+        for name in (f"network, {_PLATES}", f"oracle, {_PLATES}", "survey")
+    )
     scores = {
-        "psnr": psnr["network"],
-        "gap_closed": closed,
-        **{f"psnr_{name}": psnr[name] for name in ("oracle", "pixelwise", "nearest", "survey")},
-        **_of_sources(answers, sources, simulator, targets),
+        **subsets[_PLATES],
+        **{f"psnr_{name}": psnr[name] for name in ("pixelwise", "nearest", "survey")},
+        "subsets": subsets,
+        **network,
+        "oracle": oracles,
+        "survey": surveyed,
     }
     return Scores(
         scores=scores,
         constant={"psnr": psnr["empty"]},
         size=n,
         data="simulated scenes",
-        limit={"psnr": psnr["oracle"]},
+        limit={"psnr": subsets[_PLATES]["psnr_oracle"]},
     )
-
-
-def _compared(
-    model: BandTranslator, simulator: SceneSimulator, targets: tuple[str, ...]
-) -> dict[str, Translation]:
-    """Return a network and the oracle with each published choice, and what sees no shapes."""
-    oracle = pretrained_oracle()
-    translations: dict[str, Translation] = {}
-    for name, inputs in PUBLISHED.items():
-        translations[f"network, {name}"] = by_network(model, inputs, targets)
-        translations[f"oracle, {name}"] = by_oracle(simulator, oracle, inputs, targets)
-    translations |= simple(PUBLISHED["plates"], targets)
-    translations["survey"] = survey(simulator, targets)
-    return translations
 
 
 def score_limits(model: nn.Module, *, seed: int, size: int | None = None) -> Scores:
@@ -245,10 +207,10 @@ def score_limits(model: nn.Module, *, seed: int, size: int | None = None) -> Sco
     translations["empty"] = lambda batch: torch.zeros_like(batch.seen.truth[:, : len(TARGETS)])
     sources, answers = answers_on(simulator, translations, targets=TARGETS, n=n, seed=seed)
     found = source_scores(
-        answers["plates"],
+        answers[_PLATES],
         sources,
         simulator=simulator,
-        inputs=PUBLISHED["plates"],
+        inputs=PUBLISHED[_PLATES],
         targets=TARGETS,
     )
     psnr = {name: decibels(answer.squares) for name, answer in answers.items()}

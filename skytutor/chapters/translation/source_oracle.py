@@ -33,7 +33,7 @@ class SourceTable:
         error: ``(N, F, 3)``, standard deviations; 0 for components that are not there.
         total: ``(N, F)``, measured, of all components together.
         total_error: ``(N, F)``.
-        shape: ``(N, 6)``, of `skytutor.chapters.translation.oracle_task.shape_numbers`.
+        shape: ``(N, 6)``, of `skytutor.chapters.translation.scored_scenes.shape_numbers`.
         there: bool ``(N, 3)``, which components are there.
         truth: ``(N, F, 3)``.
     """

@@ -16,36 +16,21 @@ from torch import Tensor
 from skytutor.chapters.translation.limits import measure_sources
 from skytutor.chapters.translation.scored_scenes import SceneBatch
 from skytutor.data.bands import EMPTY, Observation, SceneSimulator
-from skytutor.data.exposures import noise_pixels, pixel_noise
 from skytutor.data.stars import StarTable
-from skytutor.data.surveys import BANDS
-from skytutor.metrics.sources import find_peaks, point_source_flux, unmatched
+from skytutor.metrics.sources import Peaks, find_peaks, point_source_flux
 
 __all__ = [
     "PhotoZ",
     "SourceErrors",
-    "count_peaks",
-    "faint_errors",
     "flux_errors",
+    "magnitudes",
     "measured_flux",
+    "significant_peaks",
     "temperatures",
 ]
 
 _THRESHOLD = 5.0  # standard deviations of a source
 _MOST = 24.0  # magnitude of the faintest bin
-
-
-def faint_errors(simulator: SceneSimulator) -> Tensor:
-    """Return the error of the flux of a faint star in each band, nanomaggies, ``(F,)``.
-
-    Arguments:
-        simulator: of the scenes.
-    """
-    errors = []
-    for f, name in enumerate(simulator.bands):
-        psf = simulator.renderer.psf_image(f)
-        errors.append(pixel_noise(BANDS[name], psf) * noise_pixels(psf) ** 0.5)
-    return torch.tensor(errors)
 
 
 def measured_flux(
@@ -157,20 +142,22 @@ class PhotoZ:
         return torch.from_numpy(self.trees.predict(self._numbers(flux).numpy())).float()
 
 
-def count_peaks(
-    image: Tensor, other: Tensor, *, psf: Tensor, noise: float, threshold: float = _THRESHOLD
-) -> tuple[Tensor, Tensor]:
-    """Return the magnitudes ``(P,)`` of peaks in images, and which the others lack, bool ``(P,)``.
+def significant_peaks(images: Tensor, *, psf: Tensor, noise: float) -> tuple[Tensor, Peaks]:
+    """Return the flux of a point source in each pixel, ``(B, H, H)``, and its peaks.
 
     Arguments:
-        image: ``(B, H, H)``, nanomaggies a pixel.
-        other: likewise: the truth for what is invented, the prediction for what is lost.
+        images: ``(B, H, H)``, nanomaggies a pixel.
         psf: ``(H, H)``, of the band.
         noise: deviation of an empty pixel of the survey.
-        threshold: standard deviations of the flux of a peak.
     """
-    flux, error = point_source_flux(image, psf)
-    there, _ = point_source_flux(other, psf)
-    peaks = find_peaks(flux, least=threshold * noise * error)
-    magnitude = (22.5 - 2.5 * peaks.flux.log10()).clamp(max=_MOST)
-    return magnitude, unmatched(peaks, there)
+    flux, error = point_source_flux(images, psf)
+    return flux, find_peaks(flux, least=_THRESHOLD * noise * error)
+
+
+def magnitudes(peaks: Peaks) -> Tensor:
+    """Return the magnitudes of peaks, ``(P,)``.
+
+    Arguments:
+        peaks: of `significant_peaks`.
+    """
+    return (22.5 - 2.5 * peaks.flux.log10()).clamp(max=_MOST)

@@ -6,6 +6,7 @@ lost.
 """
 
 import functools
+import math
 from collections.abc import Sequence
 
 import torch
@@ -15,9 +16,10 @@ from skytutor.data.exposures import pixel_noise
 from skytutor.data.scene_rendering import SceneRenderer
 from skytutor.data.surveys import BANDS, band_names
 
-__all__ = ["RANGE", "softenings", "stretched", "unstretched"]
+__all__ = ["RANGE", "STRETCHED_RANGE", "softenings", "stretched", "unstretched"]
 
-RANGE = 1000.0  # in softenings: a flux from which `psnr` counts decibels
+RANGE = 1000.0  # in softenings: a flux from which decibels are counted
+STRETCHED_RANGE = math.asinh(RANGE)
 
 
 @functools.lru_cache(maxsize=32)

@@ -1,6 +1,7 @@
 """Training of a `BandTranslator`: scenes drawn once, noise and bands drawn anew at every step."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -9,14 +10,15 @@ from torch import Tensor, nn
 from skytutor.chapters.parts import draw_parts
 from skytutor.chapters.seeds import BANDS as SEEDS
 from skytutor.chapters.translation.networks import BandTranslator
-from skytutor.chapters.translation.stretch import RANGE, stretched
+from skytutor.chapters.translation.stretch import STRETCHED_RANGE, stretched
 from skytutor.chapters.translation.subsets import PUBLISHED, TARGETS, draw_given, given_bands
-from skytutor.data.bands import Observation, SceneSimulator
+from skytutor.chunks import in_chunks
+from skytutor.data.bands import SceneSimulator
 from skytutor.metrics.images import psnr
 from skytutor.training.profile import Profile
 from skytutor.training.schedule import Schedule, Task
 
-__all__ = ["SCHEDULES", "BandsTask", "dihedral", "in_batches", "scene_sizes"]
+__all__ = ["SCHEDULES", "BandsTask", "dihedral", "draw_truths", "scene_sizes"]
 
 SCHEDULES = {
     "smoke": Schedule(epochs=1, batch_size=4, lr=2e-3),
@@ -68,25 +70,6 @@ def dihedral(images: Tensor, number: int) -> Tensor:
     """
     mirrored = images.flip(-1) if number >= 4 else images
     return mirrored.rot90(number % 4, (-2, -1))
-
-
-def in_batches(
-    model: BandTranslator, seen: Observation, given: Tensor, targets: Sequence[int]
-) -> Tensor:
-    """Return T stretched bands of many scenes, ``(n, T, H, H)``.
-
-    Arguments:
-        model: in evaluation mode.
-        seen: n scenes.
-        given: bool ``(F,)``, which bands the network may look at.
-        targets: numbers of the T bands.
-    """
-    made = []
-    for start in range(0, len(seen.images), _CHUNK):
-        rows = slice(start, start + _CHUNK)
-        images, ivar = seen.images[rows], seen.ivar[rows]
-        made.append(model(images, ivar, given.expand(len(images), -1), targets=targets))
-    return torch.cat(made)
 
 
 class BandsTask(Task):
@@ -186,14 +169,12 @@ class BandsTask(Task):
         rows = [bands.index(name) for name in TARGETS]
         assert isinstance(model, BandTranslator)
         wanted = stretched(self.validation.truth[:, rows], model.softening[rows])
+        seen = self.validation
         found = {}
         for name in ("plates", "all"):
             given = given_bands(PUBLISHED[name], bands=bands).to(self.simulator.device)
-            answer = in_batches(model, self.validation, given, rows)
-            found[f"psnr_{name}"] = float(psnr(answer, wanted, data_range=asinh_range()))
+            each = given.expand(len(seen.images), -1)
+            translate = partial(model, targets=rows)
+            answer = in_chunks(translate, seen.images, seen.ivar, each, size=_CHUNK)
+            found[f"psnr_{name}"] = float(psnr(answer, wanted, data_range=STRETCHED_RANGE))
         return {**found, "psnr": found["psnr_plates"]}
-
-
-def asinh_range() -> float:
-    """Return the stretched flux that decibels are counted from."""
-    return float(torch.tensor(RANGE).asinh())

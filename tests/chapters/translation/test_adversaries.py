@@ -137,7 +137,7 @@ def test_epochs_tell_the_losses_on_scenes_of_the_training():
         found, again = task.validate(pair), task.validate(pair)
     assert found == again, "nothing about it is random, and it changes nothing"
     assert set(found) == {"psnr", "discriminator_loss", "adversarial_loss"}
-    random = task.draw(2, generator=torch.Generator().manual_seed(0))
-    images, ivar, noise = task.batch(torch.tensor([0, 2]), random)
+    drawn = task.draw(2, generator=torch.Generator().manual_seed(0))
+    images, ivar, noise = task.batch(torch.tensor([0, 2]), drawn)
     assert images.shape == ivar.shape == (2, 10, 64, 64) and noise.shape == (2, 3, 64, 64)
     assert float(noise.std()) == pytest.approx(1, abs=0.02)

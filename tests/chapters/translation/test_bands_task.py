@@ -20,19 +20,19 @@ def test_eight_ways_to_turn_an_image_are_eight():
 
 
 def test_a_scene_is_the_same_in_whichever_batch_it_stands(task):
-    random = task.draw(4, generator=torch.Generator().manual_seed(0))
+    drawn = task.draw(4, generator=torch.Generator().manual_seed(0))
     rows = torch.tensor([3, 1, 4, 0])
-    together = task.batch(rows, random)
-    alone = task.batch(rows[2:], [random[0][2:]])
+    together = task.batch(rows, drawn)
+    alone = task.batch(rows[2:], [drawn[0][2:]])
     for whole, part in zip(together[:4], alone[:4], strict=True):
         assert torch.equal(whole[2:], part)
 
 
 def test_every_step_has_another_noise_and_the_same_truth(task):
     rows = torch.zeros(2, dtype=torch.long)
-    random = task.draw(2, generator=torch.Generator().manual_seed(1))
-    random[0][:, 1] = 0.0  # not turned
-    images, _, truth, _, _ = task.batch(rows, random)
+    drawn = task.draw(2, generator=torch.Generator().manual_seed(1))
+    drawn[0][:, 1] = 0.0  # not turned
+    images, _, truth, _, _ = task.batch(rows, drawn)
     assert torch.equal(truth[0], truth[1]) and torch.equal(truth[0], task.truth[0])
     assert not torch.equal(images[0], images[1])
 
@@ -49,8 +49,8 @@ def test_four_bands_are_asked_for_and_in_half_of_the_steps_the_published_are_amo
 
 def test_the_loss_is_that_of_bands_that_are_not_given(task):
     network = BandTranslator(size=16)  # answers nothing before it is trained
-    random = task.draw(3, generator=torch.Generator().manual_seed(3))
-    images, ivar, truth, _, targets = task.batch(torch.arange(3), random)
+    drawn = task.draw(3, generator=torch.Generator().manual_seed(3))
+    images, ivar, truth, _, targets = task.batch(torch.arange(3), drawn)
     given = torch.ones(3, 10, dtype=torch.bool)
     given[0, targets[1]] = False
     loss = task.loss(network, (images, ivar, truth, given, targets))

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from skytutor.chapters.translation.limits import components_there, measure_sources
-from skytutor.chapters.translation.oracle_task import sources_of
+from skytutor.chapters.translation.scored_scenes import sources_of
 from skytutor.data.bands import EMPTY, GALAXY, STAR, SceneSimulator
 
 

@@ -86,7 +86,7 @@ def test_errors_are_those_of_the_stretched_image(answered):
 def scores_batches(simulator):
     from skytutor.chapters.translation.scored_scenes import draw_batches
 
-    return draw_batches(simulator, N, seed=3)
+    return draw_batches(simulator, N, generator=torch.Generator().manual_seed(3))
 
 
 def test_decibels_and_gap():
