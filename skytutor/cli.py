@@ -121,13 +121,16 @@ def _describe_compute(compute: argparse.ArgumentParser) -> None:
             "spectra-universes",
             "spectra-published",
             "spectra-limits-check",
+            "bands-subsets",
+            "bands-adversaries",
         ),
         help="information limits of chapter 3 (a quarter of an hour); nodes of CAMB's spectra "
         "between which they are interpolated (some minutes); the spectra of Planck's best fit "
         "(some seconds); ablations of chapter 2's published "
         "GAN (twenty minutes); chapter 4's network where there is more or less to see, and the "
         "published networks of chapter 4 (ten minutes each on a GPU); the checks of the limits of "
-        "chapter 4 (minutes on a GPU)",
+        "chapter 4 (minutes on a GPU); which bands help in chapter 5 (ten minutes), and its "
+        "adversaries (an hour)",
     )
     compute.add_argument(
         "--folder", type=_folder, default=Path("runs"), help="where the table goes (default: runs)"

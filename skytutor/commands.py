@@ -1,6 +1,8 @@
 """What the subcommands of `skytutor` do: one function each, which takes the parsed arguments."""
 
 import argparse
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import skytutor
@@ -127,6 +129,27 @@ def evaluate(args: argparse.Namespace) -> None:
         print(f"  {key:10} {found[key]}")
 
 
+def _study(what: str) -> Callable[..., Path] | None:
+    """Return what makes the card of a study of chapter 4 or 5; None where it is none of them."""
+    if what.startswith("spectra-"):
+        from skytutor.chapters.spectra import limit_checks, study
+
+        return {
+            study.SEEDS_CARD: study.make_seeds,
+            study.UNIVERSES_CARD: study.make_universes,
+            study.PUBLISHED_CARD: study.make_published,
+            limit_checks.CHECK_CARD: limit_checks.make_limits_check,
+        }[what]
+    if what.startswith("bands-"):
+        from skytutor.chapters.translation import study as bands_study
+
+        return {
+            bands_study.SUBSETS_CARD: bands_study.make_subsets,
+            bands_study.ADVERSARIES_CARD: bands_study.make_adversaries,
+        }[what]
+    return None
+
+
 def compute(args: argparse.Namespace) -> None:
     """Make a table that a chapter reads and print its path."""
     from skytutor.files import check_writable
@@ -145,17 +168,9 @@ def compute(args: argparse.Namespace) -> None:
             f"largest relative error between nodes: {emulator.worst_error(folder=args.folder):.1e}"
         )
         return
-    if args.what.startswith("spectra-"):
-        from skytutor.chapters.spectra import limit_checks, study
-
-        chosen = profile.current("gpu")
-        make_card = {
-            study.SEEDS_CARD: study.make_seeds,
-            study.UNIVERSES_CARD: study.make_universes,
-            study.PUBLISHED_CARD: study.make_published,
-            limit_checks.CHECK_CARD: limit_checks.make_limits_check,
-        }[args.what]
-        print(make_card(args.folder, command=command, profile=chosen))
+    make_card = _study(args.what)
+    if make_card is not None:
+        print(make_card(args.folder, command=command, profile=profile.current("gpu")))
         return
     if args.what == "limits":
         from skytutor.chapters.cmb.limits_table import make

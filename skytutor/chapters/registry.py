@@ -99,12 +99,14 @@ ENTRIES = {
     "spectra-flow": _spectra("Posteriors of any shape, after the head of ours"),
     "bands-limits": _bands("What no translation can beat: the oracle that knows the scene"),
     "bands": _bands("Any bands of GALEX, SDSS, 2MASS and plates from any others, in fluxes"),
+    "bands-flux": _bands("The same network, gone on with a loss on the light of sources"),
     "bands-pix2pix": _bands(
-        "The published pix2pix pair on 8-bit pictures; no weights with the package"
+        "The published pix2pix pair on 8-bit pictures, at a quarter of its width"
     ),
     "bands-gan": _bands(
         "Ours against an adversary behind the survey's noise; no weights with the package"
     ),
+    "bands-flow": _bands("Samples of g, r and i: a flow-matching bridge from the nearest plate"),
     "bands-gaussian": _bands("Gaussian skies, where the best translation is the Wiener filter"),
     "inpaint-published": _inpainting(
         "The published partial-convolution U-Net VAE with its losses, on maps in muK"

@@ -154,12 +154,11 @@ def make_pix2pix_recipe() -> Recipe:
         schedules={
             "smoke": _schedule(1, 1, lr=2e-4),
             "cpu": _schedule(10, 1, lr=2e-4),
-            "gpu": _schedule(60, 1, lr=2e-4),
+            "gpu": _schedule(30, 1, lr=2e-4),
         },
         seeds=SEEDS,
         score=_score,
         published={},
-        has_weights=False,
         adversarial=True,
     )
 
@@ -169,11 +168,11 @@ def make_gan_recipe() -> Recipe:
     return Recipe(
         name="bands-gan",
         build=_build_matched,
-        task=_task(smoke=(4, 2), cpu=(400, 20), gpu=(4000, 50)),
+        task=_task(smoke=(4, 2), cpu=(400, 20), gpu=(1000, 50)),
         schedules={
             "smoke": _schedule(1, 2, lr=2e-4),
             "cpu": _schedule(2, 8, lr=2e-4),
-            "gpu": _schedule(3, 8, lr=2e-4),
+            "gpu": _schedule(8, 8, lr=2e-4),
         },
         seeds=SEEDS,
         score=_score,

@@ -1,10 +1,19 @@
 """What chapter 5 trains, and the figures beside it."""
 
+from collections.abc import Callable
+
 from torch import nn
 
 from skytutor.chapters.recipe import Recipe, Scores
 from skytutor.chapters.seeds import BANDS as SEEDS
-from skytutor.chapters.translation import gaussian, oracle_task, pair_task, task
+from skytutor.chapters.translation import (
+    bridge_task,
+    flux_task,
+    gaussian,
+    oracle_task,
+    pair_task,
+    task,
+)
 from skytutor.chapters.translation.networks import BandTranslator
 from skytutor.chapters.translation.scores import score_limits, score_translator
 from skytutor.data.bands import SceneSimulator
@@ -13,10 +22,15 @@ from skytutor.training.profile import Profile
 __all__ = ["RECIPES"]
 
 
-def _bands_task(profile: Profile) -> task.BandsTask:
-    size, n_validation = task.scene_sizes(profile)
-    simulator = SceneSimulator(device=profile.device)
-    return task.BandsTask(simulator, size=size, n_validation=n_validation)
+def _scenes(kind: type[task.BandsTask]) -> Callable[[Profile], task.BandsTask]:
+    """Return what draws the scenes of a training that minimises one kind of error."""
+
+    def make(profile: Profile) -> task.BandsTask:
+        size, n_validation = task.scene_sizes(profile)
+        simulator = SceneSimulator(device=profile.device)
+        return kind(simulator, size=size, n_validation=n_validation)
+
+    return make
 
 
 def _limits_task(profile: Profile) -> oracle_task.OracleTask:
@@ -52,13 +66,23 @@ RECIPES = (
     Recipe(
         name="bands",
         build=BandTranslator,
-        task=_bands_task,
+        task=_scenes(task.BandsTask),
         schedules=task.SCHEDULES,
+        seeds=SEEDS,
+        score=_score_bands,
+        published={},
+    ),
+    Recipe(
+        name="bands-flux",
+        build=flux_task.build_flux,
+        task=_scenes(flux_task.FluxTask),
+        schedules=flux_task.SCHEDULES,
         seeds=SEEDS,
         score=_score_bands,
         published={},
     ),
     pair_task.make_pix2pix_recipe(),
     pair_task.make_gan_recipe(),
+    bridge_task.make_flow_recipe(),
     gaussian.make_recipe(),
 )

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from skytutor.chapters.parts import draw_parts
 from skytutor.chapters.seeds import BANDS as SEEDS
 from skytutor.chapters.translation.networks import BandTranslator
-from skytutor.chapters.translation.stretch import STRETCHED_RANGE, stretched
+from skytutor.chapters.translation.stretch import STRETCHED_RANGE, softenings, stretched
 from skytutor.chapters.translation.subsets import PUBLISHED, TARGETS, draw_given, given_bands
 from skytutor.chunks import in_chunks
 from skytutor.data.bands import SceneSimulator
@@ -90,6 +90,8 @@ class BandsTask(Task):
     def __init__(self, simulator: SceneSimulator, *, size: int, n_validation: int, seed: int = 0):
         self.simulator = simulator
         self.size = size
+        scale = softenings(simulator.bands, pixel_arcsec=simulator.renderer.scene_pixel)
+        self.softening = scale.to(simulator.device)
 
         def make(n: int, generator: torch.Generator) -> dict[str, Tensor]:
             return {"truth": draw_truths(simulator, n, generator)}
@@ -153,11 +155,22 @@ class BandsTask(Task):
         images, ivar, truth, given, targets = batch
         rows = targets.tolist()
         answer = model(images, ivar, given, targets=rows)
-        own = getattr(model, "module", model)  # as Fabric wraps it
-        assert isinstance(own, BandTranslator)
-        error = (answer - stretched(truth[:, rows], own.softening[rows])).abs().mean((-2, -1))
-        hidden = (~given[:, rows]).to(error)
-        return (error * hidden).sum() / hidden.sum().clamp(min=1)
+        hidden = ~given[:, rows]
+        return self.error(answer, truth[:, rows], hidden, rows=rows)
+
+    def error(self, answer: Tensor, truth: Tensor, hidden: Tensor, *, rows: list[int]) -> Tensor:
+        """Return the error of T bands that is minimised, a scalar.
+
+        Arguments:
+            answer: stretched, ``(B, T, H, H)``.
+            truth: ``(B, T, H, H)``, nanomaggies a pixel.
+            hidden: bool ``(B, T)``, the bands that count: those that were not given.
+            rows: numbers of the T bands.
+        """
+        wanted = stretched(truth, self.softening[rows])
+        error = (answer - wanted).abs().mean((-2, -1))
+        weight = hidden.to(error)
+        return (error * weight).sum() / weight.sum().clamp(min=1)
 
     def validate(self, model: nn.Module) -> dict[str, float]:
         """Return the PSNR of the published targets, from plates alone and from all other bands.
@@ -165,16 +178,22 @@ class BandsTask(Task):
         Arguments:
             model: a `BandTranslator`, in evaluation mode.
         """
-        bands = self.simulator.bands
-        rows = [bands.index(name) for name in TARGETS]
-        assert isinstance(model, BandTranslator)
-        wanted = stretched(self.validation.truth[:, rows], model.softening[rows])
-        seen = self.validation
+        rows = self._published_rows()
+        wanted = stretched(self.validation.truth[:, rows], self.softening[rows])
         found = {}
         for name in ("plates", "all"):
-            given = given_bands(PUBLISHED[name], bands=bands).to(self.simulator.device)
-            each = given.expand(len(seen.images), -1)
-            translate = partial(model, targets=rows)
-            answer = in_chunks(translate, seen.images, seen.ivar, each, size=_CHUNK)
+            answer = self._translated(model, name)
             found[f"psnr_{name}"] = float(psnr(answer, wanted, data_range=STRETCHED_RANGE))
         return {**found, "psnr": found["psnr_plates"]}
+
+    def _published_rows(self) -> list[int]:
+        return [self.simulator.bands.index(name) for name in TARGETS]
+
+    def _translated(self, model: nn.Module, name: str) -> Tensor:
+        """Return the published targets of the validation scenes from a published choice."""
+        assert isinstance(model, BandTranslator)
+        seen = self.validation
+        given = given_bands(PUBLISHED[name], bands=self.simulator.bands).to(self.simulator.device)
+        each = given.expand(len(seen.images), -1)
+        translate = partial(model, targets=self._published_rows())
+        return in_chunks(translate, seen.images, seen.ivar, each, size=_CHUNK)

@@ -1,0 +1,226 @@
+r"""A bridge from the nearest band to what may be true: flow matching in pixels, with samples [1]_.
+
+A translation begins at the nearest given band, stretched, with noise on it, and ends at a sky that
+may be the true one. On the straight way between, :math:`x_t = (1 - t)\, x_0 + t\, x_1`, a network
+says where the way leads, :math:`\hat x_1(x_t, t)`, and so with which velocity to go on,
+
+.. math:: v = \frac{\hat x_1 - x_t}{1 - t} .
+
+Another noise leads to another sky, and the deviation of many is the uncertainty of each pixel.
+
+The way is walked in a few steps. Were each step to go where its beginning points, the samples would
+lie too close together: with eight equal steps, half as far apart as they should where little is
+left open. So what the way leads to is extrapolated from step to step, and the steps become shorter
+towards the end, where the last noise leaves. Both cost no further evaluation of the network.
+
+Shapes: B scenes, F bands, I that are given, T that are asked for, S samples, H pixels along a side.
+
+.. [1] Y. Lipman et al., 2023, ICLR (arXiv:2210.02747).
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from skytutor.chapters.translation.baselines import nearest_band
+from skytutor.chapters.translation.networks import BandTranslator
+from skytutor.chapters.translation.stretch import stretched, unstretched
+from skytutor.chapters.translation.subsets import check_request
+from skytutor.layers.resnet import ConvUnit
+from skytutor.layers.unet import UNet
+from skytutor.validate import check_generator, positive
+
+__all__ = ["BandBridge"]
+
+CHANNELS = (16, 32, 48, 64)
+_OPEN = 0.1  # deviation of a pixel that a translation leaves open, stretched
+_SPREAD = 0.5  # that of the noise at the start: well above it
+_STEPS = 8  # of the way
+_SHORTER = 1.5  # power with which they become shorter
+_SAMPLES = 16  # whose mean is the answer
+
+
+def _time(k: int) -> float:
+    """Return when step k begins, from 0 for the first to 1 after the last."""
+    return float(1 - (1 - k / _STEPS) ** _SHORTER)
+
+
+class BandBridge(nn.Module):
+    """Samples of some bands, given some others.
+
+    Arguments:
+        inputs: names of the bands that are given.
+        targets: names of the T bands that are asked for.
+        translator: whose answer the network is shown beside the way; it is not trained further.
+        channels: of the scales of the network.
+
+    Raises:
+        ValueError: no such bands, or a target among the inputs.
+
+    Example:
+        >>> translator = BandTranslator(["r", "blue", "red"], size=16)
+        >>> bridge = BandBridge(["blue", "red"], ["r"], translator=translator).eval()
+        >>> images, ivar = torch.zeros(2, 3, 16, 16), torch.ones(2, 3, 16, 16)
+        >>> rng = torch.Generator().manual_seed(0)
+        >>> bridge.sample(images, ivar, 4, generator=rng).shape
+        torch.Size([4, 2, 1, 16, 16])
+    """
+
+    given: Tensor
+
+    def __init__(
+        self,
+        inputs: Sequence[str],
+        targets: Sequence[str],
+        *,
+        translator: BandTranslator,
+        channels: Sequence[int] = CHANNELS,
+    ):
+        super().__init__()
+        check_request(inputs, targets)
+        names = list(translator.bands)
+        self.columns = [names.index(name) for name in inputs]
+        self.rows = [names.index(name) for name in targets]
+        self.nearest = [names.index(nearest_band(inputs, name)) for name in targets]
+        self.translator = translator.requires_grad_(False).eval()
+        given = torch.tensor([name in inputs for name in names])
+        self.register_buffer("given", given, persistent=False)
+        # What the way says, the start, the translator's answer, the inputs, and the time.
+        seen = 3 * len(self.rows) + len(self.columns) + 1
+        unit = ConvUnit("batch", activation=nn.ReLU)
+        self.unet = UNet(seen, len(self.rows), channels=channels, unit=unit)
+        # Nothing is added at first: the answer begins as the translator's.
+        nn.init.zeros_(self.unet.last.weight)
+        assert self.unet.last.bias is not None
+        nn.init.zeros_(self.unet.last.bias)
+
+    def train(self, mode: bool = True) -> "BandBridge":
+        """Return itself, ready for training; the translator's averages stay as they are.
+
+        Arguments:
+            mode: False for evaluation.
+        """
+        super().train(mode)
+        self.translator.eval()
+        return self
+
+    def condition(self, images: Tensor, ivar: Tensor) -> Tensor:
+        """Return what does not change on the way, ``(B, 2 T + I, H, H)``.
+
+        Arguments:
+            images: ``(B, F, H, H)``, nanomaggies a pixel.
+            ivar: ``(B, F, H, H)``.
+
+        Returns:
+            the nearest band in the stretch of each target, the translator's answer, and the inputs,
+            all stretched.
+
+        Raises:
+            ValueError: shapes that do not fit together.
+        """
+        softening = self.translator.softening
+        with torch.no_grad():
+            given = self.given.expand(len(images), -1)
+            answer = self.translator(images, ivar, given, targets=self.rows)
+        start = stretched(images[:, self.nearest], softening[self.rows])
+        inputs = stretched(images[:, self.columns], softening[self.columns])
+        return torch.cat([start, answer, inputs], dim=1)
+
+    def start(self, condition: Tensor, noise: Tensor) -> Tensor:
+        """Return where the way begins, ``(B, T, H, H)``, stretched.
+
+        Arguments:
+            condition: of `condition`.
+            noise: ``(B, T, H, H)``, standard normal.
+        """
+        return condition[:, : len(self.rows)] + _SPREAD * noise
+
+    def forward(self, way: Tensor, time: Tensor, condition: Tensor) -> Tensor:
+        """Return where the way leads, the mean of what may be true, ``(B, T, H, H)``, stretched.
+
+        Arguments:
+            way: ``(B, T, H, H)``, stretched.
+            time: ``(B,)``, between 0 and 1.
+            condition: of `condition`.
+
+        Raises:
+            ValueError: shapes that do not fit together.
+        """
+        n = len(self.rows)
+        if way.shape != condition[:, :n].shape:
+            raise ValueError(
+                f"way must be (B, T, H, H) = {tuple(condition[:, :n].shape)}, as condition has it, "
+                f"got {tuple(way.shape)}"
+            )
+        if time.shape != way.shape[:1]:
+            raise ValueError(f"time must be (B,) = ({len(way)},), got {tuple(time.shape)}")
+        t = time[:, None, None, None]
+        start, answer = condition[:, :n], condition[:, n : 2 * n]
+        # What the way says of the translator's error r: z = t r + (1 - t) s noise.
+        z = way - (1 - t) * start - t * answer
+        variance = (t * _OPEN).square() + ((1 - t) * _SPREAD).square()
+        # If errors were white noise of deviation o, their mean would be t o^2 z over the variance.
+        guess = answer + t * _OPEN**2 / variance * z
+        shown = [z / variance.sqrt(), condition, t.expand(-1, 1, *way.shape[-2:])]
+        # The network adds the less the more of the way is gone.
+        found: Tensor = guess + (1 - t) * self.unet(torch.cat(shown, dim=1))
+        return found
+
+    @torch.no_grad()
+    def sample(
+        self, images: Tensor, ivar: Tensor, n_samples: int, *, generator: torch.Generator
+    ) -> Tensor:
+        """Return samples of the bands asked for, stretched, ``(S, B, T, H, H)``.
+
+        Arguments:
+            images: ``(B, F, H, H)``, nanomaggies a pixel.
+            ivar: ``(B, F, H, H)``.
+            n_samples: S.
+            generator: of the noise at the start, on the images' device.
+
+        Raises:
+            TypeError: S is no integer, or no generator.
+            ValueError: S is not positive, a generator on another device, or shapes that do not fit
+                together.
+        """
+        positive(n_samples=n_samples)
+        check_generator(generator, images.device)
+        condition = self.condition(images, ivar)
+        shape = condition[:, : len(self.rows)].shape
+        made = []
+        for _ in range(n_samples):
+            noise = torch.randn(shape, generator=generator, device=images.device)
+            made.append(self._walk(self.start(condition, noise), condition))
+        return torch.stack(made)
+
+    def _walk(self, way: Tensor, condition: Tensor) -> Tensor:
+        """Return the end of the way that begins at `way`."""
+        end, earlier = way, 0.0
+        for k in range(_STEPS):
+            now, then = _time(k), _time(k + 1)
+            before, end = end, self(way, way.new_full((len(way),), now), condition)
+            ahead = end
+            if k:
+                # Half a step further on, if it goes on changing as it did on the step before.
+                ahead = end + (then - now) / 2 / (now - earlier) * (end - before)
+            way = way + (then - now) / (1 - now) * (ahead - way)
+            earlier = now
+        return way
+
+    def predict(self, images: Tensor, ivar: Tensor, *, n_samples: int = _SAMPLES) -> Tensor:
+        """Return the mean of samples, in nanomaggies a pixel, ``(B, T, H, H)``.
+
+        The mean is taken of stretched values, and always of the same noise.
+
+        Arguments:
+            images: ``(B, F, H, H)``, nanomaggies a pixel.
+            ivar: ``(B, F, H, H)``.
+            n_samples: of the mean.
+
+        Raises:
+            TypeError, ValueError: as of `sample`.
+        """
+        rng = torch.Generator(images.device).manual_seed(0)
+        mean = self.sample(images, ivar, n_samples, generator=rng).mean(0)
+        return unstretched(mean, self.translator.softening[self.rows])
