@@ -5,9 +5,9 @@ import math
 import torch
 from torch import Tensor
 
-from skytutor.validate import all_finite, as_length
+from skytutor.validate import all_finite, as_length, positive
 
-__all__ = ["psnr", "ssim"]
+__all__ = ["psnr", "residual_spectrum", "ssim"]
 
 _WINDOW = 11  # pixels a side of the window of the structural similarity
 
@@ -86,6 +86,54 @@ def ssim(image: Tensor, truth: Tensor, *, data_range: float) -> Tensor:
         )
         found.append(value)
     return torch.tensor(found, dtype=image.dtype).reshape(image.shape[:-2])
+
+
+def residual_spectrum(image: Tensor, truth: Tensor, *, n_bins: int) -> tuple[Tensor, Tensor]:
+    r"""Return the power of the error over that of the truth, by scale.
+
+    .. math:: \rho(k) = \frac{\sum |\tilde x - \tilde y|^2}{\sum |\tilde y|^2},
+
+    summed over all images and over the waves of a ring. A blurred image is right at large scales
+    and has 1 at small ones, as an empty image has everywhere; made-up texture has more than 1.
+
+    Arguments:
+        image: ``(..., H, H)``.
+        truth: of the same shape. Both are faded out towards the edges, so that these are no waves.
+        n_bins: K, rings of equal width up to the shortest wave along a side, of two pixels.
+
+    Returns:
+        wave numbers at the middle of each ring, cycles a pixel, and ratios, ``(K,)`` each; NaN in a
+        ring without a wave or without power of the truth.
+
+    Raises:
+        TypeError: K is no integer.
+        ValueError: shapes that differ or are not square, values that are not finite, K below 1.
+
+    Example:
+        >>> truth = torch.randn(2, 16, 16, generator=torch.Generator().manual_seed(0))
+        >>> k, ratio = residual_spectrum(0 * truth, truth, n_bins=4)
+        >>> ratio
+        tensor([1., 1., 1., 1.])
+    """
+    positive(n_bins=n_bins)
+    _check(image, truth)
+    if image.ndim < 2 or image.shape[-1] != image.shape[-2]:
+        raise ValueError(f"image must be (..., H, H), got {tuple(image.shape)}")
+    size = image.shape[-1]
+    fade = torch.hann_window(size, periodic=False, dtype=torch.float64, device=image.device)
+    window = fade[:, None] * fade
+    power = []
+    for part in (image - truth, truth):
+        waves = torch.fft.fft2(part.double() * window)
+        power.append(waves.abs().square().reshape(-1, size, size).sum(0).flatten())
+    frequency = torch.fft.fftfreq(size, dtype=torch.float64, device=image.device)
+    length = torch.hypot(frequency[:, None], frequency).flatten()
+    # Corners of the plane hold waves that are shorter along the diagonal alone: left out.
+    ring = (length * 2 * n_bins).floor().long()
+    inside = ring < n_bins
+    sums = [each.new_zeros(n_bins).index_add(0, ring[inside], each[inside]) for each in power]
+    middle = (torch.arange(n_bins, dtype=torch.float64) + 0.5) / (2 * n_bins)
+    return middle.to(image), (sums[0] / sums[1]).to(image)
 
 
 def _check(image: Tensor, truth: Tensor) -> None:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from skytutor.metrics.images import psnr, ssim
+from skytutor.metrics.images import psnr, residual_spectrum, ssim
 
 
 @pytest.fixture
@@ -72,3 +72,56 @@ def test_bad_input_is_named(score, image, truth, scale, word):
 def test_images_below_the_window_have_no_structure():
     with pytest.raises(ValueError, match="11 pixels a side or more, got"):
         ssim(torch.zeros(10, 20), torch.zeros(10, 20), data_range=1.0)
+
+
+@pytest.fixture
+def sky():
+    return torch.randn(8, 32, 32, generator=torch.Generator().manual_seed(1))
+
+
+def test_the_truth_has_no_residual_and_an_empty_image_all(sky):
+    _, none = residual_spectrum(sky, sky, n_bins=5)
+    _, all_of_it = residual_spectrum(torch.zeros_like(sky), sky, n_bins=5)
+    assert (none == 0).all() and torch.allclose(all_of_it, torch.ones(5))
+
+
+def test_a_fainter_copy_has_the_same_residual_at_all_scales(sky):
+    _, ratio = residual_spectrum(0.7 * sky, sky, n_bins=6)
+    assert torch.allclose(ratio, torch.full((6,), 0.09), atol=1e-5)
+
+
+def test_a_blurred_copy_is_right_at_large_scales_alone(sky):
+    blurred = torch.nn.functional.avg_pool2d(sky, 3, 1, 1, count_include_pad=True)
+    k, ratio = residual_spectrum(blurred, sky, n_bins=6)
+    assert ratio[0] < 0.1 and ratio[-1] > 0.6 and (ratio.diff() > 0).all()
+    assert float(k[0]) == pytest.approx(1 / 24) and float(k[-1]) == pytest.approx(11 / 24)
+
+
+def test_texture_that_is_made_up_has_more_than_an_empty_image(sky):
+    smooth = torch.nn.functional.avg_pool2d(sky, 5, 1, 2)
+    rng = torch.Generator().manual_seed(2)
+    made_up = smooth + 0.2 * torch.randn(smooth.shape, generator=rng)
+    _, ratio = residual_spectrum(made_up, smooth, n_bins=6)
+    assert ratio[0] < 1 < ratio[-1]
+
+
+def test_a_residual_in_one_wave_is_in_its_ring():
+    along = torch.arange(64.0)
+    truth = torch.randn(64, 64, generator=torch.Generator().manual_seed(3))
+    wave = 3 * torch.cos(2 * torch.pi * along * 20 / 64).expand(64, 64)
+    _, ratio = residual_spectrum(truth + wave, truth, n_bins=8)
+    assert int(ratio.argmax()) == int(20 / 64 * 16) and ratio[0] < 1e-3 * ratio.max()
+
+
+@pytest.mark.parametrize(
+    ("image", "truth", "n_bins", "words"),
+    [
+        (torch.zeros(4, 4), torch.zeros(4, 5), 3, "image must have the shape"),
+        (torch.zeros(4, 5), torch.zeros(4, 5), 3, "image must be"),
+        (torch.full((4, 4), torch.nan), torch.zeros(4, 4), 3, "image must be finite"),
+        (torch.zeros(4, 4), torch.zeros(4, 4), 0, "n_bins"),
+    ],
+)
+def test_a_residual_spectrum_of_nonsense_is_refused(image, truth, n_bins, words):
+    with pytest.raises(ValueError, match=words):
+        residual_spectrum(image, truth, n_bins=n_bins)
