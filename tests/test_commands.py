@@ -99,6 +99,8 @@ def fault(module, words):
             "spectra-universes",
             "spectra-published",
             "spectra-limits-check",
+            "bands-subsets",
+            "bands-adversaries",
         },
         "train": recipes,
         "evaluate": recipes,
@@ -313,13 +315,15 @@ def test_compute_ablations(capsys, tmp_path, small_ablations):
 @pytest.mark.parametrize(
     ("what", "module", "name"),
     [
-        ("spectra-seeds", "study", "make_seeds"),
-        ("spectra-universes", "study", "make_universes"),
-        ("spectra-published", "study", "make_published"),
-        ("spectra-limits-check", "limit_checks", "make_limits_check"),
+        ("spectra-seeds", "spectra.study", "make_seeds"),
+        ("spectra-universes", "spectra.study", "make_universes"),
+        ("spectra-published", "spectra.study", "make_published"),
+        ("spectra-limits-check", "spectra.limit_checks", "make_limits_check"),
+        ("bands-subsets", "translation.study", "make_subsets"),
+        ("bands-adversaries", "translation.study", "make_adversaries"),
     ],
 )
-def test_compute_a_study_of_galaxies(capsys, tmp_path, monkeypatch, what, module, name):
+def test_compute_a_study(capsys, tmp_path, monkeypatch, what, module, name):
     """Each name makes the card of that name, of the full study whatever the profile."""
     asked = []
 
@@ -327,7 +331,7 @@ def test_compute_a_study_of_galaxies(capsys, tmp_path, monkeypatch, what, module
         asked.append((command, profile.name))
         return folder / f"{what}.json"
 
-    monkeypatch.setattr(f"skytutor.chapters.spectra.{module}.{name}", make)
+    monkeypatch.setattr(f"skytutor.chapters.{module}.{name}", make)
     assert computed(capsys, what, tmp_path) == [str(tmp_path / f"{what}.json")]
     assert asked == [(f"skytutor compute {what}", "gpu")]
 

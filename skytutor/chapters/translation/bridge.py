@@ -169,15 +169,25 @@ class BandBridge(nn.Module):
 
     @torch.no_grad()
     def sample(
-        self, images: Tensor, ivar: Tensor, n_samples: int, *, generator: torch.Generator
+        self,
+        images: Tensor,
+        ivar: Tensor,
+        n_samples: int,
+        *,
+        generator: torch.Generator,
+        pairs: bool = False,
     ) -> Tensor:
         """Return samples of the bands asked for, stretched, ``(S, B, T, H, H)``.
+
+        The network is to be in evaluation mode.
 
         Arguments:
             images: ``(B, F, H, H)``, nanomaggies a pixel.
             ivar: ``(B, F, H, H)``.
             n_samples: S.
             generator: of the noise at the start, on the images' device.
+            pairs: every second sample begins with the negative of the noise before it. Their mean
+                is the sharper, but they are not independent: not for an uncertainty.
 
         Raises:
             TypeError: S is no integer, or no generator.
@@ -189,8 +199,12 @@ class BandBridge(nn.Module):
         condition = self.condition(images, ivar)
         shape = condition[:, : len(self.rows)].shape
         made = []
-        for _ in range(n_samples):
-            noise = torch.randn(shape, generator=generator, device=images.device)
+        noise = torch.zeros(shape, device=images.device)
+        for k in range(n_samples):
+            if pairs and k % 2:
+                noise = -noise
+            else:
+                noise = torch.randn(shape, generator=generator, device=images.device)
             made.append(self._walk(self.start(condition, noise), condition))
         return torch.stack(made)
 
@@ -211,7 +225,8 @@ class BandBridge(nn.Module):
     def predict(self, images: Tensor, ivar: Tensor, *, n_samples: int = _SAMPLES) -> Tensor:
         """Return the mean of samples, in nanomaggies a pixel, ``(B, T, H, H)``.
 
-        The mean is taken of stretched values, and always of the same noise.
+        The mean is taken of stretched values, and always of the same noise, in pairs of opposite
+        sign: what is linear in the noise is gone from it.
 
         Arguments:
             images: ``(B, F, H, H)``, nanomaggies a pixel.
@@ -222,5 +237,5 @@ class BandBridge(nn.Module):
             TypeError, ValueError: as of `sample`.
         """
         rng = torch.Generator(images.device).manual_seed(0)
-        mean = self.sample(images, ivar, n_samples, generator=rng).mean(0)
+        mean = self.sample(images, ivar, n_samples, generator=rng, pairs=True).mean(0)
         return unstretched(mean, self.translator.softening[self.rows])

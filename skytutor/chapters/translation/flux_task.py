@@ -32,6 +32,7 @@ SCHEDULES = {
     "gpu": Schedule(epochs=3, batch_size=16, lr=1e-3),
 }
 _WEIGHT = 0.2  # of the sources beside the pixels: both errors are then of one size
+_MOST = 20.0  # stretched: far above any star
 _SIGNIFICANT = 5.0  # standard deviations of a source that counts
 
 
@@ -80,7 +81,8 @@ class FluxTask(BandsTask):
             rows: likewise.
         """
         pixels = super().error(answer, truth, hidden, rows=rows)
-        flux = unstretched(answer, self.softening[rows])
+        # A network that has gone astray answers with fluxes that float32 does not hold.
+        flux = unstretched(answer.clamp(-_MOST, _MOST), self.softening[rows])
         sources = torch.zeros((), device=answer.device)
         count = 0
         for t, row in enumerate(rows):
