@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from skytutor.chapters.pretrained import card as read_card
 from skytutor.chapters.pretrained import load_pretrained
 from skytutor.chapters.recipe import Recipe
 from skytutor.chapters.seeds import BANDS as SEEDS
@@ -209,7 +210,10 @@ def _trained(recipe: Recipe, folder: Path, *, profile: Profile, seed: int) -> di
     own = Path(folder) / f"{recipe.name}-seed{seed}"
     command = f"skytutor train {recipe.name} --profile {profile.name} --seed {seed}"
     seeded = Profile(profile.name, profile.device, seed)
-    _, card, _ = train_recipe(recipe, profile=seeded, folder=own, command=command, resume=True)
+    if (own / f"{recipe.name}.json").exists():
+        card = read_card(recipe, own)
+    else:
+        _, card, _ = train_recipe(recipe, profile=seeded, folder=own, command=command, resume=True)
     found = {name: card[name] for name in ("command", "seconds", "history", "test")}
     pair = load_pretrained(recipe, own)
     assert isinstance(pair, TranslationPair)

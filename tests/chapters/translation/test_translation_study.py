@@ -308,6 +308,20 @@ def test_adversaries_are_trained_from_three_seeds_each_in_a_folder_of_its_own(st
     assert len({seed for _, seed in separated}) == 1
 
 
+def test_a_training_that_is_done_is_not_done_again(stubs, tmp_path, monkeypatch):
+    trained, _ = stubs
+    done = {"command": "earlier", "seconds": 2.0, "history": [], "test": {"seed": 0}}
+    monkeypatch.setattr(study, "read_card", lambda recipe, folder: done)
+    own = tmp_path / "bands-pix2pix-seed0"
+    own.mkdir()
+    (own / "bands-pix2pix.json").write_text("{}")
+    card = checkpoint.read_card(
+        study.make_adversaries(tmp_path, command="a command", profile=SMOKE)
+    )
+    assert [name for name, *_ in trained] == ["bands-gan"] * 3
+    assert card["published"]["0"]["command"] == "earlier"
+
+
 def test_the_card_of_the_adversaries_says_what_made_it(stubs, tmp_path):
     path = study.make_adversaries(tmp_path, command="a command", profile=SMOKE)
     card = checkpoint.read_card(path)
