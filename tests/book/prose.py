@@ -25,6 +25,7 @@ from counting import Part, markdown, parts, read, sentences, shown_lines, source
 HELD: tuple[str, ...] = (
     "chapters/03-cmb-parameters",
     "chapters/04-image-to-spectrum",
+    "chapters/05-multiband-translation",
     "chapters/06-cosmovae-inpainting",
     "appendices/spherical-harmonics",
 )
