@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from skytutor.chapters.translation.networks import BandTranslator
 from skytutor.chapters.translation.patch_gan import PatchDiscriminator, Pix2pixGenerator
+from skytutor.chapters.translation.requests import checked_images
 from skytutor.chapters.translation.stretch import (
     STRETCHED_RANGE,
     softenings,
@@ -82,6 +83,7 @@ class TranslationPair(nn.Module):
         self.generator = generator
         self.discriminator = discriminator
         names = list(band_names(bands))
+        self.bands = names
         self.columns = [names.index(name) for name in band_names(inputs)]
         self.rows = [names.index(name) for name in band_names(targets)]
         self.register_buffer("softening", softenings(names), persistent=False)
@@ -203,10 +205,16 @@ class Published(TranslationPair):
 
         Arguments:
             images: ``(B, F, H, H)``, nanomaggies a pixel.
-            ivar: not used.
+            ivar: ``(B, F, H, H)``; a picture does not say where it holds nothing, which is black.
+
+        Raises:
+            ValueError: as `skytutor.chapters.translation.requests.checked_images`.
         """
+        given = torch.zeros(images.shape[:2], dtype=torch.bool, device=images.device)
+        given[:, self.columns] = True
+        shown = checked_images(images, ivar, given, bands=self.bands, softening=self.softening)
         # One at a time, as it was trained: normalised by the pixels of one image.
-        pictures = self.condition(images).split(1)
+        pictures = self.condition(shown).split(1)
         grey = (torch.cat([self.generator(picture) for picture in pictures]) + 1) / 2
         return unstretched(grey * STRETCHED_RANGE, self.softening[self.rows])
 

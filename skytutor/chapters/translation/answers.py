@@ -21,6 +21,7 @@ from skytutor.data.bands import EMPTY, SceneSimulator
 from skytutor.data.exposures import pixel_noise
 from skytutor.data.surveys import BANDS
 from skytutor.metrics.sources import Peaks, unmatched
+from skytutor.validate import positive
 
 __all__ = ["Answer", "TestSources", "Translation", "answers_on"]
 
@@ -109,7 +110,11 @@ def answers_on(
         targets: names of the T bands that are asked for.
         n: scenes.
         seed: of the generator.
+
+    Raises:
+        TypeError, ValueError: n is no positive integer.
     """
+    positive(n=n)
     rows = [simulator.bands.index(name) for name in targets]
     softening = softenings(targets, pixel_arcsec=simulator.renderer.scene_pixel)
     finders = [_finder(simulator, f) for f in rows]

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from skytutor.chapters.translation.baselines import nearest_band
 from skytutor.chapters.translation.networks import BandTranslator
+from skytutor.chapters.translation.requests import checked_images
 from skytutor.chapters.translation.stretch import stretched, unstretched
 from skytutor.chapters.translation.subsets import check_request
 from skytutor.layers.resnet import ConvUnit
@@ -192,11 +193,17 @@ class BandBridge(nn.Module):
         Raises:
             TypeError: S is no integer, or no generator.
             ValueError: S is not positive, a generator on another device, or shapes that do not fit
-                together.
+                together; what `skytutor.chapters.translation.requests.checked_images` refuses.
         """
         positive(n_samples=n_samples)
         check_generator(generator, images.device)
-        condition = self.condition(images, ivar)
+        given = self.given.expand(len(images), -1)
+        translator = self.translator
+        translator.check(images, ivar, given)
+        shown = checked_images(
+            images, ivar, given, bands=translator.bands, softening=translator.softening
+        )
+        condition = self.condition(shown, ivar)
         shape = condition[:, : len(self.rows)].shape
         made = []
         noise = torch.zeros(shape, device=images.device)

@@ -22,6 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from skytutor.chapters.translation.requests import checked_images, checked_targets
 from skytutor.chapters.translation.stretch import softenings, stretched, unstretched
 from skytutor.data.scene_rendering import SceneRenderer
 from skytutor.data.surveys import BANDS, band_names
@@ -159,7 +160,7 @@ class BandTranslator(nn.Module):
         Raises:
             ValueError: shapes that do not fit together.
         """
-        self._check(images, ivar, given)
+        self.check(images, ivar, given)
         rows = list(range(self.n_bands)) if targets is None else list(targets)
         there = given[..., None, None]
         measured = (there & (ivar > 0)).to(images)
@@ -180,16 +181,32 @@ class BandTranslator(nn.Module):
         """Return T bands in nanomaggies a pixel, ``(B, T, H, H)``.
 
         Arguments:
-            images: as `forward` takes them.
+            images: as `forward` takes them; pixels of which nothing was measured may be NaN.
             ivar: likewise.
             given: likewise.
             targets: likewise.
-        """
-        values = self(images, ivar, given, targets=targets)
-        scale = self.softening if targets is None else self.softening[list(targets)]
-        return unstretched(values, scale)
 
-    def _check(self, images: Tensor, ivar: Tensor, given: Tensor) -> None:
+        Raises:
+            ValueError: shapes that do not fit together, a band that is not there, or what
+                `skytutor.chapters.translation.requests.checked_images` refuses.
+        """
+        self.check(images, ivar, given)
+        rows = checked_targets(targets, n_bands=self.n_bands)
+        shown = checked_images(images, ivar, given, bands=self.bands, softening=self.softening)
+        values = self(shown, ivar, given, targets=rows)
+        return unstretched(values, self.softening[rows])
+
+    def check(self, images: Tensor, ivar: Tensor, given: Tensor) -> None:
+        """Refuse shapes that do not fit together.
+
+        Arguments:
+            images: as `forward` takes them.
+            ivar: likewise.
+            given: likewise.
+
+        Raises:
+            ValueError: naming what does not fit.
+        """
         wanted = (self.n_bands, self.optics.size, self.optics.size)
         if images.ndim != 4 or images.shape[1:] != wanted:
             raise ValueError(f"images must be (B, F, H, H) = (B, {wanted}), got {images.shape}")

@@ -103,7 +103,14 @@ def peaks_beside(image: Tensor, other: Tensor, *, noise: float, fwhm: float) -> 
         other: ``(H, H)``, likewise.
         noise: standard deviation of a pixel: peaks are five times as significant.
         fwhm: of the PSF with which both are filtered, arcsec.
+
+    Raises:
+        ValueError: images of different shapes, or that are not finite.
     """
+    if image.shape != other.shape:
+        raise ValueError(
+            f"other must have the shape of image {tuple(image.shape)}, got {tuple(other.shape)}"
+        )
     psf = SceneRenderer(image.shape[-1], pixel_arcsec=_PIXEL, psf_fwhm=[fwhm]).psf_image(0)
     filtered, error = point_source_flux(torch.stack([image, other]), psf)
     peaks = find_peaks(filtered[:1], least=_SIGNIFICANT * noise * error)

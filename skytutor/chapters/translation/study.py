@@ -88,7 +88,8 @@ def paired_gain(
         seed: of the bootstrap.
 
     Raises:
-        ValueError: shapes that differ, fewer than two scenes, or fewer than one resample.
+        ValueError: shapes that differ, fewer than two scenes, errors that are negative, not finite
+            or all 0, or fewer than one resample.
 
     Example:
         >>> paired_gain(torch.tensor([2.0, 4.0]), torch.tensor([1.0, 2.0]))[0]
@@ -100,6 +101,9 @@ def paired_gain(
             "without and with_more must be of the same scenes, two or more, "
             f"got {tuple(without.shape)} and {tuple(with_more.shape)}"
         )
+    for name, squares in (("without", without), ("with_more", with_more)):
+        if not bool(((squares >= 0) & squares.isfinite()).all()) or not bool(squares.any()):
+            raise ValueError(f"{name} must be finite, not negative and not all 0")
     first, second = (squares.double().flatten(1).mean(1) for squares in _rows(without, with_more))
     rng = torch.Generator().manual_seed(seed)
     chosen = torch.randint(len(first), (resamples, len(first)), generator=rng)

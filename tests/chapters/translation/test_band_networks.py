@@ -58,6 +58,7 @@ def test_pixels_without_a_measurement_are_told_from_dark_ones(network, seen):
     assert not torch.allclose(network(images, holes, given), network(images, ivar, given))
 
 
+@pytest.mark.filterwarnings("ignore:.*are these counts")  # of images of one noise in all bands
 def test_asked_for_alone_a_band_is_the_same_as_among_all(network, seen):
     given = torch.tensor([[True, True, False, False]]).expand(3, -1)
     every = network(*seen, given)

@@ -70,10 +70,12 @@ def test_checkpoints_stay_small(name):
 
 def test_a_network_of_eight_bands_runs():
     network = chapters.load_pretrained("bands")
-    images, ivar = torch.zeros(1, 10, 64, 64), torch.ones(1, 10, 64, 64)
+    simulator = SceneSimulator()
+    rng = torch.Generator().manual_seed(0)
+    seen = simulator.observe(simulator.draw(1, generator=rng), generator=rng)
     for count in range(1, 9):
         given = torch.zeros(1, 10, dtype=torch.bool)
         given[0, :count] = True
         with torch.no_grad():
-            answer = network.predict(images, ivar, given, targets=[9])
+            answer = network.predict(seen.images, seen.ivar, given, targets=[9])
         assert answer.shape == (1, 1, 64, 64) and torch.isfinite(answer).all()
