@@ -107,13 +107,13 @@ class ImageSwipe:
         first, second = (html.escape(label) for label in self.labels)
         rows, columns = self.left.shape
         images = "".join(
-            f'<img alt="" src="data:image/png;base64,{self._png(image)}">'
-            for image in (self.left, self.right)
+            f'<img alt="{label}" src="data:image/png;base64,{self._png(image)}">'
+            for label, image in ((first, self.left), (second, self.right))
         )
         return (
             f'<div class="sky-swipe {" ".join(PLAIN)}" data-lm-suppress-shortcuts="true">'
             f"<style>{_STYLE}</style>"
-            f'<div role="img" aria-label="{html.escape(self.alt)}" '
+            f'<div role="group" aria-label="{html.escape(self.alt)}" '
             f'style="--across:{columns};--down:{rows}">{images}<i></i></div>'
             f'<label><span>{first}</span><input type="range" min="0" max="100" step="1" value="50" '
             f'data-left="{first}" aria-label="border between {first} and {second}" disabled '
