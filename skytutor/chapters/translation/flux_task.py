@@ -111,10 +111,11 @@ class FluxTask(BandsTask):
             model: a `BandTranslator`, in evaluation mode.
         """
         rows = self._published_rows()
-        answer = self._translated(model, "plates")
+        answers = {name: self._translated(model, name) for name in ("plates", "all")}
+        answer = answers["plates"]
         hidden = torch.ones(answer.shape[:2], dtype=torch.bool, device=answer.device)
         error = self.error(answer, self.validation.truth[:, rows], hidden, rows=rows)
-        return {**super().validate(model), "minus_error": -float(error)}
+        return {**self._scored(answers), "minus_error": -float(error)}
 
 
 def build_flux() -> BandTranslator:

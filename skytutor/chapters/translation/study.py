@@ -104,18 +104,15 @@ def paired_gain(
     for name, squares in (("without", without), ("with_more", with_more)):
         if not bool(((squares >= 0) & squares.isfinite()).all()) or not bool(squares.any()):
             raise ValueError(f"{name} must be finite, not negative and not all 0")
-    first, second = (squares.double().flatten(1).mean(1) for squares in _rows(without, with_more))
+    first, second = (
+        squares.double().reshape(len(squares), -1).mean(1) for squares in (without, with_more)
+    )
     rng = torch.Generator().manual_seed(seed)
     chosen = torch.randint(len(first), (resamples, len(first)), generator=rng)
     ratio = first[chosen].mean(1) / second[chosen].mean(1)
     ends = (10 * ratio.log10()).quantile(torch.tensor([0.025, 0.975], dtype=torch.float64))
     low, high = ends.tolist()
     return 10 * math.log10(float(first.mean() / second.mean())), low, high
-
-
-def _rows(*squares: Tensor) -> list[Tensor]:
-    """Return tensors with a second dimension, if they have none."""
-    return [each[:, None] if each.ndim == 1 else each for each in squares]
 
 
 def _by_magnitude(answer: Answer, sources: TestSources, *, rows: list[int]) -> dict[str, Any]:
@@ -252,19 +249,19 @@ def separation(pair: TranslationPair, *, n: int, seed: int) -> dict[str, float]:
     rng = torch.Generator().manual_seed(seed)
     seen = simulator.observe(simulator.draw(n, generator=rng), generator=rng)
     again = simulator.expose(seen.truth, generator=rng).images
+    shown_images = {"survey": seen.images, "truth": seen.truth, "second exposure": again}
     outputs = {}
-    for name, images in {"survey": seen.images, "truth": seen.truth, "again": again}.items():
+    for name, images in shown_images.items():
         shown = torch.cat([pair.condition(seen.images), pair.shown(images)], dim=1)
         # One at a time, for the published networks are normalised by the pixels of one image.
         with torch.no_grad():
             outputs[name] = torch.cat([pair.discriminator(one) for one in shown.split(1)])
-    survey = outputs["survey"]
+    survey = outputs.pop("survey")
     # What looks equally real counts by one half.
-    more = {
+    return {
         name: float(((survey > found).float() + (survey == found).float() / 2).mean())
         for name, found in outputs.items()
     }
-    return {"truth": more["truth"], "second exposure": more["again"]}
 
 
 def _write(

@@ -1,6 +1,6 @@
 """Training of a `BandTranslator`: scenes drawn once, noise and bands drawn anew at every step."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -178,12 +178,16 @@ class BandsTask(Task):
         Arguments:
             model: a `BandTranslator`, in evaluation mode.
         """
+        return self._scored({name: self._translated(model, name) for name in ("plates", "all")})
+
+    def _scored(self, answers: Mapping[str, Tensor]) -> dict[str, float]:
+        """Return the PSNR of answers to published choices, that to plates among them."""
         rows = self._published_rows()
         wanted = stretched(self.validation.truth[:, rows], self.softening[rows])
-        found = {}
-        for name in ("plates", "all"):
-            answer = self._translated(model, name)
-            found[f"psnr_{name}"] = float(psnr(answer, wanted, data_range=STRETCHED_RANGE))
+        found = {
+            f"psnr_{name}": float(psnr(answer, wanted, data_range=STRETCHED_RANGE))
+            for name, answer in answers.items()
+        }
         return {**found, "psnr": found["psnr_plates"]}
 
     def _published_rows(self) -> list[int]:
