@@ -25,6 +25,7 @@ from skytutor.chapters.spectra.linear_gaussian import linear_gaussian_check
 from skytutor.chapters.spectra.scores import pretrained_limits
 from skytutor.chapters.spectra.targets import N_LATENTS, pretrained_autoencoder
 from skytutor.chapters.spectra.van_trees import van_trees_bound
+from skytutor.chapters.study_card import write_study
 from skytutor.data.galaxies import GalaxySimulator
 from skytutor.training.profile import Profile
 from skytutor.training.schedule import Schedule
@@ -184,4 +185,4 @@ def make_limits_check(folder: Path, *, command: str, profile: Profile) -> Path:
         "n_test": n_test,
         "van_trees": asdict(bound),
     }
-    return study.write_study(folder, CHECK_CARD, found, command=command, profile=profile)
+    return write_study(folder, CHECK_CARD, found, command=command, profile=profile)

@@ -32,6 +32,7 @@ from skytutor.chapters.spectra.scores import (
 )
 from skytutor.chapters.spectra.targets import N_LATENTS, pretrained_autoencoder
 from skytutor.chapters.spectra.task import SCHEDULES, SpectrumTask, spectrum_sizes
+from skytutor.chapters.study_card import write_study
 from skytutor.chapters.weights import load_needed
 from skytutor.data.galaxies import GalaxySimulator
 from skytutor.training import checkpoint
@@ -52,7 +53,6 @@ __all__ = [
     "study_seeds",
     "study_universe",
     "trained",
-    "write_study",
 ]
 
 UNIVERSES_CARD = "spectra-universes"
@@ -325,23 +325,3 @@ def make_published(folder: Path, *, command: str, profile: Profile) -> Path:
     return write_study(
         folder, PUBLISHED_CARD, {"networks": found}, command=command, profile=profile
     )
-
-
-def write_study(
-    folder: Path, name: str, found: dict[str, Any], *, command: str, profile: Profile
-) -> Path:
-    """Write a card of what a study found and of what made it; return its path.
-
-    Arguments:
-        folder: where the card goes.
-        name: of the card.
-        found: what JSON can hold.
-        command: that repeats the study.
-        profile: size, device and seed.
-    """
-    card = checkpoint.provenance(
-        device=profile.device, seed=profile.seed, profile=profile.name, command=command
-    )
-    path = Path(folder) / f"{name}.json"
-    checkpoint.write_card(path, card | found)
-    return path

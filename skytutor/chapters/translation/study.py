@@ -16,6 +16,7 @@ from skytutor.chapters.pretrained import card as read_card
 from skytutor.chapters.pretrained import load_pretrained
 from skytutor.chapters.recipe import Recipe
 from skytutor.chapters.seeds import BANDS as SEEDS
+from skytutor.chapters.study_card import write_study
 from skytutor.chapters.train import train_recipe
 from skytutor.chapters.translation.adversaries import TranslationPair
 from skytutor.chapters.translation.answers import Answer, TestSources, Translation, answers_on
@@ -27,7 +28,6 @@ from skytutor.chapters.translation.subsets import PUBLISHED, TARGETS
 from skytutor.chapters.translation.translations import by_network, by_oracle, pretrained_oracle
 from skytutor.chapters.weights import load_needed
 from skytutor.data.bands import SceneSimulator
-from skytutor.training import checkpoint
 from skytutor.training.profile import Profile
 from skytutor.validate import positive
 
@@ -184,7 +184,7 @@ def make_subsets(folder: Path, *, command: str, profile: Profile) -> Path:
     assert isinstance(model, BandTranslator)
     # Seed 0 scores the network itself: the study has scenes of its own.
     found = study_subsets(model, n=_SCENES[profile.name], seed=SEEDS.test_seed(1 + profile.seed))
-    return _write(folder, SUBSETS_CARD, found, command=command, profile=profile)
+    return write_study(folder, SUBSETS_CARD, found, command=command, profile=profile)
 
 
 def make_adversaries(folder: Path, *, command: str, profile: Profile) -> Path:
@@ -203,7 +203,7 @@ def make_adversaries(folder: Path, *, command: str, profile: Profile) -> Path:
         card = _trained(make_gan_recipe(), folder, profile=profile, seed=seed)
         found["noise-matched"][str(seed)] = card
     found["published"]["0"] = _trained(make_pix2pix_recipe(), folder, profile=profile, seed=0)
-    return _write(folder, ADVERSARIES_CARD, found, command=command, profile=profile)
+    return write_study(folder, ADVERSARIES_CARD, found, command=command, profile=profile)
 
 
 def _trained(recipe: Recipe, folder: Path, *, profile: Profile, seed: int) -> dict[str, Any]:
@@ -262,14 +262,3 @@ def separation(pair: TranslationPair, *, n: int, seed: int) -> dict[str, float]:
         name: float(((survey > found).float() + (survey == found).float() / 2).mean())
         for name, found in outputs.items()
     }
-
-
-def _write(
-    folder: Path, name: str, found: dict[str, Any], *, command: str, profile: Profile
-) -> Path:
-    card = checkpoint.provenance(
-        device=profile.device, seed=profile.seed, profile=profile.name, command=command
-    )
-    path = Path(folder) / f"{name}.json"
-    checkpoint.write_card(path, card | found)
-    return path
