@@ -62,7 +62,7 @@ class BandBridge(nn.Module):
     Example:
         >>> translator = BandTranslator(["r", "blue", "red"], size=16)
         >>> bridge = BandBridge(["blue", "red"], ["r"], translator=translator).eval()
-        >>> images, ivar = torch.zeros(2, 3, 16, 16), torch.ones(2, 3, 16, 16)
+        >>> images, ivar = torch.ones(2, 3, 16, 16), torch.ones(2, 3, 16, 16)
         >>> rng = torch.Generator().manual_seed(0)
         >>> bridge.sample(images, ivar, 4, generator=rng).shape
         torch.Size([4, 2, 1, 16, 16])

@@ -115,7 +115,7 @@ class BandTranslator(nn.Module):
 
     Example:
         >>> network = BandTranslator(["g", "r", "J"], size=16).eval()
-        >>> images, ivar = torch.zeros(2, 3, 16, 16), torch.ones(2, 3, 16, 16)
+        >>> images, ivar = torch.ones(2, 3, 16, 16), torch.ones(2, 3, 16, 16)
         >>> given = torch.tensor([[True, True, False], [False, True, False]])
         >>> network.predict(images, ivar, given).shape
         torch.Size([2, 3, 16, 16])
