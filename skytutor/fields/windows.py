@@ -5,13 +5,13 @@ TypeError or a ValueError that names them.
 """
 
 import math
-from functools import lru_cache
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from skytutor.healpix import check_nside
+from skytutor.memo import cached_table
 from skytutor.sht import alm_lm, check_alms, check_lmax
 from skytutor.validate import check_spin
 
@@ -74,7 +74,7 @@ def smooth(alms: Tensor, window: Tensor, *, lmax: int) -> Tensor:
     return alms * window.to(alms.real)[alm_lm(lmax)[0].to(alms.device)]
 
 
-@lru_cache(maxsize=32)
+@cached_table(maxsize=32)
 def _pixel_window(nside: int, lmax: int) -> Tensor:
     return _window_of_moments(_moments(nside), nside, lmax)
 
@@ -122,7 +122,7 @@ def pixel_window(nside: int, lmax: int) -> Tensor:
     """
     if check_lmax(lmax) > 4 * check_nside(nside):
         raise ValueError(f"lmax must lie in 0..{4 * nside} (4 nside) at nside {nside}, got {lmax}")
-    return _pixel_window(int(nside), int(lmax)).clone()
+    return _pixel_window(int(nside), int(lmax))
 
 
 def _moments(nside: int) -> Tensor:
@@ -141,7 +141,7 @@ def _moments(nside: int) -> Tensor:
     return total
 
 
-@lru_cache(maxsize=8)
+@cached_table(maxsize=8)
 def _all_moments(nside: int) -> Tensor:
     """Return the same from every pixel of this nside.
 

@@ -1,11 +1,10 @@
 """RING, NESTED and face numbers of the same pixel, in integer arithmetic."""
 
-import functools
-
 import torch
 from torch import Tensor
 
 from skytutor.healpix.checks import check_nside, check_order, npix_to_nside, nside_to_npix
+from skytutor.memo import cached_object
 
 
 def check_pixels(pix: Tensor | int, nside: int) -> Tensor:
@@ -297,22 +296,18 @@ def order_table(nside: int, *, source: str, target: str) -> Tensor:
     Raises:
         TypeError, ValueError: as `check_nside`, or unknown orders.
     """
-    # Made once and kept, but not inside a graph that is being compiled: there it becomes a
-    # constant.
-    make = _order_table if torch.compiler.is_compiling() else _kept_table
-    return make(nside, source, target)
+    return shared_order_table(nside, source=source, target=target).clone()
 
 
-def _order_table(nside: int, source: str, target: str) -> Tensor:
+@cached_object(maxsize=32)
+def shared_order_table(nside: int, *, source: str, target: str) -> Tensor:
+    """Return the table of `order_table` itself, to index with: whoever changed it would for all."""
     if source == "face":
         return face_table(nside, order=target).argsort()
     if target == "face":
         return face_table(nside, order=source)
     renumber = ring_to_nested if target == "ring" else nested_to_ring
     return renumber(torch.arange(nside_to_npix(nside)), nside=nside)
-
-
-_kept_table = functools.cache(_order_table)
 
 
 def reorder(maps: Tensor, *, source: str, target: str) -> Tensor:
@@ -347,4 +342,4 @@ def reorder(maps: Tensor, *, source: str, target: str) -> Tensor:
         ) from error
     if source == target:
         return maps
-    return maps[..., order_table(nside, source=source, target=target).to(maps.device)]
+    return maps[..., shared_order_table(nside, source=source, target=target).to(maps.device)]

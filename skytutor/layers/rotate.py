@@ -7,8 +7,6 @@ it came from.
 Shapes: B batch, C channels, P = 12 nside**2 pixels, Q pixels of the result.
 """
 
-from functools import lru_cache
-
 import torch
 from torch import Tensor, nn
 
@@ -22,9 +20,10 @@ from skytutor.healpix import (
     vector_to_pixel,
 )
 from skytutor.layers.faces import check_input
+from skytutor.memo import cached_table
 
 
-@lru_cache(maxsize=8)
+@cached_table(maxsize=8)
 def _centres(nside: int, order: str) -> Tensor:
     """Return the pixel centres ``(P, 3)``, float64; cached: many layers use the same."""
     order = check_order(order, allowed=("ring", "nested"))

@@ -11,12 +11,12 @@ pixels.
 """
 
 import math
-from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
 
 from skytutor.healpix import pixel_area
+from skytutor.memo import cached_table
 from skytutor.sht.packing import alm_lm, check_lmax
 from skytutor.sht.transforms import Harmonics
 
@@ -24,7 +24,7 @@ from skytutor.sht.transforms import Harmonics
 MAX_BYTES = 2**24
 
 
-@lru_cache(maxsize=32)
+@cached_table(maxsize=32)
 def _real_indices(lmax: int) -> tuple[Tensor, Tensor, Tensor]:
     """Return where (l, m) and (l, -m) lie in the real packing, and whether m > 0.
 

@@ -16,7 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from skytutor.healpix import check_maps, check_nside, check_order, order_table, pixel_area
+from skytutor.healpix import check_maps, check_nside, check_order, pixel_area
+from skytutor.healpix.numbering import shared_order_table
 from skytutor.healpix.rings import ring_weights as quadrature_weights
 from skytutor.healpix.rings import rings
 from skytutor.sht.dense import CHUNKS, Dense
@@ -190,7 +191,8 @@ class Harmonics(nn.Module):
     def _reorder(self, maps: Tensor, source: str, target: str) -> Tensor:
         if source == target:
             return maps
-        return maps[..., order_table(self.nside, source=source, target=target).to(maps.device)]
+        table = shared_order_table(self.nside, source=source, target=target)
+        return maps[..., table.to(maps.device)]
 
     def pixel_weights(self) -> Tensor:
         """Return the ring weight of every pixel, ``(P,)`` in this order; their mean is 1."""
