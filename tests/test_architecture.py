@@ -11,8 +11,8 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "skytutor"
 FILES = sorted(PACKAGE.rglob("*.py"))
-# Room, what it imports besides itself, `lazy` and `memo`, what it holds. A room stands below those that
-# import it. `book/architecture.md` is drawn from this table.
+# Room, what it imports besides itself, `lazy` and `memo`, what it holds. A room stands below those
+# that import it. `book/architecture.md` is drawn from this table.
 ROOMS = (
     ("lazy", "", "packages whose modules load when they are first asked for"),
     ("validate", "", "checks of arguments: integers, positive numbers, one of a list"),
