@@ -17,15 +17,20 @@ ROOMS = (
     ("lazy", "", "packages whose modules load when they are first asked for"),
     ("validate", "", "checks of arguments: integers, positive numbers, one of a list"),
     ("memo", "", "results that are made once and kept, in every mode of torch"),
+    ("tables", "", "modules whose tables follow from their arguments, on the meta device too"),
     ("files", "", "files written whole or not at all, and strict JSON"),
     ("check", "", "checks for the numbers in the text and for a reader's answers"),
     ("chunks", "validate", "a function applied to a few rows at a time"),
     ("healpix", "validate", "pixel numbers, directions, neighbours, rings, checks of maps"),
-    ("sht", "validate healpix", "spherical-harmonic transforms and the solver of linear systems"),
+    (
+        "sht",
+        "validate tables healpix",
+        "spherical-harmonic transforms and the solver of linear systems",
+    ),
     ("training", "validate files", "profile, task, schedule, loop, interruption, checkpoint"),
     (
         "fields",
-        "validate files chunks healpix sht training",
+        "validate tables files chunks healpix sht training",
         "Gaussian fields: spectra, windows, CAMB, covariances",
     ),
     (
@@ -33,7 +38,11 @@ ROOMS = (
         "validate chunks healpix sht fields",
         "scores of answers, images, samples, maps and spectra",
     ),
-    ("layers", "validate healpix sht", "layers of networks: faces, hierarchy, harmonics, rings"),
+    (
+        "layers",
+        "validate tables healpix sht",
+        "layers of networks: faces, hierarchy, harmonics, rings",
+    ),
     ("data", "validate files healpix sht fields", "the registry, and one file for each source"),
     (
         "plot",

@@ -8,7 +8,7 @@ Shapes: B batch, C channels, P = 12 nside**2 pixels, Q pixels of the result.
 """
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from skytutor.healpix import (
     check_nside,
@@ -21,6 +21,7 @@ from skytutor.healpix import (
 )
 from skytutor.layers.faces import check_input
 from skytutor.memo import cached_table
+from skytutor.tables import TableModule
 
 
 @cached_table(maxsize=8)
@@ -30,7 +31,7 @@ def _centres(nside: int, order: str) -> Tensor:
     return pixel_to_vector(torch.arange(nside_to_npix(nside)), nside=nside, order=order)  # (P, 3)
 
 
-class Sample(nn.Module):
+class Sample(TableModule):
     """Sample maps ``(B, C, P)`` at fixed directions of a rotated sky.
 
     ``out(u) = sum_k g(|R^-1 u - v_k|) in(v_k) / sum_k g``, where v_k are the pixel that holds R^-1

@@ -19,6 +19,7 @@ from skytutor.healpix import pixel_area
 from skytutor.memo import cached_table
 from skytutor.sht.packing import alm_lm, check_lmax
 from skytutor.sht.transforms import Harmonics
+from skytutor.tables import TableModule
 
 # Bytes. A matrix larger than this is slower on a CPU than the transform that it stands for.
 MAX_BYTES = 2**24
@@ -117,7 +118,7 @@ def to_complex(coefs: Tensor) -> Tensor:
     )
 
 
-class RealHarmonics(nn.Module):
+class RealHarmonics(TableModule):
     """Synthesis and quadrature between maps and real coefficients.
 
     Where the matrix of all harmonics fits into `max_bytes`, each is one product with it: the

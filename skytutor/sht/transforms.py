@@ -14,7 +14,7 @@ the axis before the last holds Q, U or E, B.
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from skytutor.healpix import check_maps, check_nside, check_order, pixel_area
 from skytutor.healpix.numbering import shared_order_table
@@ -23,6 +23,7 @@ from skytutor.healpix.rings import rings
 from skytutor.sht.dense import CHUNKS, Dense
 from skytutor.sht.ducc import Ducc, installed
 from skytutor.sht.packing import alm_lm, check_alms, check_lmax
+from skytutor.tables import TableModule
 from skytutor.validate import as_integer, check_spin
 
 BACKENDS = ("ducc0", "torch")
@@ -77,7 +78,7 @@ class _Analysis(torch.autograd.Function):
         return _Synthesis.apply(gradient, *ctx.arguments), None, None, None, None
 
 
-class Harmonics(nn.Module):
+class Harmonics(TableModule):
     """Both transforms at one nside, lmax, spin, order and precision, with what they need made once.
 
     Arguments:

@@ -1,6 +1,5 @@
 """The nine numbers that every network of this chapter predicts of a galaxy."""
 
-
 import torch
 from torch import Tensor
 
