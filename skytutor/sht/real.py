@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from skytutor.healpix import pixel_area
 from skytutor.memo import cached_table
-from skytutor.sht.packing import alm_lm, check_lmax
+from skytutor.sht.packing import HALF, alm_lm, check_lmax
 from skytutor.sht.transforms import Harmonics
 
 # Bytes. A matrix larger than this is slower on a CPU than the transform that it stands for.
@@ -90,11 +90,13 @@ def to_real(alms: Tensor, *, lmax: int) -> Tensor:
         >>> to_real(torch.tensor([1.0, 2.0, 3.0 + 4.0j]), lmax=1)
         tensor([ 1.0000, -5.6569,  2.0000,  4.2426])
     """
+    alms = alms.to(HALF.get(alms.dtype, alms.dtype)).resolve_conj()
     plus, minus, m_positive = (t.to(alms.device) for t in _real_indices(lmax))
-    out = alms.real.new_empty(*alms.shape[:-1], (lmax + 1) ** 2)
-    out[..., minus[m_positive]] = -math.sqrt(2) * alms[..., m_positive].imag
-    out[..., plus] = torch.where(m_positive, math.sqrt(2) * alms.real, alms.real)
-    return out
+    real = torch.where(m_positive, math.sqrt(2) * alms.real, alms.real)
+    imag = -math.sqrt(2) * alms.imag
+    # Where m = 0 both go to the same place: the real parts come last.
+    out = real.new_zeros(*alms.shape[:-1], (lmax + 1) ** 2)
+    return out.index_copy(-1, minus, imag).index_copy(-1, plus, real)
 
 
 def to_complex(coefs: Tensor) -> Tensor:
@@ -109,6 +111,7 @@ def to_complex(coefs: Tensor) -> Tensor:
     Raises:
         ValueError: K is no square.
     """
+    coefs = coefs.to(HALF.get(coefs.dtype, coefs.dtype))
     plus, minus, m_positive = (t.to(coefs.device) for t in _real_indices(lmax_of(coefs)))
     real = coefs[..., plus]
     imag = -math.sqrt(0.5) * coefs[..., minus]
