@@ -8,7 +8,6 @@ and its rule for `torch.func.vmap`. Elsewhere ducc0 is called without them, whic
 """
 
 import importlib.util
-from functools import lru_cache
 from typing import Any
 
 import torch
@@ -16,6 +15,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 from skytutor.healpix.rings import colatitudes, longitudes, rings
+from skytutor.memo import cached_object
 from skytutor.sht.packing import alm_size
 
 _SIZES = "int nside, int lmax, int spin) -> Tensor"
@@ -133,7 +133,7 @@ def _is_recorded() -> bool:
     return torch.compiler.is_compiling() or torch.jit.is_tracing() or is_in_torch_dispatch_mode()
 
 
-@lru_cache(maxsize=8)
+@cached_object(maxsize=8)
 def _ducc(*sizes: int) -> Ducc:
     nside, lmax, spin = sizes
     return Ducc(nside, lmax, spin=spin)

@@ -200,12 +200,7 @@ class Harmonics(nn.Module):
             ValueError: another size or device, values that are no numbers, negative iterations,
                 other weights.
         """
-        maps = self._as_tables("maps", maps, self.dtype)
-        maps = check_maps(maps, nside=self.nside, order=self.order)
-        if self.spin and (maps.dim() < 2 or maps.shape[-2] != 2):
-            raise ValueError(
-                f"maps must be (..., 2, P), Q and U, for spin 2; got shape {tuple(maps.shape)}"
-            )
+        maps = self.check_maps(maps)
         if as_integer("iterations", iterations) < 0:
             raise ValueError(f"iterations must not be negative, got {iterations}")
         if weights not in ("ring", None):
@@ -217,6 +212,24 @@ class Harmonics(nn.Module):
             missing = maps - self._synthesise(alms)
             alms = alms + self._analyse(missing, ring_weights)
         return alms
+
+    def check_maps(self, maps: Tensor) -> Tensor:
+        """Return maps if they can be analysed, in the precision of the tables.
+
+        Arguments:
+            maps: ``(..., P)``, or ``(..., 2, P)``, Q and U, with spin 2.
+
+        Raises:
+            TypeError: not floating, or another precision than the tables'.
+            ValueError: another size or device, values that are no numbers.
+        """
+        maps = self._as_tables("maps", maps, self.dtype)
+        maps = check_maps(maps, nside=self.nside, order=self.order)
+        if self.spin and (maps.dim() < 2 or maps.shape[-2] != 2):
+            raise ValueError(
+                f"maps must be (..., 2, P), Q and U, for spin 2; got shape {tuple(maps.shape)}"
+            )
+        return maps
 
     def _as_tables(self, name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
         """Return a tensor of the tables' device and precision: 16 bits are widened to them.
