@@ -29,12 +29,13 @@ def apply_linear(tensor: Tensor, operator: Operator, *, adjoint: Operator) -> Te
         ``(N, ...)``.
     """
     if torch.compiler.is_compiling():
-        return _in_full_precision(tensor, operator)
+        return in_full_precision(tensor, operator)
     result: Tensor = _Linear.apply(tensor, operator, adjoint)
     return result
 
 
-def _in_full_precision(tensor: Tensor, operator: Operator) -> Tensor:
+def in_full_precision(tensor: Tensor, operator: Operator) -> Tensor:
+    """Apply an operator outside of `torch.autocast`, which would round what it sums."""
     # Some libraries read memory, where a pending conjugation or sign does not stand.
     tensor = tensor.resolve_conj().resolve_neg()
     device = tensor.device.type
@@ -47,7 +48,7 @@ def _in_full_precision(tensor: Tensor, operator: Operator) -> Tensor:
 class _Linear(torch.autograd.Function):
     @staticmethod
     def forward(tensor: Tensor, operator: Operator, adjoint: Operator) -> Tensor:
-        return _in_full_precision(tensor, operator)
+        return in_full_precision(tensor, operator)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:

@@ -102,7 +102,7 @@ def check_alms(
         finite: look at the values too. That waits for the device, so layers skip it when compiled.
 
     Returns:
-        The coefficients themselves, a pending conjugation carried out.
+        The coefficients themselves, complex32 as complex64, a pending conjugation carried out.
 
     Raises:
         TypeError: not a complex tensor.
@@ -119,7 +119,7 @@ def check_alms(
         )
     if alms.numel() == 0:
         raise ValueError(f"{name} is empty: shape {tuple(alms.shape)}")
-    alms = alms.resolve_conj()
+    alms = alms.to(HALF.get(alms.dtype, alms.dtype)).resolve_conj()
     if finite and not all_finite(torch.view_as_real(alms)):
         raise ValueError(f"{name} holds NaN or infinite values")
     return alms

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from skytutor.healpix import pixel_area
 from skytutor.memo import cached_table
+from skytutor.sht._linear import in_full_precision
 from skytutor.sht.packing import HALF, alm_lm, check_lmax
 from skytutor.sht.transforms import Harmonics
 
@@ -125,7 +126,8 @@ class RealHarmonics(nn.Module):
 
     Where the matrix of all harmonics fits into `max_bytes`, each is one product with it: the
     fastest way up to nside 16 or so, and nothing but real arithmetic for `torch.compile`. Beyond,
-    they are `Harmonics`'.
+    they are `Harmonics`'. Either way they keep the precision of the tables under `torch.autocast`,
+    and widen numbers of 16 bits to it.
 
     Arguments:
         nside: of the maps.
@@ -195,13 +197,18 @@ class RealHarmonics(nn.Module):
             ``(..., P)``, or ``(..., 2, P)``, Q and U, with spin 2.
 
         Raises:
+            TypeError: another precision than the tables'.
             ValueError: too many coefficients, a number that is no square, or not E and B.
         """
         fits = coefs.shape[-1] <= (self.lmax + 1) ** 2 and lmax_of(coefs) >= 0
-        self._check_shape("coefs", coefs, fits)
+        coefs = self._checked("coefs", coefs, fits)
         missing = (self.lmax + 1) ** 2 - coefs.shape[-1]
         if self.transform is not None:
             return self.transform.alm2map(to_complex(nn.functional.pad(coefs, (0, missing))))
+        return in_full_precision(coefs, self._product)
+
+    def _product(self, coefs: Tensor) -> Tensor:
+        """Return the maps of coefficients by the matrix."""
         matrix = self.harmonics[: coefs.shape[-1]]
         if not self.spin:
             return coefs @ matrix
@@ -220,14 +227,13 @@ class RealHarmonics(nn.Module):
             ``(..., K)``, or ``(..., 2, K)``, E and B, with spin 2.
 
         Raises:
+            TypeError: another precision than the tables'.
             ValueError: another number of pixels, or not Q and U.
         """
-        self._check_shape("maps", maps, maps.shape[-1] == 12 * self.nside**2)
+        maps = self._checked("maps", maps, maps.shape[-1] == 12 * self.nside**2)
         if self.transform is not None:
             return to_real(self.transform.map2alm(maps), lmax=self.lmax)
-        if not self.spin:
-            return maps @ self.weighted
-        return self._e_and_b(maps) @ self.weighted
+        return in_full_precision(maps, lambda pixels: self._rows(pixels) @ self.weighted)
 
     def adjoint(self, maps: Tensor) -> Tensor:
         """Return scalar products of maps with the harmonics: the transpose of `synthesis`.
@@ -241,26 +247,27 @@ class RealHarmonics(nn.Module):
             ``(..., K)``, or ``(..., 2, K)``, E and B, with spin 2.
 
         Raises:
+            TypeError: another precision than the tables'.
             ValueError: another number of pixels, or not Q and U.
         """
-        self._check_shape("maps", maps, maps.shape[-1] == 12 * self.nside**2)
+        maps = self._checked("maps", maps, maps.shape[-1] == 12 * self.nside**2)
         if self.transform is not None:
             alms = self.transform.map2alm(maps, weights=None)
             return to_real(alms, lmax=self.lmax) / pixel_area(self.nside)
-        if not self.spin:
-            return maps @ self.harmonics.T
-        return self._e_and_b(maps) @ self.harmonics.T
+        return in_full_precision(maps, lambda pixels: self._rows(pixels) @ self.harmonics.T)
 
-    @staticmethod
-    def _e_and_b(maps: Tensor) -> Tensor:
-        """Return maps ``(..., 2, P)`` for a product with E's harmonics: ``(..., 2, 2 P)``.
+    def _rows(self, maps: Tensor) -> Tensor:
+        """Return maps for a product with the harmonics: with spin 2 those of E, ``(..., 2, 2 P)``.
 
         The second row is turned by 45 degrees, so that the product gives B.
         """
+        if not self.spin:
+            return maps
         q, u = maps.unbind(-2)
         return torch.stack([q, u, u, -q], -2).unflatten(-2, (2, 2)).flatten(-2)
 
-    def _check_shape(self, name: str, tensor: Tensor, fits: bool) -> None:
+    def _checked(self, name: str, tensor: Tensor, fits: bool) -> Tensor:
+        """Return a tensor in the precision of the tables, if it has the shape for them."""
         has_components = tensor.dim() > 1 and tensor.shape[-2] == 2
         if not fits or (self.spin and not has_components):
             what = (
@@ -273,6 +280,10 @@ class RealHarmonics(nn.Module):
                 f"{name} must end in {two}{what} at nside {self.nside}, "
                 f"got shape {tuple(tensor.shape)}"
             )
+        tables = self.harmonics.dtype if self.transform is None else self.transform.dtype
+        if tensor.dtype not in (tables, *HALF):
+            raise TypeError(f"{name} must be {tables}, as these tables are; got {tensor.dtype}")
+        return tensor.to(tables)
 
     def extra_repr(self) -> str:
         """Return the sizes for ``print``."""
