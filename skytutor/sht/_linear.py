@@ -17,7 +17,7 @@ def apply_linear(tensor: Tensor, operator: Operator, *, adjoint: Operator) -> Te
     """Apply a linear operator, with derivatives of every order.
 
     The sums keep the precision of the tensor under `torch.autocast` too, forward and backward. In a
-    graph that is being compiled the operator is a part of the graph, and must be differentiable.
+    graph that is being recorded the operator is a part of the graph, and must be differentiable.
 
     Arguments:
         tensor: ``(N, ...)``, the batch first.
@@ -28,7 +28,7 @@ def apply_linear(tensor: Tensor, operator: Operator, *, adjoint: Operator) -> Te
     Returns:
         ``(N, ...)``.
     """
-    if torch.compiler.is_compiling():
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():
         return in_full_precision(tensor, operator)
     result: Tensor = _Linear.apply(tensor, operator, adjoint)
     return result

@@ -46,8 +46,8 @@ def alm2map(
         backend: "ducc0", "torch" or None, as in `Harmonics`.
 
     Returns:
-        ``(..., P)``, or ``(..., 2, P)``, Q and U, with spin 2, in the precision of `alms`; float32 for
-        complex32.
+        ``(..., P)``, or ``(..., 2, P)``, Q and U, with spin 2, in the precision of `alms`;
+        float32 for complex32.
 
     Raises:
         TypeError: bad arguments, named.
