@@ -183,7 +183,7 @@ def _multiplicity(like: Tensor, lmax: int) -> Tensor:
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    # Between the first argument and the sizes stand the ring weights, and of `_analysis` the counts.
+    # Between the first argument and the sizes: ring weights, and of `_analysis` the counts.
     ctx.save_for_backward(*inputs[1:-3])
     ctx.sizes = inputs[-3:]
 

@@ -1,5 +1,7 @@
 """The transforms as functions: what they need is made at the first call and kept."""
 
+from typing import Any, cast
+
 import torch
 from torch import Tensor
 
@@ -22,6 +24,32 @@ def _harmonics(
     device: torch.device,
 ) -> Harmonics:
     return Harmonics(nside, lmax, spin=spin, order=order, dtype=dtype, backend=backend).to(device)
+
+
+class _Kept:
+    """Transforms that compiled graphs use, as attributes: a graph finds a module by its name."""
+
+
+_KEPT = _Kept()
+
+
+def _keep(name: str, *settings: Any) -> bool:
+    setattr(_KEPT, name, _harmonics(*settings))
+    return True
+
+
+# What `torch.compiler.assume_constant_result` sets, without the import of the compiler.
+cast(Any, _keep)._dynamo_marked_constant = True
+
+
+def _transforms(*settings: Any) -> Harmonics:
+    """Return what is kept for these settings, in a graph that is being compiled too."""
+    if not torch.compiler.is_compiling():
+        return _harmonics(*settings)
+    name = "_".join(str(setting) for setting in settings).replace(".", "_")
+    _keep(name, *settings)
+    found: Harmonics = getattr(_KEPT, name)
+    return found
 
 
 def alm2map(
@@ -61,7 +89,8 @@ def alm2map(
     # Here to name what is wrong; the values are looked at by the transform.
     alms = check_alms(alms, lmax=lmax, spin=check_spin(spin), finite=False)
     dtype = torch.float64 if alms.dtype == torch.complex128 else torch.float32
-    return _harmonics(nside, lmax, spin, order, dtype, backend, alms.device).alm2map(alms)
+    sky = _transforms(nside, lmax, spin, order, dtype, backend, alms.device)
+    return sky.alm2map(alms)
 
 
 def map2alm(
@@ -110,7 +139,7 @@ def map2alm(
     lmax = check_lmax(lmax, nside)
     spin = check_spin(spin)
     dtype = HALF.get(maps.dtype, maps.dtype)
-    sky = _harmonics(nside, lmax, spin, order, dtype, backend, maps.device)
+    sky = _transforms(nside, lmax, spin, order, dtype, backend, maps.device)
     if method not in ("quadrature", "lsq"):
         raise ValueError(f"method must be 'quadrature' or 'lsq', got {method!r}")
     if method == "lsq":

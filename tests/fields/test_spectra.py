@@ -390,7 +390,7 @@ def test_draws_in_torch_func():
     one = torch.ones((), dtype=torch.float64)
     value, slope = torch.func.jvp(run, (one,), (one,))
     torch.testing.assert_close(slope, value / 2)
-    with pytest.raises(ValueError, match="TT is negative.*l = 0: -1000, -4000, -250"):
+    with pytest.raises(ValueError, match=r"TT is negative.*l = 0: -1000, -4000, -250"):
         torch.func.vmap(run, randomness="same")(-several)
 
 
