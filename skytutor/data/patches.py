@@ -18,7 +18,7 @@ from skytutor.data.masks import RADII, blob_mask, check_hidden, disc_mask, discs
 from skytutor.data.sky_masks import galactic_cut, mask_source, sky_mask
 from skytutor.fields.best_fit import BEST_FIT, LMAX, best_fit_spectra
 from skytutor.fields.flat import FlatSky
-from skytutor.healpix import UNSEEN
+from skytutor.healpix import is_unseen
 from skytutor.validate import hard_mask, one_of
 
 __all__ = [
@@ -128,7 +128,7 @@ def check_units(maps: Tensor, sky: FlatSky, *, mask: Tensor | None = None) -> fl
             f"maps must be (..., {sky.size}, {sky.size}) as the sky, got {tuple(maps.shape)}"
         )
     pixels = maps.double()
-    known = pixels.isfinite() & (pixels > 0.99 * UNSEEN)
+    known = pixels.isfinite() & ~is_unseen(pixels)
     if mask is not None:
         known = known & hard_mask(mask)
     seen = known.double().sum((-2, -1), keepdim=True)

@@ -23,7 +23,8 @@ from torch import Tensor
 
 from skytutor.chunks import in_chunks
 from skytutor.fields.flat import filter_maps
-from skytutor.validate import all_finite, hard_mask
+from skytutor.healpix import check_values
+from skytutor.validate import hard_mask
 
 __all__ = ["DenseHole", "check_hard_mask", "check_precision", "put_hidden", "seen_only"]
 
@@ -259,6 +260,5 @@ def seen_only(data: Tensor, seen: Tensor) -> Tensor:
             f"mask must broadcast with data, {tuple(data.shape)}, got shape {tuple(seen.shape)}"
         )
     known = torch.where(seen, data, 0)
-    if not all_finite(known) or bool((known < -1e30).any()):
-        raise ValueError("data hold NaN, infinite or UNSEEN values in pixels that the mask shows")
+    check_values(known, name="data, where seen,", axes=2)
     return known

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from skytutor.healpix import check_maps, check_order, nside_to_npix
+from skytutor.healpix import check_order, nside_to_npix, seen_maps
 from skytutor.sht import (
     RealHarmonics,
     alm2map,
@@ -100,7 +100,7 @@ def pseudo_cl(
 
     Arguments:
         maps: ``(..., P)``, or ``(..., 2, P)``, Q and U, with spin 2; where the mask is 0 they may
-            hold anything.
+            hold anything, and nowhere else.
         mask: ``(P,)`` in 0..1, in the order of the maps.
         nside: of the maps.
         lmax: largest degree to measure, at most 3 nside - 1.
@@ -119,10 +119,10 @@ def pseudo_cl(
 
     .. [1] E. Hivon et al., 2002, ApJ 567, 2.
     """
-    maps = check_maps(maps, nside=nside, order=order, finite=False)
-    seen = check_mask(mask, nside=nside).to(maps)
-    maps = torch.where(seen > 0, maps, 0) * seen  # first the choice: NaN * 0 is NaN
-    alms = map2alm(maps, nside=nside, lmax=lmax, spin=check_spin(spin), order=order)
+    mask = check_mask(mask, nside=nside)
+    maps = seen_maps(maps, mask, nside=nside, order=order)
+    seen = mask.to(maps)
+    alms = map2alm(maps * seen, nside=nside, lmax=lmax, spin=check_spin(spin), order=order)
     norm = seen.double().square().mean().item()
     if not spin:
         return alm2cl(alms, lmax=lmax) / norm

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from skytutor.healpix.checks import UNSEEN, check_nside, check_order, nside_to_npix
+from skytutor.healpix.checks import check_nside, check_order, is_unseen, nside_to_npix
 from skytutor.healpix.numbering import ring_to_nested
 from skytutor.healpix.rings import colatitudes, rings
 
@@ -103,7 +103,7 @@ def interpolate(maps: Tensor, *, theta: Tensor, phi: Tensor, nside: int, order: 
     pixels, weights = interpolation_weights(theta, phi, nside=nside, order=order)
     values = maps[..., pixels]
     # Of UNSEEN, -1.6e30, a millionth would still pass for a temperature.
-    values = torch.where(values < 0.99 * UNSEEN, torch.nan, values)
+    values = torch.where(is_unseen(values), torch.nan, values)
     return (values * weights.to(maps)).sum(-1)
 
 

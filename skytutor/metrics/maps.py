@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from skytutor.healpix import neighbours, npix_to_nside, reorder
+from skytutor.healpix import check_maps, check_order, neighbours, npix_to_nside, reorder
 
 
 def seam_ratio(maps: Tensor, *, order: str) -> float:
@@ -19,13 +19,17 @@ def seam_ratio(maps: Tensor, *, order: str) -> float:
         order: "ring" or "nested".
 
     Raises:
-        ValueError: maps of another shape, or constant inside the base pixels.
+        TypeError: no floating tensor.
+        ValueError: maps of another shape, NaN, infinite or UNSEEN pixels, or
+            constant inside the base pixels.
     """
     nside = npix_to_nside(maps.shape[-1])
     if maps.dim() != 2 or nside < 2:
         raise ValueError(
             f"maps must be (N, P) with nside of at least 2, got shape {tuple(maps.shape)}"
         )
+    check_order(order, allowed=("ring", "nested"))
+    check_maps(maps, nside=nside, order=order)
     nested = reorder(maps.double(), source=order, target="nested")
     pixel = torch.arange(maps.shape[-1])
     # Columns 2 and 4 are north-west and north-east: each edge is met once.

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from skytutor.healpix import UNSEEN, check_nside, check_order, face_table, nside_to_npix, resolution
+from skytutor import healpix
+from skytutor.healpix import check_nside, check_order, face_table, nside_to_npix, resolution
 from skytutor.validate import one_of
 from skytutor.widgets import codec
 from skytutor.widgets.words import plain_text, sentence
@@ -22,15 +23,13 @@ HEAVIEST = 32 * 2**20  # bytes of codes in one view, before they are packed
 # in float64.
 LARGEST = 1e300
 SIGN_OF_U = {"COSMO": 1.0, "IAU": -1.0}  # that makes it HEALPix' own
-_UNSEEN_BFLOAT16 = float(torch.tensor(UNSEEN, dtype=torch.bfloat16))  # 0.2 % off
 
 
 def is_unseen(values: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Tell where a map holds UNSEEN, as it is or rounded.
+    """Tell where a map holds UNSEEN, by the rule of `skytutor.healpix.is_unseen`.
 
-    It may have been rounded to float32, to bfloat16 or to a few decimals (to 1e-5, as healpy reads
-    it). Any other number is a value, however low. In float16 UNSEEN becomes minus infinity:
-    `as_frames` knows it by the type.
+    Any other number is a value, however low. In float16 UNSEEN becomes minus infinity: `as_frames`
+    knows it by the type.
 
     Arguments:
         values: of any shape.
@@ -38,8 +37,7 @@ def is_unseen(values: NDArray[np.float64]) -> NDArray[np.bool_]:
     Returns:
         True where a value is UNSEEN, in that shape.
     """
-    near = (values >= (1 + 1e-5) * UNSEEN) & (values <= (1 - 1e-5) * UNSEEN)
-    return near | (values == _UNSEEN_BFLOAT16)
+    return healpix.is_unseen(torch.from_numpy(values)).numpy()
 
 
 def as_frames(name: str, value: Any, *, nside: int, order: str) -> NDArray[np.float64]:
