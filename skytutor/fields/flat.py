@@ -23,7 +23,8 @@ import torch
 from torch import Tensor
 
 from skytutor.fields.windows import gaussian_beam
-from skytutor.validate import all_finite, as_integer, as_length, extremes, positive
+from skytutor.healpix import check_values
+from skytutor.validate import as_integer, as_length, extremes, positive
 
 __all__ = ["FlatSky", "band_powers", "check_spectrum", "filter_maps", "frequencies", "laplacian"]
 
@@ -236,7 +237,7 @@ def band_powers(
     """Measure the mean power of maps in bands of multipoles, behind a window.
 
     Arguments:
-        maps: ``(..., H, H)``.
+        maps: ``(..., H, H)``; where the window is 0 they may hold anything, and nowhere else.
         edges: of the bands, n + 1 increasing multipoles.
         pixel_arcmin: side of a pixel in arcmin.
         window: ``(..., H, H)``, such as 1 in a hole and 0 outside, to measure the hole alone; None
@@ -247,8 +248,8 @@ def band_powers(
         window. The mixing of degrees that a window brings is left in, as in pseudo-spectra.
 
     Raises:
-        ValueError: edges that do not increase, a band without a mode; no squares, NaN or infinite
-            values, a window of another size or of zeros alone.
+        ValueError: edges that do not increase, a band without a mode; no squares, NaN,
+            infinite or UNSEEN pixels, a window of another size or of zeros alone.
 
     Example:
         >>> maps = torch.randn(4, 32, 32, dtype=torch.float64)
@@ -263,6 +264,10 @@ def band_powers(
     norm = torch.ones(1, dtype=maps.dtype, device=maps.device)
     if window is not None:
         window = _check_window(window.to(maps), size)
+        # First the choice: 0 times NaN is NaN.
+        maps = torch.where(window != 0, maps, 0)
+    check_values(maps, axes=2)
+    if window is not None:
         maps = maps * window
         norm = window.square().mean((-2, -1))[..., None]
     ky, kx = frequencies(size, pixel_arcmin=pixel_arcmin)
@@ -286,11 +291,9 @@ def band_powers(
 
 
 def _check_square(maps: Tensor) -> int:
-    """Return the side of maps, refused if they are no squares of finite numbers."""
+    """Return the side of maps, refused if they are no squares."""
     if maps.dim() < 2 or maps.shape[-1] != maps.shape[-2] or not maps.numel():
         raise ValueError(f"maps must be (..., H, H), got shape {tuple(maps.shape)}")
-    if not all_finite(maps):
-        raise ValueError("maps hold NaN or infinite values: fill or hide them first")
     return maps.shape[-1]
 
 
@@ -300,6 +303,7 @@ def _check_window(window: Tensor, size: int) -> Tensor:
         raise ValueError(
             f"window must be (..., {size}, {size}) as the maps, got shape {tuple(window.shape)}"
         )
+    check_values(window, name="window", axes=2)
     if not bool((window != 0).flatten(-2).any(-1).all()):
         raise ValueError("window is 0 everywhere: nothing is left to measure")
     return window

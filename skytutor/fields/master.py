@@ -116,7 +116,7 @@ class ModeCoupling:
         Raises:
             TypeError, ValueError: bad arguments, named.
         """
-        out = {}
+        out: dict[str, Tensor] = {}
         for group, stacked in self._groups("spectra", spectra):
             matrix = self.windows(group, transfer=transfer)
             coupled = torch.einsum("iajl,...jl->...ia", matrix.to(stacked.device), stacked)
@@ -157,7 +157,7 @@ class ModeCoupling:
             >>> torch.allclose(bands, torch.ones(3).double())
             True
         """
-        out = {}
+        out: dict[str, Tensor] = {}
         for group, stacked in self._groups("pseudo", pseudo):
             rows, columns = self._bands(group, binning)
             matrix = self._reduced(group, rows, columns, transfer)
@@ -238,6 +238,10 @@ class ModeCoupling:
     def _bands(self, names: tuple[str, ...], binning: Binning | None) -> tuple[Tensor, Tensor]:
         """Return what makes bands of a spectrum and a spectrum of bands, ``(B, L)`` each."""
         first = 0 if names == ("TT",) else 2  # E and B begin at l = 2
+        if self.lmax < first:
+            raise ValueError(
+                f"lmax must be at least {first} to decouple {' and '.join(names)}, got {self.lmax}"
+            )
         if binning is None:
             every = torch.eye(self.lmax + 1, dtype=torch.float64)[first:]
             return every, every
@@ -265,7 +269,9 @@ class ModeCoupling:
             "bl,iljm,cm->ibjc", rows, self.windows(names, transfer=transfer), columns
         )
         flat = matrix.flatten(2).flatten(0, 1)
-        condition = float(torch.linalg.cond(flat))
+        condition = float(
+            torch.linalg.cond(flat, p=1)
+        )  # by the inverse: cheaper than singular values
         if not condition < _WORST:
             raise ValueError(
                 f"mask hides too much to tell these multipoles apart: the condition number of "
@@ -289,9 +295,11 @@ class ModeCoupling:
             if one in spectra and partner not in spectra:
                 raise ValueError(f"{name}: {one} mixes with {partner}, which is missing")
         checked = {key: self._check_spectrum(name, key, cl) for key, cl in spectra.items()}
-        groups = [(key,) for key in _PLAIN if key in spectra]
-        groups += [("EE", "BB")] if "EE" in spectra else []
-        groups += [("EB", "BE") if "BE" in spectra else ("EB",)] if "EB" in spectra else []
+        groups: list[tuple[str, ...]] = [(key,) for key in _PLAIN if key in spectra]
+        if "EE" in spectra:
+            groups.append(("EE", "BB"))
+        if "EB" in spectra:
+            groups.append(("EB", "BE") if "BE" in spectra else ("EB",))
         return [(group, torch.stack([checked[key] for key in group], -2)) for group in groups]
 
     def _check_spectrum(self, name: str, key: str, cl: Tensor) -> Tensor:

@@ -3,6 +3,8 @@
 What the masks do to them is undone in `skytutor.fields.master`.
 """
 
+from functools import partial
+
 from torch import Tensor
 
 from skytutor.fields.spectra import alm2cl, check_mask
@@ -59,14 +61,14 @@ def cross_pseudo_cl(
         37.699
     """
     lmax = check_lmax(lmax, nside)
-    where = {"nside": nside, "order": order}
     mask = check_mask(mask, nside=nside)
     other_mask = check_mask(other_mask, nside=nside)
     norm = mean_product(mask, other_mask)
     maps = seen_maps(maps, mask, nside=nside, order=order)
     other = seen_maps(other, other_mask, nside=nside, order=order, name="other")
-    first = map2alm(maps * mask.to(maps), lmax=lmax, spin=check_spin(spin), **where)
-    second = map2alm(other * other_mask.to(other), lmax=lmax, spin=check_spin(other_spin), **where)
+    sky = partial(map2alm, nside=nside, lmax=lmax, order=order)
+    first = sky(maps * mask.to(maps), spin=check_spin(spin))
+    second = sky(other * other_mask.to(other), spin=check_spin(other_spin))
     out = {}
     for a, one in _by_field(first, spin).items():
         for b, two in _by_field(second, other_spin).items():

@@ -279,6 +279,22 @@ def test_beams_are_divided_out(skies, truth):
     torch.testing.assert_close(bands["BB"], wanted[1], rtol=1e-8, atol=1e-10)
 
 
+def test_white_noise_has_the_pseudo_spectrum_that_is_to_be_taken_off():
+    g = torch.Generator().manual_seed(0)
+    noise = 3 * torch.randn(200, 2, 12 * NSIDE**2, generator=g, dtype=torch.float64)
+    level = 4 * math.pi * 9 / (12 * NSIDE**2)
+    pseudo = pseudo_cl(noise, FIRST, spin=2, **WHERE)
+    pseudo["TT"] = pseudo_cl(noise[:, 0], FIRST, **WHERE)
+    flat = torch.full((LMAX + 1,), level, dtype=torch.float64)
+    coupling = ModeCoupling(FIRST, **WHERE)
+    left = coupling.decouple(
+        {name: pseudo[name] - flat for name in ("TT", "EE", "BB")}, binning=BINS
+    )
+    for name, bands in left.items():
+        assert float(pulls(bands, torch.zeros(6)).abs().max()) < 4, name
+        assert float(bands.mean(0).abs().max()) < 0.05 * level, name
+
+
 def test_spectra_constant_in_their_bins_come_back_exactly():
     coupling = ModeCoupling(cut(20), **WHERE)
     bins = Binning([0, 2, 9, 20, 33])
@@ -354,6 +370,13 @@ ISLAND = (torch.arange(12 * NSIDE**2) < 4).double()
             ("transfer has none for TT", "EE"),
         ),
         (ValueError, lambda: GOOD.couple({"TT": CL}, transfer=-CL), ("transfer of TT", "negative")),
+        (
+            ValueError,
+            lambda: ModeCoupling(FIRST, nside=NSIDE, lmax=1, order="ring").decouple(
+                {"TE": ONES[:2]}
+            ),
+            ("lmax must be at least 2", "TE", "got 1"),
+        ),
         (ValueError, lambda: GOOD.windows(("BB", "EE")), ("names", "BB")),
         (
             ValueError,
