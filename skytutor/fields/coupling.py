@@ -1,13 +1,13 @@
 """How a mask couples multipoles: kernels of spin 0 and 2 from the spectrum of the mask.
 
-Behind a mask, a pseudo-spectrum is a mixture of the sky's spectrum at other multipoles, and E mixes
-with B. The mean of it over skies is ``sum_l' M_ll' C_l'``, and with W_L the spectrum of the mask
-(of two masks, their cross-spectrum)::
+Behind a mask, a pseudo-spectrum is a mixture of the sky's spectrum at other multipoles [1]_, and E
+mixes with B ([2]_, [3]_). The mean of it over skies is ``sum_l' M_ll' C_l'``, and with W_L the
+spectrum of the mask (of two masks, their cross-spectrum)::
 
-    TT [1]_        M = (2 l' + 1) / (4 pi) sum_L (2 L + 1) W_L (l l' L; 0 0 0)**2
-    TE, TB [2]_    M = (2 l' + 1) / (4 pi) sum_L (2 L + 1) W_L (l l' L; 0 0 0) (l l' L; 2 -2 0)
-    +, - [3]_      M = (2 l' + 1) / (8 pi) sum_L (2 L + 1) W_L (l l' L; 2 -2 0)**2
-                           (1 +- (-1)**(l + l' + L))
+    TT        M = (2 l' + 1) / (4 pi) sum_L (2 L + 1) W_L (l l' L; 0 0 0)**2
+    TE, TB    M = (2 l' + 1) / (4 pi) sum_L (2 L + 1) W_L (l l' L; 0 0 0) (l l' L; 2 -2 0)
+    +, -      M = (2 l' + 1) / (8 pi) sum_L (2 L + 1) W_L (l l' L; 2 -2 0)**2
+                      (1 +- (-1)**(l + l' + L))
 
 where "+" takes EE to EE and "-" takes BB to EE. The brackets are Wigner's 3j symbols. None of them
 is computed: a product of two is the integral of a product of three of Wigner's d functions, so
