@@ -24,11 +24,12 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from skytutor.arrays import as_tensor
 from skytutor.fields.emulator import cmb_spectra
 from skytutor.fields.spectra import check_mask, maps_from_white_noise
 from skytutor.healpix import check_nside, nside_to_npix, pixel_area, pixel_to_angle
 from skytutor.sht import RealHarmonics
-from skytutor.validate import as_integer
+from skytutor.validate import as_integer, as_seed, check_generator
 
 # Standard deviation, in l, and floor of the spectra of T1 and T2.
 WIDTH = 5.0
@@ -59,7 +60,7 @@ def peaked_spectrum(centre: Tensor, *, lmax: int) -> Tensor:
         tensor([0.9231, 0.9802, 1.0000], dtype=torch.float64)
     """
     l = torch.arange(lmax + 1, dtype=torch.float64)
-    centre = torch.as_tensor(centre, dtype=torch.float64)
+    centre = as_tensor("centre", centre, dtype=torch.float64)
     return torch.exp(-((l - centre[..., None]) ** 2) / (2 * WIDTH**2)) + FLOOR
 
 
@@ -191,6 +192,8 @@ class GaussianSkySimulator:
         """
         if as_integer("n", n) < 1:
             raise ValueError(f"n must be positive, got {n}")
+        if generator is not None:
+            check_generator(generator)
         return self.prior_transform(
             torch.rand(n, len(self.names), generator=generator, dtype=torch.float64)
         )
@@ -254,6 +257,8 @@ class GaussianSkySimulator:
             ``(n, [2,] K)`` for the coefficients of the sky and, if the study has noise,
             ``(n, [2,] P)`` for its pixels.
         """
+        if generator is not None:
+            check_generator(generator)
         lead = (n, 2) if self.spin else (n,)
         sizes = [(self.lmax + 1) ** 2]
         if self.noise:
@@ -331,8 +336,9 @@ class GaussianSkySimulator:
 
         Arguments:
             n: how many, at least 1; the first skies of a seed do not depend on it.
-            seed: each seed gives other skies.
+            seed: each seed gives other skies, 0 to 2**43 - 1.
         """
+        seed = as_seed("seed", seed, bits=43)  # times the number below it fits into 64
         if as_integer("n", n) < 1:
             raise ValueError(f"n must be positive, got {n}")
         parameters = []

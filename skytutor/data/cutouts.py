@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from skytutor.arrays import as_tensor
 from skytutor.data._fits import opened
 from skytutor.validate import one_of
 
@@ -139,6 +140,7 @@ def linear_counts(values: np.ndarray, header: Any) -> np.ndarray:
 
     .. [1] Waters et al. 2020, arXiv:1612.05245, section 8.
     """
+    values = as_tensor("values", values).numpy()
     keys = ("BSOFTEN", "BOFFSET")
     have = [key for key in keys if key in header]
     if not have:
@@ -162,6 +164,7 @@ def clipped_scatter(values: np.ndarray) -> float:
     Raises:
         ValueError: no scatter: all values are the same.
     """
+    values = as_tensor("values", values).double().numpy()
     kept = values[np.isfinite(values)]
     for _ in range(20):
         centre = np.median(kept)

@@ -17,6 +17,7 @@ import torch
 from scipy.integrate import trapezoid
 from torch import Tensor
 
+from skytutor.arrays import as_tensor
 from skytutor.validate import as_names, extremes
 
 __all__ = [
@@ -199,6 +200,8 @@ def photon_weights(name: str, redshifts: np.ndarray, grid: np.ndarray = _FINE) -
         redshifts: ``(Z,)``.
         grid: ``(W,)``, angstrom, rest frame, rising; the spectrum is in 1e-17 erg/s/cm^2/angstrom.
     """
+    redshifts = as_tensor("redshifts", redshifts).double().numpy()
+    grid = as_tensor("grid", grid).double().numpy()
     curve, response = filter_curve(name)
     norm = _NANOMAGGIE * trapezoid(response / curve, curve)
     steps = np.gradient(grid)  # of the trapezoid rule

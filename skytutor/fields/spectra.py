@@ -12,6 +12,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from skytutor.arrays import as_floats, as_tensor
 from skytutor.healpix import check_maps, check_order, nside_to_npix
 from skytutor.sht import (
     RealHarmonics,
@@ -23,7 +24,7 @@ from skytutor.sht import (
     map2alm,
     real_degrees,
 )
-from skytutor.validate import as_integer, check_spin
+from skytutor.validate import as_integer, check_generator, check_spin
 
 NAMES = ("TT", "EE", "BB", "TE", "EB", "TB")
 FIELDS = {0: ("TT",), 2: ("EE", "BB")}  # the auto-spectra of a field of each spin
@@ -67,16 +68,16 @@ def check_mask(mask: Tensor, *, nside: int) -> Tensor:
         nside: of the maps that it hides.
 
     Raises:
-        TypeError, ValueError: not such a tensor, another size, NaN, outside 0..1, nothing seen.
+        TypeError, ValueError: no such numbers, another size, NaN, outside 0..1, nothing seen.
 
     Example:
         >>> check_mask(torch.ones(12), nside=1).shape
         torch.Size([12])
     """
     npix = nside_to_npix(nside)
-    if not isinstance(mask, Tensor) or not (mask.is_floating_point() or mask.dtype == torch.bool):
-        kind = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
-        raise TypeError(f"mask must be a floating or bool torch tensor, got {kind}")
+    mask = as_tensor("mask", mask)
+    if not (mask.is_floating_point() or mask.dtype == torch.bool):
+        raise TypeError(f"mask must be floating or bool numbers, got {mask.dtype}")
     if tuple(mask.shape) != (npix,):
         raise ValueError(f"mask must be ({npix},) for nside {nside}, got shape {tuple(mask.shape)}")
     if not bool(torch.isfinite(mask).all()):
@@ -174,7 +175,7 @@ def check_spectra(spectra: Mapping[str, Tensor], *, lmax: int) -> dict[str, Tens
 
 
 def _check_spectrum(name: str, values: Tensor, lmax: int) -> Tensor:
-    cl = torch.as_tensor(values, dtype=torch.float64, device="cpu").detach()
+    cl = as_tensor(f"spectra: {name}", values, dtype=torch.float64).detach().cpu()
     if cl.dim() != 1 or len(cl) <= lmax:
         raise ValueError(
             f"spectra: {name} must be (L,), L at least {lmax + 1} (lmax + 1), "
@@ -260,7 +261,7 @@ def gaussian_alms(
         raise ValueError(f"size must be a tuple of positive integers, got {size!r}")
     fields = _fields(checked)
     l, m = alm_lm(lmax)
-    device = generator.device if generator else torch.device("cpu")
+    device = torch.device("cpu") if generator is None else check_generator(generator).device
     root = _root(checked, fields)[l].to(device, dtype)  # (A, n, n)
     # Real and imaginary parts share the variance; with m = 0 the real part has all of it.
     real_sigma = 1.0 - (1 - 0.5**0.5) * (m > 0).double()
@@ -341,7 +342,8 @@ def maps_from_white_noise(white_noise: Tensor, cl: Tensor, *, harmonics: RealHar
         >>> maps_from_white_noise(torch.randn(3, 81), torch.ones(9), harmonics=harmonics).shape
         torch.Size([3, 192])
     """
-    if cl.shape[-1] != harmonics.lmax + 1:
+    white_noise, cl = as_floats(white_noise=white_noise, cl=cl)
+    if cl.shape[-1:] != (harmonics.lmax + 1,):
         raise ValueError(f"cl must end in {harmonics.lmax + 1} values, got {tuple(cl.shape)}")
     l = real_degrees(harmonics.lmax)[0].to(cl.device)
     root = cl.sqrt().to(white_noise)[..., l]  # (..., K)

@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor
 
+from skytutor.arrays import as_tensor
 from skytutor.validate import as_integer, extremes, one_of
 
 UNSEEN = -1.6375e30
@@ -55,7 +56,7 @@ def check_maps(
 
     Arguments:
         maps: ``(..., P)`` with ``P = 12 nside**2``, or ``(..., 12, nside, nside)`` for order
-            "face".
+            "face"; a tensor, an array or a list of floating-point numbers.
         nside: resolution that the maps must have.
         order: pixel order of the maps, "ring", "nested" or "face".
         name: what the error message calls them.
@@ -63,10 +64,10 @@ def check_maps(
             compiled.
 
     Returns:
-        The maps themselves.
+        The maps themselves if they are a tensor, else one made of them: what a caller goes on with.
 
     Raises:
-        TypeError: not a floating-point tensor.
+        TypeError: no floating-point numbers.
         ValueError: empty, wrong pixel count, or NaN, infinite or UNSEEN pixels (with their number).
 
     Example:
@@ -75,10 +76,11 @@ def check_maps(
     """
     nside = check_nside(nside)
     order = check_order(order)
-    if not isinstance(maps, Tensor) or not maps.is_floating_point():
-        kind = maps.dtype if isinstance(maps, Tensor) else type(maps).__name__
+    maps = as_tensor(name, maps)
+    if not maps.is_floating_point():
         raise TypeError(
-            f"{name} must be a floating-point torch tensor, got {kind}; convert with .float()"
+            f"{name} must be floating-point numbers, got {maps.dtype}; convert with .float(), or "
+            ".astype(float) of an array"
         )
     wanted = (12, nside, nside) if order == "face" else (12 * nside**2,)
     shape = tuple(maps.shape)

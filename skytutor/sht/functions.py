@@ -57,7 +57,7 @@ def alm2map(
         >>> alm2map(torch.ones(6, dtype=torch.complex128), nside=1, lmax=2, order="ring").shape
         torch.Size([12])
     """
-    check_alms(alms, lmax=check_lmax(lmax, nside), spin=check_spin(spin))
+    alms = check_alms(alms, lmax=check_lmax(lmax, nside), spin=check_spin(spin))
     dtype = torch.float64 if alms.dtype == torch.complex128 else torch.float32
     return _harmonics(nside, lmax, spin, order, dtype, backend, alms.device).alm2map(alms)
 
@@ -101,7 +101,7 @@ def map2alm(
         >>> map2alm(torch.ones(12), nside=1, lmax=2, order="ring")[0]
         tensor(3.5449+0.j)
     """
-    check_maps(maps, nside=nside, order=check_order(order, allowed=("ring", "nested")))
+    maps = check_maps(maps, nside=nside, order=check_order(order, allowed=("ring", "nested")))
     lmax = check_lmax(lmax, nside)
     spin = check_spin(spin)
     sky = _harmonics(nside, lmax, spin, order, maps.dtype, backend, maps.device)

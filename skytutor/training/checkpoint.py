@@ -17,6 +17,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 import skytutor
+from skytutor.arrays import as_tensor
 from skytutor.files import CheckpointError, parse_json, strict_json, write_atomic
 
 __all__ = [
@@ -57,15 +58,28 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], *, card: dict[str, Any]
 
     Arguments:
         path: of the file.
-        tensors: on any device.
+        tensors: on any device; arrays of numbers too.
         card: values that JSON can hold.
 
     Raises:
         CheckpointError: the file cannot be written.
+        TypeError: what is no tensor of numbers, or complex128, which safetensors does not have.
         ValueError: a number of the card is not finite.
     """
-    flat = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
+    flat = {name: t.detach().cpu().contiguous() for name, t in _plain(tensors).items()}
     write_atomic(Path(path), save(flat, metadata={_KEY: strict_json(card, what="the card")}))
+
+
+def _plain(tensors: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Return tensors whose memory holds their numbers: no pending conjugation, no arrays."""
+    plain = {name: as_tensor(f"tensors[{name!r}]", tensor) for name, tensor in tensors.items()}
+    for name, tensor in plain.items():
+        if tensor.dtype == torch.complex128:
+            raise TypeError(
+                f"tensors[{name!r}] is complex128, which safetensors does not have; save "
+                "torch.view_as_real(...), or convert with .to(torch.complex64)"
+            )
+    return plain
 
 
 def load_tensors(
@@ -142,6 +156,7 @@ def load_into(
         CheckpointError: names the first tensors that are missing, unexpected or of another shape.
     """
     current = model.state_dict()
+    tensors = {name: as_tensor(f"tensors[{name!r}]", t) for name, t in tensors.items()}
     wrong = misfits(current, tensors)
     if wrong:
         raise CheckpointError(
@@ -168,6 +183,7 @@ def misfits(
         ["'a' is (3,), not (2,)", "'b' is unexpected"]
     """
     wrong = []
+    tensors = {name: as_tensor(f"tensors[{name!r}]", t) for name, t in tensors.items()}
     for name, tensor in current.items():
         if name not in tensors:
             wrong.append(f"{name!r} is missing")
@@ -192,7 +208,8 @@ def to_float16(
         OverflowError: names a tensor that holds a number float16 cannot.
     """
     out = {}
-    for name, tensor in tensors.items():
+    for name, given in tensors.items():
+        tensor = as_tensor(f"tensors[{name!r}]", given)
         rounded = tensor.is_floating_point() and not name.startswith(except_below)
         out[name] = tensor.half() if rounded else tensor
         if not torch.isfinite(out[name]).all():
