@@ -164,7 +164,11 @@ def _from_outside(name: str, value: Any) -> Tensor:
     _refuse_masked(name, value)
     array = _numbers(name, _without_unit(name, value))
     native = array.dtype.newbyteorder("=")
-    tensor = torch.from_numpy(np.require(array, dtype=native, requirements=["C", "A", "W", "E"]))
+    array = np.require(array, dtype=native, requirements=["C", "A", "W", "E"])
+    # A single value counts as contiguous whatever its strides, and torch looks at these.
+    if min(array.strides, default=0) < 0:
+        array = array.copy()
+    tensor = torch.from_numpy(array)
     signed = _UNSIGNED.get(tensor.dtype)
     return tensor if signed is None else _converted(name, tensor, signed)
 

@@ -263,6 +263,7 @@ def all_finite(tensor: Tensor) -> bool:
     Returns:
         False if one of them is NaN or infinite.
     """
+    tensor = as_tensor("tensor", tensor)
     return all(math.isfinite(end) for end in extremes(tensor.detach()))
 
 
@@ -278,6 +279,7 @@ def extremes(tensor: Tensor) -> tuple[float, float]:
     Returns:
         Minimum and maximum; NaN if an element is NaN.
     """
+    tensor = as_tensor("tensor", tensor)
     if tensor.device.type == "cpu" and tensor.dtype in (torch.float32, torch.float64):
         values = tensor.numpy()
         return float(values.min()), float(values.max())

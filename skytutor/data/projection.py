@@ -161,6 +161,7 @@ class Projector:
                 between them, likewise.
         """
         images = check_images(images).float()
+        rotations = None if rotations is None else as_floats(rotations=rotations)[0]
         if rotations is not None and tuple(rotations.shape) != (len(images), 3, 3):
             raise ValueError(
                 f"rotations must be ({len(images)}, 3, 3), got {tuple(rotations.shape)}"

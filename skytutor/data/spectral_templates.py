@@ -17,7 +17,7 @@ import torch
 from scipy.integrate import trapezoid
 from torch import Tensor
 
-from skytutor.arrays import as_tensor
+from skytutor.arrays import as_floats, as_tensor
 from skytutor.validate import as_names, extremes
 
 __all__ = [
@@ -232,6 +232,7 @@ def attenuation(wavelength: Tensor, a_v: Tensor) -> Tensor:
         >>> attenuation(torch.tensor(5500.0), torch.tensor(2.5))
         tensor(0.1000)
     """
+    wavelength, a_v = as_floats(wavelength=wavelength, a_v=a_v)
     return torch.pow(10.0, -0.4 * a_v * (wavelength / 5500) ** -0.7)
 
 

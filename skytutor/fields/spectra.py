@@ -121,6 +121,7 @@ def pseudo_cl(
     .. [1] E. Hivon et al., 2002, ApJ 567, 2.
     """
     maps = check_maps(maps, nside=nside, order=order, finite=False)
+    (maps,) = as_floats(maps=maps)  # half precision becomes single
     seen = check_mask(mask, nside=nside).to(maps)
     maps = torch.where(seen > 0, maps, 0) * seen  # first the choice: NaN * 0 is NaN
     alms = map2alm(maps, nside=nside, lmax=lmax, spin=check_spin(spin), order=order)

@@ -164,13 +164,14 @@ def split_ring(pix: Tensor, nside: int) -> tuple[Tensor, Tensor]:
     """Return the ring of RING pixels and their place in it.
 
     Arguments:
-        pix: RING pixel numbers, int64 of any shape, not checked.
+        pix: RING pixel numbers, integers of any shape, whose range is not checked.
         nside: resolution.
 
     Returns:
         Ring i (1 .. 4 nside - 1, from the north) and place j in it (from 0, eastwards), each of the
         shape of `pix`.
     """
+    (pix,) = as_integers(pix=pix)
     npix = 12 * nside**2
     cap = 2 * nside * (nside - 1)  # pixels of a cap
     # The sphere is symmetric in the equator: number the southern pixels from the south pole.

@@ -10,7 +10,7 @@ Shapes: B batch, C channels, P = 12 n**2 pixels.
 import torch
 from torch import Tensor
 
-from skytutor.arrays import as_tensor
+from skytutor.arrays import as_integers, as_tensor
 from skytutor.healpix import check_maps, check_order, halo_indices, order_table
 
 
@@ -89,7 +89,7 @@ def faces_from(maps: Tensor, table: Tensor, *, nside: int) -> Tensor:
         Faces ``(B, C, 12, n, n)``.
     """
     maps = as_tensor("maps", maps)
-    table = as_tensor("table", table, like=maps)
+    (table,) = as_integers(table=table)
     return maps.index_select(2, table).unflatten(2, (12, nside, nside))  # (B, C, 12, n, n)
 
 
@@ -126,7 +126,7 @@ def maps_from(faces: Tensor, table: Tensor) -> Tensor:
         Maps ``(B, C, P)``.
     """
     faces = as_tensor("faces", faces)
-    table = as_tensor("table", table, like=faces)
+    (table,) = as_integers(table=table)
     return faces.flatten(2).index_select(2, table)  # (B, C, P)
 
 
@@ -166,7 +166,7 @@ def pad_rows(faces: Tensor, source: Tensor, present: Tensor) -> Tensor:
         ``(B, 12, n + 2, n + 2, C)``, 0 in the 24 corner cells that no pixel fills.
     """
     faces = as_tensor("faces", faces)
-    source = as_tensor("source", source, like=faces)
+    (source,) = as_integers(source=source)
     present = as_tensor("present", present, like=faces)
     # Channels last: each index then copies a whole row of channels.
     rows = faces.permute(0, 2, 3, 4, 1).contiguous()  # (B, 12, n, n, C)

@@ -5,6 +5,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from skytutor.arrays import as_floats
 from skytutor.healpix import check_maps, check_order
 from skytutor.sht.inverse import least_squares
 from skytutor.sht.packing import check_alms, check_lmax
@@ -91,7 +92,8 @@ def map2alm(
         backend: "ducc0", "torch" or None, as in `Harmonics`.
 
     Returns:
-        ``(..., A)`` complex, or ``(..., 2, A)``, E and B, with spin 2, in the precision of `maps`.
+        ``(..., A)`` complex, or ``(..., 2, A)``, E and B, with spin 2, in the precision of `maps`;
+        single for half.
 
     Raises:
         TypeError: bad arguments, named.
@@ -102,6 +104,7 @@ def map2alm(
         tensor(3.5449+0.j)
     """
     maps = check_maps(maps, nside=nside, order=check_order(order, allowed=("ring", "nested")))
+    (maps,) = as_floats(maps=maps)  # half precision becomes single
     lmax = check_lmax(lmax, nside)
     spin = check_spin(spin)
     sky = _harmonics(nside, lmax, spin, order, maps.dtype, backend, maps.device)

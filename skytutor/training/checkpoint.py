@@ -183,6 +183,7 @@ def misfits(
         ["'a' is (3,), not (2,)", "'b' is unexpected"]
     """
     wrong = []
+    current = {name: as_tensor(f"current[{name!r}]", t) for name, t in current.items()}
     tensors = {name: as_tensor(f"tensors[{name!r}]", t) for name, t in tensors.items()}
     for name, tensor in current.items():
         if name not in tensors:

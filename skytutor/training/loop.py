@@ -94,9 +94,7 @@ def train(
             remove_parts(folder, STATE.partition(".")[0])
             if not (resume or overwrite):
                 refuse_leftovers([Path(folder) / STATE], what="the state of an earlier training")
-        key = _key(
-            task, schedule, fabric, recipe=recipe, profile=profile, seed=as_seed("seed", seed)
-        )
+        key = _key(task, schedule, fabric, recipe=recipe, profile=profile, seed=seed)
         run = Run(model, task, schedule, fabric, Path(folder), key)
         if resume and run.path.exists():
             run.restore()
