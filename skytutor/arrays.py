@@ -72,7 +72,7 @@ def as_tensor(
 
 
 def as_floats(**values: Any) -> list[Tensor]:
-    """Return real floating-point tensors, all in the widest precision among them.
+    """Return real floating-point tensors, each in its own precision.
 
     float16 and bfloat16 become float32: sums over a sky or a sample do not fit into them. Integers
     are refused, because differences of unsigned ones are wrong without a word.
@@ -89,21 +89,21 @@ def as_floats(**values: Any) -> list[Tensor]:
         ValueError: as `as_tensor`.
 
     Example:
-        >>> as_floats(image=[0.5, 1.0], truth=torch.zeros(2))[1]
-        tensor([0., 0.], dtype=torch.float64)
+        >>> as_floats(image=[0.5, 1.0], truth=torch.zeros(2).half())
+        [tensor([0.5000, 1.0000], dtype=torch.float64), tensor([0., 0.])]
     """
     like = next((value for value in values.values() if isinstance(value, Tensor)), None)
-    tensors = [as_tensor(name, value, like=like) for name, value in values.items()]
-    widest = torch.float32
-    for name, tensor in zip(values, tensors, strict=True):
+    tensors = []
+    for name, value in values.items():
+        tensor = as_tensor(name, value, like=like)
         if not tensor.is_floating_point():
             raise TypeError(
                 f"{name} must be real floating-point numbers, got {tensor.dtype}; convert with "
                 ".float(), or .astype(float) of an array"
             )
-        if tensor.dtype == torch.float64:
-            widest = torch.float64
-    return [tensor.to(widest) for tensor in tensors]
+        single = tensor.dtype in (torch.float16, torch.bfloat16)
+        tensors.append(tensor.float() if single else tensor)
+    return tensors
 
 
 def as_integers(**values: Any) -> list[Tensor]:

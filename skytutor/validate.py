@@ -25,6 +25,7 @@ __all__ = [
     "extremes",
     "hard_mask",
     "one_of",
+    "optional_generator",
     "positive",
 ]
 
@@ -181,6 +182,22 @@ def check_generator(
     if device is not None and generator.device.type != device.type:
         raise ValueError(f"{name} must be on the device {device}, got one on {generator.device}")
     return generator
+
+
+def optional_generator(generator: Any) -> torch.Generator | None:
+    """Return a generator of random numbers, or None, which stands for torch's own on the CPU.
+
+    Arguments:
+        generator: to be checked.
+
+    Raises:
+        TypeError: as `check_generator`.
+
+    Example:
+        >>> optional_generator(None) is None
+        True
+    """
+    return None if generator is None else check_generator(generator)
 
 
 def hard_mask(mask: Tensor, *, name: str = "mask") -> Tensor:

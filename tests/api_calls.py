@@ -475,6 +475,7 @@ NO_ARRAYS = {
     "validate.as_length": "one number",
     "validate.as_seed": "one number",
     "validate.check_generator": "a generator",
+    "validate.optional_generator": "a generator",
     "widgets.codec.pack": "faces that as_frames made",
     "widgets.codec.quantise": "faces that as_frames made",
     "widgets.codec.restore": "codes that quantise made",

@@ -29,7 +29,7 @@ from skytutor.fields.emulator import cmb_spectra
 from skytutor.fields.spectra import check_mask, maps_from_white_noise
 from skytutor.healpix import check_nside, nside_to_npix, pixel_area, pixel_to_angle
 from skytutor.sht import RealHarmonics
-from skytutor.validate import as_integer, as_seed, check_generator
+from skytutor.validate import as_integer, as_seed, optional_generator
 
 # Standard deviation, in l, and floor of the spectra of T1 and T2.
 WIDTH = 5.0
@@ -192,11 +192,9 @@ class GaussianSkySimulator:
         """
         if as_integer("n", n) < 1:
             raise ValueError(f"n must be positive, got {n}")
-        if generator is not None:
-            check_generator(generator)
-        return self.prior_transform(
-            torch.rand(n, len(self.names), generator=generator, dtype=torch.float64)
-        )
+        rng = optional_generator(generator)
+        unit = torch.rand(n, len(self.names), generator=rng, dtype=torch.float64)
+        return self.prior_transform(unit)
 
     def prior_transform(self, unit: Tensor) -> Tensor:
         """Return parameters ``(..., n)``; uniform random numbers become draws of the prior.
@@ -257,13 +255,12 @@ class GaussianSkySimulator:
             ``(n, [2,] K)`` for the coefficients of the sky and, if the study has noise,
             ``(n, [2,] P)`` for its pixels.
         """
-        if generator is not None:
-            check_generator(generator)
         lead = (n, 2) if self.spin else (n,)
         sizes = [(self.lmax + 1) ** 2]
         if self.noise:
             sizes.append(nside_to_npix(self.nside))
-        return [torch.randn(*lead, size, generator=generator) for size in sizes]
+        rng = optional_generator(generator)
+        return [torch.randn(*lead, size, generator=rng) for size in sizes]
 
     def spectra(self, parameters: Tensor) -> Tensor:
         """Return C_l of the sky, without noise. With spin 2, C_l is 0 for l < 2.
@@ -338,14 +335,13 @@ class GaussianSkySimulator:
             n: how many, at least 1; the first skies of a seed do not depend on it.
             seed: each seed gives other skies, 0 to 2**43 - 1.
         """
-        seed = as_seed("seed", seed, bits=43)  # times the number below it fits into 64
         if as_integer("n", n) < 1:
             raise ValueError(f"n must be positive, got {n}")
         parameters = []
         maps = []
         # A thousand at a time, each thousand with a generator of its own, and the last cut off.
         for start in range(0, n, 1000):
-            rng = torch.Generator().manual_seed(seed * 1_000_003 + start)
+            rng = torch.Generator().manual_seed(as_seed("seed", seed, bits=43) * 1_000_003 + start)
             drawn = self.draw_parameters(1000, generator=rng)
             white_noise = self.draw_noise(1000, generator=rng)
             parameters.append(drawn[: n - start])

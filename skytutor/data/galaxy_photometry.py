@@ -34,7 +34,10 @@ def residual_factor(residual: Tensor, wavelength: Tensor) -> Tensor:
         tensor([[1.0000, 0.1000]])
     """
     residual, wavelength = as_floats(residual=residual, wavelength=wavelength)
-    nodes = torch.tensor(_SDSS_GRIZ, device=residual.device, dtype=residual.dtype)
+    common = torch.promote_types(residual.dtype, wavelength.dtype)
+    residual = residual.to(common)
+    wavelength = wavelength.to(common)
+    nodes = torch.tensor(_SDSS_GRIZ, device=residual.device, dtype=common)
     left, right, weight = between(nodes, wavelength.expand(len(residual), -1))
     magnitudes = residual.gather(1, left).lerp(residual.gather(1, right), weight)
     return torch.pow(10.0, -0.4 * magnitudes)

@@ -25,7 +25,7 @@ from skytutor.healpix import (
     nside_to_npix,
     pixel_to_vector,
 )
-from skytutor.validate import as_integer, check_generator
+from skytutor.validate import as_integer, optional_generator
 
 
 def check_images(images: Tensor) -> Tensor:
@@ -211,9 +211,7 @@ def random_rotations(n: int, *, generator: torch.Generator | None = None) -> Ten
     """
     if as_integer("n", n, wanted="a positive integer") < 1:
         raise ValueError(f"n must be a positive integer, got {n!r}")
-    if generator is not None:
-        check_generator(generator)
-    q = torch.randn(n, 4, generator=generator, dtype=torch.float64)
+    q = torch.randn(n, 4, generator=optional_generator(generator), dtype=torch.float64)
     w, x, y, z = (q / q.norm(dim=1, keepdim=True)).unbind(1)  # (n,) each
     entries = [
         1 - 2 * (y * y + z * z),

@@ -241,10 +241,8 @@ def disjoint_patches(
         >>> split.train.shape, split.test.shape
         (torch.Size([8, 2]), torch.Size([4, 2]))
     """
-    check_generator(generator)
     positive(n_train=n_train, n_test=n_test)
-    valid = None if valid is None else as_tensor("valid", valid)
-    _check_valid(valid)
+    valid = _check_valid(valid)
     reach = patch_radius(check_patch(size, pixel_arcmin), pixel_arcmin=pixel_arcmin)
     gap = 2 * reach + math.radians(as_length("margin_deg", margin_deg, zero=True))
     # A quarter of the sky about the axis, less half of the gap, is the test's.
@@ -255,7 +253,7 @@ def disjoint_patches(
             f"{math.degrees(reach):.4g} degrees from its centre, and two of them and the margin "
             f"must stay below {math.degrees(2 * edge):.4g}"
         )
-    axis = torch.randn(3, generator=generator, dtype=torch.float64)
+    axis = torch.randn(3, generator=check_generator(generator), dtype=torch.float64)
     axis = axis / axis.norm()
     ends = ((math.cos(edge + gap / 2), n_train), (math.cos(edge - gap / 2), n_test))
     train: list[Tensor] = []
@@ -287,16 +285,17 @@ def _vectors(centres: Tensor) -> Tensor:
     return torch.stack([lat.cos() * lon.cos(), lat.cos() * lon.sin(), lat.sin()], -1)
 
 
-def _check_valid(valid: Tensor | None) -> None:
-    """Refuse what is no bool map: numbers would be interpolated, and a half count as valid."""
+def _check_valid(valid: Tensor | None) -> Tensor | None:
+    """Return a bool map, no other: numbers would be interpolated, and a half count as valid."""
     if valid is None:
-        return
-    if not isinstance(valid, Tensor) or valid.dtype != torch.bool:
-        kind = valid.dtype if isinstance(valid, Tensor) else type(valid).__name__
-        raise TypeError(f"valid must be a bool tensor, got {kind}")
+        return None
+    valid = as_tensor("valid", valid)
+    if valid.dtype != torch.bool:
+        raise TypeError(f"valid must be bool, got {valid.dtype}")
     if valid.dim() != 1:
         raise ValueError(f"valid must be (P,), got shape {tuple(valid.shape)}")
     npix_to_nside(len(valid))
+    return valid
 
 
 def _all_valid(centres: Tensor, valid: Tensor | None, *, size: int, pixel: float) -> Tensor:

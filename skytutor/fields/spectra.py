@@ -120,8 +120,7 @@ def pseudo_cl(
 
     .. [1] E. Hivon et al., 2002, ApJ 567, 2.
     """
-    maps = check_maps(maps, nside=nside, order=order, finite=False)
-    (maps,) = as_floats(maps=maps)  # half precision becomes single
+    (maps,) = as_floats(maps=check_maps(maps, nside=nside, order=order, finite=False))
     seen = check_mask(mask, nside=nside).to(maps)
     maps = torch.where(seen > 0, maps, 0) * seen  # first the choice: NaN * 0 is NaN
     alms = map2alm(maps, nside=nside, lmax=lmax, spin=check_spin(spin), order=order)
@@ -348,4 +347,4 @@ def maps_from_white_noise(white_noise: Tensor, cl: Tensor, *, harmonics: RealHar
         raise ValueError(f"cl must end in {harmonics.lmax + 1} values, got {tuple(cl.shape)}")
     l = real_degrees(harmonics.lmax)[0].to(cl.device)
     root = cl.sqrt().to(white_noise)[..., l]  # (..., K)
-    return harmonics.synthesis(white_noise * root)
+    return harmonics.synthesis((white_noise * root).to(harmonics.dtype)).to(white_noise)

@@ -88,8 +88,7 @@ def solve_whitened(
             preconditioner=preconditioner,
         )
 
-    with torch.no_grad():
-        guess = preconditioner(rhs)
+    guess = torch.no_grad()(preconditioner)(rhs)
     x, steps, *_ = step(rhs, guess, max_iter)
     with torch.no_grad():
         left = rhs - operator(x)

@@ -287,8 +287,7 @@ class WienerFilter(nn.Module):
         fits = mask.shape == (pixels,) and not mask.is_complex()
         if not fits or not bool(((mask >= 0) & (mask <= 1)).all()):
             raise ValueError(
-                f"mask must be ({pixels},) values in 0..1 at nside {self.nside}, "
-                f"got shape {tuple(mask.shape)}"
+                f"mask must be ({pixels},) in 0..1 at nside {self.nside}, got {tuple(mask.shape)}"
             )
         if not bool((mask > 0).any()):
             raise ValueError("mask is 0 everywhere: nothing is seen")
@@ -296,8 +295,7 @@ class WienerFilter(nn.Module):
         positive = torch.isfinite(variance) & (variance > 0)
         if variance.shape not in ((), (pixels,)) or not bool(positive.all()):
             raise ValueError(
-                f"variance must be positive, a number or ({pixels},), "
-                f"got shape {tuple(variance.shape)}"
+                f"variance must be positive, a number or ({pixels},), got {tuple(variance.shape)}"
             )
         hard = (mask == 0) | (mask == 1)
         if self.preconditioner == "hole" and not bool(hard.all()):

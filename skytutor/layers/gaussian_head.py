@@ -187,7 +187,7 @@ def gaussian_sample(
     _check_gaussian(mean, scale_tril)
     positive(n=n)
     noise = standard_normal((len(mean), n, mean.shape[1]), like=mean, generator=generator)
-    return mean.unsqueeze(1) + noise @ scale_tril.mT
+    return mean.unsqueeze(1) + noise @ scale_tril.to(mean).mT
 
 
 def standard_normal(

@@ -189,6 +189,11 @@ class RealHarmonics(nn.Module):
         weighted = (rows * weights).flatten(1).T.contiguous()
         return rows.flatten(1).to(dtype), weighted.to(dtype)
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of the maps."""
+        return self.harmonics.dtype if self.transform is None else self.transform.dtype
+
     def synthesis(self, coefs: Tensor) -> Tensor:
         """Return the maps of coefficients.
 

@@ -17,8 +17,8 @@ from safetensors.torch import save
 from torch import Tensor
 
 import skytutor
-from skytutor.arrays import as_tensor
 from skytutor.files import CheckpointError, parse_json, strict_json, write_atomic
+from skytutor.training._plain import plain_tensors, storable
 
 __all__ = [
     "load_checkpoint",
@@ -66,20 +66,9 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], *, card: dict[str, Any]
         TypeError: what is no tensor of numbers, or complex128, which safetensors does not have.
         ValueError: a number of the card is not finite.
     """
-    flat = {name: t.detach().cpu().contiguous() for name, t in _plain(tensors).items()}
-    write_atomic(Path(path), save(flat, metadata={_KEY: strict_json(card, what="the card")}))
-
-
-def _plain(tensors: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Return tensors whose memory holds their numbers: no pending conjugation, no arrays."""
-    plain = {name: as_tensor(f"tensors[{name!r}]", tensor) for name, tensor in tensors.items()}
-    for name, tensor in plain.items():
-        if tensor.dtype == torch.complex128:
-            raise TypeError(
-                f"tensors[{name!r}] is complex128, which safetensors does not have; save "
-                "torch.view_as_real(...), or convert with .to(torch.complex64)"
-            )
-    return plain
+    write_atomic(
+        Path(path), save(storable(tensors), metadata={_KEY: strict_json(card, what="the card")})
+    )
 
 
 def load_tensors(
@@ -156,13 +145,12 @@ def load_into(
         CheckpointError: names the first tensors that are missing, unexpected or of another shape.
     """
     current = model.state_dict()
-    tensors = {name: as_tensor(f"tensors[{name!r}]", t) for name, t in tensors.items()}
     wrong = misfits(current, tensors)
     if wrong:
         raise CheckpointError(
             f"{path} does not fit this network: {'; '.join(wrong[:3])} ({len(wrong)} in all)"
         )
-    model.load_state_dict({k: v.to(current[k].dtype) for k, v in tensors.items()})
+    model.load_state_dict({k: v.to(current[k].dtype) for k, v in plain_tensors(tensors).items()})
 
 
 def misfits(
@@ -183,8 +171,8 @@ def misfits(
         ["'a' is (3,), not (2,)", "'b' is unexpected"]
     """
     wrong = []
-    current = {name: as_tensor(f"current[{name!r}]", t) for name, t in current.items()}
-    tensors = {name: as_tensor(f"tensors[{name!r}]", t) for name, t in tensors.items()}
+    current = plain_tensors(current, name="current")
+    tensors = plain_tensors(tensors)
     for name, tensor in current.items():
         if name not in tensors:
             wrong.append(f"{name!r} is missing")
@@ -209,8 +197,7 @@ def to_float16(
         OverflowError: names a tensor that holds a number float16 cannot.
     """
     out = {}
-    for name, given in tensors.items():
-        tensor = as_tensor(f"tensors[{name!r}]", given)
+    for name, tensor in plain_tensors(tensors).items():
         rounded = tensor.is_floating_point() and not name.startswith(except_below)
         out[name] = tensor.half() if rounded else tensor
         if not torch.isfinite(out[name]).all():

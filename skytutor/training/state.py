@@ -51,7 +51,10 @@ def fingerprint(tensors: Mapping[str, Tensor], card: Mapping[str, Any]) -> str:
     for name in sorted(tensors):
         tensor = as_tensor(f"tensors[{name!r}]", tensors[name]).detach().cpu().contiguous()
         seal.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        seal.update(tensor.reshape(-1).view(torch.uint8).numpy().data)  # (bytes,)
+        flat = tensor.reshape(-1)
+        if flat.stride() != (1,):  # of a single number, which is contiguous with any stride
+            flat = flat.clone(memory_format=torch.contiguous_format)
+        seal.update(flat.view(torch.uint8).numpy().data)  # (bytes,)
     return seal.hexdigest()
 
 
