@@ -15,31 +15,52 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # import it. `book/architecture.md` is drawn from this table.
 ROOMS = (
     ("lazy", "", "packages whose modules load when they are first asked for"),
-    ("validate", "", "checks of arguments: integers, positive numbers, one of a list"),
+    ("arrays", "", "arrays as they come: to tensors, or refused by name"),
+    ("validate", "arrays", "checks of arguments: integers, positive numbers, one of a list"),
     ("files", "", "files written whole or not at all, and strict JSON"),
     ("check", "", "checks for the numbers in the text and for a reader's answers"),
-    ("chunks", "validate", "a function applied to a few rows at a time"),
-    ("healpix", "validate", "pixel numbers, directions, neighbours, rings, checks of maps"),
-    ("sht", "validate healpix", "spherical-harmonic transforms and the solver of linear systems"),
-    ("training", "validate files", "profile, task, schedule, loop, interruption, checkpoint"),
+    ("chunks", "arrays validate", "a function applied to a few rows at a time"),
+    ("healpix", "arrays validate", "pixel numbers, directions, neighbours, rings, checks of maps"),
+    (
+        "sht",
+        "arrays validate healpix",
+        "spherical-harmonic transforms and the solver of linear systems",
+    ),
+    (
+        "training",
+        "arrays validate files",
+        "profile, task, schedule, loop, interruption, checkpoint",
+    ),
     (
         "fields",
-        "validate files chunks healpix sht training",
+        "arrays validate files chunks healpix sht training",
         "Gaussian fields: spectra, windows, CAMB, covariances",
     ),
     (
         "metrics",
-        "validate chunks healpix sht fields",
+        "arrays validate chunks healpix sht fields",
         "scores of answers, images, samples, maps and spectra",
     ),
-    ("layers", "validate healpix sht", "layers of networks: faces, hierarchy, harmonics, rings"),
-    ("data", "validate files healpix sht fields", "the registry, and one file for each source"),
+    (
+        "layers",
+        "arrays validate healpix sht",
+        "layers of networks: faces, hierarchy, harmonics, rings",
+    ),
+    (
+        "data",
+        "arrays validate files healpix sht fields",
+        "the registry, and one file for each source",
+    ),
     (
         "plot",
-        "validate healpix",
+        "arrays validate healpix",
         "pictures of the sphere, tables, networks drawn from their modules",
     ),
-    ("widgets", "validate healpix fields layers plot", "the sphere to turn, curves with sliders"),
+    (
+        "widgets",
+        "arrays validate healpix fields layers plot",
+        "the sphere to turn, curves with sliders",
+    ),
     (
         "chapters",
         "validate files chunks healpix sht training fields metrics layers data",

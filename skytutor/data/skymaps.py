@@ -26,7 +26,7 @@ from skytutor.healpix import check_nside, is_unseen, npix_to_nside, reorder
 from skytutor.healpix.interpolation import interpolation_weights
 from skytutor.healpix.numbering import check_pixels
 from skytutor.healpix.tangent import patch_vectors
-from skytutor.validate import as_length, one_of
+from skytutor.validate import as_length, check_generator, one_of
 
 __all__ = ["SOURCES", "FitsMap", "SkyMap", "simulated_sky", "sky_map"]
 
@@ -262,6 +262,7 @@ def simulated_sky(
     Returns:
         ``(P,)`` float32, RING.
     """
+    check_generator(generator)
     lmax = min(3 * check_nside(nside) - 1, 4500)
     beam = gaussian_beam(fwhm=math.radians(beam_arcmin / 60), lmax=lmax)
     cl = amplitude * best_fit_spectrum(lmax) * beam.square()

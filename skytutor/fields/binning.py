@@ -13,6 +13,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from skytutor.arrays import as_tensor
 from skytutor.validate import as_integer, positive
 
 __all__ = ["Binning"]
@@ -105,7 +106,7 @@ class Binning:
         Raises:
             ValueError: too few multipoles.
         """
-        cl = torch.as_tensor(cl)
+        cl = as_tensor("cl", cl)
         if cl.dim() < 1 or cl.shape[-1] <= self.lmax:
             raise ValueError(
                 f"cl must be (..., L), L at least {self.lmax + 1}, got shape {tuple(cl.shape)}"
@@ -128,7 +129,7 @@ class Binning:
             >>> Binning([1, 2, 4]).unbin(torch.tensor([5.0, 7.0]))
             tensor([0., 5., 7., 7.], dtype=torch.float64)
         """
-        bands = torch.as_tensor(bands)
+        bands = as_tensor("bands", bands)
         if bands.shape[-1:] != (len(self.edges) - 1,):
             raise ValueError(
                 f"bands must be (..., {len(self.edges) - 1}), got shape {tuple(bands.shape)}"
@@ -145,7 +146,7 @@ class Binning:
         """Return the weight of every multipole before it is scaled, ``(lmax + 1,)``."""
         if weights is None:
             return torch.ones(self.lmax + 1, dtype=torch.float64)
-        given = torch.as_tensor(weights, dtype=torch.float64)
+        given = as_tensor("weights", weights, dtype=torch.float64)
         if given.dim() != 1 or len(given) <= self.lmax:
             raise ValueError(
                 f"weights must be (L,), L at least {self.lmax + 1}, got {tuple(given.shape)}"

@@ -24,6 +24,7 @@ import math
 import torch
 from torch import Tensor
 
+from skytutor.arrays import as_tensor
 from skytutor.sht import check_lmax
 
 __all__ = ["coupling_kernels", "gauss_legendre", "wigner_d"]
@@ -61,7 +62,7 @@ def coupling_kernels(mask_cl: Tensor, *, lmax: int) -> dict[str, Tensor]:
         True
     """
     lmax = check_lmax(lmax)
-    cl = torch.as_tensor(mask_cl, dtype=torch.float64)
+    cl = as_tensor("mask_cl", mask_cl, dtype=torch.float64)
     if cl.dim() != 1 or not len(cl) or not bool(cl.isfinite().all()):
         raise ValueError(f"mask_cl must be (L,), finite, got shape {tuple(cl.shape)}")
     cl = cl[: 2 * lmax + 1]
@@ -111,6 +112,9 @@ def wigner_d(m: int, n: int, x: Tensor, *, lmax: int) -> Tensor:
     """
     if (m, n) not in _FIRST:
         raise ValueError(f"m and n must be one of {list(_FIRST)}, got {(m, n)}")
+    x = as_tensor("x", x, dtype=torch.float64)
+    if x.dim() != 1:
+        raise ValueError(f"x must be (N,), got shape {tuple(x.shape)}")
     out = x.new_zeros(lmax + 1, len(x))
     if lmax < m:
         return out

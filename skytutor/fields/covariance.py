@@ -155,7 +155,7 @@ class PixelCovariance:
         Raises:
             ValueError: another shape, or seen pixels that are not finite.
         """
-        check_maps(maps, nside=self.nside, order="ring", finite=False)
+        maps = check_maps(maps, nside=self.nside, order="ring", finite=False)
         if maps.dim() != (3 if self.spin else 2) or (self.spin and maps.shape[1] != 2):
             raise ValueError(
                 f"maps must be (N, {'2, ' if self.spin else ''}P) for spin {self.spin}, "

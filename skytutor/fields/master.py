@@ -23,6 +23,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from skytutor.arrays import as_tensor
 from skytutor.fields.binning import Binning
 from skytutor.fields.coupling import coupling_kernels
 from skytutor.fields.pseudo import mean_product
@@ -85,7 +86,9 @@ class ModeCoupling:
         self.lmax = check_lmax(lmax, nside)
         self.order = check_order(order, allowed=("ring", "nested"))
         first = check_mask(mask, nside=nside)
-        second = first if other_mask is None else check_mask(other_mask, nside=nside)
+        second = first
+        if other_mask is not None:
+            second = check_mask(other_mask, nside=nside, name="other_mask")
         # Degrees beyond 2 lmax couple nothing. The sums over pixels are those of pseudo-spectra,
         # ring weights and no iteration: then products of harmonics are summed alike in both.
         top = min(2 * self.lmax, 3 * nside - 1)
@@ -303,7 +306,7 @@ class ModeCoupling:
         return [(group, torch.stack([checked[key] for key in group], -2)) for group in groups]
 
     def _check_spectrum(self, name: str, key: str, cl: Tensor) -> Tensor:
-        cl = torch.as_tensor(cl).double()
+        cl = as_tensor(f"{name}: {key}", cl, dtype=torch.float64)
         if cl.dim() < 1 or cl.shape[-1] != self.lmax + 1:
             raise ValueError(
                 f"{name}: {key} must be (..., {self.lmax + 1}), got shape {tuple(cl.shape)}"
@@ -323,7 +326,7 @@ class ModeCoupling:
                 raise ValueError(
                     f"transfer has none for {key}, only {', '.join(map(str, by_name))}"
                 )
-            row = torch.as_tensor(by_name[key], dtype=torch.float64)
+            row = as_tensor(f"transfer of {key}", by_name[key], dtype=torch.float64)
             fits = row.dim() == 1 and len(row) > self.lmax
             if not fits or not bool((row.isfinite() & (row >= 0)).all()):
                 raise ValueError(

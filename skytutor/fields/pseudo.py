@@ -5,8 +5,10 @@ What the masks do to them is undone in `skytutor.fields.master`.
 
 from functools import partial
 
+import torch
 from torch import Tensor
 
+from skytutor.arrays import as_floats, as_tensor
 from skytutor.fields.spectra import alm2cl, check_mask
 from skytutor.healpix import seen_maps
 from skytutor.sht import check_lmax, map2alm
@@ -52,7 +54,6 @@ def cross_pseudo_cl(
         TypeError, ValueError: bad arguments, named, or masks without a pixel in common.
 
     Example:
-        >>> import torch
         >>> one = torch.ones(48)
         >>> found = cross_pseudo_cl(
         ...     one, 3 * one, mask=one, other_mask=one, nside=2, lmax=2, order="ring"
@@ -62,10 +63,10 @@ def cross_pseudo_cl(
     """
     lmax = check_lmax(lmax, nside)
     mask = check_mask(mask, nside=nside)
-    other_mask = check_mask(other_mask, nside=nside)
+    other_mask = check_mask(other_mask, nside=nside, name="other_mask")
     norm = mean_product(mask, other_mask)
-    maps = seen_maps(maps, mask, nside=nside, order=order)
-    other = seen_maps(other, other_mask, nside=nside, order=order, name="other")
+    (maps,) = as_floats(maps=seen_maps(maps, mask, nside=nside, order=order))
+    (other,) = as_floats(other=seen_maps(other, other_mask, nside=nside, order=order, name="other"))
     sky = partial(map2alm, nside=nside, lmax=lmax, order=order)
     first = sky(maps * mask.to(maps), spin=check_spin(spin))
     second = sky(other * other_mask.to(other), spin=check_spin(other_spin))
@@ -95,11 +96,17 @@ def mean_product(mask: Tensor, other_mask: Tensor) -> float:
         ValueError: masks without a pixel in common.
 
     Example:
-        >>> import torch
         >>> mean_product(torch.tensor([1.0, 0.5]), torch.tensor([1.0, 0.0]))
         0.5
     """
-    mean = float((mask.double() * other_mask.double()).mean())
+    first = as_tensor("mask", mask, dtype=torch.float64)
+    second = as_tensor("other_mask", other_mask, dtype=torch.float64)
+    if first.shape != second.shape:
+        raise ValueError(
+            f"mask and other_mask must have one shape, got {tuple(first.shape)} and "
+            f"{tuple(second.shape)}"
+        )
+    mean = float((first * second).mean())
     if not mean > 0:
         raise ValueError("mask and other_mask have no pixel in common: nothing is seen by both")
     return mean

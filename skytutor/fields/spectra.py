@@ -12,6 +12,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from skytutor.arrays import as_floats, as_tensor
 from skytutor.healpix import check_order, nside_to_npix, seen_maps
 from skytutor.sht import (
     RealHarmonics,
@@ -23,7 +24,7 @@ from skytutor.sht import (
     map2alm,
     real_degrees,
 )
-from skytutor.validate import as_integer, check_spin
+from skytutor.validate import as_integer, check_generator, check_spin
 
 NAMES = ("TT", "EE", "BB", "TE", "EB", "TB")
 FIELDS = {0: ("TT",), 2: ("EE", "BB")}  # the auto-spectra of a field of each spin
@@ -59,34 +60,33 @@ def alm2cl(alms: Tensor, other: Tensor | None = None, *, lmax: int) -> Tensor:
     return power.new_zeros(*power.shape[:-1], lmax + 1).index_add(-1, l, power)
 
 
-def check_mask(mask: Tensor, *, nside: int) -> Tensor:
+def check_mask(mask: Tensor, *, nside: int, name: str = "mask") -> Tensor:
     """Return `mask` if it is one: 0 (hidden) to 1 (seen), bool or floating.
 
     Arguments:
         mask: ``(P,)``.
         nside: of the maps that it hides.
+        name: what error messages call it.
 
     Raises:
-        TypeError, ValueError: not such a tensor, another size, NaN, outside 0..1, nothing seen.
+        TypeError, ValueError: no such numbers, another size, NaN, outside 0..1, nothing seen.
 
     Example:
         >>> check_mask(torch.ones(12), nside=1).shape
         torch.Size([12])
     """
     npix = nside_to_npix(nside)
-    if not isinstance(mask, Tensor) or not (mask.is_floating_point() or mask.dtype == torch.bool):
-        kind = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
-        raise TypeError(f"mask must be a floating or bool torch tensor, got {kind}")
+    mask = as_tensor(name, mask)
+    if not (mask.is_floating_point() or mask.dtype == torch.bool):
+        raise TypeError(f"{name} must be floating or bool numbers, got {mask.dtype}")
     if tuple(mask.shape) != (npix,):
-        raise ValueError(f"mask must be ({npix},) for nside {nside}, got shape {tuple(mask.shape)}")
+        raise ValueError(f"{name} must be ({npix},) for nside {nside}, got {tuple(mask.shape)}")
     if not bool(torch.isfinite(mask).all()):
-        raise ValueError("mask holds NaN or infinite values; it must lie in 0..1")
+        raise ValueError(f"{name} holds NaN or infinite values; it must lie in 0..1")
     if float(mask.min()) < 0 or float(mask.max()) > 1:
-        raise ValueError(f"mask must lie in 0..1, got {float(mask.min())}..{float(mask.max())}")
+        raise ValueError(f"{name} must lie in 0..1, got {float(mask.min())}..{float(mask.max())}")
     if not bool(mask.any()):
-        raise ValueError(
-            "mask is 0 everywhere: nothing is seen; at least one pixel must be above 0"
-        )
+        raise ValueError(f"{name} is 0 everywhere: nothing is seen; one pixel must be above 0")
     return mask
 
 
@@ -120,7 +120,7 @@ def pseudo_cl(
     .. [1] E. Hivon et al., 2002, ApJ 567, 2.
     """
     mask = check_mask(mask, nside=nside)
-    maps = seen_maps(maps, mask, nside=nside, order=order)
+    (maps,) = as_floats(maps=seen_maps(maps, mask, nside=nside, order=order))
     seen = mask.to(maps)
     alms = map2alm(maps * seen, nside=nside, lmax=lmax, spin=check_spin(spin), order=order)
     norm = seen.double().square().mean().item()
@@ -174,7 +174,7 @@ def check_spectra(spectra: Mapping[str, Tensor], *, lmax: int) -> dict[str, Tens
 
 
 def _check_spectrum(name: str, values: Tensor, lmax: int) -> Tensor:
-    cl = torch.as_tensor(values, dtype=torch.float64, device="cpu").detach()
+    cl = as_tensor(f"spectra: {name}", values, dtype=torch.float64).detach().cpu()
     if cl.dim() != 1 or len(cl) <= lmax:
         raise ValueError(
             f"spectra: {name} must be (L,), L at least {lmax + 1} (lmax + 1), "
@@ -260,7 +260,7 @@ def gaussian_alms(
         raise ValueError(f"size must be a tuple of positive integers, got {size!r}")
     fields = _fields(checked)
     l, m = alm_lm(lmax)
-    device = generator.device if generator else torch.device("cpu")
+    device = torch.device("cpu") if generator is None else check_generator(generator).device
     root = _root(checked, fields)[l].to(device, dtype)  # (A, n, n)
     # Real and imaginary parts share the variance; with m = 0 the real part has all of it.
     real_sigma = 1.0 - (1 - 0.5**0.5) * (m > 0).double()
@@ -341,8 +341,9 @@ def maps_from_white_noise(white_noise: Tensor, cl: Tensor, *, harmonics: RealHar
         >>> maps_from_white_noise(torch.randn(3, 81), torch.ones(9), harmonics=harmonics).shape
         torch.Size([3, 192])
     """
-    if cl.shape[-1] != harmonics.lmax + 1:
+    white_noise, cl = as_floats(white_noise=white_noise, cl=cl)
+    if cl.shape[-1:] != (harmonics.lmax + 1,):
         raise ValueError(f"cl must end in {harmonics.lmax + 1} values, got {tuple(cl.shape)}")
     l = real_degrees(harmonics.lmax)[0].to(cl.device)
     root = cl.sqrt().to(white_noise)[..., l]  # (..., K)
-    return harmonics.synthesis(white_noise * root)
+    return harmonics.synthesis((white_noise * root).to(harmonics.dtype)).to(white_noise)

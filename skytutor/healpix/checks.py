@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor
 
+from skytutor.arrays import as_tensor
 from skytutor.validate import as_integer, extremes, one_of
 
 UNSEEN = -1.6375e30
@@ -60,7 +61,7 @@ def check_maps(
 
     Arguments:
         maps: ``(..., P)`` with ``P = 12 nside**2``, or ``(..., 12, nside, nside)`` for order
-            "face".
+            "face"; a tensor, an array or a list of floating-point numbers.
         nside: resolution that the maps must have.
         order: pixel order of the maps, "ring", "nested" or "face".
         name: what the error message calls them.
@@ -68,10 +69,10 @@ def check_maps(
             compiled.
 
     Returns:
-        The maps themselves.
+        The maps themselves if they are a tensor, else one made of them: what a caller goes on with.
 
     Raises:
-        TypeError: not a floating-point tensor.
+        TypeError: no floating-point numbers.
         ValueError: empty, wrong pixel count, or pixels that `check_values` refuses.
 
     Example:
@@ -80,10 +81,11 @@ def check_maps(
     """
     nside = check_nside(nside)
     order = check_order(order)
-    if not isinstance(maps, Tensor) or not maps.is_floating_point():
-        kind = maps.dtype if isinstance(maps, Tensor) else type(maps).__name__
+    maps = as_tensor(name, maps)
+    if not maps.is_floating_point():
         raise TypeError(
-            f"{name} must be a floating-point torch tensor, got {kind}; convert with .float()"
+            f"{name} must be floating-point numbers, got {maps.dtype}; convert with .float(), or "
+            ".astype(float) of an array"
         )
     wanted = (12, nside, nside) if order == "face" else (12 * nside**2,)
     shape = tuple(maps.shape)
@@ -98,7 +100,7 @@ def check_maps(
     return maps
 
 
-def check_values(values: Tensor, *, name: str = "maps", axes: int = 1) -> None:
+def check_values(values: Tensor, *, name: str = "values", axes: int = 1) -> None:
     """Refuse pixels that hold no value: NaN, infinite or UNSEEN, by their numbers.
 
     Whatever is as large as UNSEEN counts as it: no map has such values. Where torch holds the
@@ -118,6 +120,7 @@ def check_values(values: Tensor, *, name: str = "maps", axes: int = 1) -> None:
         Traceback (most recent call last):
         ValueError: sky holds 1 NaN or infinite pixels, first at pixel 1; replace or mask them first
     """
+    values = as_tensor(name, values)
     if not values.numel() or _held_back(values):
         return
     # Smallest and largest value decide in one pass; what is wrong is looked for only if something
@@ -178,7 +181,11 @@ def is_unseen(values: Tensor) -> Tensor:
         >>> is_unseen(torch.tensor([UNSEEN, -1e-3 * UNSEEN, 1.0, torch.nan]))
         tensor([ True,  True, False, False])
     """
-    numbers = values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
+    numbers = as_tensor("values", values)
+    if numbers.dtype in (torch.float16, torch.bfloat16):
+        numbers = numbers.float()
+    elif not numbers.is_floating_point():
+        numbers = as_tensor("values", numbers, dtype=torch.float64)
     ratio = numbers.abs() / abs(UNSEEN)
     # The nearest of the powers of a thousand; log10 of 0 is clamped with all that is smaller.
     power = (ratio.log10() / 3).round().clamp(-_UNITS, _UNITS)
@@ -218,8 +225,7 @@ def seen_maps(
     """
     check_order(order, allowed=("ring", "nested"))
     maps = check_maps(maps, nside=nside, order=order, name=name, finite=False)
-    if not isinstance(weights, Tensor):
-        raise TypeError(f"weights must be a torch tensor, got {type(weights).__name__}")
+    weights = as_tensor("weights", weights)
     if tuple(weights.shape) != (maps.shape[-1],):
         raise ValueError(
             f"weights must be ({maps.shape[-1]},), one for each pixel, "

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from skytutor.arrays import as_tensor
 from skytutor.healpix import check_values
 from skytutor.validate import hard_mask, one_of, positive
 
@@ -36,11 +37,11 @@ def check_seen(mask: Tensor, maps: Tensor) -> Tensor:
         the mask, boolean, of the shape that came in.
 
     Raises:
-        TypeError: no tensor.
+        TypeError: no numbers.
         ValueError: another shape, or values between 0 and 1.
     """
-    if not isinstance(mask, Tensor):
-        raise TypeError(f"mask must be a tensor, got {type(mask).__name__}")
+    maps = as_tensor("maps", maps)
+    mask = as_tensor("mask", mask, like=maps)
     fits = mask.ndim == 4 and mask.shape[0] in (1, maps.shape[0])
     if not fits or mask.shape[1] not in (1, maps.shape[1]) or mask.shape[2:] != maps.shape[2:]:
         raise ValueError(

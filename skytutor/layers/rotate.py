@@ -12,6 +12,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor, nn
 
+from skytutor.arrays import as_tensor
 from skytutor.healpix import (
     check_nside,
     check_order,
@@ -164,6 +165,7 @@ def principal_frame(maps: Tensor, *, nside: int, order: str) -> Tensor:
         ValueError: negative values, or a map whose mass has no centre (all zero, or perfectly
             balanced).
     """
+    maps = as_tensor("maps", maps)
     check_input(maps, nside=nside, order=order)
     mass = maps[:, 0].double()
     if float(mass.min()) < 0:

@@ -25,6 +25,7 @@ from matplotlib.path import Path
 from numpy.typing import NDArray
 from torch import Tensor
 
+from skytutor.arrays import as_tensor
 from skytutor.healpix import check_order, is_unseen, npix_to_nside, reorder, vector_to_pixel
 from skytutor.plot.borders import border_lines, globe_path, mollweide_path
 from skytutor.plot.style import CMAP, HOLE, PLAIN_TEXT, SIGNED
@@ -143,12 +144,15 @@ def _draw(
 ) -> AxesImage:
     """Draw a map ``(P,)`` in the way that `view` says; return the image."""
     check_order(order, allowed=("ring", "nested"))
+    if isinstance(values, np.ma.MaskedArray):
+        values = values.astype(np.float64).filled(np.nan)  # what is masked shows as a hole
+    values = as_tensor("values", values, dtype=torch.float64)
     if values.dim() != 1:
         raise ValueError(f"values must be one map of shape (P,), got shape {tuple(values.shape)}")
     if borders is not None:
         one_of("borders", borders, allowed=("base", "pixel"))
     nside = npix_to_nside(len(values))
-    nested = reorder(values.detach().cpu().double(), source=order, target="nested")
+    nested = reorder(values.detach().cpu(), source=order, target="nested")
     nested = torch.where(nested.isfinite() & ~is_unseen(nested), nested, torch.nan)
     picture = nested[view.pixels(nside)]
     options = _colours(nested, imshow_options, signed=signed)

@@ -5,6 +5,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from skytutor.arrays import as_floats
 from skytutor.healpix import check_maps, check_order
 from skytutor.sht.inverse import least_squares
 from skytutor.sht.packing import check_alms, check_lmax
@@ -57,7 +58,7 @@ def alm2map(
         >>> alm2map(torch.ones(6, dtype=torch.complex128), nside=1, lmax=2, order="ring").shape
         torch.Size([12])
     """
-    check_alms(alms, lmax=check_lmax(lmax, nside), spin=check_spin(spin))
+    alms = check_alms(alms, lmax=check_lmax(lmax, nside), spin=check_spin(spin))
     dtype = torch.float64 if alms.dtype == torch.complex128 else torch.float32
     return _harmonics(nside, lmax, spin, order, dtype, backend, alms.device).alm2map(alms)
 
@@ -91,7 +92,8 @@ def map2alm(
         backend: "ducc0", "torch" or None, as in `Harmonics`.
 
     Returns:
-        ``(..., A)`` complex, or ``(..., 2, A)``, E and B, with spin 2, in the precision of `maps`.
+        ``(..., A)`` complex, or ``(..., 2, A)``, E and B, with spin 2, in the precision of `maps`;
+        single for half.
 
     Raises:
         TypeError: bad arguments, named.
@@ -101,7 +103,8 @@ def map2alm(
         >>> map2alm(torch.ones(12), nside=1, lmax=2, order="ring")[0]
         tensor(3.5449+0.j)
     """
-    check_maps(maps, nside=nside, order=check_order(order, allowed=("ring", "nested")))
+    maps = check_maps(maps, nside=nside, order=check_order(order, allowed=("ring", "nested")))
+    (maps,) = as_floats(maps=maps)  # half precision becomes single
     lmax = check_lmax(lmax, nside)
     spin = check_spin(spin)
     sky = _harmonics(nside, lmax, spin, order, maps.dtype, backend, maps.device)

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from skytutor.arrays import as_floats
 from skytutor.healpix import pixel_area
 from skytutor.sht.packing import alm_lm
 from skytutor.sht.real import to_complex, to_real
@@ -76,6 +77,7 @@ def least_squares(
         >>> bool(torch.allclose(least_squares(sky.alm2map(alms), sky).alms, alms))
         True
     """
+    (maps,) = as_floats(maps=maps)
     tolerance = _TOLERANCE[sky.dtype] if tolerance is None else tolerance
     check_limits(tolerance, max_iter)
     if blocks is None:

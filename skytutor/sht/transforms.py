@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from skytutor.arrays import as_tensor
 from skytutor.healpix import check_maps, check_nside, check_order, order_table, pixel_area
 from skytutor.healpix.rings import ring_weights as quadrature_weights
 from skytutor.healpix.rings import rings
@@ -212,6 +213,7 @@ class Harmonics(nn.Module):
             TypeError: not complex, or another precision than the tables'.
             ValueError: another size or device, NaN or infinite values.
         """
+        alms = as_tensor("alms", alms)
         self._check_tables("alms", alms, _COMPLEX[self.dtype])
         check_alms(alms, lmax=self.lmax, spin=self.spin, finite=not torch.compiler.is_compiling())
         return self._reorder(self._apply_flat(_Synthesis, alms), "ring", self.order)
@@ -232,6 +234,7 @@ class Harmonics(nn.Module):
             ValueError: another size or device, values that are no numbers, negative iterations,
                 other weights.
         """
+        maps = as_tensor("maps", maps)
         self._check_tables("maps", maps, self.dtype)
         check_maps(
             maps, nside=self.nside, order=self.order, finite=not torch.compiler.is_compiling()
@@ -257,8 +260,6 @@ class Harmonics(nn.Module):
 
         What is no tensor of that kind at all is refused elsewhere.
         """
-        if not isinstance(tensor, Tensor):
-            return
         if tensor.device != self.m_multiplicity.device:
             raise ValueError(
                 f"{name} are on {tensor.device}, the tables on {self.m_multiplicity.device}: "
