@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from skytutor.arrays import as_tensor
 from skytutor.validate import positive
 
 __all__ = ["in_chunks"]
@@ -32,6 +33,9 @@ def in_chunks(function: Callable[..., Tensor], *tensors: Tensor, size: int) -> T
         tensor([-1, -2, -3])
     """
     (size,) = positive(size=size)
+    tensors = tuple(as_tensor("tensors", tensor) for tensor in tensors)
+    if any(tensor.dim() == 0 for tensor in tensors):
+        raise ValueError("tensors must have rows, got a single number")
     lengths = [len(tensor) for tensor in tensors]
     if len(set(lengths)) != 1:
         raise ValueError(f"tensors must be one or more of the same length, got lengths {lengths}")

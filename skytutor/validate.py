@@ -12,17 +12,21 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from skytutor.arrays import as_tensor
+
 __all__ = [
     "all_finite",
     "as_integer",
     "as_length",
     "as_names",
+    "as_seed",
     "check_generator",
     "check_spin",
     "extremes",
     "hard_mask",
     "look",
     "one_of",
+    "optional_generator",
     "positive",
 ]
 
@@ -132,15 +136,40 @@ def as_names(name: str, values: Sequence[str]) -> tuple[str, ...]:
     return tuple(values)
 
 
-def check_generator(generator: Any, device: torch.device) -> torch.Generator:
+def as_seed(name: str, value: Any, *, bits: int = 64) -> int:
+    """Return a seed, refused where a generator would cut it and so take another one's.
+
+    Arguments:
+        name: what the error message calls the value.
+        value: an integer from 0 on.
+        bits: that the generator takes: 64 of torch, 32 of scikit-learn.
+
+    Raises:
+        TypeError: no integer.
+        ValueError: negative, or of more bits.
+
+    Example:
+        >>> as_seed("seed", 3)
+        3
+    """
+    seed = as_integer(name, value)
+    if not 0 <= seed < 2**bits:
+        raise ValueError(f"{name} must lie in 0..2**{bits} - 1, got {seed}")
+    return seed
+
+
+def check_generator(
+    generator: Any, device: torch.device | None = None, *, name: str = "generator"
+) -> torch.Generator:
     """Return a generator of random numbers, which must be one: None would be a hidden state.
 
     Arguments:
         generator: to be checked.
-        device: that it has to be on.
+        device: that it has to be on; None for any.
+        name: what the error message calls it.
 
     Raises:
-        TypeError: no torch.Generator.
+        TypeError: no torch.Generator, but a seed or NumPy's: the message says how to make one.
         ValueError: one on another kind of device.
 
     Example:
@@ -148,36 +177,57 @@ def check_generator(generator: Any, device: torch.device) -> torch.Generator:
         device(type='cpu')
     """
     if not isinstance(generator, torch.Generator):
-        raise TypeError(f"generator must be a torch.Generator, got {type(generator).__name__}")
-    if generator.device.type != device.type:
-        raise ValueError(f"generator must be on the device {device}, got one on {generator.device}")
+        kind = f"{type(generator).__module__}.{type(generator).__qualname__}"
+        raise TypeError(
+            f"{name} must be a torch.Generator, got {kind.removeprefix('builtins.')}; make one "
+            "with torch.Generator().manual_seed(seed)"
+        )
+    if device is not None and generator.device.type != device.type:
+        raise ValueError(f"{name} must be on the device {device}, got one on {generator.device}")
     return generator
 
 
-def hard_mask(mask: Tensor) -> Tensor:
+def optional_generator(generator: Any) -> torch.Generator | None:
+    """Return a generator of random numbers, or None, which stands for torch's own on the CPU.
+
+    Arguments:
+        generator: to be checked.
+
+    Raises:
+        TypeError: as `check_generator`.
+
+    Example:
+        >>> optional_generator(None) is None
+        True
+    """
+    return None if generator is None else check_generator(generator)
+
+
+def hard_mask(mask: Tensor, *, name: str = "mask") -> Tensor:
     """Return a mask of zeros and ones as bool.
 
     Arguments:
-        mask: of any shape, True or 1 where seen, False or 0 where hidden.
+        mask: of any shape, True or 1 where seen, False or 0 where hidden; a tensor, an array or a
+            list.
+        name: what the error message calls it.
 
     Returns:
-        The same shape; the mask itself if it is bool.
+        The same shape; the mask itself if it is a tensor and bool.
 
     Raises:
-        TypeError: no tensor.
+        TypeError: no numbers.
         ValueError: other values.
 
     Example:
         >>> hard_mask(torch.tensor([0, 1]))
         tensor([False,  True])
     """
-    if not isinstance(mask, Tensor):
-        raise TypeError(f"mask must be a torch tensor, got {type(mask).__name__}")
+    mask = as_tensor(name, mask)
     if mask.dtype == torch.bool:
         return mask
     if not bool(((mask == 0) | (mask == 1)).all()):
         raise ValueError(
-            "mask must be hard, 1 where seen and 0 where hidden; it holds other values, "
+            f"{name} must be hard, 1 where seen and 0 where hidden; it holds other values, "
             "such as the soft edge of an apodised mask"
         )
     return mask == 1
@@ -296,7 +346,7 @@ def extremes(tensor: Tensor) -> tuple[float, float]:
     Returns:
         Minimum and maximum; NaN if an element is NaN; 0 of a tensor without values (`look`).
     """
-    return look(tensor, _extremes) or (0.0, 0.0)
+    return look(as_tensor("tensor", tensor), _extremes) or (0.0, 0.0)
 
 
 def _extremes(tensor: Tensor) -> tuple[float, float]:

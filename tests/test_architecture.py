@@ -11,11 +11,12 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "skytutor"
 FILES = sorted(PACKAGE.rglob("*.py"))
-# Room, what it imports besides itself, `lazy` and `memo`, what it holds. A room stands below those
+# Room, what it imports besides itself, `lazy`, `memo` and `arrays`. A room stands below those
 # that import it. `book/architecture.md` is drawn from this table.
 ROOMS = (
     ("lazy", "", "packages whose modules load when they are first asked for"),
     ("validate", "", "checks of arguments: integers, positive numbers, one of a list"),
+    ("arrays", "", "arrays as they come: to tensors, or refused by name"),
     ("memo", "", "results that are made once and kept, in every mode of torch"),
     ("tables", "", "modules whose tables follow from their arguments, on the meta device too"),
     ("files", "", "files written whole or not at all, and strict JSON"),
@@ -35,7 +36,7 @@ ROOMS = (
     ),
     (
         "metrics",
-        "validate chunks healpix sht fields",
+        "arrays validate chunks healpix sht fields",
         "scores of answers, images, samples, maps and spectra",
     ),
     (
@@ -46,10 +47,14 @@ ROOMS = (
     ("data", "validate files healpix sht fields", "the registry, and one file for each source"),
     (
         "plot",
-        "validate healpix",
+        "arrays validate healpix",
         "pictures of the sphere, tables, networks drawn from their modules",
     ),
-    ("widgets", "validate healpix fields layers plot", "the sphere to turn, curves with sliders"),
+    (
+        "widgets",
+        "arrays validate healpix fields layers plot",
+        "the sphere to turn, curves with sliders",
+    ),
     (
         "chapters",
         "validate files chunks healpix sht training fields metrics layers data",
@@ -63,7 +68,7 @@ ROOMS = (
     ("commands", "files training fields data chapters", "what each command does"),
     ("cli", "files training data commands", "the command `skytutor`: words, signals, errors"),
 )
-EVERYWHERE = {"lazy", "memo"}
+EVERYWHERE = {"lazy", "memo", "arrays"}
 # Symptoms, not goals: what is longer is probably two things. Nothing is packed to fit.
 LONGEST_FILE = 350
 LONGEST_FUNCTION = 40

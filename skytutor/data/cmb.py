@@ -23,12 +23,13 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from skytutor.arrays import as_tensor
 from skytutor.fields.emulator import cmb_spectra
 from skytutor.fields.spectra import check_mask, maps_from_white_noise
 from skytutor.healpix import check_nside, nside_to_npix, pixel_area, pixel_to_angle
 from skytutor.memo import cached_value
 from skytutor.sht import RealHarmonics
-from skytutor.validate import as_integer
+from skytutor.validate import as_integer, as_seed, optional_generator
 
 # Standard deviation, in l, and floor of the spectra of T1 and T2.
 WIDTH = 5.0
@@ -59,7 +60,7 @@ def peaked_spectrum(centre: Tensor, *, lmax: int) -> Tensor:
         tensor([0.9231, 0.9802, 1.0000], dtype=torch.float64)
     """
     l = torch.arange(lmax + 1, dtype=torch.float64)
-    centre = torch.as_tensor(centre, dtype=torch.float64)
+    centre = as_tensor("centre", centre, dtype=torch.float64)
     return torch.exp(-((l - centre[..., None]) ** 2) / (2 * WIDTH**2)) + FLOOR
 
 
@@ -191,9 +192,9 @@ class GaussianSkySimulator:
         """
         if as_integer("n", n) < 1:
             raise ValueError(f"n must be positive, got {n}")
-        return self.prior_transform(
-            torch.rand(n, len(self.names), generator=generator, dtype=torch.float64)
-        )
+        rng = optional_generator(generator)
+        unit = torch.rand(n, len(self.names), generator=rng, dtype=torch.float64)
+        return self.prior_transform(unit)
 
     def prior_transform(self, unit: Tensor) -> Tensor:
         """Return parameters ``(..., n)``; uniform random numbers become draws of the prior.
@@ -258,7 +259,8 @@ class GaussianSkySimulator:
         sizes = [(self.lmax + 1) ** 2]
         if self.noise:
             sizes.append(nside_to_npix(self.nside))
-        return [torch.randn(*lead, size, generator=generator) for size in sizes]
+        rng = optional_generator(generator)
+        return [torch.randn(*lead, size, generator=rng) for size in sizes]
 
     def spectra(self, parameters: Tensor) -> Tensor:
         """Return C_l of the sky, without noise. With spin 2, C_l is 0 for l < 2.
@@ -331,7 +333,7 @@ class GaussianSkySimulator:
 
         Arguments:
             n: how many, at least 1; the first skies of a seed do not depend on it.
-            seed: each seed gives other skies.
+            seed: each seed gives other skies, 0 to 2**43 - 1.
         """
         if as_integer("n", n) < 1:
             raise ValueError(f"n must be positive, got {n}")
@@ -339,7 +341,7 @@ class GaussianSkySimulator:
         maps = []
         # A thousand at a time, each thousand with a generator of its own, and the last cut off.
         for start in range(0, n, 1000):
-            rng = torch.Generator().manual_seed(seed * 1_000_003 + start)
+            rng = torch.Generator().manual_seed(as_seed("seed", seed, bits=43) * 1_000_003 + start)
             drawn = self.draw_parameters(1000, generator=rng)
             white_noise = self.draw_noise(1000, generator=rng)
             parameters.append(drawn[: n - start])

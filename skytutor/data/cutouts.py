@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from skytutor.arrays import as_tensor
 from skytutor.data._fits import opened
 from skytutor.validate import one_of
 
@@ -139,6 +140,10 @@ def linear_counts(values: np.ndarray, header: Any) -> np.ndarray:
 
     .. [1] Waters et al. 2020, arXiv:1612.05245, section 8.
     """
+    counts = as_tensor("values", values)
+    # NumPy has no bfloat16, and float16 ends at 65504.
+    half = counts.dtype in (torch.float16, torch.bfloat16)
+    values = (counts.float() if half else counts).numpy()
     keys = ("BSOFTEN", "BOFFSET")
     have = [key for key in keys if key in header]
     if not have:
@@ -162,6 +167,7 @@ def clipped_scatter(values: np.ndarray) -> float:
     Raises:
         ValueError: no scatter: all values are the same.
     """
+    values = as_tensor("values", values).double().numpy()
     kept = values[np.isfinite(values)]
     for _ in range(20):
         centre = np.median(kept)
@@ -171,7 +177,9 @@ def clipped_scatter(values: np.ndarray) -> float:
             break
         kept = inside
     if not spread > 0:
-        raise ValueError("the image must have some scatter, from which its noise is told; got none")
+        raise ValueError(
+            "values of an image must have some scatter, from which its noise is told; got none"
+        )
     return float(spread)
 
 

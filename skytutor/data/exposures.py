@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from skytutor.arrays import as_floats, as_tensor
 from skytutor.data.surveys import Band, faint_error, sky_flux
 from skytutor.validate import all_finite, check_generator
 
@@ -32,7 +33,7 @@ def noise_pixels(psf: Tensor) -> float:
         >>> noise_pixels(torch.full((2, 2), 0.25))
         4.0
     """
-    return float(1 / psf.double().square().sum())
+    return float(1 / as_tensor("psf", psf, dtype=torch.float64).square().sum())
 
 
 def pixel_noise(band: Band, psf: Tensor) -> float:
@@ -65,6 +66,7 @@ def expose(
         ValueError: truth and psf of different shapes, a truth that is not finite, or a generator on
             another device.
     """
+    truth, psf = as_floats(truth=truth, psf=psf)
     if truth.ndim != 3 or truth.shape[1:] != psf.shape:
         raise ValueError(
             f"truth must be (B, H, W) with H and W of psf {tuple(psf.shape)}, "
@@ -188,6 +190,7 @@ def true_variance(truth: Tensor, band: Band, *, psf: Tensor, pixel_arcsec: float
         psf: ``(H, W)``, image of a point source of flux 1 in the band.
         pixel_arcsec: side of a pixel.
     """
+    truth, psf = as_floats(truth=truth, psf=psf)
     light = truth.clamp(min=0)
     if band.kind == "ccd":
         return pixel_noise(band, psf) ** 2 + light / band.counts_per_nanomaggie

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from skytutor.arrays import as_floats
 from skytutor.data.galaxy_lines import line_wavelengths
 from skytutor.data.galaxy_photometry import component_fluxes, residual_factor
 from skytutor.data.galaxy_population import Galaxies, Population
@@ -318,6 +319,9 @@ def stable_cholesky(matrix: Tensor) -> Tensor:
     Arguments:
         matrix: symmetric, not negative; a ten-millionth of its diagonal is added.
     """
+    (matrix,) = as_floats(matrix=matrix)
+    if matrix.dim() < 2 or matrix.shape[-1] != matrix.shape[-2]:
+        raise ValueError(f"matrix must be (..., n, n), got shape {tuple(matrix.shape)}")
     diagonal = torch.diag_embed(torch.diagonal(matrix, dim1=-2, dim2=-1))
     return torch.linalg.cholesky(matrix + 1e-7 * diagonal)
 

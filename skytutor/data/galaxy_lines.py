@@ -8,6 +8,7 @@ ratios of LINERs (Kewley et al. 2006), so that the line of no galaxy vanishes.
 import torch
 from torch import Tensor
 
+from skytutor.arrays import as_floats
 from skytutor.data.spectral_templates import LINES, attenuation, load_templates
 from skytutor.memo import cached_table
 
@@ -91,6 +92,14 @@ def line_fluxes(
         activity: ``(B,)``, standard normal: star formation of late, beyond what the stars tell.
         scatter: ``(B, 8)``, standard normal: what no relation says.
     """
+    coefficients, a_v, brightness, dusty, activity, scatter = as_floats(
+        coefficients=coefficients,
+        a_v=a_v,
+        brightness=brightness,
+        dusty=dusty,
+        activity=activity,
+        scatter=scatter,
+    )
     h_alpha = torch.from_numpy(load_templates().h_alpha).to(coefficients)
     young = coefficients @ h_alpha
     # One factor for the whole galaxy, of mean near 1, and one for its clumps alone.

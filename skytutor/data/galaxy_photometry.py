@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from skytutor.arrays import as_floats
 from skytutor.data._nodes import between
 from skytutor.data.galaxy_population import Galaxies
 from skytutor.data.galaxy_table import SDSS
@@ -32,7 +33,11 @@ def residual_factor(residual: Tensor, wavelength: Tensor) -> Tensor:
         >>> residual_factor(fainter, torch.tensor([3000.0, 6176.0]))
         tensor([[1.0000, 0.1000]])
     """
-    nodes = torch.tensor(_SDSS_GRIZ, device=residual.device)
+    residual, wavelength = as_floats(residual=residual, wavelength=wavelength)
+    common = torch.promote_types(residual.dtype, wavelength.dtype)
+    residual = residual.to(common)
+    wavelength = wavelength.to(common)
+    nodes = torch.tensor(_SDSS_GRIZ, device=residual.device, dtype=common)
     left, right, weight = between(nodes, wavelength.expand(len(residual), -1))
     magnitudes = residual.gather(1, left).lerp(residual.gather(1, right), weight)
     return torch.pow(10.0, -0.4 * magnitudes)

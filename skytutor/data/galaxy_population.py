@@ -16,7 +16,7 @@ from skytutor.data.galaxy_lines import line_fluxes
 from skytutor.data.galaxy_table import real_galaxies
 from skytutor.data.rendering import Shapes
 from skytutor.memo import cached_table
-from skytutor.validate import as_length, positive
+from skytutor.validate import as_length, check_generator, positive
 
 __all__ = ["Galaxies", "Population"]
 
@@ -176,7 +176,7 @@ class _Normal:
     """Random numbers for n galaxies."""
 
     def __init__(self, generator: torch.Generator, n: int):
-        self.generator = generator
+        self.generator = check_generator(generator)
         self.device = generator.device
         self.n = n
 

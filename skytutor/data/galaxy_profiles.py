@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
+from skytutor.arrays import as_floats, as_tensor
 from skytutor.memo import cached_table
 from skytutor.validate import all_finite
 
@@ -138,13 +139,16 @@ def de_vaucouleurs_transform(k: Tensor) -> Tensor:
         >>> de_vaucouleurs_transform(torch.tensor([1e-3, 1.0, 100.0]))
         tensor([1.0000, 0.5445, 0.0030], dtype=torch.float64)
     """
+    k = as_tensor("k", k, dtype=torch.float64)
+    if k.dim() != 1:
+        raise ValueError(f"k must be (M,), got shape {tuple(k.shape)}")
     # Halving the step or widening the ends changes the result by 1e-14.
     step = 0.1
     r = torch.arange(-30.0, 14.0, step, dtype=torch.float64).exp()
     s = DE_VAUCOULEURS_B * r**0.25
     integrand = torch.exp(-s * math.cos(math.pi / 8)) * torch.sin(s * math.sin(math.pi / 8))
     # r dr = r^2 d(log r)
-    total = torch.special.modified_bessel_k0(k.double()[:, None] * r) @ (integrand * r**2) * step
+    total = torch.special.modified_bessel_k0(k[:, None] * r) @ (integrand * r**2) * step
     # The integral of exp(-b r^(1/4)) r dr, by which the profile is divided
     flux = 4 * math.factorial(7) / DE_VAUCOULEURS_B**8
     return total * (2 / math.pi) / flux
@@ -212,6 +216,7 @@ def exponential_transform(k_squared: Tensor) -> Tensor:
         >>> exponential_transform(torch.tensor([0.0, 1.0]))
         tensor([1.0000, 0.6340])
     """
+    (k_squared,) = as_floats(k_squared=k_squared)
     return (1 + k_squared / HALF_LIGHT_SCALES**2).rsqrt() ** 3
 
 
@@ -231,5 +236,6 @@ def moffat_transform(k: Tensor, fwhm: float) -> Tensor:
         >>> moffat_transform(torch.tensor([0.0, 1.0]), 1.0)
         tensor([1.0000, 0.7781])
     """
+    (k,) = as_floats(k=k)
     core = fwhm / (2 * math.sqrt(2 ** (1 / MOFFAT_BETA) - 1))
     return (1 + core * k) * torch.exp(-core * k)

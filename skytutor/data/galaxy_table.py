@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from skytutor.arrays import as_tensor
 from skytutor.data.spectral_templates import BandTable, package_file
 from skytutor.memo import cached_table
 
@@ -98,6 +99,10 @@ def fit_templates(redshift: np.ndarray, flux: np.ndarray, error: np.ndarray) -> 
     import torch
     from scipy.optimize import nnls
 
+    redshift, flux, error = (
+        as_tensor(name, values).double().numpy()
+        for name, values in (("redshift", redshift), ("flux", flux), ("error", error))
+    )
     _check_photometry(redshift, flux, error)
 
     z = torch.from_numpy(redshift).float()

@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from skytutor.arrays import as_tensor
 from skytutor.data._directions import near, unit_vectors
 from skytutor.data._fits import opened
 from skytutor.data._pair_files import Fetcher, Manifest
@@ -32,7 +33,7 @@ from skytutor.data.pairs import _held
 from skytutor.data.registry import DataError
 from skytutor.data.surveys import band_names
 from skytutor.healpix import angle_to_pixel, nside_to_npix
-from skytutor.validate import as_integer, as_length
+from skytutor.validate import as_integer, as_length, as_seed
 
 __all__ = ["HIPS", "SETS", "Hips", "fetch_bands", "hips_of", "split"]
 
@@ -190,14 +191,16 @@ def split(
         ValueError: positions that are none, fractions that are no partition, or a set that is to
             have some of the sky and gets no object.
     """
+    ra = as_tensor("ra", ra, dtype=torch.float64)
+    dec = as_tensor("dec", dec, dtype=torch.float64)
     places = unit_vectors(ra, dec)
     edges = np.cumsum(fractions)
     if len(fractions) != len(SETS) or min(fractions) < 0 or abs(edges[-1] - 1) > 1e-9:
         raise ValueError(f"fractions must be 3 numbers from 0 to 1 of sum 1, got {fractions}")
-    theta, phi = torch.deg2rad(90 - dec.double()), torch.deg2rad(ra.double())
+    theta, phi = torch.deg2rad(90 - dec), torch.deg2rad(ra)
     cells = angle_to_pixel(theta, phi, nside=nside, order="nested").numpy()
     # One draw for each cell of the sky, with or without objects: it does not depend on them.
-    draws = np.random.default_rng(as_integer("seed", seed)).random(nside_to_npix(nside))
+    draws = np.random.default_rng(as_seed("seed", seed)).random(nside_to_npix(nside))
     sets = np.searchsorted(edges[:-1], draws[cells], side="right")
     reach = math.sqrt(2.0) * as_length("field_arcsec", field_arcsec)
     for k in (1, 0):

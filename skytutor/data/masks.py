@@ -10,7 +10,8 @@ import math
 import torch
 from torch import Tensor
 
-from skytutor.validate import as_length, positive
+from skytutor.arrays import as_tensor
+from skytutor.validate import as_length, check_generator, positive
 
 __all__ = ["RADII", "blob_mask", "check_hidden", "disc_mask", "discs_mask", "mixed_mask"]
 
@@ -99,6 +100,7 @@ def discs_mask(
         True
     """
     _check_radius(radius_arcmin, size=size, pixel_arcmin=pixel_arcmin)
+    check_generator(generator)
     wanted = _check_fraction(hidden) * size**2
     disc = (~disc_mask(size, radius_arcmin, pixel_arcmin=pixel_arcmin)).nonzero() - size // 2
     seen = torch.ones(size, size, dtype=torch.bool)
@@ -153,6 +155,7 @@ def blob_mask(
     k = torch.fft.fftfreq(size, dtype=torch.float64) * 2 * math.pi
     square = k[:, None] ** 2 + k[None, : size // 2 + 1] ** 2
     sigma = width_arcmin / pixel_arcmin / math.sqrt(8 * math.log(2))
+    check_generator(generator)
     white = torch.randn(size, size, generator=generator, dtype=torch.float64)
     modes = torch.fft.rfft2(white) * torch.exp(-square * sigma**2 / 2)
     field = torch.fft.irfft2(modes, s=(size, size)).flatten()
@@ -187,6 +190,7 @@ def mixed_mask(size: int, *, pixel_arcmin: float, generator: torch.Generator) ->
     """
     (size,) = positive(size=size)
     pixel = as_length("pixel_arcmin", pixel_arcmin)
+    check_generator(generator)
     kind, fraction, *sizes = torch.rand(5, generator=generator, dtype=torch.float64).tolist()
     hidden = _HIDDEN[0] + (_HIDDEN[1] - _HIDDEN[0]) * fraction
     largest = min(float(RADII[-1]), size * pixel / 3)
@@ -225,7 +229,7 @@ def check_hidden(mask: Tensor) -> Tensor:
         mask: bool, of any shape, True where the sky is seen.
 
     Raises:
-        TypeError: not a bool tensor: a hole has no soft edge.
+        TypeError: not bool: a hole has no soft edge.
         ValueError: nothing or everything hidden.
 
     Example:
@@ -233,9 +237,9 @@ def check_hidden(mask: Tensor) -> Tensor:
         Traceback (most recent call last):
         ValueError: mask is True everywhere: nothing is hidden; at least one pixel must be False
     """
-    if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
-        kind = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
-        raise TypeError(f"mask must be a bool tensor, True where the sky is seen, got {kind}")
+    mask = as_tensor("mask", mask)
+    if mask.dtype != torch.bool:
+        raise TypeError(f"mask must be bool, True where the sky is seen, got {mask.dtype}")
     if bool(mask.all()):
         raise ValueError(
             "mask is True everywhere: nothing is hidden; at least one pixel must be False"

@@ -14,11 +14,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from skytutor.arrays import as_tensor
 from skytutor.data.masks import RADII, blob_mask, check_hidden, disc_mask, discs_mask, mixed_mask
 from skytutor.data.sky_masks import galactic_cut, mask_source, sky_mask
 from skytutor.fields.best_fit import BEST_FIT, LMAX, best_fit_spectra
 from skytutor.fields.flat import FlatSky
-from skytutor.healpix import UNSEEN
+from skytutor.healpix import is_unseen
 from skytutor.validate import hard_mask, one_of
 
 __all__ = [
@@ -123,12 +124,12 @@ def check_units(maps: Tensor, sky: FlatSky, *, mask: Tensor | None = None) -> fl
         >>> bool(0.8 < check_units(signal, sky) < 1.2)
         True
     """
-    if maps.shape[-2:] != (sky.size, sky.size):
+    pixels = as_tensor("maps", maps, dtype=torch.float64)
+    if pixels.shape[-2:] != (sky.size, sky.size):
         raise ValueError(
-            f"maps must be (..., {sky.size}, {sky.size}) as the sky, got {tuple(maps.shape)}"
+            f"maps must be (..., {sky.size}, {sky.size}) as the sky, got {tuple(pixels.shape)}"
         )
-    pixels = maps.double()
-    known = pixels.isfinite() & (pixels > 0.99 * UNSEEN)
+    known = pixels.isfinite() & ~is_unseen(pixels)
     if mask is not None:
         known = known & hard_mask(mask)
     seen = known.double().sum((-2, -1), keepdim=True)

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from skytutor.arrays import as_floats, as_tensor
 from skytutor.healpix import (
     angle_to_pixel,
     check_nside,
@@ -24,7 +25,7 @@ from skytutor.healpix import (
     pixel_to_vector,
 )
 from skytutor.memo import cached_value
-from skytutor.validate import as_integer
+from skytutor.validate import as_integer, optional_generator
 
 
 def check_images(images: Tensor) -> Tensor:
@@ -34,11 +35,9 @@ def check_images(images: Tensor) -> Tensor:
         TypeError: neither uint8 nor floating.
         ValueError: empty, not square, or not finite.
     """
-    wanted = "images must be a uint8 or floating torch tensor"
-    if not isinstance(images, Tensor):
-        raise TypeError(f"{wanted}, got {type(images).__name__}")
+    images = as_tensor("images", images)
     if images.dtype != torch.uint8 and not images.is_floating_point():
-        raise TypeError(f"{wanted}, got {images.dtype}")
+        raise TypeError(f"images must be uint8 or floating, got {images.dtype}")
     if images.dim() != 3 or images.shape[1] != images.shape[2]:
         raise ValueError(f"images must be square, (B, H, H), got shape {tuple(images.shape)}")
     if images.numel() == 0:
@@ -47,7 +46,7 @@ def check_images(images: Tensor) -> Tensor:
         return images.float() / 255
     if not bool(torch.isfinite(images).all()):
         raise ValueError("images holds NaN or infinite pixels")
-    return images
+    return as_floats(images=images)[0]
 
 
 def centre_of_mass(images: Tensor) -> Tensor:
@@ -162,6 +161,7 @@ class Projector:
                 between them, likewise.
         """
         images = check_images(images).float()
+        rotations = None if rotations is None else as_floats(rotations=rotations)[0]
         if rotations is not None and tuple(rotations.shape) != (len(images), 3, 3):
             raise ValueError(
                 f"rotations must be ({len(images)}, 3, 3), got {tuple(rotations.shape)}"
@@ -211,7 +211,7 @@ def random_rotations(n: int, *, generator: torch.Generator | None = None) -> Ten
     """
     if as_integer("n", n, wanted="a positive integer") < 1:
         raise ValueError(f"n must be a positive integer, got {n!r}")
-    q = torch.randn(n, 4, generator=generator, dtype=torch.float64)
+    q = torch.randn(n, 4, generator=optional_generator(generator), dtype=torch.float64)
     w, x, y, z = (q / q.norm(dim=1, keepdim=True)).unbind(1)  # (n,) each
     entries = [
         1 - 2 * (y * y + z * z),

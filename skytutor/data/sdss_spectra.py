@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from skytutor.arrays import as_floats, as_tensor
 from skytutor.data._fits import opened
 from skytutor.data.spectral_grid import (
     OBSERVED_WINDOW,
@@ -235,6 +236,9 @@ def resample_to_observed(
 
     .. [1] Melchior et al. 2023, arXiv:2211.07890.
     """
+    (flux,) = as_floats(flux=flux)
+    redshift = as_tensor("redshift", redshift, dtype=torch.float64, like=flux)
+    edges = as_tensor("edges", edges, dtype=torch.float64)
     if redshift.ndim != 1 or flux.ndim != 2 or len(redshift) != len(flux):
         raise ValueError(
             "flux must be (B, L) and redshift (B,), got "
@@ -242,8 +246,16 @@ def resample_to_observed(
         )
     if not bool((redshift > -1).all()):
         raise ValueError("redshift must be greater than -1 everywhere")
-    stretch = 1 + redshift.double()[:, None]
-    rest = (bin_edges() if rest_edges is None else rest_edges).to(flux.device)
+    stretch = 1 + redshift[:, None]
+    rest = (
+        bin_edges()
+        if rest_edges is None
+        else as_tensor("rest_edges", rest_edges, dtype=torch.float64)
+    )
+    rest = rest.to(flux.device)
+    for name, values in (("edges", edges), ("rest_edges", rest)):
+        if values.shape[-1:] < (2,) or not bool((values.detach().diff(dim=-1) > 0).all()):
+            raise ValueError(f"{name} must rise, and be at least two")
     # Light that is spread over a wider range of wavelengths is fainter in each.
     shifted = flux / stretch.to(flux.dtype)
     # Rounding of the edges must not cost the pixels at the ends.

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
+from skytutor.arrays import as_tensor
 from skytutor.data.sky_masks import sky_mask
 from skytutor.healpix import check_nside, check_order, npix_to_nside, nside_to_npix, vector_to_pixel
 from skytutor.healpix.interpolation import interpolate
 from skytutor.healpix.tangent import check_patch, patch_vectors
-from skytutor.validate import as_length, positive
+from skytutor.validate import as_length, check_generator, positive
 
 if TYPE_CHECKING:  # astropy takes a second to import, and only headers need it
     from astropy.wcs import WCS
@@ -102,9 +103,9 @@ def gnomonic_patch(
     """
     npix = nside_to_npix(check_nside(nside))
     check_order(order, allowed=("ring", "nested"))
-    if not isinstance(maps, Tensor) or maps.shape[-1:] != (npix,):
-        got = tuple(maps.shape) if isinstance(maps, Tensor) else type(maps).__name__
-        raise ValueError(f"maps must be (..., {npix}) for nside {nside}, got {got}")
+    maps = as_tensor("maps", maps)
+    if maps.shape[-1:] != (npix,):
+        raise ValueError(f"maps must be (..., {npix}) for nside {nside}, got {tuple(maps.shape)}")
     vectors = patch_vectors(size, pixel_arcmin=pixel_arcmin, lon_deg=lon_deg, lat_deg=lat_deg)
     if maps.dtype == torch.bool:
         return maps[..., vector_to_pixel(vectors, nside=nside, order=order)]
@@ -131,6 +132,7 @@ def random_centres(n: int, *, generator: torch.Generator) -> tuple[Tensor, Tenso
         >>> lon.shape
         torch.Size([5])
     """
+    check_generator(generator)
     (n,) = positive(n=n)
     u = torch.rand(n, 2, generator=generator, dtype=torch.float64)
     return 360 * u[:, 0], (2 * u[:, 1] - 1).asin().rad2deg()
@@ -161,6 +163,7 @@ def real_mask_patches(
         >>> real_mask_patches(2, 16, pixel_arcmin=30.0, nside=64, generator=rng).shape
         torch.Size([2, 16, 16])
     """
+    check_generator(generator)
     positive(n=n, size=size)
     mask = sky_mask(nside, order="nested")
     found: list[Tensor] = []
@@ -239,7 +242,7 @@ def disjoint_patches(
         (torch.Size([8, 2]), torch.Size([4, 2]))
     """
     positive(n_train=n_train, n_test=n_test)
-    _check_valid(valid)
+    valid = _check_valid(valid)
     reach = patch_radius(check_patch(size, pixel_arcmin), pixel_arcmin=pixel_arcmin)
     gap = 2 * reach + math.radians(as_length("margin_deg", margin_deg, zero=True))
     # A quarter of the sky about the axis, less half of the gap, is the test's.
@@ -250,7 +253,7 @@ def disjoint_patches(
             f"{math.degrees(reach):.4g} degrees from its centre, and two of them and the margin "
             f"must stay below {math.degrees(2 * edge):.4g}"
         )
-    axis = torch.randn(3, generator=generator, dtype=torch.float64)
+    axis = torch.randn(3, generator=check_generator(generator), dtype=torch.float64)
     axis = axis / axis.norm()
     ends = ((math.cos(edge + gap / 2), n_train), (math.cos(edge - gap / 2), n_test))
     train: list[Tensor] = []
@@ -282,16 +285,17 @@ def _vectors(centres: Tensor) -> Tensor:
     return torch.stack([lat.cos() * lon.cos(), lat.cos() * lon.sin(), lat.sin()], -1)
 
 
-def _check_valid(valid: Tensor | None) -> None:
-    """Refuse what is no bool map: numbers would be interpolated, and a half count as valid."""
+def _check_valid(valid: Tensor | None) -> Tensor | None:
+    """Return a bool map, no other: numbers would be interpolated, and a half count as valid."""
     if valid is None:
-        return
-    if not isinstance(valid, Tensor) or valid.dtype != torch.bool:
-        kind = valid.dtype if isinstance(valid, Tensor) else type(valid).__name__
-        raise TypeError(f"valid must be a bool tensor, got {kind}")
+        return None
+    valid = as_tensor("valid", valid)
+    if valid.dtype != torch.bool:
+        raise TypeError(f"valid must be bool, got {valid.dtype}")
     if valid.dim() != 1:
         raise ValueError(f"valid must be (P,), got shape {tuple(valid.shape)}")
     npix_to_nside(len(valid))
+    return valid
 
 
 def _all_valid(centres: Tensor, valid: Tensor | None, *, size: int, pixel: float) -> Tensor:

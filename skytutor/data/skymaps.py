@@ -22,11 +22,11 @@ from skytutor.data.patches import best_fit_spectrum
 from skytutor.data.sky_masks import SMICA_2013, sky_mask
 from skytutor.fields.spectra import gaussian_maps
 from skytutor.fields.windows import gaussian_beam
-from skytutor.healpix import UNSEEN, check_nside, npix_to_nside, reorder
+from skytutor.healpix import check_nside, is_unseen, npix_to_nside, reorder
 from skytutor.healpix.interpolation import interpolation_weights
 from skytutor.healpix.numbering import check_pixels
 from skytutor.healpix.tangent import patch_vectors
-from skytutor.validate import as_length, one_of
+from skytutor.validate import as_length, check_generator, one_of
 
 __all__ = ["SOURCES", "FitsMap", "SkyMap", "simulated_sky", "sky_map"]
 
@@ -103,7 +103,7 @@ class FitsMap:
         self._factor = _UNITS[self.unit.upper()]
 
     def pixels(self, index: Tensor) -> Tensor:
-        """Return the values at pixels, float32 in muK; NaN where the file has UNSEEN.
+        """Return the values at pixels, float32 in muK; NaN where the file has UNSEEN or infinity.
 
         Arguments:
             index: pixel numbers in the order of the file, int64, any shape.
@@ -118,8 +118,10 @@ class FitsMap:
         found = column[flat[sort] // self._per_row, flat[sort] % self._per_row]
         values = np.empty(len(flat), dtype=np.float64)
         values[sort] = found
-        values[values < 0.99 * UNSEEN] = np.nan
-        out = torch.from_numpy((values * self._scale + self._zero) * self._factor)
+        raw = torch.from_numpy(values)
+        # Of no value is what is infinite too: a mean over larger pixels would be.
+        raw = torch.where(is_unseen(raw) | raw.isinf(), torch.nan, raw)
+        out = (raw * self._scale + self._zero) * self._factor
         return out.float().reshape(index.shape)
 
     def patch(
@@ -260,6 +262,7 @@ def simulated_sky(
     Returns:
         ``(P,)`` float32, RING.
     """
+    check_generator(generator)
     lmax = min(3 * check_nside(nside) - 1, 4500)
     beam = gaussian_beam(fwhm=math.radians(beam_arcmin / 60), lmax=lmax)
     cl = amplitude * best_fit_spectrum(lmax) * beam.square()

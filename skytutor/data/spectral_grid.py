@@ -17,8 +17,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from skytutor.arrays import as_floats, as_tensor
 from skytutor.data.spectral_templates import LOG_WAVELENGTH
-from skytutor.validate import as_length
+from skytutor.validate import as_length, hard_mask
 
 __all__ = [
     "NORMALISED_OVER",
@@ -70,7 +71,7 @@ def bin_edges(log_wavelength: Tensor | None = None) -> Tensor:
         3386.9 8321.4
     """
     centres = LOG_WAVELENGTH if log_wavelength is None else log_wavelength
-    centres = centres.double()
+    centres = as_tensor("log_wavelength", centres, dtype=torch.float64)
     if centres.ndim != 1 or len(centres) < 2:
         raise ValueError(
             f"log_wavelength must hold at least two centres in a row, got {tuple(centres.shape)}"
@@ -119,15 +120,19 @@ def rebin(
         >>> rebin(torch.tensor([1.0, 3.0, 5.0]), edges, new_edges=wider).flux
         tensor([2., 5.])
     """
+    (flux,) = as_floats(flux=flux)
+    edges = as_tensor("edges", edges, dtype=torch.float64, like=flux)
+    new_edges = as_tensor("new_edges", new_edges, dtype=torch.float64, like=flux)
+    ivar = None if ivar is None else as_tensor("ivar", ivar, dtype=flux.dtype, like=flux)
     _check_bins(flux, edges, new_edges=new_edges, ivar=ivar)
     good = torch.isfinite(flux)
     if mask is not None:
-        good = good & mask
+        good = good & hard_mask(mask)
     if ivar is not None:
         good = good & (ivar > 0)
     # Sums over thousands of bins are subtracted from each other: float64.
-    before = edges.double()
-    after = new_edges.double()
+    before = edges
+    after = new_edges
     width = before.diff(dim=-1)
     observed = width * good
     amount = width * torch.where(good, flux, torch.zeros_like(flux)).double()
@@ -207,8 +212,9 @@ def observed_bins(redshift: Tensor, *, window: tuple[float, float] = OBSERVED_WI
         >>> observed_bins(torch.tensor([0.01, 0.1, 0.2, 0.36])).sum(1)
         tensor([883, 978, 908, 769])
     """
+    redshift = as_tensor("redshift", redshift, dtype=torch.float64)
     edges = bin_edges().to(redshift.device)
-    seen = edges * (1 + redshift.double()[:, None])
+    seen = edges * (1 + redshift[:, None])
     return (seen[:, :-1] >= window[0]) & (seen[:, 1:] <= window[1])
 
 
@@ -232,6 +238,8 @@ def normalise_spectra(flux: Tensor, ivar: Tensor, *, mask: Tensor) -> tuple[Tens
         >>> float(mean), float(ivar[0])
         (5.0, 25.0)
     """
+    flux, ivar = as_floats(flux=flux, ivar=ivar)
+    mask = hard_mask(mask)
     wavelength = 10.0 ** LOG_WAVELENGTH.to(flux.device)
     low, high = NORMALISED_OVER
     inside = mask & (wavelength >= low) & (wavelength <= high)
@@ -266,7 +274,7 @@ def air_to_vacuum(wavelength: Tensor) -> Tensor:
 
     .. [2] Ciddor 1996, Applied Optics 35, 1566; inverted by N. Piskunov for the VALD database.
     """
-    air = wavelength.double()
+    air = as_tensor("wavelength", wavelength, dtype=torch.float64)
     as_length("wavelength", float(air.min()))
     if bool((air < 2000).any()):
         raise ValueError(f"wavelength must be at least 2000 angstrom, got {float(air.min()):g}")

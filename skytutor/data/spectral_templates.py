@@ -16,6 +16,7 @@ import torch
 from scipy.integrate import trapezoid
 from torch import Tensor
 
+from skytutor.arrays import as_floats, as_tensor
 from skytutor.memo import cached_table, outside_modes
 from skytutor.validate import as_names, extremes
 
@@ -199,6 +200,8 @@ def photon_weights(name: str, redshifts: np.ndarray, grid: np.ndarray = _FINE) -
         redshifts: ``(Z,)``.
         grid: ``(W,)``, angstrom, rest frame, rising; the spectrum is in 1e-17 erg/s/cm^2/angstrom.
     """
+    redshifts = as_tensor("redshifts", redshifts).double().numpy()
+    grid = as_tensor("grid", grid).double().numpy()
     curve, response = filter_curve(name)
     norm = _NANOMAGGIE * trapezoid(response / curve, curve)
     steps = np.gradient(grid)  # of the trapezoid rule
@@ -229,6 +232,7 @@ def attenuation(wavelength: Tensor, a_v: Tensor) -> Tensor:
         >>> attenuation(torch.tensor(5500.0), torch.tensor(2.5))
         tensor(0.1000)
     """
+    wavelength, a_v = as_floats(wavelength=wavelength, a_v=a_v)
     return torch.pow(10.0, -0.4 * a_v * (wavelength / 5500) ** -0.7)
 
 

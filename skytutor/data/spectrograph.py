@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from skytutor.arrays import as_floats
 from skytutor.data._nodes import between
 
 __all__ = ["spectrograph_noise"]
@@ -41,10 +42,13 @@ def spectrograph_noise(flux: Tensor, wavelength: Tensor) -> Tensor:
         >>> spectrograph_noise(torch.tensor([[10.0]]), torch.tensor([[6750.0]]))
         tensor([[0.2646]])
     """
-    nodes = torch.tensor(_WAVELENGTH, device=wavelength.device)
+    flux, wavelength = as_floats(flux=flux, wavelength=wavelength)
+    common = torch.promote_types(flux.dtype, wavelength.dtype)
+    wavelength = wavelength.to(common)
+    nodes = torch.tensor(_WAVELENGTH, dtype=common, device=wavelength.device)
     left, right, weight = between(nodes, wavelength)
-    photons = torch.tensor(_PHOTONS, device=wavelength.device)
-    sky = torch.tensor(_SKY, device=wavelength.device)
+    photons = torch.tensor(_PHOTONS, dtype=common, device=wavelength.device)
+    sky = torch.tensor(_SKY, dtype=common, device=wavelength.device)
     per_flux = photons[left].lerp(photons[right], weight)
     without = sky[left].lerp(sky[right], weight)
     return (per_flux * flux.clamp(min=0) + without).sqrt()

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from skytutor.arrays import as_tensor
 from skytutor.data._nodes import between
 from skytutor.data.spectral_templates import package_file, photon_weights
 from skytutor.memo import cached_table
@@ -47,6 +48,7 @@ def planck(wavelength: np.ndarray, temperature: float) -> np.ndarray:
     """
     if not temperature > 0:
         raise ValueError(f"temperature must be positive, got {temperature}")
+    wavelength = as_tensor("wavelength", wavelength).double().numpy()
     # exp(-x) / (1 - exp(-x)) does not overflow where 1 / (exp(x) - 1) would.
     x = _SECOND_CONSTANT / (wavelength * temperature)
     x0 = _SECOND_CONSTANT / (5500.0 * temperature)

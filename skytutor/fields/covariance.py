@@ -24,7 +24,7 @@ from torch import Tensor
 
 from skytutor.chunks import in_chunks
 from skytutor.fields.spectra import FIELDS, check_mask, check_spectra
-from skytutor.healpix import UNSEEN, check_maps
+from skytutor.healpix import check_maps, seen_maps
 from skytutor.healpix.rings import rings
 from skytutor.sht import check_lmax, real_degrees
 from skytutor.sht.real import to_complex
@@ -155,17 +155,16 @@ class PixelCovariance:
         Raises:
             ValueError: another shape, or seen pixels that are not finite.
         """
-        check_maps(maps, nside=self.nside, order="ring", finite=False)
+        maps = check_maps(maps, nside=self.nside, order="ring", finite=False)
         if maps.dim() != (3 if self.spin else 2) or (self.spin and maps.shape[1] != 2):
             raise ValueError(
                 f"maps must be (N, {'2, ' if self.spin else ''}P) for spin {self.spin}, "
                 f"got shape {tuple(maps.shape)}"
             )
-        seen = maps.double()[..., self.pixel_orbits]  # (N, [2,] T, 4 or 1)
-        if not bool((torch.isfinite(seen) & (seen > 0.99 * UNSEEN)).all()):
-            raise ValueError(
-                "maps hold NaN, infinite or UNSEEN values in pixels that the mask shows"
-            )
+        looked_at = torch.zeros(maps.shape[-1], dtype=torch.bool)
+        looked_at[self.pixel_orbits.flatten()] = True
+        kept = seen_maps(maps, looked_at, nside=self.nside, order="ring")
+        seen = kept.double()[..., self.pixel_orbits]  # (N, [2,] T, 4 or 1)
         if self.pixel_orbits.shape[1] == 1:
             return [seen[..., 0].flatten(1)]
         # The Fourier sum over four values, for k = 0, 2 and 1.

@@ -14,9 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from skytutor.arrays import as_floats
 from skytutor.fields.camb import camb_spectra
 from skytutor.memo import cached_object
 from skytutor.training import checkpoint
+from skytutor.validate import as_seed
 
 __all__ = ["FIELDS", "LMAX", "RS", "TAUS", "cmb_spectra", "make", "nodes", "worst_error"]
 
@@ -96,6 +98,9 @@ def cmb_spectra(
         >>> cmb_spectra(torch.tensor([0.05]), torch.tensor([0.0]), lmax=47)["EE"].shape
         torch.Size([1, 48])
     """
+    # Each in its own precision: the end of the range is rounded in float32.
+    (tau,) = as_floats(tau=tau)
+    (r,) = as_floats(r=r)
     for name, values, low, high in (("tau", tau, TAUS[0], TAUS[-1]), ("r", r, RS[0], RS[-1])):
         if values.dim() != 1 or not bool(((values >= low) & (values <= high)).all()):
             raise ValueError(
@@ -120,7 +125,7 @@ def worst_error(points: int = 6, *, seed: int = 0, folder: Path | None = None) -
         seed: of the pairs.
         folder: where the nodes lie; None for those that come with the package.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(as_seed("seed", seed))
     taus = rng.uniform(0.025, 0.085, points)
     rs = rng.uniform(0, 0.01, points)
     worst = 0.0

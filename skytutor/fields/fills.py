@@ -16,6 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from skytutor.arrays import as_floats
 from skytutor.fields.flat import FlatSky, filter_maps
 from skytutor.fields.holes import DenseHole, check_hard_mask, check_precision, seen_only
 from skytutor.sht.solvers import ConvergenceError, ConvergenceWarning, conjugate_gradients
@@ -88,7 +89,8 @@ def fill_by_cg(
         True
     """
     one_of("on_failure", on_failure, allowed=("raise", "warn"))
-    seen = check_hard_mask(mask, size=data.shape[-1])
+    (data,) = as_floats(data=data)
+    seen = check_hard_mask(mask, size=data.shape[-1] if data.dim() else 0)
     precision = check_precision(precision, size=data.shape[-1])
     known = seen_only(data, seen)
     hidden = (~seen).to(known)
@@ -147,7 +149,8 @@ def covariance_preconditioner(total: Tensor, mask: Tensor) -> Preconditioner:
         tensor([[0., 1.],
                 [0., 0.]])
     """
-    hidden = ~check_hard_mask(mask, size=total.shape[-2])
+    (total,) = as_floats(total=total)
+    hidden = ~check_hard_mask(mask, size=total.shape[-2] if total.dim() > 1 else 0)
 
     def preconditioner(residual: Tensor) -> Tensor:
         return torch.where(hidden, filter_maps(torch.where(hidden, residual, 0), total), 0)
@@ -170,9 +173,9 @@ def hole_labels(mask: Tensor) -> Tensor:
         tensor([1, 0, 0, 1])
     """
     hidden = ~check_hard_mask(mask)
-    if mask.dim() != 2:
-        raise ValueError(f"mask must be one mask, (H, H), got shape {tuple(mask.shape)}")
-    size = mask.shape[-1]
+    if hidden.dim() != 2:
+        raise ValueError(f"mask must be one mask, (H, H), got shape {tuple(hidden.shape)}")
+    size = hidden.shape[-1]
     # Every hidden pixel begins with a number of its own and takes the largest of its neighbours.
     labels = torch.arange(1, size * size + 1).reshape(size, size) * hidden
     while True:

@@ -22,8 +22,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from skytutor.arrays import as_floats, as_tensor
 from skytutor.fields.windows import gaussian_beam
-from skytutor.validate import all_finite, as_integer, as_length, extremes, positive
+from skytutor.healpix import check_values
+from skytutor.validate import as_integer, as_length, check_generator, extremes, positive
 
 __all__ = ["FlatSky", "band_powers", "check_spectrum", "filter_maps", "frequencies", "laplacian"]
 
@@ -71,15 +73,17 @@ def filter_maps(maps: Tensor, response: Tensor) -> Tensor:
         >>> torch.allclose(filter_maps(maps, torch.ones(8, 5)), maps, atol=1e-6)
         True
     """
-    if not maps.is_floating_point():
-        raise TypeError(f"maps must be floating, got {maps.dtype}")
-    size = maps.shape[-1]
+    (maps,) = as_floats(maps=maps)
+    response = as_tensor("response", response, like=maps)
+    size = maps.shape[-1] if maps.dim() else 0
     if maps.shape[-2:] != (size, size) or response.shape[-2:] != (size, size // 2 + 1):
         raise ValueError(
             "maps must be (..., H, H) and response (..., H, H // 2 + 1), "
             f"got shapes {tuple(maps.shape)} and {tuple(response.shape)}"
         )
-    modes = torch.fft.rfft2(maps) * response.to(maps)
+    modes = torch.fft.rfft2(maps)
+    # A real response stays real, which is half the work; a complex one keeps its phase.
+    modes = modes * response.to(modes if response.is_complex() else maps)
     return torch.fft.irfft2(modes, s=maps.shape[-2:])
 
 
@@ -195,6 +199,7 @@ class FlatSky:
         Returns:
             signal and data, ``(n, H, H)`` each.
         """
+        check_generator(generator)
         (n,) = positive(n=n)
         shape = (2, n, self.size, self.size)
         white = torch.randn(shape, generator=generator, dtype=dtype)
@@ -223,6 +228,7 @@ def interpolate(values: Tensor, l: Tensor) -> Tensor:
         >>> interpolate(torch.tensor([0.0, 2.0, 4.0]), torch.tensor([0.5, 2.0, 7.0]))
         tensor([1., 4., 0.])
     """
+    values, l = as_floats(values=values, l=l)
     below = l.floor().long().clamp(max=len(values) - 1)
     above = (below + 1).clamp(max=len(values) - 1)
     part = (l - below).to(values)
@@ -236,7 +242,7 @@ def band_powers(
     """Measure the mean power of maps in bands of multipoles, behind a window.
 
     Arguments:
-        maps: ``(..., H, H)``.
+        maps: ``(..., H, H)``; where the window is 0 they may hold anything, and nowhere else.
         edges: of the bands, n + 1 increasing multipoles.
         pixel_arcmin: side of a pixel in arcmin.
         window: ``(..., H, H)``, such as 1 in a hole and 0 outside, to measure the hole alone; None
@@ -247,22 +253,27 @@ def band_powers(
         window. The mixing of degrees that a window brings is left in, as in pseudo-spectra.
 
     Raises:
-        ValueError: edges that do not increase, a band without a mode; no squares, NaN or infinite
-            values, a window of another size or of zeros alone.
+        ValueError: edges that do not increase, a band without a mode; no squares, NaN,
+            infinite or UNSEEN pixels, a window of another size or of zeros alone.
 
     Example:
         >>> maps = torch.randn(4, 32, 32, dtype=torch.float64)
         >>> band_powers(maps, [200, 800, 1400], pixel_arcmin=6.0).shape
         torch.Size([4, 2])
     """
+    (maps,) = as_floats(maps=maps)
     size = _check_square(maps)
-    bounds = torch.as_tensor(edges, dtype=torch.float64)
+    bounds = as_tensor("edges", edges, dtype=torch.float64)
     if bounds.dim() != 1 or len(bounds) < 2 or bool((bounds.diff() <= 0).any()):
         raise ValueError(f"edges must be at least two increasing multipoles, got {list(edges)}")
     area = (pixel_arcmin * _ARCMIN) ** 2
     norm = torch.ones(1, dtype=maps.dtype, device=maps.device)
     if window is not None:
-        window = _check_window(window.to(maps), size)
+        window = _check_window(as_tensor("window", window).to(maps), size)
+        # First the choice: 0 times NaN is NaN.
+        maps = torch.where(window != 0, maps, 0)
+    check_values(maps, name="maps", axes=2)
+    if window is not None:
         maps = maps * window
         norm = window.square().mean((-2, -1))[..., None]
     ky, kx = frequencies(size, pixel_arcmin=pixel_arcmin)
@@ -286,11 +297,9 @@ def band_powers(
 
 
 def _check_square(maps: Tensor) -> int:
-    """Return the side of maps, refused if they are no squares of finite numbers."""
+    """Return the side of maps, refused if they are no squares."""
     if maps.dim() < 2 or maps.shape[-1] != maps.shape[-2] or not maps.numel():
         raise ValueError(f"maps must be (..., H, H), got shape {tuple(maps.shape)}")
-    if not all_finite(maps):
-        raise ValueError("maps hold NaN or infinite values: fill or hide them first")
     return maps.shape[-1]
 
 
@@ -300,6 +309,7 @@ def _check_window(window: Tensor, size: int) -> Tensor:
         raise ValueError(
             f"window must be (..., {size}, {size}) as the maps, got shape {tuple(window.shape)}"
         )
+    check_values(window, name="window", axes=2)
     if not bool((window != 0).flatten(-2).any(-1).all()):
         raise ValueError("window is 0 everywhere: nothing is left to measure")
     return window
@@ -318,7 +328,7 @@ def check_spectrum(cl: Tensor) -> Tensor:
         >>> check_spectrum([1, 2, 3])
         tensor([1., 2., 3.], dtype=torch.float64)
     """
-    values = torch.as_tensor(cl, dtype=torch.float64).detach()
+    values = as_tensor("cl", cl, dtype=torch.float64).detach()
     good = values.dim() == 1 and len(values) >= 3 and bool(torch.isfinite(values).all())
     if not good or bool((values < 0).any()):
         raise ValueError(

@@ -18,12 +18,13 @@ import math
 import torch
 from torch import Tensor
 
+from skytutor.arrays import as_floats, as_tensor
 from skytutor.fields._cubic import cubic
 from skytutor.fields.flat import check_spectrum
 from skytutor.fields.holes import check_hard_mask, put_hidden, seen_only
 from skytutor.fields.windows import gaussian_beam
 from skytutor.healpix.tangent import check_patch, patch_vectors
-from skytutor.validate import all_finite, as_length
+from skytutor.validate import all_finite, as_length, check_generator
 
 __all__ = ["GnomonicHole", "PatchCovariance", "angular_covariance"]
 
@@ -45,8 +46,11 @@ def angular_covariance(cl: Tensor, theta: Tensor) -> Tensor:
         >>> angular_covariance(torch.tensor([0.0, 4 * math.pi / 3]), torch.tensor([0.0, math.pi]))
         tensor([ 1.0000, -1.0000], dtype=torch.float64)
     """
-    x = theta.double().cos()
-    weighted = (2 * torch.arange(len(cl)) + 1) * cl.double() / (4 * math.pi)
+    x = as_tensor("theta", theta, dtype=torch.float64).cos()
+    cl = as_tensor("cl", cl, dtype=torch.float64)
+    if cl.dim() != 1:
+        raise ValueError(f"cl must be (L,), got shape {tuple(cl.shape)}")
+    weighted = (2 * torch.arange(len(cl)) + 1) * cl / (4 * math.pi)
     # The recurrence in l: (l + 1) P_(l+1) = (2 l + 1) x P_l - l P_(l-1).
     previous = torch.zeros_like(x)
     current = torch.ones_like(x)
@@ -156,6 +160,7 @@ class PatchCovariance:
             n: how many.
             generator: of the random numbers.
         """
+        check_generator(generator)
         values, vectors = torch.linalg.eigh(self.signal)
         root = vectors * values.clamp(min=0).sqrt()
         shape = (2, n, len(root))
@@ -175,6 +180,7 @@ class PatchCovariance:
         Raises:
             ValueError: another size, or NaN and infinite values.
         """
+        (data,) = as_floats(data=data)
         if data.shape[-2:] != (self.size, self.size) or not all_finite(data):
             raise ValueError(
                 f"data must be (..., {self.size}, {self.size}) and finite, "
@@ -208,7 +214,7 @@ class GnomonicHole:
     def __init__(self, covariance: PatchCovariance, mask: Tensor):
         self.seen = check_hard_mask(mask, size=covariance.size)
         if self.seen.dim() != 2:
-            raise ValueError(f"mask must be one mask, (H, H), got shape {tuple(mask.shape)}")
+            raise ValueError(f"mask must be one mask, (H, H), got shape {tuple(self.seen.shape)}")
         flat = self.seen.flatten()
         self.index = (~flat).nonzero()[:, 0]
         total = covariance.total
@@ -250,6 +256,7 @@ class GnomonicHole:
         Returns:
             ``(..., H, H)``, one draw for each map.
         """
+        check_generator(generator)
         filled = self.fill(data)
         shape = (*filled.shape[:-2], len(self.index))
         white = torch.randn(shape, generator=generator, dtype=torch.float64)
@@ -258,6 +265,7 @@ class GnomonicHole:
 
     def chi_square(self, hidden: Tensor) -> Tensor:
         """Return ``v^T S^-1 v`` of errors ``(..., n)``; its mean is n if they are as predicted."""
+        (hidden,) = as_floats(hidden=hidden)
         factor = _cholesky(self._covariance)
         flat = hidden.reshape(-1, len(self.index)).double()
         white = torch.linalg.solve_triangular(factor, flat.T, upper=False)
@@ -283,7 +291,7 @@ def _cholesky(matrix: Tensor) -> Tensor:
 
 
 def _check_window(window: Tensor, length: int) -> Tensor:
-    values = torch.as_tensor(window, dtype=torch.float64)
+    values = as_tensor("pixel_window", window, dtype=torch.float64)
     if values.dim() != 1 or len(values) < length or not all_finite(values):
         raise ValueError(
             f"pixel_window must be (L,), L at least {length} as cl, and finite; "

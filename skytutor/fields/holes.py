@@ -21,9 +21,11 @@ seen; n hidden pixels, in the order of the flattened map.
 import torch
 from torch import Tensor
 
+from skytutor.arrays import as_floats, as_integers, as_tensor
 from skytutor.chunks import in_chunks
 from skytutor.fields.flat import filter_maps
-from skytutor.validate import all_finite, hard_mask
+from skytutor.healpix import check_values
+from skytutor.validate import check_generator, hard_mask
 
 __all__ = ["DenseHole", "check_hard_mask", "check_precision", "put_hidden", "seen_only"]
 
@@ -45,10 +47,10 @@ def check_hard_mask(mask: Tensor, *, size: int | None = None) -> Tensor:
                 [ True,  True]])
     """
     seen = hard_mask(mask)
-    square = mask.dim() >= 2 and mask.shape[-1] == mask.shape[-2]
-    if not square or (size is not None and mask.shape[-1] != size):
+    square = seen.dim() >= 2 and seen.shape[-1] == seen.shape[-2]
+    if not square or (size is not None and seen.shape[-1] != size):
         wanted = "(..., H, H)" if size is None else f"(..., {size}, {size})"
-        raise ValueError(f"mask must be {wanted}, got shape {tuple(mask.shape)}")
+        raise ValueError(f"mask must be {wanted}, got shape {tuple(seen.shape)}")
     if not bool(seen.flatten(-2).any(-1).all()):
         raise ValueError("mask hides every pixel: nothing is seen to fill from")
     if bool(seen.flatten(-2).all(-1).any()):
@@ -71,9 +73,7 @@ def check_precision(precision: Tensor, *, size: int | None = None) -> Tensor:
         >>> check_precision(torch.ones(4, 3)).shape
         torch.Size([4, 3])
     """
-    if not isinstance(precision, Tensor) or not precision.is_floating_point():
-        kind = precision.dtype if isinstance(precision, Tensor) else type(precision).__name__
-        raise TypeError(f"precision must be a floating torch tensor, got {kind}")
+    (precision,) = as_floats(precision=precision)
     sides = tuple(precision.shape[-2:])
     h = sides[0] if size is None and sides else size
     # Infinite is the precision of a mode without power, and NaN is what becomes of it.
@@ -108,7 +108,8 @@ class DenseHole:
     """
 
     def __init__(self, precision: Tensor, mask: Tensor):
-        self.precision = check_precision(precision).double()
+        precision = check_precision(precision)
+        self.precision = precision.double()
         size = precision.shape[-2]
         if precision.dim() != 2:
             raise ValueError(
@@ -116,7 +117,7 @@ class DenseHole:
             )
         self.seen = check_hard_mask(mask, size=size)
         if self.seen.dim() != 2:
-            raise ValueError(f"mask must be ({size}, {size}), got shape {tuple(mask.shape)}")
+            raise ValueError(f"mask must be ({size}, {size}), got shape {tuple(self.seen.shape)}")
         self.size = size
         self.index = (~self.seen).flatten().nonzero()[:, 0]
         self._factor, failed = torch.linalg.cholesky_ex(self._block())
@@ -158,14 +159,14 @@ class DenseHole:
 
     def solve(self, rhs: Tensor) -> Tensor:
         """Return ``Q_hh^-1 rhs`` of vectors ``(..., n)``."""
-        self._check_hidden("rhs", rhs)
+        rhs = self._check_hidden("rhs", rhs)
         flat = rhs.reshape(-1, rhs.shape[-1]).to(self._factor)
         solved = torch.cholesky_solve(flat.T, self._factor).T
         return solved.reshape(rhs.shape).to(rhs)
 
     def chi_square(self, hidden: Tensor) -> Tensor:
         """Return ``v^T Q_hh v`` of vectors ``(..., n)``; its mean is n for errors as predicted."""
-        self._check_hidden("hidden", hidden)
+        hidden = self._check_hidden("hidden", hidden)
         return (hidden.to(self._factor) @ self._factor).square().sum(-1)
 
     def fill(self, data: Tensor) -> Tensor:
@@ -192,6 +193,7 @@ class DenseHole:
         Returns:
             ``(..., H, H)``, one draw for each map.
         """
+        check_generator(generator)
         filled = self.fill(data)
         shape = (*filled.shape[:-2], len(self.index))
         white = torch.randn(shape, generator=generator, dtype=torch.float64)
@@ -201,13 +203,15 @@ class DenseHole:
         mean = filled.flatten(-2)[..., self.index]
         return put_hidden(filled, self.index, mean + drawn.reshape(shape))
 
-    def _check_hidden(self, name: str, values: Tensor) -> None:
+    def _check_hidden(self, name: str, values: Tensor) -> Tensor:
         n = len(self.index)
+        (values,) = as_floats(**{name: values})
         if values.shape[-1:] != (n,):
             raise ValueError(
                 f"{name} must be (..., {n}), one for each hidden pixel, "
                 f"got shape {tuple(values.shape)}"
             )
+        return values
 
 
 def put_hidden(maps: Tensor, index: Tensor, hidden: Tensor) -> Tensor:
@@ -223,6 +227,9 @@ def put_hidden(maps: Tensor, index: Tensor, hidden: Tensor) -> Tensor:
         tensor([[0., 0.],
                 [0., 1.]])
     """
+    (maps,) = as_floats(maps=maps)
+    (index,) = as_integers(index=index)
+    hidden = as_tensor("hidden", hidden, like=maps)
     flat = maps.flatten(-2).clone()
     flat[..., index] = hidden.to(flat)
     return flat.reshape(maps.shape)
@@ -243,9 +250,8 @@ def seen_only(data: Tensor, seen: Tensor) -> Tensor:
         >>> seen_only(torch.tensor([[torch.nan, 2.0]]), torch.tensor([[False, True]]))
         tensor([[0., 2.]])
     """
-    if not isinstance(data, Tensor) or not data.is_floating_point():
-        kind = data.dtype if isinstance(data, Tensor) else type(data).__name__
-        raise TypeError(f"data must be a floating torch tensor, got {kind}")
+    (data,) = as_floats(data=data)
+    seen = hard_mask(seen, name="seen")
     if data.numel() == 0:
         raise ValueError(f"data must hold one map at least, got shape {tuple(data.shape)}")
     if data.shape[-2:] != seen.shape[-2:]:
@@ -259,6 +265,5 @@ def seen_only(data: Tensor, seen: Tensor) -> Tensor:
             f"mask must broadcast with data, {tuple(data.shape)}, got shape {tuple(seen.shape)}"
         )
     known = torch.where(seen, data, 0)
-    if not all_finite(known) or bool((known < -1e30).any()):
-        raise ValueError("data hold NaN, infinite or UNSEEN values in pixels that the mask shows")
+    check_values(known, name="data, where seen,", axes=2)
     return known

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from skytutor.fields.spectra import check_mask
-from skytutor.healpix import check_maps, neighbours
+from skytutor.healpix import neighbours, seen_maps
 
 __all__ = ["check_mask_edge", "edge_excess"]
 
@@ -39,8 +39,9 @@ def edge_excess(maps: Tensor, mask: Tensor, *, nside: int, order: str) -> Tensor
         >>> edge_excess(torch.ones(192), mask, nside=4, order="ring")
         tensor(1.)
     """
-    maps = check_maps(maps, nside=nside, order=order, finite=False)
-    seen = check_mask(mask, nside=nside) > 0
+    mask = check_mask(mask, nside=nside)
+    seen = mask > 0
+    maps = seen_maps(maps, mask, nside=nside, order=order)
     near = neighbours(torch.arange(len(seen)), nside=nside, order=order)  # (P, 8), -1 for none
     # A missing neighbour hides nothing.
     hidden_beside = ((near >= 0) & ~seen[near.clamp(min=0)]).any(1)

@@ -26,6 +26,7 @@ import math
 import torch
 from torch import Tensor
 
+from skytutor.arrays import as_integers, as_tensor
 from skytutor.fields._cubic import cubic
 from skytutor.healpix import pixel_to_angle
 from skytutor.sht import RealHarmonics
@@ -208,6 +209,8 @@ def isotropic_covariance(
 
     .. [1] M. Kamionkowski, A. Kosowsky & A. Stebbins, 1997, Phys. Rev. D 55, 7368.
     """
+    cl = as_tensor("cl", cl, dtype=torch.float64)
+    (index,) = as_integers(index=index)
     if spin:
         return _spin_2_covariance(cl, index, nside=nside, order=order)
     table = _table(cl, 0, 0)

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from skytutor.fields.wiener import WienerFilter
+from skytutor.validate import check_generator
 
 __all__ = ["Realisation", "constrained_realisation"]
 
@@ -94,8 +95,7 @@ def constrained_realisation(
     """
     if not isinstance(filter, WienerFilter):
         raise TypeError(f"filter must be a WienerFilter, got {type(filter).__name__}")
-    if not isinstance(generator, torch.Generator):
-        raise TypeError(f"generator must be a torch.Generator, got {type(generator).__name__}")
+    check_generator(generator)
     data, root, weight = filter.check(maps, spectra, variance=variance, mask=mask)
 
     def draw(*shape: int) -> Tensor:

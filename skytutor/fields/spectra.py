@@ -12,8 +12,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from skytutor.arrays import as_floats, as_tensor
 from skytutor.fields._roots import symmetric_root
-from skytutor.healpix import check_maps, check_order, nside_to_npix
+from skytutor.healpix import check_order, nside_to_npix, seen_maps
 from skytutor.sht import (
     RealHarmonics,
     alm2map,
@@ -24,7 +25,7 @@ from skytutor.sht import (
     map2alm,
     real_degrees,
 )
-from skytutor.validate import as_integer, check_spin, look
+from skytutor.validate import as_integer, check_generator, check_spin, look
 
 NAMES = ("TT", "EE", "BB", "TE", "EB", "TB")
 FIELDS = {0: ("TT",), 2: ("EE", "BB")}  # the auto-spectra of a field of each spin
@@ -60,34 +61,33 @@ def alm2cl(alms: Tensor, other: Tensor | None = None, *, lmax: int) -> Tensor:
     return power.new_zeros(*power.shape[:-1], lmax + 1).index_add(-1, l, power)
 
 
-def check_mask(mask: Tensor, *, nside: int) -> Tensor:
+def check_mask(mask: Tensor, *, nside: int, name: str = "mask") -> Tensor:
     """Return `mask` if it is one: 0 (hidden) to 1 (seen), bool or floating.
 
     Arguments:
         mask: ``(P,)``.
         nside: of the maps that it hides.
+        name: what error messages call it.
 
     Raises:
-        TypeError, ValueError: not such a tensor, another size, NaN, outside 0..1, nothing seen.
+        TypeError, ValueError: no such numbers, another size, NaN, outside 0..1, nothing seen.
 
     Example:
         >>> check_mask(torch.ones(12), nside=1).shape
         torch.Size([12])
     """
     npix = nside_to_npix(nside)
-    if not isinstance(mask, Tensor) or not (mask.is_floating_point() or mask.dtype == torch.bool):
-        kind = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
-        raise TypeError(f"mask must be a floating or bool torch tensor, got {kind}")
+    mask = as_tensor(name, mask)
+    if not (mask.is_floating_point() or mask.dtype == torch.bool):
+        raise TypeError(f"{name} must be floating or bool numbers, got {mask.dtype}")
     if tuple(mask.shape) != (npix,):
-        raise ValueError(f"mask must be ({npix},) for nside {nside}, got shape {tuple(mask.shape)}")
+        raise ValueError(f"{name} must be ({npix},) for nside {nside}, got {tuple(mask.shape)}")
     if not bool(torch.isfinite(mask).all()):
-        raise ValueError("mask holds NaN or infinite values; it must lie in 0..1")
+        raise ValueError(f"{name} holds NaN or infinite values; it must lie in 0..1")
     if float(mask.min()) < 0 or float(mask.max()) > 1:
-        raise ValueError(f"mask must lie in 0..1, got {float(mask.min())}..{float(mask.max())}")
+        raise ValueError(f"{name} must lie in 0..1, got {float(mask.min())}..{float(mask.max())}")
     if not bool(mask.any()):
-        raise ValueError(
-            "mask is 0 everywhere: nothing is seen; at least one pixel must be above 0"
-        )
+        raise ValueError(f"{name} is 0 everywhere: nothing is seen; one pixel must be above 0")
     return mask
 
 
@@ -101,7 +101,7 @@ def pseudo_cl(
 
     Arguments:
         maps: ``(..., P)``, or ``(..., 2, P)``, Q and U, with spin 2; where the mask is 0 they may
-            hold anything.
+            hold anything, and nowhere else.
         mask: ``(P,)`` in 0..1, in the order of the maps.
         nside: of the maps.
         lmax: largest degree to measure, at most 3 nside - 1.
@@ -120,10 +120,10 @@ def pseudo_cl(
 
     .. [1] E. Hivon et al., 2002, ApJ 567, 2.
     """
-    maps = check_maps(maps, nside=nside, order=order, finite=False)
-    seen = check_mask(mask, nside=nside).to(maps)
-    maps = torch.where(seen > 0, maps, 0) * seen  # first the choice: NaN * 0 is NaN
-    alms = map2alm(maps, nside=nside, lmax=lmax, spin=check_spin(spin), order=order)
+    mask = check_mask(mask, nside=nside)
+    (maps,) = as_floats(maps=seen_maps(maps, mask, nside=nside, order=order))
+    seen = mask.to(maps)
+    alms = map2alm(maps * seen, nside=nside, lmax=lmax, spin=check_spin(spin), order=order)
     norm = seen.double().square().mean().item()
     if not spin:
         return alm2cl(alms, lmax=lmax) / norm
@@ -175,7 +175,7 @@ def check_spectra(spectra: Mapping[str, Tensor], *, lmax: int) -> dict[str, Tens
 
 
 def _check_spectrum(name: str, values: Tensor, lmax: int) -> Tensor:
-    cl = torch.as_tensor(values, dtype=torch.float64, device="cpu")
+    cl = as_tensor(f"spectra: {name}", values, dtype=torch.float64).cpu()
     if cl.dim() != 1 or len(cl) <= lmax:
         raise ValueError(
             f"spectra: {name} must be (L,), L at least {lmax + 1} (lmax + 1), "
@@ -279,7 +279,7 @@ def gaussian_alms(
         raise ValueError(f"size must be a tuple of positive integers, got {size!r}")
     fields = _fields(checked)
     l, m = alm_lm(lmax)
-    device = generator.device if generator else torch.device("cpu")
+    device = torch.device("cpu") if generator is None else check_generator(generator).device
     root = _root(checked, fields)[l].to(device, dtype)  # (A, n, n)
     # Real and imaginary parts share the variance; with m = 0 the real part has all of it.
     real_sigma = 1.0 - (1 - 0.5**0.5) * (m > 0).double()
@@ -362,8 +362,9 @@ def maps_from_white_noise(white_noise: Tensor, cl: Tensor, *, harmonics: RealHar
         >>> maps_from_white_noise(torch.randn(3, 81), torch.ones(9), harmonics=harmonics).shape
         torch.Size([3, 192])
     """
-    if cl.shape[-1] != harmonics.lmax + 1:
+    white_noise, cl = as_floats(white_noise=white_noise, cl=cl)
+    if cl.shape[-1:] != (harmonics.lmax + 1,):
         raise ValueError(f"cl must end in {harmonics.lmax + 1} values, got {tuple(cl.shape)}")
     l = real_degrees(harmonics.lmax)[0].to(cl.device)
     root = _root_of_power(cl).to(white_noise)[..., l]  # (..., K)
-    return harmonics.synthesis(white_noise * root)
+    return harmonics.synthesis((white_noise * root).to(harmonics.dtype)).to(white_noise)

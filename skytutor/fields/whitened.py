@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from skytutor.arrays import as_floats
 from skytutor.sht.solvers import CGResult, ConvergenceWarning, conjugate_gradients
 
 __all__ = ["Whitened", "solve_whitened"]
@@ -74,6 +75,7 @@ def solve_whitened(
         >>> found.x
         tensor([1.0000, 2.0000], dtype=torch.float64)
     """
+    (rhs,) = as_floats(rhs=rhs)
     axes = tuple(range(-vector_dims, 0))
 
     def step(rhs: Tensor, size: Tensor, left: int) -> CGResult:
@@ -86,8 +88,7 @@ def solve_whitened(
             preconditioner=preconditioner,
         )
 
-    with torch.no_grad():
-        guess = preconditioner(rhs)
+    guess = torch.no_grad()(preconditioner)(rhs)
     x, steps, *_ = step(rhs, guess, max_iter)
     with torch.no_grad():
         left = rhs - operator(x)

@@ -28,6 +28,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from skytutor.arrays import as_tensor
 from skytutor.fields.preconditioners import CoarsePreconditioner, HolePreconditioner
 from skytutor.fields.spectra import FIELDS
 from skytutor.fields.whitened import Whitened, solve_whitened
@@ -178,7 +179,7 @@ class WienerFilter(TableModule):
         Raises:
             TypeError, ValueError: as a call does, which warns as this does.
         """
-        check_maps(maps, nside=self.nside, order=self.order, finite=False)
+        maps = check_maps(maps, nside=self.nside, order=self.order, finite=False)
         if maps.dtype != self.dtype:
             raise TypeError(f"maps must be {self.dtype}, as the filter is; got {maps.dtype}")
         root = self._root(spectra)
@@ -266,6 +267,7 @@ class WienerFilter(TableModule):
             )
         if set(spectra) != set(names):
             raise ValueError(f"spectra must be {names} for spin {self.spin}, got {tuple(spectra)}")
+        spectra = {name: as_tensor(f"spectra[{name!r}]", spectra[name]) for name in names}
         for name, cl in spectra.items():
             fits = cl.shape == (self.lmax + 1,)
             if not fits or not bool(torch.isfinite(cl).all()) or bool((cl < 0).any()):
@@ -282,20 +284,19 @@ class WienerFilter(TableModule):
     def _weight(self, variance: Tensor | float, mask: Tensor) -> Tensor:
         """Return the inverse variance of every pixel, ``(P,)``, 0 behind the mask."""
         pixels = 12 * self.nside**2
-        fits = isinstance(mask, Tensor) and mask.shape == (pixels,) and not mask.is_complex()
+        mask = as_tensor("mask", mask, like=self.l)
+        fits = mask.shape == (pixels,) and not mask.is_complex()
         if not fits or not bool(((mask >= 0) & (mask <= 1)).all()):
             raise ValueError(
-                f"mask must be a tensor, ({pixels},) values in 0..1 at nside {self.nside}, "
-                f"got shape {tuple(mask.shape)}"
+                f"mask must be ({pixels},) in 0..1 at nside {self.nside}, got {tuple(mask.shape)}"
             )
         if not bool((mask > 0).any()):
             raise ValueError("mask is 0 everywhere: nothing is seen")
-        variance = torch.as_tensor(variance, dtype=self.dtype, device=mask.device)
+        variance = as_tensor("variance", variance, dtype=self.dtype).to(mask.device)
         positive = torch.isfinite(variance) & (variance > 0)
         if variance.shape not in ((), (pixels,)) or not bool(positive.all()):
             raise ValueError(
-                f"variance must be positive, a number or ({pixels},), "
-                f"got shape {tuple(variance.shape)}"
+                f"variance must be positive, a number or ({pixels},), got {tuple(variance.shape)}"
             )
         hard = (mask == 0) | (mask == 1)
         if self.preconditioner == "hole" and not bool(hard.all()):

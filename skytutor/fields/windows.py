@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from skytutor.arrays import as_tensor
 from skytutor.healpix import check_nside
 from skytutor.memo import cached_table
 from skytutor.sht import alm_lm, check_alms, check_lmax
@@ -60,10 +61,10 @@ def smooth(alms: Tensor, window: Tensor, *, lmax: int) -> Tensor:
         >>> smooth(torch.ones(6, dtype=torch.complex64), torch.tensor([1.0, 0.5, 0.0]), lmax=2).real
         tensor([1.0000, 0.5000, 0.0000, 0.5000, 0.0000, 0.0000])
     """
-    check_alms(alms, lmax=check_lmax(lmax))
-    if not isinstance(window, Tensor) or not window.is_floating_point():
-        kind = window.dtype if isinstance(window, Tensor) else type(window).__name__
-        raise TypeError(f"window must be a floating-point torch tensor, got {kind}")
+    alms = check_alms(alms, lmax=check_lmax(lmax))
+    window = as_tensor("window", window)
+    if not window.is_floating_point():
+        raise TypeError(f"window must be real floating-point numbers, got {window.dtype}")
     if window.dim() != 1 or len(window) <= lmax:
         raise ValueError(
             f"window must be (L,) with L of at least {lmax + 1} (lmax + 1), "

@@ -24,10 +24,13 @@ from skytutor.healpix.checks import (
     check_maps,
     check_nside,
     check_order,
+    check_values,
+    is_unseen,
     npix_to_nside,
     nside_to_npix,
     pixel_area,
     resolution,
+    seen_maps,
 )
 from skytutor.healpix.directions import (
     angle_to_pixel,
@@ -55,10 +58,12 @@ __all__ = [
     "check_maps",
     "check_nside",
     "check_order",
+    "check_values",
     "face_table",
     "face_to_nested",
     "face_to_ring",
     "halo_indices",
+    "is_unseen",
     "neighbours",
     "nested_to_face",
     "nested_to_ring",
@@ -72,5 +77,6 @@ __all__ = [
     "resolution",
     "ring_to_face",
     "ring_to_nested",
+    "seen_maps",
     "vector_to_pixel",
 ]

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from skytutor.arrays import as_tensor
 from skytutor.healpix.checks import check_nside, check_order
 from skytutor.healpix.numbering import face_to_nested, face_to_ring, nested_to_face, ring_to_face
 
@@ -99,7 +100,7 @@ def neighbours(pix: Tensor, *, nside: int, order: str) -> Tensor:
     """
     check_nside(nside)
     check_order(order, allowed=("ring", "nested"))
-    pix = torch.as_tensor(pix)
+    pix = as_tensor("pix", pix)
     to_face = nested_to_face if order == "nested" else ring_to_face
     from_face = face_to_nested if order == "nested" else face_to_ring
     f, y, x = to_face(pix, nside=nside)

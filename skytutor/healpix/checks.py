@@ -5,11 +5,17 @@ import math
 import torch
 from torch import Tensor
 
+from skytutor.arrays import as_tensor
 from skytutor.validate import as_integer, extremes, look, one_of
 
 UNSEEN = -1.6375e30
 ORDERS = ("ring", "nested", "face")
 NSIDE_MAX = 2**20
+# UNSEEN is met in other units, a thousand or a million times larger or smaller. Not beyond: column
+# densities of hydrogen, 1e19 to 1e23 a square centimetre, are values.
+_UNITS = 2  # powers of a thousand
+_LEAST_UNSEEN = 0.99 * abs(UNSEEN) / 1000**_UNITS
+_NAMED = 5  # pixels that an error names
 
 
 def check_nside(nside: int) -> int:
@@ -55,7 +61,7 @@ def check_maps(
 
     Arguments:
         maps: ``(..., P)`` with ``P = 12 nside**2``, or ``(..., 12, nside, nside)`` for order
-            "face".
+            "face"; a tensor, an array or a list of floating-point numbers.
         nside: resolution that the maps must have.
         order: pixel order of the maps, "ring", "nested" or "face".
         name: what the error message calls them.
@@ -63,11 +69,11 @@ def check_maps(
             compiled.
 
     Returns:
-        The maps themselves.
+        The maps themselves if they are a tensor, else one made of them: what a caller goes on with.
 
     Raises:
-        TypeError: not a floating-point tensor.
-        ValueError: empty, wrong pixel count, or NaN, infinite or UNSEEN pixels (with their number).
+        TypeError: no floating-point numbers.
+        ValueError: empty, wrong pixel count, or pixels that `check_values` refuses.
 
     Example:
         >>> check_maps(torch.zeros(2, 1, 12), nside=1, order="nested").shape
@@ -75,10 +81,11 @@ def check_maps(
     """
     nside = check_nside(nside)
     order = check_order(order)
-    if not isinstance(maps, Tensor) or not maps.is_floating_point():
-        kind = maps.dtype if isinstance(maps, Tensor) else type(maps).__name__
+    maps = as_tensor(name, maps)
+    if not maps.is_floating_point():
         raise TypeError(
-            f"{name} must be a floating-point torch tensor, got {kind}; convert with .float()"
+            f"{name} must be floating-point numbers, got {maps.dtype}; convert with .float(), or "
+            ".astype(float) of an array"
         )
     wanted = (12, nside, nside) if order == "face" else (12 * nside**2,)
     shape = tuple(maps.shape)
@@ -89,26 +96,138 @@ def check_maps(
     if maps.numel() == 0:
         raise ValueError(f"{name} is empty: shape {shape}; at least one map is needed")
     if finite:
-        look(maps, lambda values: _check_values(values, name))
+        look(maps, lambda seen: _check_seen(seen, name=name, axes=len(wanted)))
     return maps
 
 
-def _check_values(maps: Tensor, name: str) -> None:
-    """Refuse maps with NaN, infinite or UNSEEN pixels, and say how many there are."""
-    # Smallest and largest value decide in one pass; what is wrong is counted only if something is.
-    low, high = extremes(maps)
-    if low >= 0.99 * UNSEEN and math.isfinite(high):
+def check_values(values: Tensor, *, name: str = "values", axes: int = 1) -> None:
+    """Refuse pixels that hold no value: NaN, infinite or UNSEEN, by their numbers.
+
+    Whatever is as large as UNSEEN counts as it: no map has such values. In a graph that is being
+    recorded there are no values yet, and nothing is refused (`skytutor.validate.look`).
+
+    Arguments:
+        values: floating, of any shape whose last axes number the pixels.
+        name: what the error message calls them.
+        axes: how many of the last axes say which pixel it is: 1 for ``(..., P)``, 2 for patches
+            ``(..., H, W)``, 3 for faces ``(..., 12, nside, nside)``.
+
+    Raises:
+        ValueError: such pixels; it says how many, and the numbers of the first of them.
+
+    Example:
+        >>> check_values(torch.tensor([1.0, torch.nan, 3.0]), name="sky")
+        Traceback (most recent call last):
+        ValueError: sky holds 1 NaN or infinite pixels, first at pixel 1; replace or mask them first
+    """
+    values = as_tensor(name, values)
+    if values.numel():
+        look(values, lambda seen: _check_seen(seen, name=name, axes=axes))
+
+
+def _check_seen(values: Tensor, *, name: str, axes: int) -> None:
+    """Refuse pixels without a value, of a tensor whose numbers can be seen."""
+    # Smallest and largest value decide in one pass; what is wrong is looked for only if something
+    # is large. NaN compares as false, and is looked for too.
+    low, high = extremes(values)
+    if low > -_LEAST_UNSEEN and high < _LEAST_UNSEEN:
         return
-    bad = int((~torch.isfinite(maps)).sum())
-    if bad:
-        raise ValueError(f"{name} holds {bad} NaN or infinite pixels; replace or mask them first")
-    # Saved maps carry UNSEEN in float32 or bfloat16, where it is rounded: compare with room for
-    # that. float16 cannot hold it.
-    unseen = int((maps < 0.99 * UNSEEN).sum()) if maps.dtype != torch.float16 else 0
-    if unseen:
+    wrong = ~torch.isfinite(values)
+    if bool(wrong.any()):
         raise ValueError(
-            f"{name} holds {unseen} UNSEEN pixels ({UNSEEN:g}); fill or mask them first"
+            f"{name} holds {int(wrong.sum())} NaN or infinite pixels, first at "
+            f"{_first_pixels(wrong, axes)}; replace or mask them first"
         )
+    wrong = is_unseen(values) | (values.abs() >= 0.99 * abs(UNSEEN))
+    if bool(wrong.any()):
+        raise ValueError(
+            f"{name} holds {int(wrong.sum())} UNSEEN pixels ({UNSEEN:g}, in whatever unit and of "
+            f"either sign), first at {_first_pixels(wrong, axes)}; fill or mask them first"
+        )
+
+
+def _first_pixels(wrong: Tensor, axes: int) -> str:
+    """Name the first few pixels that are wrong in any of the maps."""
+    anywhere = wrong.reshape(-1, *wrong.shape[-axes:]).any(0)
+    # Numbers of a map, or triples and pairs of faces and patches.
+    places = [tuple(place) if axes > 1 else place[0] for place in anywhere.nonzero().tolist()]
+    if len(places) == 1:
+        return f"pixel {places[0]}"
+    return "pixels " + ", ".join(map(str, places[:_NAMED])) + " ..." * (len(places) > _NAMED)
+
+
+def is_unseen(values: Tensor) -> Tensor:
+    """Tell where a map holds UNSEEN, as it is, rounded, in another unit or with its sign turned.
+
+    Arithmetic on a map takes its UNSEEN pixels along: they are looked for at 1e-6, 1e-3, 1, 1e3 and
+    1e6 times their value, of either sign, to 1e-5 as healpy reads them. Numbers that have passed
+    through bfloat16, with its three digits, are looked for to 0.7 %: it rounds the value and then
+    the product. float16 cannot hold UNSEEN, which is infinite there.
+
+    Arguments:
+        values: floating, of any shape.
+
+    Returns:
+        bool, of that shape; False where a value is NaN or infinite.
+
+    Example:
+        >>> is_unseen(torch.tensor([UNSEEN, -1e-3 * UNSEEN, 1.0, torch.nan]))
+        tensor([ True,  True, False, False])
+    """
+    numbers = as_tensor("values", values)
+    if numbers.dtype in (torch.float16, torch.bfloat16):
+        numbers = numbers.float()
+    elif not numbers.is_floating_point():
+        numbers = as_tensor("values", numbers, dtype=torch.float64)
+    ratio = numbers.abs() / abs(UNSEEN)
+    # The nearest of the powers of a thousand; log10 of 0 is clamped with all that is smaller.
+    power = (ratio.log10() / 3).round().clamp(-_UNITS, _UNITS)
+    error = (ratio / 1000.0**power - 1).abs()
+    coarse = numbers == numbers.bfloat16().to(numbers)
+    return (error < 1e-5) | (coarse & (error < 7e-3))
+
+
+def seen_maps(
+    maps: Tensor, weights: Tensor, *, nside: int, order: str, name: str = "maps"
+) -> Tensor:
+    """Return maps that are 0 where their weight is 0, if they hold values everywhere else.
+
+    The one rule of masks and weights in this package: weight 0 means not looked at, and there a map
+    may hold anything. Elsewhere NaN, infinite and UNSEEN pixels are refused. Multiply by weights
+    after this, for 0 times NaN is NaN. What is not looked at has no gradient.
+
+    Arguments:
+        maps: ``(..., P)``, as in `check_maps`.
+        weights: ``(P,)``, bool or numbers.
+        nside: of both.
+        order: of the pixels, "ring" or "nested".
+        name: what the error message calls the maps.
+
+    Returns:
+        The shape and the precision of `maps`.
+
+    Raises:
+        TypeError, ValueError: as `check_maps`, for the pixels whose weight is not 0, or another
+            number of weights than of pixels.
+
+    Example:
+        >>> maps = torch.full((12,), 2.0)
+        >>> maps[3] = UNSEEN
+        >>> float(seen_maps(maps, torch.arange(12) != 3, nside=1, order="ring").sum())
+        22.0
+    """
+    check_order(order, allowed=("ring", "nested"))
+    maps = check_maps(maps, nside=nside, order=order, name=name, finite=False)
+    weights = as_tensor("weights", weights)
+    if tuple(weights.shape) != (maps.shape[-1],):
+        raise ValueError(
+            f"weights must be ({maps.shape[-1]},), one for each pixel, "
+            f"got shape {tuple(weights.shape)}"
+        )
+    # A choice and not a product; NaN as a weight is not 0, and is for the caller to refuse.
+    kept = torch.where((weights != 0).to(maps.device), maps, 0)
+    check_values(kept, name=f"{name}, where seen,")
+    return kept
 
 
 def nside_to_npix(nside: int) -> int:

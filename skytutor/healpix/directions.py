@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor
 
+from skytutor.arrays import as_tensor
 from skytutor.healpix.checks import check_nside, check_order
 from skytutor.healpix.numbering import (
     check_pixels,
@@ -150,7 +151,7 @@ def angle_to_pixel(theta: Tensor, phi: Tensor, *, nside: int, order: str) -> Ten
     check_nside(nside)
     check_order(order, allowed=("ring", "nested"))
     theta, phi = torch.broadcast_tensors(
-        torch.as_tensor(theta, dtype=torch.float64), torch.as_tensor(phi, dtype=torch.float64)
+        as_tensor("theta", theta, dtype=torch.float64), as_tensor("phi", phi, dtype=torch.float64)
     )
     if not (bool(torch.isfinite(theta).all()) and bool(torch.isfinite(phi).all())):
         raise ValueError("theta and phi must be finite, got NaN or infinity")
@@ -179,7 +180,7 @@ def vector_to_pixel(vectors: Tensor, *, nside: int, order: str) -> Tensor:
     """
     check_nside(nside)
     check_order(order, allowed=("ring", "nested"))
-    v = torch.as_tensor(vectors).double()
+    v = as_tensor("vectors", vectors, dtype=torch.float64)
     if v.dim() == 0 or v.shape[-1] != 3:
         raise ValueError(f"vectors must end in 3 components, got shape {tuple(v.shape)}")
     length = v.norm(dim=-1)

@@ -5,7 +5,8 @@ import math
 import torch
 from torch import Tensor
 
-from skytutor.healpix.checks import UNSEEN, check_nside, check_order, nside_to_npix
+from skytutor.arrays import as_tensor
+from skytutor.healpix.checks import check_nside, check_order, is_unseen, nside_to_npix
 from skytutor.healpix.numbering import ring_to_nested
 from skytutor.healpix.rings import colatitudes, rings
 
@@ -95,6 +96,7 @@ def interpolate(maps: Tensor, *, theta: Tensor, phi: Tensor, nside: int, order: 
         >>> interpolate(torch.ones(48), theta=theta, phi=phi, nside=2, order="nested")
         tensor([1., 1.])
     """
+    maps = as_tensor("maps", maps)
     if maps.shape[-1:] != (nside_to_npix(nside),) or not maps.is_floating_point():
         raise ValueError(
             f"maps must be floating and end in {nside_to_npix(nside)} pixels for nside {nside}, "
@@ -103,7 +105,7 @@ def interpolate(maps: Tensor, *, theta: Tensor, phi: Tensor, nside: int, order: 
     pixels, weights = interpolation_weights(theta, phi, nside=nside, order=order)
     values = maps[..., pixels]
     # Of UNSEEN, -1.6e30, a millionth would still pass for a temperature.
-    values = torch.where(values < 0.99 * UNSEEN, torch.nan, values)
+    values = torch.where(is_unseen(values), torch.nan, values)
     return (values * weights.to(maps)).sum(-1)
 
 
@@ -121,8 +123,8 @@ def _on_ring(phi: Tensor, ring: Tensor, *, nside: int) -> tuple[Tensor, Tensor]:
 
 
 def _check_angles(theta: Tensor, phi: Tensor) -> tuple[Tensor, Tensor]:
-    theta = torch.as_tensor(theta, dtype=torch.float64)
-    phi = torch.as_tensor(phi, dtype=torch.float64)
+    theta = as_tensor("theta", theta, dtype=torch.float64)
+    phi = as_tensor("phi", phi, dtype=torch.float64)
     if theta.shape != phi.shape:
         raise ValueError(
             f"theta and phi must have one shape, got {tuple(theta.shape)} and {tuple(phi.shape)}"

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from skytutor.arrays import as_integers, as_tensor
 from skytutor.healpix.checks import check_nside, check_order, npix_to_nside, nside_to_npix
 from skytutor.memo import cached_object
 
@@ -21,10 +22,7 @@ def check_pixels(pix: Tensor | int, nside: int) -> Tensor:
         TypeError: floats, complex numbers or bools.
         ValueError: a number outside ``0 .. 12 nside**2 - 1``; not looked for in a compiled graph.
     """
-    pix = torch.as_tensor(pix)
-    if pix.is_floating_point() or pix.is_complex() or pix.dtype == torch.bool:
-        raise TypeError(f"pix must be integers, got {pix.dtype}")
-    pix = pix.long()
+    (pix,) = as_integers(pix=pix)
     ends = _ends_outside(pix, stop=nside_to_npix(nside))
     if ends:
         raise ValueError(
@@ -113,16 +111,12 @@ def face_to_nested(f: Tensor, y: Tensor, x: Tensor, *, nside: int) -> Tensor:
 def _check_face(f: Tensor, y: Tensor, x: Tensor, *, nside: int) -> tuple[Tensor, Tensor, Tensor]:
     """Return the coordinates as int64 if they are integers in range."""
     check_nside(nside)
-    checked = []
+    f, y, x = as_integers(f=f, y=y, x=x)
     for name, values, stop in (("f", f, 12), ("y", y, nside), ("x", x, nside)):
-        values = torch.as_tensor(values)
-        if values.is_floating_point() or values.dtype == torch.bool:
-            raise TypeError(f"{name} must be integers, got {values.dtype}")
         ends = _ends_outside(values, stop=stop)
         if ends:
             raise ValueError(f"{name} must lie in 0..{stop - 1}, got {ends}")
-        checked.append(values.long())
-    return checked[0], checked[1], checked[2]
+    return f, y, x
 
 
 def face_to_ring(f: Tensor, y: Tensor, x: Tensor, *, nside: int) -> Tensor:
@@ -169,13 +163,14 @@ def split_ring(pix: Tensor, nside: int) -> tuple[Tensor, Tensor]:
     """Return the ring of RING pixels and their place in it.
 
     Arguments:
-        pix: RING pixel numbers, int64 of any shape, not checked.
+        pix: RING pixel numbers, integers of any shape, whose range is not checked.
         nside: resolution.
 
     Returns:
         Ring i (1 .. 4 nside - 1, from the north) and place j in it (from 0, eastwards), each of the
         shape of `pix`.
     """
+    (pix,) = as_integers(pix=pix)
     npix = 12 * nside**2
     cap = 2 * nside * (nside - 1)  # pixels of a cap
     # The sphere is symmetric in the equator: number the southern pixels from the south pole.
@@ -322,7 +317,7 @@ def reorder(maps: Tensor, *, source: str, target: str) -> Tensor:
         Maps ``(..., P)``; the same tensor if the orders are equal.
 
     Raises:
-        TypeError: no tensor.
+        TypeError: no numbers, or one number alone.
         ValueError: a number of pixels that no map has, or another order.
 
     Example:
@@ -331,8 +326,9 @@ def reorder(maps: Tensor, *, source: str, target: str) -> Tensor:
     """
     for name, order in (("source", source), ("target", target)):
         check_order(order, allowed=("ring", "nested"), name=name)
-    if not isinstance(maps, Tensor) or maps.dim() == 0:
-        raise TypeError(f"maps must be a torch tensor (..., P), got {type(maps).__name__}")
+    maps = as_tensor("maps", maps)
+    if maps.dim() == 0:
+        raise TypeError("maps must be (..., P), got a single number")
     npix = maps.shape[-1]
     try:
         nside = npix_to_nside(npix)

@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor
 
+from skytutor.arrays import as_tensor
 from skytutor.validate import as_integer, as_length
 
 __all__ = ["check_patch", "patch_vectors"]
@@ -59,8 +60,8 @@ def patch_vectors(
 
 def _centres(lon_deg: float | Tensor, lat_deg: float | Tensor) -> tuple[Tensor, Tensor]:
     """Return longitudes and latitudes in radians, of one shape."""
-    lon = torch.as_tensor(lon_deg, dtype=torch.float64).deg2rad()
-    lat = torch.as_tensor(lat_deg, dtype=torch.float64).deg2rad()
+    lon = as_tensor("lon_deg", lon_deg, dtype=torch.float64).deg2rad()
+    lat = as_tensor("lat_deg", lat_deg, dtype=torch.float64).deg2rad()
     if not bool((lat.abs() <= math.pi / 2 + 1e-12).all()):
         raise ValueError("lat_deg must lie in -90..90")
     if not bool(torch.isfinite(lon).all()):

@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from skytutor.arrays import as_floats
 from skytutor.validate import as_integer, as_length, one_of, positive
 
 __all__ = ["NetworkDeconvolution2d", "fold_deconvolutions", "inverse_square_root"]
@@ -52,6 +53,7 @@ def inverse_square_root(matrices: Tensor, *, iterations: int = 5) -> Tensor:
                 [0.0000, 1.0000]])
     """
     positive(iterations=iterations)
+    (matrices,) = as_floats(matrices=matrices)
     if matrices.ndim < 2 or matrices.shape[-1] != matrices.shape[-2]:
         raise ValueError(f"matrices must be (..., D, D), got {tuple(matrices.shape)}")
     # Divided by the Frobenius norm, no eigenvalue is above 1, and the steps converge.

@@ -10,6 +10,7 @@ Shapes: B batch, C channels, P = 12 n**2 pixels.
 import torch
 from torch import Tensor
 
+from skytutor.arrays import as_integers, as_tensor
 from skytutor.healpix import check_maps, check_order, halo_indices
 from skytutor.healpix.numbering import shared_order_table
 
@@ -33,9 +34,13 @@ def check_input(
         TypeError: as `skytutor.healpix.check_maps`.
         ValueError: likewise, or a wrong number of dimensions or channels.
     """
-    between_layers = (
-        order == "face" or torch.compiler.is_compiling() or getattr(maps, "requires_grad", False)
-    )
+    # A layer goes on with what it was given, so that an array is refused here.
+    if not isinstance(maps, Tensor):
+        kind = type(maps).__name__
+        raise TypeError(
+            f"{name} must be a floating-point torch tensor, got {kind}; convert with torch.tensor"
+        )
+    between_layers = order == "face" or torch.compiler.is_compiling() or maps.requires_grad
     check_maps(maps, nside=nside, order=order, name=name, finite=not between_layers)
     dims = 5 if order == "face" else 3
     shape = tuple(maps.shape)
@@ -67,6 +72,7 @@ def to_faces(maps: Tensor, *, nside: int, order: str) -> Tensor:
         torch.Size([2, 3, 12, 2, 2])
     """
     check_order(order, allowed=("ring", "nested"))
+    maps = as_tensor("maps", maps)
     check_input(maps, nside=nside, order=order)
     table = shared_order_table(nside, source=order, target="face").to(maps.device)
     return faces_from(maps, table, nside=nside)
@@ -83,6 +89,8 @@ def faces_from(maps: Tensor, table: Tensor, *, nside: int) -> Tensor:
     Returns:
         Faces ``(B, C, 12, n, n)``.
     """
+    maps = as_tensor("maps", maps)
+    (table,) = as_integers(table=table)
     return maps.index_select(2, table).unflatten(2, (12, nside, nside))  # (B, C, 12, n, n)
 
 
@@ -100,6 +108,7 @@ def from_faces(faces: Tensor, *, order: str) -> Tensor:
         TypeError, ValueError: faces of another type or shape, or another order.
     """
     check_order(order, allowed=("ring", "nested"))
+    faces = as_tensor("faces", faces)
     nside = _side(faces)
     check_input(faces, nside=nside, order="face", name="faces")
     table = shared_order_table(nside, source="face", target=order).to(faces.device)
@@ -117,13 +126,14 @@ def maps_from(faces: Tensor, table: Tensor) -> Tensor:
     Returns:
         Maps ``(B, C, P)``.
     """
+    faces = as_tensor("faces", faces)
+    (table,) = as_integers(table=table)
     return faces.flatten(2).index_select(2, table)  # (B, C, P)
 
 
 def _side(faces: Tensor) -> int:
-    if not isinstance(faces, Tensor) or faces.dim() == 0:
-        kind = type(faces).__name__
-        raise TypeError(f"faces must be a torch tensor (B, C, 12, n, n), got {kind}")
+    if faces.dim() == 0:
+        raise TypeError("faces must be (B, C, 12, n, n), got a single number")
     return faces.shape[-1]
 
 
@@ -156,6 +166,9 @@ def pad_rows(faces: Tensor, source: Tensor, present: Tensor) -> Tensor:
     Returns:
         ``(B, 12, n + 2, n + 2, C)``, 0 in the 24 corner cells that no pixel fills.
     """
+    faces = as_tensor("faces", faces)
+    (source,) = as_integers(source=source)
+    present = as_tensor("present", present, like=faces)
     # Channels last: each index then copies a whole row of channels.
     rows = faces.permute(0, 2, 3, 4, 1).contiguous()  # (B, 12, n, n, C)
     n = rows.shape[3]
@@ -179,6 +192,7 @@ def pad_halo(faces: Tensor) -> Tensor:
     Raises:
         TypeError, ValueError: faces of another type or shape.
     """
+    faces = as_tensor("faces", faces)
     nside = _side(faces)
     check_input(faces, nside=nside, order="face", name="faces")
     source, present = (table.to(faces.device) for table in border_indices(nside))

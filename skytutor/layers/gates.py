@@ -12,6 +12,8 @@ order, as long as it is one and the same.
 import torch
 from torch import Tensor, nn
 
+from skytutor.arrays import as_floats
+
 _TINY = 1e-12  # keeps the length's gradient finite where a field vanishes
 
 
@@ -37,6 +39,7 @@ def length(field: Tensor) -> Tensor:
     Raises:
         ValueError: a field of another shape.
     """
+    (field,) = as_floats(field=field)
     return (_check_field("field", field).square().sum(2) + _TINY).sqrt()
 
 

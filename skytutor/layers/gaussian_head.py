@@ -17,7 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from skytutor.validate import as_length, positive
+from skytutor.arrays import as_floats
+from skytutor.validate import as_length, check_generator, positive
 
 __all__ = ["GaussianHead", "gaussian_loss", "gaussian_nll", "gaussian_sample", "whiten"]
 
@@ -51,6 +52,7 @@ def whiten(target: Tensor, mean: Tensor, scale_tril: Tensor) -> Tensor:
         >>> whiten(torch.tensor([[5.0]]), torch.tensor([[1.0]]), torch.tensor([[[2.0]]]))
         tensor([[2.]])
     """
+    target, mean, scale_tril = as_floats(target=target, mean=mean, scale_tril=scale_tril)
     _check_gaussian(mean, scale_tril)
     batch, n_targets = mean.shape
     if target.ndim not in (2, 3) or (len(target), target.shape[-1]) != (batch, n_targets):
@@ -84,6 +86,7 @@ def gaussian_nll(target: Tensor, mean: Tensor, scale_tril: Tensor) -> Tensor:
         >>> gaussian_nll(torch.zeros(1, 2), torch.zeros(1, 2), torch.eye(2)[None])
         tensor([1.8379])
     """
+    target, mean, scale_tril = as_floats(target=target, mean=mean, scale_tril=scale_tril)
     if target.ndim != 2:
         raise ValueError(f"target must be (B, T), got {tuple(target.shape)}")
     distance = whiten(target, mean, scale_tril).square().sum(1) / 2
@@ -136,11 +139,14 @@ def gaussian_loss(
         >>> loss = gaussian_loss(torch.zeros(4, 3), *head(torch.randn(4, 8))).mean()
         >>> loss.backward()
     """
+    target, mean, scale_tril = as_floats(target=target, mean=mean, scale_tril=scale_tril)
     power = as_length("beta", beta, zero=True) - 1
     if power > 0:
         raise ValueError(f"beta must lie in 0..1, got {beta!r}")
     likelihood = gaussian_nll(target, mean.detach(), scale_tril)
     if target_scale_tril is not None:
+        (target_scale_tril,) = as_floats(target_scale_tril=target_scale_tril)
+        target_scale_tril = target_scale_tril.to(scale_tril)
         if target_scale_tril.shape != scale_tril.shape:
             raise ValueError(
                 f"target_scale_tril must be (B, T, T), {tuple(scale_tril.shape)}; "
@@ -177,10 +183,11 @@ def gaussian_sample(
         >>> gaussian_sample(torch.zeros(4, 2), torch.eye(2).expand(4, 2, 2), 100).shape
         torch.Size([4, 100, 2])
     """
+    mean, scale_tril = as_floats(mean=mean, scale_tril=scale_tril)
     _check_gaussian(mean, scale_tril)
     positive(n=n)
     noise = standard_normal((len(mean), n, mean.shape[1]), like=mean, generator=generator)
-    return mean.unsqueeze(1) + noise @ scale_tril.mT
+    return mean.unsqueeze(1) + noise @ scale_tril.to(mean).mT
 
 
 def standard_normal(
@@ -200,7 +207,7 @@ def standard_normal(
         >>> standard_normal((2, 3), like=torch.zeros(1)).dtype
         torch.float32
     """
-    device = "cpu" if generator is None else generator.device
+    device = torch.device("cpu") if generator is None else check_generator(generator).device
     return torch.randn(shape, generator=generator, dtype=torch.float64, device=device).to(like)
 
 

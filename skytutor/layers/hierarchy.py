@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from skytutor.arrays import as_tensor
 from skytutor.healpix import check_order, face_table, npix_to_nside, reorder
 from skytutor.layers.faces import check_input
 from skytutor.tables import TableModule
@@ -40,6 +41,7 @@ def to_children(x: Tensor) -> Tensor:
 
     .. [1] W. Shi et al., 2016, CVPR (arXiv:1609.05158).
     """
+    x = as_tensor("x", x)
     if x.dim() != 5 or x.shape[1] % 4:
         raise ValueError(f"x must be (B, 4 C, F, n, n), got shape {tuple(x.shape)}")
     n = x.shape[-1]
@@ -63,6 +65,7 @@ def to_parents(x: Tensor) -> Tensor:
         >>> to_parents(torch.zeros(2, 2, 12, 8, 8)).shape
         torch.Size([2, 8, 12, 4, 4])
     """
+    x = as_tensor("x", x)
     if x.dim() != 5 or x.shape[-1] % 2:
         raise ValueError(f"x must be (B, C, F, 2 n, 2 n), got shape {tuple(x.shape)}")
     x = _blocks(x, side=2)  # (B, C, F, n, 2, n, 2)

@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from skytutor.arrays import as_tensor
+from skytutor.healpix import check_values
 from skytutor.validate import hard_mask, one_of, positive
 
 __all__ = ["PartialConv2d", "check_seen"]
@@ -35,11 +37,11 @@ def check_seen(mask: Tensor, maps: Tensor) -> Tensor:
         the mask, boolean, of the shape that came in.
 
     Raises:
-        TypeError: no tensor.
+        TypeError: no numbers.
         ValueError: another shape, or values between 0 and 1.
     """
-    if not isinstance(mask, Tensor):
-        raise TypeError(f"mask must be a tensor, got {type(mask).__name__}")
+    maps = as_tensor("maps", maps)
+    mask = as_tensor("mask", mask, like=maps)
     fits = mask.ndim == 4 and mask.shape[0] in (1, maps.shape[0])
     if not fits or mask.shape[1] not in (1, maps.shape[1]) or mask.shape[2:] != maps.shape[2:]:
         raise ValueError(
@@ -122,12 +124,17 @@ class PartialConv2d(nn.Module):
             pixel is seen if any entry of its window was.
 
         Raises:
-            TypeError, ValueError: maps of another shape, or a mask that does not fit.
+            TypeError, ValueError: maps of another shape, a mask that does not fit, or NaN, infinite
+                or UNSEEN pixels where seen: looked for in what asks for no gradient.
         """
         self._check(maps)
         seen = check_seen(mask, maps).expand(-1, self.in_channels, -1, -1)
         # `where` and not a product: NaN times 0 would be NaN.
-        total = self._convolve(torch.where(seen, maps, 0), self.weight)  # (B, O, H', W')
+        kept = torch.where(seen, maps, 0)
+        # Values are looked at where pictures enter a network, not between its layers.
+        if not kept.requires_grad:
+            check_values(kept, name="maps, where seen,", axes=2)
+        total = self._convolve(kept, self.weight)  # (B, O, H', W')
         # Count the seen entries of each window: over channels first, then over its pixels.
         counts = seen.sum(1, keepdim=True).to(maps.dtype)  # (B, 1, H, W)
         counts = self._convolve(counts, torch.ones_like(self.weight[:1, :1]))  # (B, 1, H', W')

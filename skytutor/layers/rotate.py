@@ -10,6 +10,7 @@ Shapes: B batch, C channels, P = 12 nside**2 pixels, Q pixels of the result.
 import torch
 from torch import Tensor
 
+from skytutor.arrays import as_tensor
 from skytutor.healpix import (
     check_nside,
     check_order,
@@ -164,6 +165,7 @@ def principal_frame(maps: Tensor, *, nside: int, order: str) -> Tensor:
         ValueError: negative values, or a map whose mass has no centre (all zero, or perfectly
             balanced).
     """
+    maps = as_tensor("maps", maps)
     check_input(maps, nside=nside, order=order)
     mass = maps[:, 0].double()
     if float(mass.min()) < 0:

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.distributions import MultivariateNormal
 
+from skytutor.arrays import as_floats, as_tensor
 from skytutor.chunks import in_chunks
 from skytutor.metrics.posterior import (
     Posterior,
@@ -131,6 +133,7 @@ def coverage_in_groups(
     """
     _check_level(level)
     inside = _inside(posterior, truth, level)
+    by = as_tensor("by", by, dtype=torch.float64)
     if by.shape != inside.shape[:1] or not bool(by.isfinite().all()):
         raise ValueError(
             f"by must be finite, one for each of {len(inside)} rows, got shape {tuple(by.shape)}"
@@ -185,7 +188,8 @@ def sharpness(posterior: Posterior, *, level: float = 0.68) -> Tensor:
     """
     _check_level(level)
     upper = 0.5 + 0.5 * level
-    if isinstance(posterior, Tensor):
+    if not isinstance(posterior, MultivariateNormal):
+        (posterior,) = as_floats(posterior=posterior)
 
         def width(samples: Tensor) -> Tensor:
             return samples.quantile(upper, 1) - samples.quantile(1 - upper, 1)
@@ -231,7 +235,7 @@ def tarp(
 
     .. [1] P. Lemos et al., 2023, ICML, arXiv:2302.03026.
     """
-    check_posterior(posterior, truth)
+    posterior, truth = check_posterior(posterior, truth)
     samples = draw_samples(posterior, n_samples, generator=generator)
     points = _reference_points(references, truth, repeats=repeats, generator=generator)
     scale = truth.std(0, correction=0).clamp(min=torch.finfo(truth.dtype).tiny)
@@ -288,7 +292,8 @@ def _reference_points(
     references: Tensor | str, truth: Tensor, *, repeats: int, generator: torch.Generator
 ) -> Tensor:
     """Return the centres of TARP's balls, ``(R, B, D)``."""
-    if isinstance(references, Tensor):
+    if not isinstance(references, str):
+        references = as_tensor("references", references, dtype=truth.dtype).to(truth.device)
         if references.dim() != 3 or references.shape[1:] != truth.shape:
             raise ValueError(
                 f"references must be (R, B, D) with (B, D) = {tuple(truth.shape)}, "

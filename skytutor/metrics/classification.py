@@ -5,6 +5,9 @@ import math
 import torch
 from torch import Tensor
 
+from skytutor.arrays import as_integers
+from skytutor.validate import as_integer, as_length
+
 
 def accuracy(predicted: Tensor, labels: Tensor) -> float:
     """Return the fraction of equal entries of two integer tensors.
@@ -14,8 +17,10 @@ def accuracy(predicted: Tensor, labels: Tensor) -> float:
         labels: true classes, of the same shape.
 
     Raises:
+        TypeError: no integers.
         ValueError: different shapes, or no entries.
     """
+    predicted, labels = as_integers(predicted=predicted, labels=labels)
     if predicted.shape != labels.shape or predicted.numel() == 0:
         raise ValueError(
             "predicted and labels must have one shape, not empty; "
@@ -45,6 +50,9 @@ def wilson_interval(fraction: float, n: int, *, z: float = 1.0) -> tuple[float, 
         >>> [round(v, 4) for v in wilson_interval(0.99, 10_000, z=1.96)]
         [0.9879, 0.9918]
     """
+    fraction = as_length("fraction", fraction, zero=True)
+    n = as_integer("n", n)
+    z = as_length("z", z)
     if not 0 <= fraction <= 1 or n < 1:
         raise ValueError(f"fraction must lie in 0..1 and n be positive, got {fraction} and {n}")
     # The two roots of the quadratic in p, before the division by its leading coefficient.
@@ -68,8 +76,10 @@ def confusion_matrix(predicted: Tensor, labels: Tensor, *, classes: int) -> Tens
         Counts ``(classes, classes)``, int64: row the true class, column the predicted one.
 
     Raises:
+        TypeError: no integers.
         ValueError: different shapes, or a class outside ``0..classes - 1``.
     """
+    predicted, labels = as_integers(predicted=predicted, labels=labels)
     if predicted.shape != labels.shape:
         raise ValueError(
             "predicted and labels must have one shape, "
@@ -91,8 +101,12 @@ def constant_accuracy(labels: Tensor) -> float:
         labels: true classes ``(N,)``, int64.
 
     Raises:
-        ValueError: no labels.
+        TypeError: no integers.
+        ValueError: no labels, other axes, or a negative class.
     """
-    if labels.numel() == 0:
-        raise ValueError("labels is empty")
+    (labels,) = as_integers(labels=labels)
+    if labels.dim() != 1 or not len(labels) or int(labels.min()) < 0:
+        raise ValueError(
+            f"labels must be (N,), not empty and none negative, got shape {tuple(labels.shape)}"
+        )
     return float(labels.bincount().max() / len(labels))

@@ -5,6 +5,9 @@ import math
 import torch
 from torch import Tensor
 
+from skytutor.arrays import as_tensor
+from skytutor.validate import as_seed
+
 __all__ = ["two_sample_auc", "wasserstein"]
 
 
@@ -29,13 +32,15 @@ def wasserstein(a: Tensor, b: Tensor) -> float:
         >>> wasserstein(torch.tensor([0.0, 1.0]), torch.tensor([1.5, 0.5]))
         0.5
     """
+    a = as_tensor("a", a, dtype=torch.float64)
+    b = as_tensor("b", b, dtype=torch.float64)
     for name, numbers in (("a", a), ("b", b)):
         if not numbers.numel() or not bool(numbers.isfinite().all()):
             raise ValueError(
                 f"{name} must hold finite numbers, at least one, got shape {tuple(numbers.shape)}"
             )
-    a = a.flatten().double().sort().values
-    b = b.flatten().double().sort().values
+    a = a.flatten().sort().values
+    b = b.flatten().sort().values
     # Both distributions are flat between neighbouring numbers, so the area is a sum of boxes.
     at = torch.cat([a, b]).sort().values
     below_a = torch.searchsorted(a, at[:-1], right=True).double() / len(a)
@@ -65,12 +70,15 @@ def two_sample_auc(a: Tensor, b: Tensor, *, seed: int, folds: int = 5) -> tuple[
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.model_selection import StratifiedKFold, cross_val_score
 
+    seed = as_seed("seed", seed, bits=32)  # what scikit-learn takes
+    a = as_tensor("a", a, dtype=torch.float64)
+    b = as_tensor("b", b, dtype=torch.float64)
     _check_rows(a, b, folds)
     n = min(len(a), len(b))
     generator = torch.Generator().manual_seed(seed)
     # Equally many of each, so that no prior for one of the sets is to be learned.
     chosen = [rows.cpu()[torch.randperm(len(rows), generator=generator)[:n]] for rows in (a, b)]
-    rows = torch.cat(chosen).double().numpy()
+    rows = torch.cat(chosen).numpy()
     labels = torch.arange(2).repeat_interleave(n).numpy()
     # Few leaves and a slow rate: a small difference must not drown in what is learned by heart.
     trees = HistGradientBoostingClassifier(

@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor
 
+from skytutor.arrays import as_floats
 from skytutor.validate import all_finite, as_length, positive
 
 __all__ = ["psnr", "residual_spectrum", "ssim"]
@@ -34,7 +35,7 @@ def psnr(image: Tensor, truth: Tensor, *, data_range: float) -> Tensor:
         tensor(20.)
     """
     scale = as_length("data_range", data_range)
-    _check(image, truth)
+    image, truth = _check(image, truth)
     error = (image - truth).double().square().mean()
     return (20 * math.log10(scale) - 10 * torch.log10(error)).to(image.dtype)
 
@@ -66,7 +67,7 @@ def ssim(image: Tensor, truth: Tensor, *, data_range: float) -> Tensor:
     from skimage.metrics import structural_similarity  # a second: only who scores needs it
 
     scale = as_length("data_range", data_range)
-    _check(image, truth)
+    image, truth = _check(image, truth)
     if image.ndim < 2 or min(image.shape[-2:]) < _WINDOW:
         raise ValueError(
             f"image must be (..., H, W) with {_WINDOW} pixels a side or more, "
@@ -116,7 +117,7 @@ def residual_spectrum(image: Tensor, truth: Tensor, *, n_bins: int) -> tuple[Ten
         tensor([1., 1., 1., 1.])
     """
     positive(n_bins=n_bins)
-    _check(image, truth)
+    image, truth = _check(image, truth)
     if image.ndim < 2 or image.shape[-1] != image.shape[-2]:
         raise ValueError(f"image must be (..., H, H), got {tuple(image.shape)}")
     size = image.shape[-1]
@@ -136,8 +137,9 @@ def residual_spectrum(image: Tensor, truth: Tensor, *, n_bins: int) -> tuple[Ten
     return middle.to(image), (sums[0] / sums[1]).to(image)
 
 
-def _check(image: Tensor, truth: Tensor) -> None:
-    """Refuse images of different shapes, and values that are not finite."""
+def _check(image: Tensor, truth: Tensor) -> list[Tensor]:
+    """Return floating images; refuse different shapes, and values that are not finite."""
+    image, truth = as_floats(image=image, truth=truth)
     if image.shape != truth.shape or not image.numel():
         raise ValueError(
             f"image must have the shape of truth, with a pixel or more, "
@@ -146,3 +148,4 @@ def _check(image: Tensor, truth: Tensor) -> None:
     for name, values in (("image", image), ("truth", truth)):
         if not all_finite(values):
             raise ValueError(f"{name} must be finite, got NaN or infinite values")
+    return [image, truth]

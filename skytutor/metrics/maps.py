@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from skytutor.healpix import neighbours, npix_to_nside, reorder
+from skytutor.arrays import as_tensor
+from skytutor.healpix import check_maps, check_order, neighbours, npix_to_nside, reorder
 
 
 def seam_ratio(maps: Tensor, *, order: str) -> float:
@@ -19,14 +20,19 @@ def seam_ratio(maps: Tensor, *, order: str) -> float:
         order: "ring" or "nested".
 
     Raises:
-        ValueError: maps of another shape, or constant inside the base pixels.
+        TypeError: no floating tensor.
+        ValueError: maps of another shape, NaN, infinite or UNSEEN pixels, or
+            constant inside the base pixels.
     """
-    nside = npix_to_nside(maps.shape[-1])
+    maps = as_tensor("maps", maps, dtype=torch.float64)
+    nside = npix_to_nside(maps.shape[-1] if maps.dim() else 0)
     if maps.dim() != 2 or nside < 2:
         raise ValueError(
             f"maps must be (N, P) with nside of at least 2, got shape {tuple(maps.shape)}"
         )
-    nested = reorder(maps.double(), source=order, target="nested")
+    check_order(order, allowed=("ring", "nested"))
+    check_maps(maps, nside=nside, order=order)
+    nested = reorder(maps, source=order, target="nested")
     pixel = torch.arange(maps.shape[-1])
     # Columns 2 and 4 are north-west and north-east: each edge is met once.
     beside = neighbours(pixel, nside=nside, order="nested")[:, [2, 4]]  # (P, 2)

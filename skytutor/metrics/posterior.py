@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 from torch.distributions import MultivariateNormal
 
+from skytutor.arrays import as_floats, as_tensor
 from skytutor.chunks import in_chunks
+from skytutor.validate import check_generator
 
 __all__ = [
     "Posterior",
@@ -35,8 +37,9 @@ def draw_samples(posterior: Posterior, n: int, *, generator: torch.Generator) ->
     Returns:
         ``(B, n, D)``, or the ``(B, S, D)`` given.
     """
-    if isinstance(posterior, Tensor):
-        return posterior
+    check_generator(generator)
+    if not isinstance(posterior, MultivariateNormal):
+        return as_floats(posterior=posterior)[0]
     mean = posterior.loc
     shape = (len(mean), n, mean.shape[1])
     white = torch.randn(shape, generator=generator, dtype=mean.dtype).to(mean.device)
@@ -44,8 +47,11 @@ def draw_samples(posterior: Posterior, n: int, *, generator: torch.Generator) ->
     return mean[:, None] + white @ posterior.scale_tril.mT
 
 
-def check_posterior(posterior: Posterior, truth: Tensor) -> None:
-    """Check that posterior and truth belong together and are finite.
+def check_posterior(posterior: Posterior, truth: Tensor) -> tuple[Posterior, Tensor]:
+    """Return posterior and truth if they belong together and are finite.
+
+    Arrays become tensors.
+
 
     Arguments:
         posterior: samples ``(B, S, D)``, or a Gaussian for each of B rows.
@@ -54,6 +60,10 @@ def check_posterior(posterior: Posterior, truth: Tensor) -> None:
     Raises:
         ValueError: other shapes, no rows, NaN or infinite values.
     """
+    if isinstance(posterior, MultivariateNormal):
+        (truth,) = as_floats(truth=truth)
+    else:
+        posterior, truth = as_floats(posterior=posterior, truth=truth)
     if isinstance(posterior, Tensor):
         fits = posterior.dim() == 3 and posterior.shape[::2] == truth.shape
         name = f"samples of shape {tuple(posterior.shape)}"
@@ -70,6 +80,7 @@ def check_posterior(posterior: Posterior, truth: Tensor) -> None:
     for name, values in (("posterior", centre), ("truth", truth)):
         if not bool(values.isfinite().all()):
             raise ValueError(f"{name} holds NaN or infinite values")
+    return posterior, truth
 
 
 def rows_at_once(samples: Tensor) -> int:
@@ -78,6 +89,9 @@ def rows_at_once(samples: Tensor) -> int:
     Arguments:
         samples: ``(B, S, D)``.
     """
+    (samples,) = as_floats(samples=samples)
+    if samples.dim() != 3 or not samples.numel():
+        raise ValueError(f"samples must be (B, S, D), not empty, got {tuple(samples.shape)}")
     return max(1, _CHUNK // samples[0].numel())
 
 
@@ -99,7 +113,8 @@ def fraction_below(ranks: Tensor, n: int, *, level: float) -> Tensor:
         >>> fraction_below(torch.tensor([0, 1, 2]), 2, level=0.5)
         tensor([1.0000, 0.5000, 0.0000], dtype=torch.float64)
     """
-    return (level * (n + 1) - ranks.double()).clamp(0, 1)
+    ranks = as_tensor("ranks", ranks, dtype=torch.float64)
+    return (level * (n + 1) - ranks).clamp(0, 1)
 
 
 def probability_below(posterior: Posterior, truth: Tensor, *levels: float) -> list[Tensor]:
@@ -117,7 +132,7 @@ def probability_below(posterior: Posterior, truth: Tensor, *levels: float) -> li
     Raises:
         ValueError: shapes that do not belong together, no rows, NaN.
     """
-    check_posterior(posterior, truth)
+    posterior, truth = check_posterior(posterior, truth)
     if isinstance(posterior, Tensor):
         ranks = in_chunks(
             lambda x, true: (x < true[:, None]).sum(1),

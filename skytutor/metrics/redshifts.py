@@ -1,6 +1,9 @@
 """Scores of redshifts: scatter, bias and outliers, all of ``(z_predicted - z) / (1 + z)``."""
 
+import torch
 from torch import Tensor
+
+from skytutor.arrays import as_tensor
 
 __all__ = ["outlier_fraction", "redshift_bias", "sigma_nmad"]
 
@@ -67,6 +70,8 @@ def _median(values: Tensor) -> Tensor:
 
 def _relative_errors(predicted: Tensor, truth: Tensor) -> Tensor:
     """Return ``(predicted - truth) / (1 + truth)``, float64."""
+    predicted = as_tensor("predicted", predicted, dtype=torch.float64)
+    truth = as_tensor("truth", truth, dtype=torch.float64)
     if predicted.shape != truth.shape or truth.dim() != 1 or not len(truth):
         raise ValueError(
             "predicted and truth must be (N,), as long as each other and not empty; "
@@ -77,4 +82,4 @@ def _relative_errors(predicted: Tensor, truth: Tensor) -> Tensor:
             raise ValueError(f"{name} holds NaN or infinite values")
     if float(truth.min()) <= -1:
         raise ValueError(f"truth must be above -1, got {float(truth.min())}")
-    return (predicted.double() - truth.double()) / (1 + truth.double())
+    return (predicted - truth) / (1 + truth)

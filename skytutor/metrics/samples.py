@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from skytutor.arrays import as_tensor
 from skytutor.chunks import in_chunks
 
 
@@ -10,6 +11,8 @@ def _two_sets(
     a: Tensor, b: Tensor, *, names: tuple[str, str], min_rows: int
 ) -> tuple[Tensor, Tensor]:
     """Return both as float64 ``(N, D)`` and ``(M, D)``; ``ValueError`` names the one at fault."""
+    a = as_tensor(names[0], a, dtype=torch.float64)
+    b = as_tensor(names[1], b, dtype=torch.float64)
     for name, x in zip(names, (a, b), strict=True):
         if x.dim() != 2 or len(x) < min_rows:
             raise ValueError(
@@ -22,7 +25,7 @@ def _two_sets(
             f"{names[0]} and {names[1]} must have equally many columns, "
             f"got {a.shape[1]} and {b.shape[1]}"
         )
-    return a.double(), b.double()
+    return a, b
 
 
 def frechet_distance(a: Tensor, b: Tensor) -> float:
@@ -146,6 +149,8 @@ def ks_distance(a: Tensor, b: Tensor) -> float:
         >>> ks_distance(torch.tensor([0.0, 1.0]), torch.tensor([0.5, 1.5]))
         0.5
     """
+    a = as_tensor("a", a, dtype=torch.float64)
+    b = as_tensor("b", b, dtype=torch.float64)
     for name, numbers in (("a", a), ("b", b)):
         if not numbers.numel() or not numbers.isfinite().all():
             raise ValueError(

@@ -9,6 +9,7 @@ import math
 import torch
 from torch import Tensor
 
+from skytutor.arrays import as_floats
 from skytutor.chunks import in_chunks
 
 __all__ = ["crps_gaussian", "crps_samples", "energy_score"]
@@ -32,6 +33,7 @@ def crps_samples(samples: Tensor, truth: Tensor) -> Tensor:
     Raises:
         ValueError: shapes that do not belong together, no rows, NaN, one sample.
     """
+    samples, truth = as_floats(samples=samples, truth=truth)
     n = _check_pairs(samples, truth)
     error = (samples - truth[:, None]).abs().mean(1)
     # The sum of |x_i - x_j| over pairs: the i-th smallest is the larger one i times, the smaller
@@ -53,7 +55,7 @@ def crps_gaussian(mean: Tensor, std: Tensor, truth: Tensor) -> Tensor:
         the same shape, in the unit of the quantities.
 
     Raises:
-        ValueError: a standard deviation that is not positive.
+        ValueError: different shapes, or a standard deviation that is not positive.
 
     Example:
         >>> crps_gaussian(torch.zeros(1), torch.ones(1), torch.zeros(1))
@@ -61,6 +63,12 @@ def crps_gaussian(mean: Tensor, std: Tensor, truth: Tensor) -> Tensor:
 
     .. [1] T. Gneiting & A. E. Raftery, 2007, JASA 102, 359, eq. 21.
     """
+    mean, std, truth = as_floats(mean=mean, std=std, truth=truth)
+    if not mean.shape == std.shape == truth.shape:
+        raise ValueError(
+            "mean, std and truth must have one shape, got "
+            f"{tuple(mean.shape)}, {tuple(std.shape)} and {tuple(truth.shape)}"
+        )
     if not bool((std > 0).all()):
         raise ValueError(f"std must be positive, got {float(std.min())} as its smallest")
     z = (truth - mean) / std
@@ -82,6 +90,7 @@ def energy_score(samples: Tensor, truth: Tensor) -> Tensor:
     Raises:
         ValueError: shapes that do not belong together, no rows, NaN, one sample.
     """
+    samples, truth = as_floats(samples=samples, truth=truth)
     n = _check_pairs(samples, truth)
 
     def score(x: Tensor, true: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from skytutor.arrays import as_floats
 from skytutor.validate import all_finite, as_length, positive
 
 __all__ = ["Peaks", "find_peaks", "point_source_flux", "unmatched"]
@@ -62,7 +63,13 @@ def point_source_flux(images: Tensor, psf: Tensor) -> tuple[Tensor, float]:
         >>> round(float(flux.mean()), 5), error
         (1.0, 1.0)
     """
-    if images.ndim != 3 or images.shape[1:] != psf.shape or psf.shape[0] != psf.shape[1]:
+    images, psf = as_floats(images=images, psf=psf)
+    if (
+        images.ndim != 3
+        or psf.ndim != 2
+        or images.shape[1:] != psf.shape
+        or psf.shape[0] != psf.shape[1]
+    ):
         raise ValueError(
             f"images must be (B, H, H) with the H of psf {tuple(psf.shape)}, "
             f"got {tuple(images.shape)}"
@@ -97,6 +104,7 @@ def find_peaks(flux: Tensor, *, least: float, box: int = 3) -> Peaks:
 
     positive(box=box)
     threshold = as_length("least", least)
+    (flux,) = as_floats(flux=flux)
     if flux.ndim != 3 or not all_finite(flux):
         raise ValueError(f"flux must be (B, H, H) and finite, got shape {tuple(flux.shape)}")
     places: list[tuple[int, int, int]] = []
@@ -123,7 +131,13 @@ def unmatched(peaks: Peaks, other: Tensor) -> Tensor:
     Arguments:
         peaks: of `find_peaks`.
         other: ``(B, H, H)``, filtered as the image of the peaks was.
+
+    Raises:
+        TypeError, ValueError: another shape, or no floating-point numbers.
     """
+    (other,) = as_floats(other=other)
+    if other.ndim != 3:
+        raise ValueError(f"other must be (B, H, H), got shape {tuple(other.shape)}")
     # The largest of the neighbours, for a peak may have moved by a pixel.
     around = torch.nn.functional.max_pool2d(other[:, None], 2 * _REACH + 1, 1, _REACH)[:, 0]
     return around[peaks.image, peaks.row, peaks.column] < _SHARE * peaks.flux

@@ -5,6 +5,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from skytutor.arrays import as_floats, as_tensor
 from skytutor.chunks import in_chunks
 from skytutor.fields.spectra import alm2cl
 from skytutor.healpix import npix_to_nside
@@ -23,7 +24,13 @@ def power_spectra(maps: Tensor, *, order: str, lmax: int) -> Tensor:
 
     Returns:
         ``(N, lmax + 1)``, float64.
+
+    Raises:
+        TypeError, ValueError: maps of another shape, or no floating-point numbers.
     """
+    (maps,) = as_floats(maps=maps)
+    if maps.dim() != 3 or maps.shape[1] != 1:
+        raise ValueError(f"maps must be (N, 1, P), got shape {tuple(maps.shape)}")
     nside = npix_to_nside(maps.shape[-1])
     harmonics = Harmonics(nside, 3 * nside - 1, order=order)
 
@@ -49,6 +56,8 @@ def band_ratios(found: Tensor, wanted: Tensor) -> Tensor:
     Raises:
         ValueError: different lmax, or no whole band.
     """
+    found = _checked("found", found)
+    wanted = _checked("wanted", wanted)
     if found.shape[1] != wanted.shape[1] or found.shape[1] < 2 + BAND:
         raise ValueError(
             f"found and wanted must both reach one lmax of {1 + BAND} or more, "
@@ -57,9 +66,17 @@ def band_ratios(found: Tensor, wanted: Tensor) -> Tensor:
     return _band_powers(found).mean(0) / _band_powers(wanted).mean(0)
 
 
+def _checked(name: str, cl: Tensor) -> Tensor:
+    """Return spectra ``(N, lmax + 1)`` in float64."""
+    cl = as_tensor(name, cl, dtype=torch.float64)
+    if cl.dim() != 2:
+        raise ValueError(f"{name} must be (N, lmax + 1), got shape {tuple(cl.shape)}")
+    return cl
+
+
 def _band_powers(cl: Tensor) -> Tensor:
     """Return ``sum_l (2 l + 1) C_l`` over each band: ``(N, lmax + 1)`` to ``(N, bands)``."""
-    power = (2 * torch.arange(cl.shape[1]) + 1) * cl.double()
+    power = (2 * torch.arange(cl.shape[1]) + 1) * cl
     power = power[:, 2:]  # neither monopole nor dipole
     n_bands = power.shape[1] // BAND
     edges = [*range(0, n_bands * BAND, BAND), power.shape[1]]
@@ -68,5 +85,5 @@ def _band_powers(cl: Tensor) -> Tensor:
 
 def relative_scatter(cl: Tensor) -> Tensor:
     """Return the standard deviation of band powers between skies, over their mean: ``(bands,)``."""
-    powers = _band_powers(cl)
+    powers = _band_powers(_checked("cl", cl))
     return powers.std(0) / powers.mean(0)

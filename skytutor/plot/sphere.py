@@ -2,8 +2,9 @@
 
 The sphere is seen from inside, as maps of the sky are drawn: east is left. Every picture is made by
 asking, for each dot of the figure, which pixel lies there; no pixel is interpolated or smoothed.
-The edge of the sphere and the borders of pixels are lines. A globe has radius 1 around (0, 0) of
-its axes, a whole-sky map reaches from -2 to 2 and from -1 to 1.
+Pixels that are NaN, infinite or UNSEEN have no value: they are grey, and the range of colours takes
+no notice of them. The edge of the sphere and the borders of pixels are lines. A globe has radius 1
+around (0, 0) of its axes, a whole-sky map reaches from -2 to 2 and from -1 to 1.
 """
 
 import math
@@ -11,10 +12,12 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, NamedTuple
 
+import matplotlib
 import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import Ellipse, PathPatch
@@ -22,10 +25,11 @@ from matplotlib.path import Path
 from numpy.typing import NDArray
 from torch import Tensor
 
-from skytutor.healpix import check_order, npix_to_nside, reorder, vector_to_pixel
+from skytutor.arrays import as_tensor
+from skytutor.healpix import check_order, is_unseen, npix_to_nside, reorder, vector_to_pixel
 from skytutor.memo import cached_table
 from skytutor.plot.borders import border_lines, globe_path, mollweide_path
-from skytutor.plot.style import CMAP, PLAIN_TEXT, SIGNED
+from skytutor.plot.style import CMAP, HOLE, PLAIN_TEXT, SIGNED
 from skytutor.validate import one_of
 
 _DOTS = 640  # of a picture from top to bottom: twice what a figure of several globes shows
@@ -91,6 +95,7 @@ def _pixels(centre_deg: tuple[float, float] | None, nside: int) -> Tensor:
 def _colours(values: Tensor, imshow_options: dict[str, Any], *, signed: bool) -> dict[str, Any]:
     """Return options for ``imshow`` with the colour map, and for signed data the range, set."""
     options = {"cmap": SIGNED if signed else CMAP, **imshow_options}
+    options["cmap"] = _with_holes(options["cmap"])
     if not signed or "norm" in options:
         return options
     # Zero is white: both ends are equally far from it.
@@ -103,6 +108,14 @@ def _colours(values: Tensor, imshow_options: dict[str, Any], *, signed: bool) ->
     ends = ends or [float(values.abs().nan_to_num(0, 0, 0).max())]
     top = ends[-1] or 1.0  # a map of zeros has a range too
     return options | {"vmin": -top, "vmax": top}
+
+
+def _with_holes(cmap: str | Colormap | None) -> Colormap:
+    """Return a colour map that shows pixels without a value, in its own colour or in grey."""
+    # None is matplotlib's own default.
+    found = matplotlib.colormaps.get_cmap(cmap or matplotlib.rcParams["image.cmap"])
+    # matplotlib's own maps leave them transparent.
+    return found if found.get_bad()[3] > 0 else found.with_extremes(bad=HOLE)
 
 
 class _View(NamedTuple):
@@ -132,12 +145,16 @@ def _draw(
 ) -> AxesImage:
     """Draw a map ``(P,)`` in the way that `view` says; return the image."""
     check_order(order, allowed=("ring", "nested"))
+    if isinstance(values, np.ma.MaskedArray):
+        values = values.astype(np.float64).filled(np.nan)  # what is masked shows as a hole
+    values = as_tensor("values", values, dtype=torch.float64)
     if values.dim() != 1:
         raise ValueError(f"values must be one map of shape (P,), got shape {tuple(values.shape)}")
     if borders is not None:
         one_of("borders", borders, allowed=("base", "pixel"))
     nside = npix_to_nside(len(values))
-    nested = reorder(values.detach().cpu().double(), source=order, target="nested")
+    nested = reorder(values.detach().cpu(), source=order, target="nested")
+    nested = torch.where(nested.isfinite() & ~is_unseen(nested), nested, torch.nan)
     picture = nested[view.pixels(nside)]
     options = _colours(nested, imshow_options, signed=signed)
     extent = (-view.half, view.half, -1, 1)
@@ -171,7 +188,7 @@ def globe(
 
     Arguments:
         ax: where to draw.
-        values: the map, in any unit.
+        values: the map, in any unit; pixels that are NaN, infinite or UNSEEN are shown as holes.
         order: "ring" or "nested".
         centre_deg: longitude and latitude of the middle.
         borders: None, "base" for the twelve base pixels, "pixel" for every pixel.
@@ -222,7 +239,7 @@ def mollweide(
 
     Arguments:
         ax: where to draw.
-        values: the map, in any unit.
+        values: the map, in any unit, with holes as in `globe`.
         order: "ring" or "nested".
         borders: as in `globe`.
         line: as in `globe`.

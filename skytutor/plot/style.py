@@ -14,6 +14,7 @@ from matplotlib.colors import LinearSegmentedColormap
 
 CMAP = "cividis"  # even in lightness, and the same to colour-blind readers
 SIGNED = "skytutor-signed"  # blue below zero, red above: the sphere's "blue-red"
+HOLE = "0.7"  # of pixels without a value: a grey that is on neither colour map
 PLAIN_TEXT = {"parse_math": False, "usetex": False}  # of a text: a dollar sign is a dollar sign
 # Lines in the order of their use, and what stands for each where the page is dark.
 LINE_COLOURS = {

@@ -8,6 +8,7 @@ import math
 import torch
 from torch import Tensor
 
+from skytutor.arrays import as_integers
 from skytutor.healpix.rings import rings
 from skytutor.sht.chirp import CapFourier
 from skytutor.tables import TableModule
@@ -28,6 +29,7 @@ def ring_phases(nside: int, orders: Tensor, ring: Tensor) -> Tensor:
     Returns:
         ``(R', M)`` complex128.
     """
+    orders, ring = as_integers(orders=orders, ring=ring)
     geometry = rings(nside)
     whole = 2 * geometry.pixels[ring, None]  # a whole turn in units of pi / n_r
     angle = (orders * geometry.shift[ring, None]) % whole

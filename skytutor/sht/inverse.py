@@ -15,6 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from skytutor.arrays import as_floats
 from skytutor.healpix import pixel_area
 from skytutor.memo import cached_object
 from skytutor.sht._linear import apply_linear
@@ -77,6 +78,7 @@ def least_squares(
         >>> bool(torch.allclose(least_squares(sky.alm2map(alms), sky).alms, alms))
         True
     """
+    (maps,) = as_floats(maps=maps)
     tolerance = _TOLERANCE[sky.dtype] if tolerance is None else tolerance
     check_limits(tolerance, max_iter)
     if blocks is None:

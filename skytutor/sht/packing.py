@@ -7,6 +7,7 @@ on. A real map's a_lm obey ``a_(l,-m) = (-1)**m conj(a_lm)``, so m >= 0 says all
 import torch
 from torch import Tensor
 
+from skytutor.arrays import as_integers, as_tensor
 from skytutor.healpix import check_nside
 from skytutor.validate import all_finite, as_integer
 
@@ -39,6 +40,7 @@ def alm_index(l: Tensor, m: Tensor, *, lmax: int) -> Tensor:
     Returns:
         int64 of the common shape, from 0.
     """
+    l, m = as_integers(l=l, m=m)
     return m * (2 * lmax + 1 - m) // 2 + l
 
 
@@ -102,15 +104,15 @@ def check_alms(
         finite: look at the values too. That waits for the device, so layers skip it when compiled.
 
     Returns:
-        The coefficients themselves, complex32 as complex64, a pending conjugation carried out.
+        The coefficients as a tensor, complex32 as complex64, a pending conjugation carried out.
 
     Raises:
-        TypeError: not a complex tensor.
+        TypeError: no complex numbers.
         ValueError: empty, another length, not E and B, NaN or infinite.
     """
-    if not isinstance(alms, Tensor) or not alms.is_complex():
-        kind = alms.dtype if isinstance(alms, Tensor) else type(alms).__name__
-        raise TypeError(f"{name} must be a complex torch tensor, got {kind}")
+    alms = as_tensor(name, alms)
+    if not alms.is_complex():
+        raise TypeError(f"{name} must be complex numbers, got {alms.dtype}")
     want = (2, alm_size(lmax)) if spin else (alm_size(lmax),)
     if tuple(alms.shape[-len(want) :]) != want:
         parts = "E and B, " if spin else ""

@@ -15,6 +15,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from skytutor.arrays import as_floats, as_tensor
 from skytutor.healpix import pixel_area
 from skytutor.memo import cached_table
 from skytutor.sht._linear import in_full_precision
@@ -70,6 +71,9 @@ def lmax_of(coefs: Tensor, name: str = "coefs") -> int:
         >>> lmax_of(torch.zeros(5, 81))
         8
     """
+    coefs = as_tensor(name, coefs)
+    if coefs.dim() == 0:
+        raise ValueError(f"{name} must end in (lmax + 1)**2 real coefficients, got one number")
     lmax = math.isqrt(coefs.shape[-1]) - 1
     if lmax < 0 or (lmax + 1) ** 2 != coefs.shape[-1]:
         raise ValueError(
@@ -92,6 +96,9 @@ def to_real(alms: Tensor, *, lmax: int) -> Tensor:
         >>> to_real(torch.tensor([1.0, 2.0, 3.0 + 4.0j]), lmax=1)
         tensor([ 1.0000, -5.6569,  2.0000,  4.2426])
     """
+    alms = as_tensor("alms", alms)
+    if not alms.is_complex():
+        raise TypeError(f"alms must be complex numbers, got {alms.dtype}")
     alms = alms.to(HALF.get(alms.dtype, alms.dtype)).resolve_conj()
     plus, minus, m_positive = (t.to(alms.device) for t in _real_indices(lmax))
     real = torch.where(m_positive, math.sqrt(2) * alms.real, alms.real)
@@ -113,7 +120,7 @@ def to_complex(coefs: Tensor) -> Tensor:
     Raises:
         ValueError: K is no square.
     """
-    coefs = coefs.to(HALF.get(coefs.dtype, coefs.dtype))
+    (coefs,) = as_floats(coefs=coefs)
     plus, minus, m_positive = (t.to(coefs.device) for t in _real_indices(lmax_of(coefs)))
     real = coefs[..., plus]
     imag = -math.sqrt(0.5) * coefs[..., minus]
@@ -186,6 +193,11 @@ class RealHarmonics(TableModule):
         weights = sky.pixel_weights() * pixel_area(self.nside)
         weighted = (rows * weights).flatten(1).T.contiguous()
         return rows.flatten(1).to(dtype), weighted.to(dtype)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of the maps."""
+        return self.harmonics.dtype if self.transform is None else self.transform.dtype
 
     def synthesis(self, coefs: Tensor) -> Tensor:
         """Return the maps of coefficients.

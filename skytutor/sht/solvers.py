@@ -28,6 +28,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from skytutor.arrays import as_tensor
 from skytutor.validate import all_finite, as_integer
 
 __all__ = [
@@ -123,6 +124,8 @@ def conjugate_gradients(
         2
     """
     check_limits(tolerance, max_iter)
+    rhs = as_tensor("rhs", rhs)
+    weight = None if weight is None else as_tensor("weight", weight, like=rhs)
     _check_tensors(rhs, vector_dims, weight)
     system = _System(
         operator=operator,
@@ -160,9 +163,8 @@ def check_limits(tolerance: float, max_iter: int) -> None:
 
 
 def _check_tensors(rhs: Tensor, vector_dims: int, weight: Tensor | None) -> None:
-    if not isinstance(rhs, Tensor) or not (rhs.is_floating_point() or rhs.is_complex()):
-        kind = rhs.dtype if isinstance(rhs, Tensor) else type(rhs).__name__
-        raise TypeError(f"rhs must be a floating or complex torch tensor, got {kind}")
+    if not (rhs.is_floating_point() or rhs.is_complex()):
+        raise TypeError(f"rhs must be floating or complex numbers, got {rhs.dtype}")
     if as_integer("vector_dims", vector_dims) < 1 or vector_dims > rhs.dim():
         raise ValueError(
             f"vector_dims must lie in 1..{rhs.dim()}, the axes of rhs, got {vector_dims}"

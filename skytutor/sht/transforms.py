@@ -14,6 +14,7 @@ the axis before the last holds Q, U or E, B.
 import torch
 from torch import Tensor
 
+from skytutor.arrays import as_tensor
 from skytutor.healpix import check_maps, check_nside, check_order, pixel_area
 from skytutor.healpix.numbering import shared_order_table
 from skytutor.healpix.rings import ring_weights as quadrature_weights
@@ -181,7 +182,7 @@ class Harmonics(TableModule):
             TypeError: not complex, or another precision than the tables'.
             ValueError: another size or device, NaN or infinite values.
         """
-        alms = self._as_tables("alms", alms, _COMPLEX[self.dtype])
+        alms = self._as_tables("alms", as_tensor("alms", alms), _COMPLEX[self.dtype])
         alms = check_alms(alms, lmax=self.lmax, spin=self.spin)
         return self._reorder(self._synthesise(alms), "ring", self.order)
 
@@ -224,7 +225,7 @@ class Harmonics(TableModule):
             TypeError: not floating, or another precision than the tables'.
             ValueError: another size or device, values that are no numbers.
         """
-        maps = self._as_tables("maps", maps, self.dtype)
+        maps = self._as_tables("maps", as_tensor("maps", maps), self.dtype)
         maps = check_maps(maps, nside=self.nside, order=self.order)
         if self.spin and (maps.dim() < 2 or maps.shape[-2] != 2):
             raise ValueError(
@@ -237,8 +238,6 @@ class Harmonics(TableModule):
 
         What is no tensor of that kind at all is refused elsewhere.
         """
-        if not isinstance(tensor, Tensor):
-            return tensor
         if tensor.device != self.m_multiplicity.device:
             raise ValueError(
                 f"{name} are on {tensor.device}, the tables on {self.m_multiplicity.device}: "

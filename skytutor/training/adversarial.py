@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from skytutor.arrays import as_floats, as_integers, as_tensor
 from skytutor.training.schedule import Task
 from skytutor.validate import all_finite, one_of
 
@@ -33,6 +34,7 @@ def check_latent(z: Tensor, size: int) -> Tensor:
     Raises:
         ValueError: another shape, another kind of number, NaN or infinity.
     """
+    z = as_tensor("z", z)
     if z.dim() != 2 or z.shape[1] != size or not z.is_floating_point():
         raise ValueError(
             f"z must be a floating-point tensor (B, {size}), got {z.dtype}, shape {tuple(z.shape)}"
@@ -48,15 +50,16 @@ def check_labels(labels: Tensor | None, classes: int) -> Tensor | None:
     """Return `labels` if they are what a network of that many classes takes.
 
     Arguments:
-        labels: class numbers ``(B,)``, ``torch.long``, in ``0..classes - 1``; None for a network
-            without classes.
+        labels: class numbers ``(B,)``, integers of any width, in ``0..classes - 1``; None for a
+            network without classes.
         classes: number of classes; 0 for none.
 
     Returns:
-        `labels`, unchanged.
+        `labels`, as int64.
 
     Raises:
-        ValueError: labels that are missing or not wanted, no integers, or no class numbers.
+        TypeError: no integers.
+        ValueError: labels that are missing or not wanted, or no class numbers.
     """
     if (labels is None) != (not classes):
         negation = "" if classes else "not "
@@ -65,11 +68,10 @@ def check_labels(labels: Tensor | None, classes: int) -> Tensor | None:
         )
     if labels is None:
         return None
-    if labels.dtype != torch.long or bool(((labels < 0) | (labels >= classes)).any()):
+    (labels,) = as_integers(labels=labels)
+    if bool(((labels < 0) | (labels >= classes)).any()):
         found = labels.unique().tolist()[:20]
-        raise ValueError(
-            f"labels must be integers (torch.long) in 0..{classes - 1}, got {labels.dtype}, {found}"
-        )
+        raise ValueError(f"labels must be integers in 0..{classes - 1}, got {found}")
     return labels
 
 
@@ -107,6 +109,7 @@ def discriminator_loss(real: Tensor, fake: Tensor, *, kind: str = "hinge") -> Te
 
     .. [1] I. Goodfellow et al., 2014, NeurIPS 27 (arXiv:1406.2661).
     """
+    real, fake = as_floats(real=real, fake=fake)
     if one_of("kind", kind, allowed=KINDS) == "hinge":
         return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
     # -log sigmoid(x) = softplus(-x), and -log(1 - sigmoid(x)) = softplus(x)
@@ -129,6 +132,7 @@ def generator_loss(fake: Tensor, *, kind: str = "hinge") -> Tensor:
     Raises:
         ValueError: an unknown `kind`.
     """
+    (fake,) = as_floats(fake=fake)
     if one_of("kind", kind, allowed=KINDS) == "hinge":
         return -fake.mean()
     return F.softplus(-fake).mean()
@@ -148,10 +152,16 @@ def r1_penalty(outputs: Tensor, maps: Tensor) -> Tensor:
         the penalty, a scalar that can be differentiated with respect to the weights.
 
     Raises:
+        TypeError: arrays, which have no gradient.
         ValueError: `maps` do not require a gradient.
 
     .. [1] L. Mescheder, A. Geiger & S. Nowozin, 2018, ICML 35.
     """
+    for name, values in (("outputs", outputs), ("maps", maps)):
+        if not isinstance(values, Tensor):
+            raise TypeError(
+                f"{name} must be a torch tensor with its gradient, got {type(values).__name__}"
+            )
     if not maps.requires_grad:
         raise ValueError(
             "maps must ask for a gradient: call maps.requires_grad_() before the discriminator"

@@ -18,6 +18,7 @@ from torch import Tensor
 
 import skytutor
 from skytutor.files import CheckpointError, parse_json, strict_json, write_atomic
+from skytutor.training._plain import plain_tensors, storable
 
 __all__ = [
     "load_checkpoint",
@@ -57,15 +58,17 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], *, card: dict[str, Any]
 
     Arguments:
         path: of the file.
-        tensors: on any device.
+        tensors: on any device; arrays of numbers too.
         card: values that JSON can hold.
 
     Raises:
         CheckpointError: the file cannot be written.
+        TypeError: what is no tensor of numbers, or complex128, which safetensors does not have.
         ValueError: a number of the card is not finite.
     """
-    flat = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
-    write_atomic(Path(path), save(flat, metadata={_KEY: strict_json(card, what="the card")}))
+    write_atomic(
+        Path(path), save(storable(tensors), metadata={_KEY: strict_json(card, what="the card")})
+    )
 
 
 def load_tensors(
@@ -147,7 +150,7 @@ def load_into(
         raise CheckpointError(
             f"{path} does not fit this network: {'; '.join(wrong[:3])} ({len(wrong)} in all)"
         )
-    model.load_state_dict({k: v.to(current[k].dtype) for k, v in tensors.items()})
+    model.load_state_dict({k: v.to(current[k].dtype) for k, v in plain_tensors(tensors).items()})
 
 
 def misfits(
@@ -168,6 +171,8 @@ def misfits(
         ["'a' is (3,), not (2,)", "'b' is unexpected"]
     """
     wrong = []
+    current = plain_tensors(current, name="current")
+    tensors = plain_tensors(tensors)
     for name, tensor in current.items():
         if name not in tensors:
             wrong.append(f"{name!r} is missing")
@@ -192,7 +197,7 @@ def to_float16(
         OverflowError: names a tensor that holds a number float16 cannot.
     """
     out = {}
-    for name, tensor in tensors.items():
+    for name, tensor in plain_tensors(tensors).items():
         rounded = tensor.is_floating_point() and not name.startswith(except_below)
         out[name] = tensor.half() if rounded else tensor
         if not torch.isfinite(out[name]).all():

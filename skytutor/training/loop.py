@@ -27,6 +27,7 @@ from skytutor.training.interrupt import Interrupted, StopRequest, WorkerLost
 from skytutor.training.run import STATE, Result, Run, seeded_generator
 from skytutor.training.runfolder import hold, refuse_leftovers
 from skytutor.training.schedule import Schedule, Task
+from skytutor.validate import as_seed
 
 __all__ = ["check_options", "train", "tune_malloc"]
 
@@ -85,6 +86,7 @@ def train(
         WorkerLost: another process of this training is gone.
     """
     fabric = fabric or Fabric(accelerator="cpu", devices=1)
+    seed = as_seed("seed", seed)
     _check_task(task, schedule, fabric, resume=resume, overwrite=overwrite)
     tune_malloc()
     with hold(folder, rank=fabric.global_rank):

@@ -14,6 +14,8 @@ from typing import TypeVar
 
 import torch
 
+from skytutor.validate import as_seed
+
 __all__ = ["NAMES", "Profile", "cores", "current", "set_threads", "threads"]
 
 NAMES = ("smoke", "cpu", "gpu")
@@ -81,7 +83,7 @@ def current(name: str | None = None, *, seed: int = 0) -> Profile:
         raise ValueError(f"{source} must be one of {', '.join(map(repr, NAMES))}, got {name!r}")
     set_threads()
     device = torch.device("cuda" if cuda and name == "gpu" else "cpu")
-    return Profile(name, device, seed)
+    return Profile(name, device, as_seed("seed", seed))
 
 
 def threads() -> int:

@@ -16,6 +16,7 @@ from skytutor.training import state
 from skytutor.training.checkpoint import load_into
 from skytutor.training.muon import MuonAdamW
 from skytutor.training.schedule import Schedule, Task
+from skytutor.validate import as_integer
 
 __all__ = ["STATE", "Result", "Run", "seeded_generator"]
 
@@ -41,6 +42,8 @@ class Result:
 
 def _seed(*parts: int | str) -> int:
     """Return a number of 63 bits that depends on `parts` alone, on every machine."""
+    # NumPy's integers are written otherwise than Python's, and stand for the same seed.
+    parts = tuple(p if isinstance(p, str) else as_integer("parts", p) for p in parts)
     return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:8], "big") >> 1
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from skytutor.arrays import as_tensor
 from skytutor.files import CheckpointError, strict_json
 from skytutor.training.checkpoint import load_tensors, misfits, save_tensors
 from skytutor.training.muon import is_matrix
@@ -48,9 +49,12 @@ def fingerprint(tensors: Mapping[str, Tensor], card: Mapping[str, Any]) -> str:
     """
     seal = hashlib.sha256(strict_json(card, what="the card", sort_keys=True).encode())
     for name in sorted(tensors):
-        tensor = tensors[name].detach().cpu().contiguous()
+        tensor = as_tensor(f"tensors[{name!r}]", tensors[name]).detach().cpu().contiguous()
         seal.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        seal.update(tensor.reshape(-1).view(torch.uint8).numpy().data)  # (bytes,)
+        flat = tensor.reshape(-1)
+        if flat.stride() != (1,):  # of a single number, which is contiguous with any stride
+            flat = flat.clone(memory_format=torch.contiguous_format)
+        seal.update(flat.view(torch.uint8).numpy().data)  # (bytes,)
     return seal.hexdigest()
 
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from skytutor.fields.spectra import gaussian_maps
 from skytutor.healpix import check_maps, check_nside, check_order, npix_to_nside, reorder
 from skytutor.layers.faces import from_faces
+from skytutor.validate import as_seed
 from skytutor.widgets.model import Sphere, is_static
 from skytutor.widgets.sphere import view
 
@@ -62,7 +63,7 @@ class SpectrumExplorer:
     def __init__(self, *, nside: int = 16, unit: str = "µK", seed: int = 1):
         self.nside = nside
         self.unit = unit
-        self.seed = seed
+        self.seed = as_seed("seed", seed)
         self.bands = [band for band in BANDS if band[1] < 3 * check_nside(nside)]
         if not self.bands:
             raise ValueError(f"nside must be at least 2, got {nside}")
@@ -223,7 +224,7 @@ def _levels(network: nn.Module, maps: Tensor, order: str) -> dict[str, Tensor]:
         ``{name: (C, P)}`` NESTED at the input's nside, each divided by its largest absolute value.
     """
     nside = maps.shape[-1] if order == "face" else npix_to_nside(maps.shape[-1])
-    check_maps(maps, nside=nside, order=order)
+    maps = check_maps(maps, nside=nside, order=order)
     first = _as_nested(maps.detach(), order)
     if first is None or len(maps) != 1:
         raise ValueError(

@@ -4,6 +4,7 @@
 """
 
 import unicodedata
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,8 +12,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from skytutor.healpix import UNSEEN, check_nside, check_order, face_table, nside_to_npix, resolution
-from skytutor.memo import outside_modes
+from skytutor import healpix
+from skytutor.arrays import as_tensor
+from skytutor.healpix import check_nside, check_order, face_table, nside_to_npix, resolution
 from skytutor.validate import one_of
 from skytutor.widgets import codec
 from skytutor.widgets.words import plain_text, sentence
@@ -23,15 +25,13 @@ HEAVIEST = 32 * 2**20  # bytes of codes in one view, before they are packed
 # in float64.
 LARGEST = 1e300
 SIGN_OF_U = {"COSMO": 1.0, "IAU": -1.0}  # that makes it HEALPix' own
-_UNSEEN_BFLOAT16 = float(outside_modes(torch.tensor, UNSEEN, dtype=torch.bfloat16))  # 0.2 % off
 
 
 def is_unseen(values: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Tell where a map holds UNSEEN, as it is or rounded.
+    """Tell where a map holds UNSEEN, by the rule of `skytutor.healpix.is_unseen`.
 
-    It may have been rounded to float32, to bfloat16 or to a few decimals (to 1e-5, as healpy reads
-    it). Any other number is a value, however low. In float16 UNSEEN becomes minus infinity:
-    `as_frames` knows it by the type.
+    Any other number is a value, however low. In float16 UNSEEN becomes minus infinity: `as_frames`
+    knows it by the type.
 
     Arguments:
         values: of any shape.
@@ -39,8 +39,7 @@ def is_unseen(values: NDArray[np.float64]) -> NDArray[np.bool_]:
     Returns:
         True where a value is UNSEEN, in that shape.
     """
-    near = (values >= (1 + 1e-5) * UNSEEN) & (values <= (1 - 1e-5) * UNSEEN)
-    return near | (values == _UNSEEN_BFLOAT16)
+    return healpix.is_unseen(torch.from_numpy(values)).numpy()
 
 
 def as_frames(name: str, value: Any, *, nside: int, order: str) -> NDArray[np.float64]:
@@ -93,24 +92,16 @@ def as_frames(name: str, value: Any, *, nside: int, order: str) -> NDArray[np.fl
 
 def _numbers(name: str, value: Any) -> NDArray[np.float64]:
     """Return `value` as an array of float64 of its shape, NaN where it is masked."""
-    if isinstance(value, torch.Tensor):
-        value = value.detach().cpu()
-        if value.dtype == torch.bfloat16:  # NumPy has no such type
-            value = value.float()
-        value = value.numpy()
-    shape_of(name, value)
-    array = np.ma.asanyarray(value) if isinstance(value, np.ma.MaskedArray) else np.asarray(value)
-    if array.dtype.kind == "c":
+    hidden = np.ma.getmaskarray(value) if isinstance(value, np.ma.MaskedArray) else None
+    tensor = as_tensor(name, value if hidden is None else np.ma.getdata(value, subok=True))
+    if tensor.is_complex():
         raise TypeError(
-            f"{name} must be real, got {array.dtype}; show its absolute value or its parts"
+            f"{name} must be real, got {tensor.dtype}; show its absolute value or its parts"
         )
-    if array.dtype.kind not in "bfiu":
-        raise TypeError(f"{name} must hold numbers, got {array.dtype}")
-    with np.errstate(over="ignore"):  # of more than 64 bits: infinite, and refused as that
-        plain = np.ma.filled(array.astype(np.float64), np.nan)
-    if array.dtype == np.float16:  # UNSEEN does not fit into it, and became minus infinity
-        plain = np.where(np.isneginf(np.ma.getdata(array)), np.nan, plain)
-    return plain
+    plain = tensor.detach().cpu().double().numpy()
+    if tensor.dtype == torch.float16:  # UNSEEN does not fit into it, and became minus infinity
+        plain = np.where(np.isneginf(plain), np.nan, plain)
+    return plain if hidden is None else np.where(hidden, np.nan, plain)
 
 
 def shape_of(name: str, value: Any) -> tuple[int, ...]:
@@ -120,7 +111,9 @@ def shape_of(name: str, value: Any) -> tuple[int, ...]:
         ValueError: lists that are no array, such as rows of several lengths.
     """
     try:
-        return np.shape(value)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # masked values in a list: these have a shape too
+            return np.shape(value)
     except (ValueError, TypeError, RuntimeError):  # NumPy's, or that of a tensor within a list
         raise ValueError(
             f"{name} must be numbers, in rows of one length, "

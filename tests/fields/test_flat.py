@@ -156,10 +156,19 @@ def test_band_powers_of_what_cannot_be_measured():
         band_powers(maps, window=torch.zeros(16, 16), **given)
     with pytest.raises(ValueError, match=r"window must be \(..., 16, 16\)"):
         band_powers(maps, window=torch.ones(8, 8), **given)
-    with pytest.raises(ValueError, match="maps hold NaN"):
+    with pytest.raises(ValueError, match=r"maps holds \d+ NaN"):
         band_powers(maps * torch.nan, **given)
+    with pytest.raises(ValueError, match="window holds"):
+        band_powers(maps, window=torch.full((16, 16), torch.nan), **given)
     window = torch.ones(16, 16, dtype=torch.bool)
     window[:4] = False
+    spoiled = torch.where(window, maps, torch.nan)
+    assert torch.equal(
+        band_powers(spoiled, window=window, **given), band_powers(maps, window=window, **given)
+    )
+    spoiled[5, 2] = -1.6375e27
+    with pytest.raises(ValueError, match=r"maps holds 1 UNSEEN.*pixel \(5, 2\)"):
+        band_powers(spoiled, window=window, **given)
     hard = band_powers(maps, window=window, **given)
     assert torch.equal(hard, band_powers(maps, window=window.float(), **given))
 

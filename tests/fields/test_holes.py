@@ -184,8 +184,8 @@ def bad_cases():
         ),
         "negative precision": (lambda: DenseHole(-SKY.precision, MASK), "none negative"),
         "data of another size": (lambda: fill(torch.zeros(8, 8)), r"data must end in \(16, 16\)"),
-        "NaN seen": (lambda: fill(holed), "data hold NaN, infinite or UNSEEN"),
-        "UNSEEN seen": (lambda: fill(unseen), "data hold NaN, infinite or UNSEEN"),
+        "NaN seen": (lambda: fill(holed), r"data, where seen, holds 1 NaN.*pixel \(9, 9\)"),
+        "UNSEEN seen": (lambda: fill(unseen), "data, where seen, holds .*UNSEEN"),
         "no noise": (lambda: fill_by_harmonics(DATA, MASK, quiet), "sky.noise must be positive"),
         "word": (
             lambda: fill_by_cg(DATA, MASK, SKY.precision, on_failure="pass"),

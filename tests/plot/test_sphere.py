@@ -1,6 +1,9 @@
 """The sphere on paper: which pixel stands where, borders as lines, ranges of signed data."""
 
+import math
+
 import healpy
+import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -10,7 +13,9 @@ from matplotlib.patches import PathPatch
 from matplotlib.path import Path
 
 from skytutor import plot
+from skytutor.healpix import UNSEEN
 from skytutor.plot import borders
+from skytutor.plot.style import HOLE
 
 SHARED = (0, 2, 4, 6)  # of healpy's eight neighbours: those that share an edge
 
@@ -228,6 +233,30 @@ def test_signed_data_that_are_nothing_have_a_range(ax):
     assert plot.globe(ax, torch.zeros(12), order="ring", signed=True).get_clim() == (-1, 1)
     holes = torch.full((12,), torch.nan)
     assert plot.globe(ax, holes, order="ring", signed=True).get_clim() == (-1, 1)
+
+
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize("bad", [UNSEEN, 1e-3 * UNSEEN, -UNSEEN, math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("name", ["globe", "mollweide"])
+def test_pixels_without_a_value_are_grey_and_have_no_part_in_the_range(ax, name, bad, signed):
+    values = torch.linspace(-2, 4, 48)
+    values[20:28] = bad  # the ring at the equator
+    where = {"centre_deg": (22.5, 0)} if name == "globe" else {}  # at the middle of a pixel
+    image = getattr(plot, name)(ax, values, order="ring", signed=signed, **where)
+    rows, columns = image.get_array().shape
+    assert image.get_array().mask[rows // 2, columns // 2]
+    assert not image.get_array().mask[0, columns // 2]
+    low, high = image.get_clim()
+    assert (low, high) == ((-4, 4) if signed else (float(values[0]), 4))
+    shown = image.to_rgba(image.get_array())[rows // 2, columns // 2]
+    np.testing.assert_allclose(shown, to_rgba(HOLE))
+
+
+def test_a_colour_of_holes_that_is_asked_for_stays(ax):
+    red = matplotlib.colormaps["viridis"].with_extremes(bad="red")
+    values = torch.full((12,), UNSEEN)
+    image = plot.mollweide(ax, values, order="ring", cmap=red)
+    np.testing.assert_allclose(image.get_cmap().get_bad(), to_rgba("red"))
 
 
 @pytest.mark.parametrize(

@@ -33,10 +33,10 @@ from torch.nn import functional as F
 from skytutor.chapters.inpainting.sphere_sky import SphereSky
 from skytutor.chapters.inpainting.walk import Operator, conjugate_walk
 from skytutor.fields.whitened import Whitened, solve_whitened
-from skytutor.healpix import UNSEEN, neighbours, nside_to_npix, pixel_area
+from skytutor.healpix import check_values, neighbours, nside_to_npix, pixel_area
 from skytutor.layers.pixel import HaloConv
 from skytutor.memo import cached_table
-from skytutor.validate import all_finite, positive
+from skytutor.validate import positive
 
 __all__ = ["MaskGates", "SphereFill", "ZonalFilters", "hole_depth"]
 
@@ -281,6 +281,4 @@ def _check(data: Tensor, mask: Tensor, *, nside: int) -> None:
             )
     if bool(mask.all(-1).any()) or not bool(mask.any(-1).all()):
         raise ValueError("mask must hide some pixels and not all of them, on every sky")
-    known = torch.where(mask, data, 0).detach()
-    if not all_finite(known) or bool((known < 0.99 * UNSEEN).any()):
-        raise ValueError("data hold NaN, infinite or UNSEEN values in pixels that the mask shows")
+    check_values(torch.where(mask, data, 0), name="data, where seen,")

@@ -31,11 +31,11 @@ def holed(value):
 BAD = {
     "UNSEEN in a seen pixel": (
         lambda: COVARIANCE.log_likelihood(holed(UNSEEN), FLAT),
-        "maps hold NaN, infinite or UNSEEN",
+        "maps, where seen, holds 1 UNSEEN.* first at pixel 0;",
     ),
     "NaN in a seen pixel": (
         lambda: COVARIANCE.log_likelihood(holed(torch.nan), FLAT),
-        "maps hold NaN",
+        "maps, where seen, holds 1 NaN.* first at pixel 0;",
     ),
     "one map": (lambda: COVARIANCE.split(MAPS[0]), r"maps must be \(N, 2, P\)"),
     "temperature too": (
