@@ -203,9 +203,7 @@ def test_bad_input_to_fills(case):
 
 def test_whole_numbers_are_refused_as_a_fill_would_be_rounded():
     hole = DenseHole(laplacian(8), one_hidden())
-    with pytest.raises(
-        TypeError, match=r"data must be real floating-point numbers, got torch\.int64"
-    ):
+    with pytest.raises(TypeError, match=r"data must be real .* numbers, got torch\.int64"):
         hole.fill(torch.ones(8, 8, dtype=torch.int64))
 
 
