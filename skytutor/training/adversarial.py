@@ -71,7 +71,7 @@ def check_labels(labels: Tensor | None, classes: int) -> Tensor | None:
     (labels,) = as_integers(labels=labels)
     if bool(((labels < 0) | (labels >= classes)).any()):
         found = labels.unique().tolist()[:20]
-        raise ValueError(f"labels must be integers in 0..{classes - 1}, got {found}")
+        raise ValueError(f"labels must be integers of classes in 0..{classes - 1}, got {found}")
     return labels
 
 

@@ -92,12 +92,12 @@ def as_frames(name: str, value: Any, *, nside: int, order: str) -> NDArray[np.fl
 
 def _numbers(name: str, value: Any) -> NDArray[np.float64]:
     """Return `value` as an array of float64 of its shape, NaN where it is masked."""
+    shape_of(name, value)
     hidden = np.ma.getmaskarray(value) if isinstance(value, np.ma.MaskedArray) else None
     tensor = as_tensor(name, value if hidden is None else np.ma.getdata(value, subok=True))
     if tensor.is_complex():
-        raise TypeError(
-            f"{name} must be real, got {tensor.dtype}; show its absolute value or its parts"
-        )
+        kind = str(tensor.dtype).removeprefix("torch.")
+        raise TypeError(f"{name} must be real, got {kind}; show its absolute value or its parts")
     plain = tensor.detach().cpu().double().numpy()
     if tensor.dtype == torch.float16:  # UNSEEN does not fit into it, and became minus infinity
         plain = np.where(np.isneginf(plain), np.nan, plain)

@@ -118,7 +118,7 @@ def test_all_or_nothing_and_soft_masks_are_refused():
         check_hidden(torch.ones(4, 4, dtype=torch.bool))
     with pytest.raises(ValueError, match="nothing is seen"):
         check_hidden(torch.zeros(4, 4, dtype=torch.bool))
-    with pytest.raises(TypeError, match="must be a bool tensor"):
+    with pytest.raises(TypeError, match="mask must be bool"):
         check_hidden(torch.rand(4, 4))
 
 

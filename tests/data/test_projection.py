@@ -279,7 +279,7 @@ BAD = [
     (projecting(torch.ones(12, 12)), ValueError, ["images", "(12, 12)"]),
     (projecting(torch.ones(0, 12, 12)), ValueError, ["images", "empty"]),
     (projecting(ONE.long()), TypeError, ["images", "int64", "uint8"]),
-    (projecting(ONE.numpy()), TypeError, ["images", "ndarray", "tensor"]),
+    (projecting("one"), TypeError, ["images", "str"]),
     (projecting(ONE * math.nan), ValueError, ["images", "NaN"]),
     (projecting(ONE * math.inf), ValueError, ["images", "infinite"]),
     (projecting(nside=3), ValueError, ["nside", "3", "power of two"]),

@@ -149,7 +149,7 @@ def test_unseen_pixels_become_nan_and_are_not_mixed_in():
 def test_a_mask_of_numbers_is_no_valid_mask():
     given = {"size": 8, "pixel_arcmin": 6.0, "generator": torch.Generator().manual_seed(0)}
     # Interpolated, a half would be taken for True.
-    with pytest.raises(TypeError, match=r"valid must be a bool tensor, got torch\.float32"):
+    with pytest.raises(TypeError, match=r"valid must be bool, got torch\.float32"):
         disjoint_patches(2, 2, valid=torch.ones(48), **given)
     with pytest.raises(ValueError, match="lon_deg and lat_deg must have one shape"):
         gnomonic_patch(

@@ -215,8 +215,8 @@ def test_bad_maps_and_masks_are_named():
         conv(maps, maps[:, :1] + 0.5)
     with pytest.raises(ValueError, match="mask must be hard"):
         conv(maps, maps[:, :1] * float("nan"))
-    with pytest.raises(TypeError, match="mask must be a tensor, got ndarray"):
-        conv(maps, maps[:, :1].numpy())
+    with pytest.raises(TypeError, match="mask must be numbers, a tensor or an array, got str"):
+        conv(maps, "seen")
 
 
 def test_check_seen_keeps_booleans_as_they_are():

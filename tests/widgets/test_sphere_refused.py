@@ -23,7 +23,7 @@ BAD = {
         TypeError,
         "maps must be real, got complex",
     ),
-    "words": (lambda: view(np.array(["a"] * 48), **GOOD), TypeError, "maps must hold numbers"),
+    "words": (lambda: view(np.array(["a"] * 48), **GOOD), TypeError, "maps must be numbers"),
     "wrong length": (
         lambda: view(torch.zeros(50), **GOOD),
         ValueError,
