@@ -1,11 +1,62 @@
-"""Square roots of covariance matrices, singular ones too, with derivatives of every order."""
+"""Square roots of spectra and of their covariance matrices, with derivatives of every order."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from skytutor.validate import look
+
+_ROUNDING = 1e-6  # how far a correlation may pass 1: spectra come in single precision too
 _SINGULAR = 1e-7  # eigenvalues of a root below this times the largest count as 0
+
+
+def refuse(name: str, wrong: Tensor, why: str, values: Tensor) -> None:
+    """Raise the error of a spectrum that is `wrong` somewhere, with the first such l."""
+    first = look(wrong, _first)
+    if first is not None:
+        # Where `torch.func.vmap` maps over spectra, there is one value for each.
+        value = look(values, lambda all_: all_.reshape(-1, all_.shape[-1])[:, first].tolist())
+        one = ", ".join(f"{x:g}" for x in value or ())
+        raise ValueError(f"spectra: {name} {why}, first at l = {first}: {one}")
+
+
+def _first(wrong: Tensor) -> int | None:
+    """Return the first l where any of the spectra is wrong, or None."""
+    degrees = wrong.reshape(-1, wrong.shape[-1]).any(0).nonzero()
+    return int(degrees[0, 0]) if len(degrees) else None
+
+
+def covariance_root(spectra: Mapping[str, Tensor], fields: str) -> Tensor:
+    """Return symmetric roots ``(lmax + 1, n, n)`` of covariance matrices, singular too."""
+    zero = torch.zeros_like(spectra[2 * fields[0]])
+    scale = torch.stack([root_of_power(spectra[2 * x]) for x in fields], -1)  # (lmax + 1, n)
+    rows = []
+    for x in fields:
+        row = [spectra.get(x + y, spectra.get(y + x, zero)) for y in fields]
+        rows.append(torch.stack(row, -1))
+    # Correlations, (lmax + 1, n, n): fields differ by orders of magnitude, correlations do not.
+    divisor = torch.where(scale > 0, scale, 1.0)
+    matrix = torch.stack(rows, -2) / divisor[:, :, None] / divisor[:, None]
+    for i, j in torch.combinations(torch.arange(len(fields))).tolist():
+        largest = torch.where((scale[:, i] > 0) & (scale[:, j] > 0), 1.0 + _ROUNDING, 0.0)
+        why = "is larger than its auto-spectra allow, as a correlation"
+        refuse(fields[i] + fields[j], matrix[:, i, j].abs() > largest, why, matrix[:, i, j])
+    # A field without power has no correlation, and none to vary.
+    powered = (scale[:, :, None] > 0) & (scale[:, None] > 0)
+    matrix = torch.where(powered, matrix, 0.0)
+    crosses = ", ".join(name for name in spectra if name[0] != name[1])
+    lowest = torch.linalg.eigvalsh(matrix.detach())[:, 0]
+    why = "contradict one another: an eigenvalue is negative"
+    refuse(crosses, lowest < -_ROUNDING, why, lowest)
+    return scale[:, :, None] * symmetric_root(matrix)
+
+
+def root_of_power(cl: Tensor) -> Tensor:
+    """Return the root of a spectrum, with a derivative of 0 where it is 0 and has none."""
+    positive = cl > 0
+    return torch.where(positive, torch.where(positive, cl, 1.0).sqrt(), 0.0)
 
 
 def symmetric_root(matrix: Tensor) -> Tensor:

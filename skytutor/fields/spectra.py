@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from skytutor.arrays import as_floats, as_tensor
-from skytutor.fields._roots import symmetric_root
+from skytutor.fields._roots import covariance_root, refuse, root_of_power
 from skytutor.healpix import check_order, nside_to_npix, seen_maps
 from skytutor.sht import (
     RealHarmonics,
@@ -25,11 +25,10 @@ from skytutor.sht import (
     map2alm,
     real_degrees,
 )
-from skytutor.validate import as_integer, check_generator, check_spin, look
+from skytutor.validate import as_integer, check_generator, check_spin
 
 NAMES = ("TT", "EE", "BB", "TE", "EB", "TB")
 FIELDS = {0: ("TT",), 2: ("EE", "BB")}  # the auto-spectra of a field of each spin
-_ROUNDING = 1e-6  # how far a correlation may pass 1: spectra come in single precision too
 
 
 def alm2cl(alms: Tensor, other: Tensor | None = None, *, lmax: int) -> Tensor:
@@ -170,7 +169,7 @@ def check_spectra(spectra: Mapping[str, Tensor], *, lmax: int) -> dict[str, Tens
                 f"spectra: {name} needs the auto-spectra of both fields; "
                 f"{' and '.join(missing)} missing"
             )
-    _root(out, _fields(out))
+    covariance_root(out, _fields(out))
     return out
 
 
@@ -182,62 +181,15 @@ def _check_spectrum(name: str, values: Tensor, lmax: int) -> Tensor:
             f"got shape {tuple(cl.shape)}"
         )
     cl = cl[: lmax + 1].clone()
-    _refuse(name, ~torch.isfinite(cl), "is NaN or infinite", cl)
+    refuse(name, ~torch.isfinite(cl), "is NaN or infinite", cl)
     if name[0] == name[1]:
-        _refuse(name, cl < 0, "is negative, and an auto-spectrum cannot be", cl)
+        refuse(name, cl < 0, "is negative, and an auto-spectrum cannot be", cl)
     return cl if name == "TT" else torch.where(torch.arange(lmax + 1) < 2, 0.0, cl)
-
-
-def _refuse(name: str, wrong: Tensor, why: str, values: Tensor) -> None:
-    """Raise the error of a spectrum that is `wrong` somewhere, with the first such l."""
-    first = look(wrong, _first)
-    if first is not None:
-        # Where `torch.func.vmap` maps over spectra, there is one value for each.
-        value = look(values, lambda all_: all_.reshape(-1, all_.shape[-1])[:, first].tolist())
-        one = ", ".join(f"{x:g}" for x in value or ())
-        raise ValueError(f"spectra: {name} {why}, first at l = {first}: {one}")
-
-
-def _first(wrong: Tensor) -> int | None:
-    """Return the first l where any of the spectra is wrong, or None."""
-    degrees = wrong.reshape(-1, wrong.shape[-1]).any(0).nonzero()
-    return int(degrees[0, 0]) if len(degrees) else None
 
 
 def _fields(spectra: Mapping[str, Tensor]) -> str:
     """Return the fields that have an auto-spectrum, such as "TE"."""
     return "".join(field for field in "TEB" if 2 * field in spectra)
-
-
-def _root(spectra: Mapping[str, Tensor], fields: str) -> Tensor:
-    """Return symmetric roots ``(lmax + 1, n, n)`` of covariance matrices, singular too."""
-    zero = torch.zeros_like(spectra[2 * fields[0]])
-    scale = torch.stack([_root_of_power(spectra[2 * x]) for x in fields], -1)  # (lmax + 1, n)
-    rows = []
-    for x in fields:
-        row = [spectra.get(x + y, spectra.get(y + x, zero)) for y in fields]
-        rows.append(torch.stack(row, -1))
-    # Correlations, (lmax + 1, n, n): fields differ by orders of magnitude, correlations do not.
-    divisor = torch.where(scale > 0, scale, 1.0)
-    matrix = torch.stack(rows, -2) / divisor[:, :, None] / divisor[:, None]
-    for i, j in torch.combinations(torch.arange(len(fields))).tolist():
-        largest = torch.where((scale[:, i] > 0) & (scale[:, j] > 0), 1.0 + _ROUNDING, 0.0)
-        why = "is larger than its auto-spectra allow, as a correlation"
-        _refuse(fields[i] + fields[j], matrix[:, i, j].abs() > largest, why, matrix[:, i, j])
-    # A field without power has no correlation, and none to vary.
-    powered = (scale[:, :, None] > 0) & (scale[:, None] > 0)
-    matrix = torch.where(powered, matrix, 0.0)
-    crosses = ", ".join(name for name in NAMES[3:] if name in spectra)
-    lowest = torch.linalg.eigvalsh(matrix.detach())[:, 0]
-    why = "contradict one another: an eigenvalue is negative"
-    _refuse(crosses, lowest < -_ROUNDING, why, lowest)
-    return scale[:, :, None] * symmetric_root(matrix)
-
-
-def _root_of_power(cl: Tensor) -> Tensor:
-    """Return the root of a spectrum, with a derivative of 0 where it is 0 and has none."""
-    positive = cl > 0
-    return torch.where(positive, torch.where(positive, cl, 1.0).sqrt(), 0.0)
 
 
 def gaussian_alms(
@@ -280,7 +232,7 @@ def gaussian_alms(
     fields = _fields(checked)
     l, m = alm_lm(lmax)
     device = torch.device("cpu") if generator is None else check_generator(generator).device
-    root = _root(checked, fields)[l].to(device, dtype)  # (A, n, n)
+    root = covariance_root(checked, fields)[l].to(device, dtype)  # (A, n, n)
     # Real and imaginary parts share the variance; with m = 0 the real part has all of it.
     real_sigma = 1.0 - (1 - 0.5**0.5) * (m > 0).double()
     imag_sigma = 0.5**0.5 * (m > 0)
@@ -366,5 +318,5 @@ def maps_from_white_noise(white_noise: Tensor, cl: Tensor, *, harmonics: RealHar
     if cl.shape[-1:] != (harmonics.lmax + 1,):
         raise ValueError(f"cl must end in {harmonics.lmax + 1} values, got {tuple(cl.shape)}")
     l = real_degrees(harmonics.lmax)[0].to(cl.device)
-    root = _root_of_power(cl).to(white_noise)[..., l]  # (..., K)
+    root = root_of_power(cl).to(white_noise)[..., l]  # (..., K)
     return harmonics.synthesis((white_noise * root).to(harmonics.dtype)).to(white_noise)

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 Operator = Callable[[Tensor], Tensor]
 
@@ -28,10 +29,17 @@ def apply_linear(tensor: Tensor, operator: Operator, *, adjoint: Operator) -> Te
     Returns:
         ``(N, ...)``.
     """
-    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+    if torch.compiler.is_compiling() or torch.jit.is_tracing() or not _is_differentiated(tensor):
         return in_full_precision(tensor, operator)
     result: Tensor = _Linear.apply(tensor, operator, adjoint)
     return result
+
+
+def _is_differentiated(tensor: Tensor) -> bool:
+    """Return whether a derivative is recorded or taken; if not, a rule for it only takes time."""
+    backward = torch.is_grad_enabled() and tensor.requires_grad
+    forward = forward_ad._current_level >= 0
+    return backward or forward or torch._C._are_functorch_transforms_active()
 
 
 def in_full_precision(tensor: Tensor, operator: Operator) -> Tensor:
