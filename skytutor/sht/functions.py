@@ -72,6 +72,7 @@ def map2alm(
     iterations: int = 0,
     weights: str | None = "ring",
     method: str = "quadrature",
+    mask: Tensor | None = None,
     backend: str | None = None,
 ) -> Tensor:
     """Return the coefficients of maps by `Harmonics.map2alm` or `least_squares`.
@@ -88,6 +89,8 @@ def map2alm(
         weights: "ring", or None for equal weights.
         method: "quadrature" is `Harmonics.map2alm`; "lsq" is `least_squares`, exact for
             band-limited maps at every lmax, and uses neither iterations nor weights.
+        mask: of the pixels with the method "lsq", ``(P,)``, as in `least_squares`: 0 for one that
+            is not looked at.
         backend: "ducc0", "torch" or None, as in `Harmonics`.
 
     Returns:
@@ -96,17 +99,23 @@ def map2alm(
     Raises:
         TypeError: bad arguments, named.
         ValueError: bad arguments, named.
+        ConvergenceError: a mask that hides too much for this lmax.
 
     Example:
         >>> map2alm(torch.ones(12), nside=1, lmax=2, order="ring")[0]
         tensor(3.5449+0.j)
     """
-    check_maps(maps, nside=nside, order=check_order(order, allowed=("ring", "nested")))
+    if method not in ("quadrature", "lsq"):
+        raise ValueError(f"method must be 'quadrature' or 'lsq', got {method!r}")
+    if mask is not None and method != "lsq":
+        raise ValueError(
+            "mask is for method='lsq'; quadrature takes maps that are multiplied by it"
+        )
+    order = check_order(order, allowed=("ring", "nested"))
+    check_maps(maps, nside=nside, order=order, finite=mask is None)
     lmax = check_lmax(lmax, nside)
     spin = check_spin(spin)
     sky = _harmonics(nside, lmax, spin, order, maps.dtype, backend, maps.device)
-    if method not in ("quadrature", "lsq"):
-        raise ValueError(f"method must be 'quadrature' or 'lsq', got {method!r}")
     if method == "lsq":
-        return least_squares(maps, sky).alms
+        return least_squares(maps, sky, mask=mask).alms
     return sky.map2alm(maps, iterations=iterations, weights=weights)
