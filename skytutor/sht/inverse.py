@@ -16,6 +16,7 @@ among them, are solved for beside the map's, and the error with which they come 
 """
 
 import warnings
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -23,8 +24,9 @@ import torch
 from torch import Tensor
 
 from skytutor.healpix import check_maps, pixel_area
+from skytutor.sht._cut_sky import DenseInverse, pixel_weight, random_alms
 from skytutor.sht.packing import alm_lm
-from skytutor.sht.real import real_degrees, to_complex, to_real
+from skytutor.sht.real import to_complex, to_real
 from skytutor.sht.solvers import (
     CGResult,
     ConvergenceError,
@@ -36,8 +38,11 @@ from skytutor.sht.symmetry import SymmetryBlocks, block_bytes
 from skytutor.sht.transforms import Harmonics
 
 _TOLERANCE = {torch.float32: 1e-6, torch.float64: 1e-14}
+# Coefficients of a cut sky up to which their whole matrix is factorised: 32 MB.
+_MAX_DENSE = 2048
+_REFINEMENTS = 2
 # Relative error of coefficients of a cut sky from which on they are not handed out.
-_MAX_ERROR = {torch.float32: 1e-3, torch.float64: 1e-7}
+_MAX_ERROR = {torch.float32: 1e-3, torch.float64: 1e-9}
 
 
 class Solution(NamedTuple):
@@ -77,10 +82,12 @@ def least_squares(
         mask: w, ``(P,)`` of bool, integers or floats, none negative: 0 for a pixel that is not
             looked at, whatever stands there; None for all pixels alike.
         tolerance: relative residual to stop at; 1e-14 in float64 and 1e-6 in float32 by default.
-        max_iter: steps to take at most; the residual tells how far they came.
-        blocks: solve block by block first; None: where conjugate gradients alone would crawl (lmax
-            above 2.4 nside, nside 64: half a minute and 0.7 GB, once) and the blocks take at most
-            1 GiB.
+        max_iter: steps to take at most; the residual tells how far they came. With a mask and at
+            most 2048 coefficients their matrix is factorised, which leaves a few steps, and what
+            these leave of the map is solved for again.
+        blocks: where that is not done, solve block by block first; None: where conjugate gradients
+            alone would crawl (lmax above 2.4 nside, nside 64: half a minute and 0.7 GB, once) and
+            the blocks take at most 1 GiB.
 
     Returns:
         Coefficients ``(..., [2,] A)`` in the maps' unit, the steps taken, the largest relative
@@ -92,7 +99,7 @@ def least_squares(
             `Harmonics.map2alm`; a mask of another size, with negative, NaN or infinite values, with
             a gradient, or above 0 in fewer pixels than there are coefficients to determine.
         ConvergenceError: with a mask, coefficients that are known come back from their map with a
-            relative error above 1e-7, 1e-3 in float32: `max_iter` steps are too few, or the mask
+            relative error above 1e-9, 1e-3 in float32: `max_iter` steps are too few, or the mask
             hides too much for this lmax.
 
     Warns:
@@ -113,37 +120,12 @@ def least_squares(
     weight = None
     if mask is not None:
         check_maps(maps, nside=sky.nside, order=sky.order, finite=False)
-        weight = _pixel_weight(mask, sky)
+        weight = pixel_weight(mask, sky)
         maps = torch.where(weight > 0, maps, 0)
     equations = _NormalEquations(sky, tolerance, max_iter=max_iter, blocks=blocks, weight=weight)
     results: list[Solution] = []
     alms = _LeastSquares.apply(maps, equations, results)
     return results[0]._replace(alms=alms)
-
-
-def _pixel_weight(mask: Tensor, sky: Harmonics) -> Tensor:
-    """Return the weights of pixels, ``(P,)``, the largest 1, if they determine coefficients."""
-    if not isinstance(mask, Tensor) or mask.is_complex():
-        kind = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
-        raise TypeError(f"mask must be a torch tensor of bool, integers or floats, got {kind}")
-    pixels = 12 * sky.nside**2
-    weight = mask.to(sky.dtype)
-    if mask.shape != (pixels,) or not bool(((weight >= 0) & torch.isfinite(weight)).all()):
-        raise ValueError(
-            f"mask must be ({pixels},) finite values, none negative, at nside {sky.nside}, "
-            f"got shape {tuple(mask.shape)}"
-        )
-    if mask.requires_grad:
-        raise ValueError("mask must have no gradient: the coefficients have none in it; detach it")
-    numbers = (sky.lmax + 1) ** 2 - sky.spin**2
-    seen = int((weight > 0).sum())
-    # With spin 2 both are counted twice.
-    if seen < numbers:
-        raise ValueError(
-            f"mask must be above 0 in at least {numbers} pixels, one for each coefficient up to "
-            f"lmax {sky.lmax}, got {seen}"
-        )
-    return weight / weight.max()
 
 
 class _NormalEquations:
@@ -162,11 +144,14 @@ class _NormalEquations:
         self.weight = weight
         self.tolerance = tolerance
         self.max_iter = max_iter
-        self.blocks = (
-            _symmetry_blocks(sky.nside, sky.lmax, sky.spin, sky.m_multiplicity.device)
-            if blocks
-            else None
-        )
+        self.blocks: Callable[[Tensor], Tensor] | None = None
+        unknowns = (sky.lmax + 1) ** 2 * (2 if sky.spin else 1)
+        self.factorised = weight is not None and unknowns <= _MAX_DENSE
+        if weight is not None and self.factorised:
+            self.blocks = DenseInverse(sky, weight)
+        elif blocks:
+            device = sky.m_multiplicity.device
+            self.blocks = _symmetry_blocks(sky.nside, sky.lmax, sky.spin, device)
 
     def precondition(self, residual: Tensor) -> Tensor:
         """Solve block by block: coefficients of the shape of `residual`."""
@@ -204,7 +189,7 @@ class _NormalEquations:
         if self.weight is None:
             found = self.solve(self.analysis(maps), maps)
             return Solution(found.x, found.steps, float(found.residual.max()))
-        truth = self._random_alms()
+        truth = random_alms(self.sky)
         components = (2,) if self.sky.spin else ()
         flat = maps.reshape(-1, *components, maps.shape[-1])  # (N, [2,] P)
         both = torch.cat([flat, self.sky.alm2map(truth)[None]])
@@ -212,6 +197,8 @@ class _NormalEquations:
             # A residual above the tolerance does no harm if the coefficients come back.
             warnings.simplefilter("ignore", ConvergenceWarning)
             found = self.solve(self.analysis(both), both)
+            if self.factorised:
+                found = self._refine(found, both)
         error = float((found.x[-1] - truth).norm() / truth.norm())
         if not error <= _MAX_ERROR[self.sky.dtype]:
             raise ConvergenceError(
@@ -224,14 +211,20 @@ class _NormalEquations:
         alms = found.x[:-1].reshape(*maps.shape[:-1], found.x.shape[-1])
         return Solution(alms, found.steps, float(found.residual.max()), error)
 
-    def _random_alms(self) -> Tensor:
-        """Return coefficients ``([2,] A)`` of unit deviation, the same at every call."""
-        components = (2,) if self.sky.spin else ()
-        l = real_degrees(self.sky.lmax)[0]
-        rng = torch.Generator().manual_seed(0)
-        white = torch.randn(*components, len(l), generator=rng, dtype=torch.float64)
-        white = torch.where(l >= self.sky.spin, white, 0)
-        return to_complex(white.to(self.sky.m_multiplicity))
+    def _refine(self, found: CGResult, maps: Tensor) -> CGResult:
+        """Solve again for what is left of the maps.
+
+        The first residual was small after one step, which says little of modes behind the cut.
+        """
+        x = found.x
+        steps = found.steps
+        for _ in range(_REFINEMENTS):
+            more = self.solve(self.analysis(maps - self.sky.alm2map(x)))
+            x = x + more.x
+            steps += more.steps
+            if not more.converged:
+                break
+        return found._replace(x=x, steps=steps)
 
 
 class _Product:

@@ -18,6 +18,14 @@ PIXELS = 12 * NSIDE**2
 each_spin = pytest.mark.parametrize("spin", [0, 2])
 
 
+@pytest.fixture(params=["factorised", "steps"])
+def way(request, monkeypatch):
+    """Solve with the factor of the whole matrix, and as where that would be too large."""
+    if request.param == "steps":
+        monkeypatch.setattr("skytutor.sht.inverse._MAX_DENSE", 0)
+    return request.param
+
+
 @lru_cache
 def design(spin, nside=NSIDE, lmax=LMAX):
     """Return maps of unit coefficients by healpy, ``(n, [2] P)``, and those coefficients."""
@@ -76,22 +84,23 @@ def error_of(found, wanted):
 @each_spin
 @pytest.mark.parametrize("cut", [0.05, 0.1, 0.2])
 @pytest.mark.parametrize("backend", ["ducc0", "torch"])
-def test_band_limited_data_come_back_from_behind_a_cut(spin, cut, backend):
+def test_band_limited_data_come_back_from_behind_a_cut(spin, cut, backend, way):
     truth, maps = band_limited(spin)
     sky = Harmonics(NSIDE, LMAX, spin=spin, order="ring", dtype=torch.float64, backend=backend)
     found = least_squares(maps, sky, mask=band(cut))
     error = error_of(found.alms, truth.numpy())
     print(f"spin {spin}, |z| < {cut}: {found.steps} steps, {error:.1e}, said {found.error:.1e}")
-    assert error <= 1e-6 and found.error <= 1e-7
+    assert error <= 1e-9 and found.error <= 1e-9
+    assert found.steps <= (10 if way == "factorised" else 100)
     # What is said is the error of other coefficients through the same mask.
-    assert error <= 100 * found.error + 1e-12
+    assert error <= 100 * found.error + 1e-11
     # Quadrature of the same pixels is far off.
     assert error_of(sky.map2alm(maps * band(cut), iterations=3), truth.numpy()) > 1e-2
 
 
 @each_spin
 @pytest.mark.parametrize("kind", ["bool", "int", "soft"])
-def test_noise_is_fitted_as_a_dense_solution_fits_it(spin, kind):
+def test_noise_is_fitted_as_a_dense_solution_fits_it(spin, kind, way):
     """And of what stands in hidden pixels nothing is seen, be it UNSEEN or NaN."""
     mask = weights_of(kind)
     _, maps = band_limited(spin)
@@ -119,7 +128,7 @@ def test_orders_batches_and_scales_of_the_weights(spin):
     assert error_of(found, wanted.numpy()) <= 1e-9
 
 
-def test_single_precision():
+def test_single_precision(way):
     truth, maps = band_limited(0)
     sky = Harmonics(NSIDE, LMAX, order="ring")
     found = least_squares(maps.float(), sky, mask=band(0.1))
@@ -128,7 +137,7 @@ def test_single_precision():
 
 
 @each_spin
-def test_gradients_of_a_cut_sky(spin):
+def test_gradients_of_a_cut_sky(spin, way):
     sky = Harmonics(2, 3, spin=spin, order="ring", dtype=torch.float64)
     maps = torch.randn(
         *((2,) if spin else ()), 48, generator=torch.Generator().manual_seed(0)
@@ -139,21 +148,39 @@ def test_gradients_of_a_cut_sky(spin):
     def run(maps):
         return least_squares(maps, sky, mask=mask).alms
 
-    assert torch.autograd.gradcheck(run, (maps,))
-    assert torch.autograd.gradgradcheck(run, (maps,))
+    assert torch.autograd.gradcheck(run, (maps,), fast_mode=True)
+    assert torch.autograd.gradgradcheck(run, (maps,), fast_mode=True)
     hidden = torch.where(mask, maps.detach(), math.nan).requires_grad_()
     run(hidden).abs().square().sum().backward()
     assert bool(torch.isfinite(hidden.grad).all()) and not bool(hidden.grad[..., ~mask].any())
 
 
+def test_a_wide_cut_of_which_one_small_residual_says_nothing():
+    """The condition is 1.5e6; after one step of the factor the coefficients are off by 1e-3."""
+    nside = 16
+    lmax = 32
+    rows, units = design(0, nside, lmax)
+    mask = band(0.4, nside)
+    values = np.random.default_rng(0).normal(size=len(rows))
+    noisy = values @ rows + np.random.default_rng(1).normal(size=rows.shape[1])
+    sky = Harmonics(nside, lmax, order="ring", dtype=torch.float64)
+    seen = mask.numpy()
+    solved = np.linalg.lstsq(rows[:, seen].T, noisy[seen], rcond=None)[0]
+    for maps, wanted, bar in ((values @ rows, values, 1e-6), (noisy, solved, 1e-8)):
+        found = least_squares(torch.from_numpy(maps), sky, mask=mask)
+        error = error_of(found.alms, np.tensordot(wanted, units, 1))
+        print(f"{found.steps} steps, off by {error:.1e}, said {found.error:.1e}")
+        assert error <= bar
+
+
 @each_spin
-@pytest.mark.parametrize("cut", [0.4, 0.5])
-def test_what_is_not_determined_is_not_handed_out(spin, cut):
-    """There are more pixels than coefficients, and the residual is small; some modes are hidden."""
+def test_what_is_not_determined_is_not_handed_out(spin, way):
+    """More pixels are seen than there are coefficients, but all in one cap."""
     _, maps = band_limited(spin)
     sky = Harmonics(NSIDE, LMAX, spin=spin, order="ring", dtype=torch.float64)
+    cap = torch.arange(PIXELS) < 250
     with pytest.raises(ConvergenceError, match="known map come back with a relative error"):
-        least_squares(maps, sky, mask=band(cut), max_iter=100)
+        least_squares(maps, sky, mask=cap, max_iter=300)
 
 
 @pytest.mark.parametrize(
