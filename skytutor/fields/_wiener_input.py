@@ -6,10 +6,27 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor
+from torch._C._functorch import is_functorch_wrapped_tensor
+from torch.autograd.forward_ad import unpack_dual
 
 from skytutor.fields.spectra import FIELDS
 
 _FAR = 1e3  # a variance off by that much is in another unit
+
+
+def refuse_transforms(**given: object) -> None:
+    """Refuse tensors inside a transform of torch.func or forward-mode differentiation.
+
+    The steps depend on values, and what is made for a spectrum and a mask is kept.
+    """
+    for name, value in given.items():
+        if not isinstance(value, Tensor):
+            continue
+        if is_functorch_wrapped_tensor(value) or unpack_dual(value).tangent is not None:
+            raise TypeError(
+                f"{name} must not be inside torch.func or forward-mode differentiation: the filter "
+                "takes batches as they are, and torch.autograd gives derivatives of every order"
+            )
 
 
 def spectra_root(spectra: Mapping[str, Tensor], l: Tensor, *, spin: int) -> Tensor:

@@ -31,7 +31,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from skytutor.fields._wiener_input import check_hole, pixel_weight, spectra_root, warn_of_units
+from skytutor.fields._wiener_input import (
+    check_hole,
+    pixel_weight,
+    refuse_transforms,
+    spectra_root,
+    warn_of_units,
+)
 from skytutor.fields.preconditioners import CoarsePreconditioner, HolePreconditioner
 from skytutor.fields.whitened import Whitened, solve_whitened
 from skytutor.healpix import check_maps
@@ -160,7 +166,8 @@ class WienerFilter(nn.Module):
             Coefficients, the steps taken and the bound on the error.
 
         Raises:
-            TypeError: spectra without names, another precision, a mask that is no tensor.
+            TypeError: spectra without names, another precision, a mask that is no tensor, tensors
+                inside a transform of torch.func.
             ValueError: names, lengths, signs, an empty mask.
             ConvergenceError: the bound is above the tolerance after `max_iter` steps, or as far as
                 the precision goes; or that of a gradient, whose tolerance is relative to its norm.
@@ -191,6 +198,8 @@ class WienerFilter(nn.Module):
         Raises:
             TypeError, ValueError: as a call does, which warns as this does.
         """
+        named = dict(spectra) if isinstance(spectra, Mapping) else {}
+        refuse_transforms(maps=maps, variance=variance, mask=mask, **named)
         check_maps(maps, nside=self.nside, order=self.order, finite=False)
         if maps.dtype != self.dtype:
             raise TypeError(f"maps must be {self.dtype}, as the filter is; got {maps.dtype}")

@@ -282,8 +282,7 @@ class _System:
             # Conjugate to the direction before, and thereby to all before it.
             direction = z + rz / rz_old.clamp(min=tiny) * direction
         relative = (square / size_square.clamp(min=tiny)).sqrt().squeeze(self.axes)
-        if not converged:
-            self._warn(float(relative.max()))
+        self._warn(converged, relative)
         return CGResult(x, steps, relative, converged)
 
     def _check_finite(self, z: Tensor, rhs: Tensor) -> None:
@@ -296,11 +295,15 @@ class _System:
                 f"shape {tuple(z.shape)}"
             )
 
-    def _warn(self, residual: float) -> None:
+    def _warn(self, converged: bool, residual: Tensor) -> None:
+        """Warn where the steps did not suffice."""
+        if converged:
+            return
         warnings.warn(
             f"conjugate gradients took max_iter = {self.max_iter} steps and left a relative "
-            f"residual of {residual:.1e}, above the tolerance of {self.tolerance:.1e}; allow more "
-            "steps or a larger tolerance, or give a better preconditioner",
+            f"residual of {float(residual.max()):.1e}, above the tolerance of "
+            f"{self.tolerance:.1e}; allow more steps or a larger tolerance, or give a better "
+            "preconditioner",
             ConvergenceWarning,
             stacklevel=4,
         )

@@ -106,6 +106,31 @@ def test_half_a_sky_at_nside_64_solves_its_equations():
     assert left.norm() <= 1e-8 * found.coefs.norm() and found.steps < 60
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")
+@pytest.mark.parametrize("of", ["maps", "variance", "TT"])
+def test_transforms_of_functions_are_refused(of):
+    sky = WienerFilter(2, 4, order="ring", **double)
+    given = {"maps": draw(48), "variance": torch.tensor(0.5, **double), **spectra_of(0, 4)}
+    mask = half_sky(2)
+
+    def run(value):
+        values = given | {of: value}
+        found = sky(values["maps"], {"TT": values["TT"]}, variance=values["variance"], mask=mask)
+        return found.coefs.square().sum()
+
+    with pytest.raises(TypeError, match=f"{of} must not be inside torch.func"):
+        torch.func.grad(run)(given[of])
+    with pytest.raises(TypeError, match=f"{of} must not be inside torch.func"):
+        torch.func.vmap(run)(given[of][None])
+    with (
+        torch.autograd.forward_ad.dual_level(),
+        pytest.raises(TypeError, match=f"{of} must not be inside torch.func"),
+    ):
+        run(torch.autograd.forward_ad.make_dual(given[of], given[of]))
+    # Nothing of theirs is kept.
+    assert bool(torch.isfinite(run(given[of])))
+
+
 @each_spin
 @each_preconditioner
 def test_gradients_of_map_spectra_and_noise(spin, preconditioner):
