@@ -55,9 +55,8 @@ def constrained_realisation(
     For N draws of one sky pass it N times, ``maps.expand(N, -1)``: all are filtered together.
 
     Arguments:
-        maps: data in the filter's order and precision (float64 where the signal is far above the
-            noise), ``(..., P)`` or ``(..., 2, P)``, Q and U, with spin 2; what stands where the
-            mask is 0 does not count.
+        maps: data in the filter's order and precision, ``(..., P)`` or ``(..., 2, P)``, Q and U,
+            with spin 2; what stands where the mask is 0 does not count.
         spectra: of the sky without noise, {"TT": C_l}, or {"EE": C_l, "BB": C_l} with spin 2, each
             ``(lmax + 1,)`` in the maps' unit squared; with the beam and the pixel window that the
             maps have.
@@ -69,7 +68,7 @@ def constrained_realisation(
         generator: of the random numbers, which are drawn on its device.
 
     Returns:
-        The skies, their coefficients, the steps taken and the largest relative residual.
+        The skies, their coefficients, the steps taken and the bound on the error.
 
     Raises:
         TypeError: maps of another precision, spectra without names, no generator or filter.
@@ -103,9 +102,9 @@ def constrained_realisation(
         return white.to(data.device)
 
     lead = data.shape[: -root.dim()]
-    prior = root * draw(*lead, *root.shape)  # (..., [2,] K)
+    prior = root.to(data.dtype) * draw(*lead, *root.shape)  # (..., [2,] K)
     # The noise of a hidden pixel is never looked at.
-    deviation = torch.where(weight > 0, weight, 1).rsqrt()
+    deviation = torch.where(weight > 0, weight, 1).rsqrt().to(data.dtype)
     noise = deviation * draw(*data.shape)
     found = filter.solve(data - filter.harmonics.synthesis(prior) - noise, root, weight)
     coefs = prior + found.coefs

@@ -11,16 +11,19 @@ With ``b = C^(1/2) x`` the equations for x are
 
 **When to stop.** A hidden pixel hardly weighs in the right side, so a small residual ``r`` beside
 it says little of what is filled in. But no eigenvalue of A is below 1, so the error e of x is at
-most ``|e| <= |r|``, and that of a pixel, seen or hidden, at most ``|r|`` times the deviation that
-the spectrum gives it. The steps go on until ``|r| <= tolerance |x|``, computed from x itself: the
-relative error of x is then no larger than the tolerance (`skytutor.fields.whitened`).
+most ``|e| <= |r|``, and that of any pixel, seen or hidden, at most ``|r|`` times the deviation
+sigma that the spectra give a pixel. The steps go on until ``|r| sigma`` is below the tolerance
+times the root mean square of the filtered map itself: a bound on the largest error of the map. By
+the orthonormality of the harmonics that is ``|r| |C^(1/2)| / |b|``.
+
+The equations are solved in float64, whatever the maps are: their condition is that of signal to
+noise, and at a ratio of 1e4 in variance float32 says nothing of a hidden pixel.
 
 Shapes: maps ``(..., [2,] P)``; K = (lmax + 1)**2 real coefficients (`skytutor.sht.real`).
 
 .. [1] K. M. Smith, O. Zahn & O. Dore, 2007, Phys. Rev. D 76, 043510.
 """
 
-import math
 import warnings
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -28,9 +31,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from skytutor.arrays import as_tensor
+from skytutor.fields._wiener_input import (
+    check_hole,
+    pixel_weight,
+    refuse_transforms,
+    spectra_root,
+    warn_of_units,
+)
 from skytutor.fields.preconditioners import CoarsePreconditioner, HolePreconditioner
-from skytutor.fields.spectra import FIELDS
 from skytutor.fields.whitened import Whitened, solve_whitened
 from skytutor.healpix import check_maps
 from skytutor.sht import ConvergenceWarning, RealHarmonics, real_degrees
@@ -42,8 +50,9 @@ __all__ = ["Filtered", "WienerFilter"]
 
 Preconditioner = CoarsePreconditioner | HolePreconditioner
 
-_TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-6}
-_FAR = 1e3  # a variance off by that much is in another unit
+_TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-5}
+# Hidden values up to which their matrix is made unasked: 32 MB and a second.
+_MAX_HIDDEN = 2048
 
 
 class Filtered(NamedTuple):
@@ -52,8 +61,8 @@ class Filtered(NamedTuple):
     Attributes:
         coefs: coefficients ``(..., [2,] K)`` in the maps' unit.
         steps: how many were taken.
-        residual: ``|r| / |x|``, the largest in the batch: a bound on the relative error of the
-            coefficients in units of the spectrum's root.
+        residual: a bound on the largest error of any pixel, seen or hidden, over the root mean
+            square of the filtered map; the largest in the batch.
     """
 
     coefs: Tensor
@@ -64,7 +73,7 @@ class Filtered(NamedTuple):
 class WienerFilter(TableModule):
     """Filter maps of one nside, lmax, spin and order.
 
-    Differentiable in the map, the spectra and the noise. Of the two preconditioners
+    Differentiable to every order in the map, the spectra and the noise. Of the two preconditioners
     (`skytutor.fields.preconditioners`) "coarse" solves degrees up to `coarse` exactly, whatever the
     mask, and takes the noise as uniform above. "hole" solves for all hidden pixels together: some
     seconds and 8 n**2 bytes for n of them, four times that with spin 2, then five to ten steps
@@ -76,15 +85,16 @@ class WienerFilter(TableModule):
         lmax: of the coefficients, at most 3 nside - 1.
         spin: 0 or 2.
         order: "ring" or "nested".
-        dtype: of the maps, torch.float32 or torch.float64; single precision does not reach its
-            tolerance where the signal's variance is more than some 1e4 times the noise's.
-        preconditioner: "coarse" or "hole".
+        dtype: of the maps and coefficients, torch.float32 or torch.float64; the equations are
+            solved in float64.
+        preconditioner: "coarse" or "hole"; None is "hole" where the mask hides some pixels and at
+            most 2048 (1024 with spin 2), else "coarse".
         coarse: last degree that "coarse" solves exactly; its matrix has (coarse + 1)**2 rows, twice
             that with spin 2.
-        tolerance: relative error of the coefficients to stop at, in units of the spectrum's root;
-            1e-3 in float32 and 1e-6 in float64 by default.
+        tolerance: to stop at: the largest error of any pixel, seen or hidden, over the root mean
+            square of the filtered map; 1e-3 in float32 and 1e-5 in float64 by default.
         max_iter: steps to take at most.
-        on_failure: "raise" or "warn" where they do not reach the tolerance.
+        on_failure: "raise" or "warn" where they do not reach the tolerance, forward or backward.
 
     Raises:
         ValueError: bad arguments, named.
@@ -106,7 +116,7 @@ class WienerFilter(TableModule):
         spin: int = 0,
         order: str,
         dtype: torch.dtype = torch.float32,
-        preconditioner: str = "coarse",
+        preconditioner: str | None = None,
         coarse: int = 8,
         tolerance: float | None = None,
         max_iter: int = 1000,
@@ -114,12 +124,19 @@ class WienerFilter(TableModule):
     ):
         super().__init__()
         self.harmonics = RealHarmonics(nside, lmax, spin=spin, order=order, dtype=dtype)
+        self.equations = (
+            self.harmonics
+            if dtype == torch.float64
+            else RealHarmonics(nside, lmax, spin=spin, order=order, dtype=torch.float64)
+        )
         self.nside = nside
         self.lmax = lmax
         self.spin = spin
         self.order = order
         self.dtype = dtype
-        self.preconditioner = one_of("preconditioner", preconditioner, allowed=("coarse", "hole"))
+        if preconditioner is not None:
+            one_of("preconditioner", preconditioner, allowed=("coarse", "hole"))
+        self.preconditioner = preconditioner
         if as_integer("coarse", coarse) < 0:
             raise ValueError(f"coarse must not be negative, got {coarse}")
         self.coarse = min(coarse, lmax)
@@ -140,22 +157,24 @@ class WienerFilter(TableModule):
                 above 0; what stands where it is 0 does not count, be it NaN or UNSEEN.
             spectra: {"TT": C_l}, or {"EE": C_l, "BB": C_l} with spin 2, each ``(lmax + 1,)`` in the
                 maps' units squared.
-            variance: of the noise in a pixel, a number or ``(P,)``, positive: with none at all the
-                equations have no solution.
-            mask: ``(P,)`` in 0..1, weights of the pixels' inverse variance: 1 where seen, 0 where
-                hidden, and nothing else with the preconditioner "hole".
+            variance: of the noise in a pixel, a number or ``(P,)``, positive where the mask is
+                above 0: with none at all the equations have no solution.
+            mask: ``(P,)`` in 0..1, of bool, integers or floats, weights of the pixels' inverse
+                variance: 1 where seen, 0 where hidden, and nothing else with
+                ``preconditioner="hole"``.
 
         Returns:
-            Coefficients, the steps taken and the largest relative residual.
+            Coefficients, the steps taken and the bound on the error.
 
         Raises:
-            TypeError: spectra without names, another precision.
+            TypeError: spectra without names, another precision, a mask that is no tensor, tensors
+                inside a transform of torch.func.
             ValueError: names, lengths, signs, an empty mask.
-            ConvergenceError: the residual is above the tolerance after `max_iter` steps, or as far
-                as the precision goes.
+            ConvergenceError: the bound is above the tolerance after `max_iter` steps, or as far as
+                the precision goes; or that of a gradient, whose tolerance is relative to its norm.
 
         Warns:
-            ConvergenceWarning: the same, with ``on_failure="warn"``, and in the backward pass.
+            ConvergenceWarning: the same, with ``on_failure="warn"``.
             UserWarning: the maps' variance is 1e3 times what the spectra and the noise say, or a
                 thousandth of it: K taken for muK, C_l for D_l.
         """
@@ -174,11 +193,14 @@ class WienerFilter(TableModule):
 
         Returns:
             The maps, 0 where hidden; the roots of the spectra at each coefficient, ``(K,)`` or
-            ``(2, K)``; the inverse variance of every pixel, ``(P,)``, 0 where hidden.
+            ``(2, K)``; the inverse variance of every pixel, ``(P,)``, 0 where hidden; both of these
+            float64.
 
         Raises:
             TypeError, ValueError: as a call does, which warns as this does.
         """
+        named = dict(spectra) if isinstance(spectra, Mapping) else {}
+        refuse_transforms(maps=maps, variance=variance, mask=mask, **named)
         maps = check_maps(maps, nside=self.nside, order=self.order, finite=False)
         if maps.dtype != self.dtype:
             raise TypeError(f"maps must be {self.dtype}, as the filter is; got {maps.dtype}")
@@ -187,7 +209,7 @@ class WienerFilter(TableModule):
         seen = weight > 0
         maps = torch.where(seen, maps, 0)
         check_maps(maps, nside=self.nside, order=self.order, name="maps, where seen,")
-        self._check_units(maps[..., seen], root, weight[seen])
+        warn_of_units(maps[..., seen], root, weight[seen])
         return maps, root, weight
 
     def solve(self, maps: Tensor, root: Tensor, weight: Tensor) -> Filtered:
@@ -205,19 +227,29 @@ class WienerFilter(TableModule):
             ConvergenceError: as a call does.
         """
 
-        def operator(x: Tensor) -> Tensor:
-            return x + root * self.harmonics.adjoint(weight * self.harmonics.synthesis(root * x))
+        def size(x: Tensor) -> Tensor:
+            # The filtered map's root mean square over the deviation that the spectra give a pixel.
+            return (root * x).norm(dim=axes) / root.norm().clamp(min=tiny)
 
+        axes = tuple(range(-root.dim(), 0))
+        tiny = torch.finfo(root.dtype).tiny
         found = solve_whitened(
-            operator,
-            root * self.harmonics.adjoint(weight * maps),
+            self._operator,
+            root * self.equations.adjoint(weight * maps.double()),
             preconditioner=self._preconditioner(root.detach(), weight.detach()),
             tolerance=self.tolerance,
             max_iter=self.max_iter,
-            vector_dims=2 if self.spin else 1,
+            vector_dims=root.dim(),
+            parameters=(root, weight),
+            size=size,
+            check=self._check_converged,
         )
-        self._check_converged(found)
-        return Filtered(root * found.x, found.steps, found.residual)
+        return Filtered((root * found.x).to(self.dtype), found.steps, found.residual)
+
+    def _operator(self, x: Tensor, root: Tensor, weight: Tensor) -> Tensor:
+        """Return A x."""
+        sky = self.equations.synthesis(root * x)
+        return x + root * self.equations.adjoint(weight * sky)
 
     def prepare(
         self, spectra: Mapping[str, Tensor], *, variance: Tensor | float, mask: Tensor
@@ -250,62 +282,30 @@ class WienerFilter(TableModule):
             if same_device and old_root.equal(root) and old_weight.equal(weight):
                 return made
         self._made = None  # what is not needed any more goes before the next is made
-        made = (
-            HolePreconditioner(root, weight, harmonics=self.harmonics)
-            if self.preconditioner == "hole"
-            else CoarsePreconditioner(root, weight, harmonics=self.harmonics, lmax=self.coarse)
-        )
+        made = self._make(root, weight)
         self._made = (root, weight, made)
         return made
 
+    def _make(self, root: Tensor, weight: Tensor) -> Preconditioner:
+        kind = self.preconditioner
+        if kind is None:
+            hidden = int((weight == 0).sum()) * (2 if self.spin else 1)
+            exact = self.coarse == self.lmax  # then nothing is left to the steps
+            kind = "hole" if 0 < hidden <= _MAX_HIDDEN and not exact else "coarse"
+        if kind == "hole":
+            return HolePreconditioner(root, weight, harmonics=self.equations)
+        return CoarsePreconditioner(root, weight, harmonics=self.equations, lmax=self.coarse)
+
     def _root(self, spectra: Mapping[str, Tensor]) -> Tensor:
         """Return the roots of the spectra at each coefficient, ``(K,)`` or ``(2, K)``."""
-        names = FIELDS[self.spin]
-        if not isinstance(spectra, Mapping):
-            raise TypeError(
-                f"spectra must be named, such as {{'TT': C_l}}; got {type(spectra).__name__}"
-            )
-        if set(spectra) != set(names):
-            raise ValueError(f"spectra must be {names} for spin {self.spin}, got {tuple(spectra)}")
-        spectra = {name: as_tensor(f"spectra[{name!r}]", spectra[name]) for name in names}
-        for name, cl in spectra.items():
-            fits = cl.shape == (self.lmax + 1,)
-            if not fits or not bool(torch.isfinite(cl).all()) or bool((cl < 0).any()):
-                raise ValueError(
-                    f"spectra[{name!r}] must be {self.lmax + 1} finite values, none negative; "
-                    f"got {tuple(cl.shape)}"
-                )
-        cl = torch.stack([spectra[name] for name in names]).to(self.dtype)[:, self.l]  # (1 or 2, K)
-        cl = torch.where((self.l < self.spin) | (cl == 0), 0, cl)
-        # The gradient of a root is infinite at 0, so the root is taken of 1 there.
-        root = torch.where(cl > 0, cl, 1).sqrt() * (cl > 0)
-        return root if self.spin else root[0]
+        return spectra_root(spectra, self.l, spin=self.spin)
 
     def _weight(self, variance: Tensor | float, mask: Tensor) -> Tensor:
         """Return the inverse variance of every pixel, ``(P,)``, 0 behind the mask."""
-        pixels = 12 * self.nside**2
-        mask = as_tensor("mask", mask, like=self.l)
-        fits = mask.shape == (pixels,) and not mask.is_complex()
-        if not fits or not bool(((mask >= 0) & (mask <= 1)).all()):
-            raise ValueError(
-                f"mask must be ({pixels},) in 0..1 at nside {self.nside}, got {tuple(mask.shape)}"
-            )
-        if not bool((mask > 0).any()):
-            raise ValueError("mask is 0 everywhere: nothing is seen")
-        variance = as_tensor("variance", variance, dtype=self.dtype).to(mask.device)
-        positive = torch.isfinite(variance) & (variance > 0)
-        if variance.shape not in ((), (pixels,)) or not bool(positive.all()):
-            raise ValueError(
-                f"variance must be positive, a number or ({pixels},), got {tuple(variance.shape)}"
-            )
-        hard = (mask == 0) | (mask == 1)
-        if self.preconditioner == "hole" and not bool(hard.all()):
-            raise ValueError(
-                'mask must be 0 or 1 everywhere with preconditioner="hole", got '
-                f"{int((~hard).sum())} values between; threshold it, or take "
-                'preconditioner="coarse"'
-            )
-        return mask.to(self.dtype) / variance
+        weight = pixel_weight(variance, mask, nside=self.nside)
+        if self.preconditioner == "hole":
+            check_hole(mask)
+        return weight
 
     def _check_converged(self, found: Whitened) -> None:
         """Raise or warn if the solution is not what was asked for; NaN is not."""
@@ -314,34 +314,17 @@ class WienerFilter(TableModule):
         used = (
             f"max_iter = {self.max_iter} steps"
             if found.steps >= self.max_iter
-            else (f"{found.steps} steps, as far as {self.dtype} goes")
+            else f"{found.steps} steps, as far as torch.float64 goes,"
         )
         message = (
-            f"the Wiener filter has not converged: after {used} its residual is "
-            f"{found.residual:.1e}, above the tolerance of {self.tolerance:.1e}; allow more steps "
-            'or a larger tolerance, or take preconditioner="hole" or torch.float64'
+            f"the Wiener filter has not converged: after {used} pixels may be off by "
+            f"{found.residual:.1e} of the filtered map's root mean square, above the tolerance of "
+            f"{self.tolerance:.1e}; allow more steps or a larger tolerance, or take "
+            'preconditioner="hole"'
         )
         if self.on_failure == "raise":
             raise ConvergenceError(message)
-        warnings.warn(message, ConvergenceWarning, stacklevel=4)
-
-    def _check_units(self, seen: Tensor, root: Tensor, weight: Tensor) -> None:
-        """Warn where the seen pixels (..., n) vary as no sky with these spectra does."""
-        if torch.compiler.is_compiling():
-            return
-        # The power of a pixel: a sum over all coefficients, spread over the sphere; no monopole.
-        power = root.detach().square().reshape(-1, len(self.l))[:, 1:].sum() / (4 * math.pi)
-        expected = float(power / (2 if self.spin else 1) + (1 / weight.detach()).mean())
-        found = float(seen.detach().var(dim=-1, correction=0).mean())
-        # A map of zeros is a fair question; another unit of length gives another number.
-        if found > 0 and not 1 / _FAR <= found / expected <= _FAR:
-            warnings.warn(
-                f"maps vary by {found:.2g} in the square of their unit, the spectra and the "
-                f"variance say {expected:.2g}: are they in the same unit, such as muK and not K, "
-                "and the spectra C_l and not D_l?",
-                UserWarning,
-                stacklevel=4,
-            )
+        warnings.warn(message, ConvergenceWarning, stacklevel=5)
 
     def extra_repr(self) -> str:
         """Return the sizes for ``print``."""

@@ -103,6 +103,7 @@ def map2alm(
     iterations: int = 0,
     weights: str | None = "ring",
     method: str = "quadrature",
+    mask: Tensor | None = None,
     backend: str | None = None,
 ) -> Tensor:
     """Return the coefficients of maps by `Harmonics.map2alm` or `least_squares`.
@@ -119,6 +120,8 @@ def map2alm(
         weights: "ring", or None for equal weights.
         method: "quadrature" is `Harmonics.map2alm`; "lsq" is `least_squares`, exact for
             band-limited maps at every lmax, and uses neither iterations nor weights.
+        mask: of the pixels with the method "lsq", ``(P,)``, as in `least_squares`: 0 for one that
+            is not looked at.
         backend: "ducc0", "torch" or None, as in `Harmonics`.
 
     Returns:
@@ -128,11 +131,18 @@ def map2alm(
     Raises:
         TypeError: bad arguments, named.
         ValueError: bad arguments, named.
+        ConvergenceError: a mask that hides too much for this lmax.
 
     Example:
         >>> map2alm(torch.ones(12), nside=1, lmax=2, order="ring")[0]
         tensor(3.5449+0.j)
     """
+    if method not in ("quadrature", "lsq"):
+        raise ValueError(f"method must be 'quadrature' or 'lsq', got {method!r}")
+    if mask is not None and method != "lsq":
+        raise ValueError(
+            "mask is for method='lsq'; quadrature takes maps that are multiplied by it"
+        )
     check_order(order, allowed=("ring", "nested"))
     # Here to name what is wrong; the values are looked at by the transform.
     maps = check_maps(maps, nside=nside, order=order, finite=False)
@@ -140,8 +150,6 @@ def map2alm(
     spin = check_spin(spin)
     dtype = HALF.get(maps.dtype, maps.dtype)
     sky = _transforms(nside, lmax, spin, order, dtype, backend, maps.device)
-    if method not in ("quadrature", "lsq"):
-        raise ValueError(f"method must be 'quadrature' or 'lsq', got {method!r}")
     if method == "lsq":
-        return least_squares(maps, sky).alms
+        return least_squares(maps, sky, mask=mask).alms
     return sky.map2alm(maps, iterations=iterations, weights=weights)

@@ -12,6 +12,8 @@ ever applied to a vector, so it need not be stored.
 
 The gradient is implicit: of ``A x = b`` follows ``A dx = db - dA x``, so a backward pass solves one
 more system with the same A instead of walking the steps back, and keeps none of them in memory.
+That solution depends on A again, so for a second derivative the tensors that A is made of must be
+named (`skytutor.sht.implicit`).
 
 Shapes: vectors ``(..., n)``, or ``(..., k, n)`` where the last two axes make one vector; every axis
 before them is the batch.
@@ -20,15 +22,15 @@ before them is the batch.
 """
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from skytutor.arrays import as_tensor
+from skytutor.sht.implicit import implicit_gradient
 from skytutor.validate import all_finite, as_integer
 
 __all__ = [
@@ -39,7 +41,7 @@ __all__ = [
     "conjugate_gradients",
 ]
 
-Operator = Callable[[Tensor], Tensor]
+Operator = Callable[..., Tensor]
 Update = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -77,16 +79,19 @@ def conjugate_gradients(
     weight: Tensor | None = None,
     preconditioner: Operator | None = None,
     update: Update | None = None,
+    parameters: Sequence[Tensor] = (),
+    size: Operator | None = None,
 ) -> CGResult:
     """Solve ``A x = b`` for a batch of right-hand sides, each with its own step lengths.
 
     The steps go on until the residual of every element is down to the tolerance. The solution is
-    differentiable once, in `rhs` and in whatever tensors `operator` uses. Where no gradient is
-    recorded (``torch.no_grad()``) it costs nothing; else `operator` is applied once more.
+    differentiable to every order in `rhs` and `parameters`, and once in whatever other tensors
+    `operator` uses. Where no gradient is recorded (``torch.no_grad()``) that costs nothing; else
+    `operator` is applied once more.
 
     Arguments:
-        operator: A, which takes vectors of the shape of `rhs` and returns such; symmetric and
-            positive definite in the scalar product below.
+        operator: A, which takes vectors of the shape of `rhs`, and `parameters` after them, and
+            returns such vectors; symmetric and positive definite in the scalar product below.
         rhs: b, ``(..., n)`` real or complex; a complex number counts as its two parts. NaN in it
             comes out as NaN, and as not converged.
         tolerance: relative residual ``|b - A x| / |b|`` to stop at, in (0, 1).
@@ -99,6 +104,9 @@ def conjugate_gradients(
         update: residual after a step, from the residual before it and the step's length, which
             broadcasts with `rhs`; None for ``r - alpha A p``. One that computes it anew from x
             holds rounding errors down.
+        parameters: tensors that A is made of.
+        size: what the norm of the residual is compared with, ``(...)`` of x ``(..., n)``; None for
+            ``|b|``. Backward it is ``|b|``.
 
     Returns:
         Solution, steps, relative residual ``(...)`` of the batch, and whether all have converged.
@@ -108,6 +116,8 @@ def conjugate_gradients(
         ValueError: a tolerance outside (0, 1), a count below 1 or above what `rhs` has, an operator
             or a preconditioner that returns another shape, a preconditioner that returns NaN or
             infinite values, a weight that does not broadcast.
+        RuntimeError: a second derivative, where `operator` uses tensors with a gradient that are
+            not among `parameters`.
 
     Warns:
         ConvergenceWarning: an element has not come down to the tolerance in `max_iter` steps,
@@ -136,13 +146,15 @@ def conjugate_gradients(
         max_iter=max_iter,
     )
     with torch.no_grad():
-        result = system.solve(rhs, update)
-    if torch.is_grad_enabled():
-        # The values are those of the solution; the gradient is that of the equations.
-        residual = rhs - operator(result.x)
-        if residual.requires_grad:
-            result = result._replace(x=result.x + _Implicit.apply(residual, system))
-    return result
+        result = system.solve(rhs, parameters, update=update, size=size)
+    x = implicit_gradient(
+        result.x,
+        rhs,
+        operator=operator,
+        solve_adjoint=system.solve_adjoint,
+        parameters=parameters,
+    )
+    return result._replace(x=x)
 
 
 def check_limits(tolerance: float, max_iter: int) -> None:
@@ -214,7 +226,33 @@ class _System:
             return residual
         return _same_shape("preconditioner", self.preconditioner(residual), residual)
 
-    def solve(self, rhs: Tensor, update: Update | None = None) -> CGResult:
+    def solve_adjoint(self, gradient: Tensor, *parameters: Tensor) -> Tensor:
+        """Solve ``A^H y = g``, differentiable in g and the parameters.
+
+        With a weight W in the scalar product, ``W A`` is the symmetric matrix, and
+        ``A^-H g = W A^-1 W^-1 g``.
+        """
+        weight = 1 if self.weight is None else self.weight
+        solved = conjugate_gradients(
+            self.operator,
+            gradient / weight,
+            tolerance=self.tolerance,
+            max_iter=self.max_iter,
+            vector_dims=len(self.axes),
+            weight=self.weight,
+            preconditioner=self.preconditioner,
+            parameters=parameters,
+        )
+        return weight * solved.x
+
+    def solve(
+        self,
+        rhs: Tensor,
+        parameters: Sequence[Tensor],
+        *,
+        update: Update | None = None,
+        size: Operator | None = None,
+    ) -> CGResult:
         """Take the steps; what they compute leaves no graph if the caller records none."""
         # Division by at least this is safe where an element of the batch has nothing left to solve.
         tiny = torch.finfo(rhs.dtype).tiny
@@ -224,18 +262,20 @@ class _System:
         self._check_finite(z, rhs)
         direction = z
         rz = self.inner(residual, z)
-        rhs_square = self.inner(rhs, rhs)
-        square = rhs_square
+        size_square = self.inner(rhs, rhs)
+        square = size_square
         converged = False
         steps = 0
         while steps < self.max_iter:
             steps += 1
-            A_direction = _same_shape("operator", self.operator(direction), rhs)
+            A_direction = _same_shape("operator", self.operator(direction, *parameters), rhs)
             step = rz / self.inner(direction, A_direction).clamp(min=tiny)
             x = x + step * direction
             residual = residual - step * A_direction if update is None else update(residual, step)
             square = self.inner(residual, residual)
-            converged = bool((square <= self.tolerance**2 * rhs_square).all())
+            if size is not None:
+                size_square = size(x).square().reshape(square.shape)
+            converged = bool((square <= self.tolerance**2 * size_square).all())
             if converged:
                 break
             z = self.precondition(residual)
@@ -243,9 +283,8 @@ class _System:
             rz = self.inner(residual, z)
             # Conjugate to the direction before, and thereby to all before it.
             direction = z + rz / rz_old.clamp(min=tiny) * direction
-        relative = (square / rhs_square.clamp(min=tiny)).sqrt().squeeze(self.axes)
-        if not converged:
-            self._warn(float(relative.max()))
+        relative = (square / size_square.clamp(min=tiny)).sqrt().squeeze(self.axes)
+        self._warn(converged, relative)
         return CGResult(x, steps, relative, converged)
 
     def _check_finite(self, z: Tensor, rhs: Tensor) -> None:
@@ -258,11 +297,15 @@ class _System:
                 f"shape {tuple(z.shape)}"
             )
 
-    def _warn(self, residual: float) -> None:
+    def _warn(self, converged: bool, residual: Tensor) -> None:
+        """Warn where the steps did not suffice."""
+        if converged:
+            return
         warnings.warn(
             f"conjugate gradients took max_iter = {self.max_iter} steps and left a relative "
-            f"residual of {residual:.1e}, above the tolerance of {self.tolerance:.1e}; allow more "
-            "steps or a larger tolerance, or give a better preconditioner",
+            f"residual of {float(residual.max()):.1e}, above the tolerance of "
+            f"{self.tolerance:.1e}; allow more steps or a larger tolerance, or give a better "
+            "preconditioner",
             ConvergenceWarning,
             stacklevel=4,
         )
@@ -270,24 +313,3 @@ class _System:
 
 def _is_finite(values: Tensor) -> bool:
     return all_finite(torch.view_as_real(values.resolve_conj()) if values.is_complex() else values)
-
-
-class _Implicit(torch.autograd.Function):
-    """Nothing forward, where the equations already hold; a solve with the same matrix backward.
-
-    With a weight W in the scalar product, ``W A`` is the symmetric matrix, and
-    ``A^-T g = W A^-1 W^-1 g``.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, residual: Tensor, system: _System) -> Tensor:
-        ctx.system = system
-        return torch.zeros_like(residual)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        system = ctx.system
-        if system.weight is None:
-            return system.solve(gradient).x, None
-        return system.weight * system.solve(gradient / system.weight).x, None

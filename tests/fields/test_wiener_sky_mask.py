@@ -41,7 +41,7 @@ def test_nside_64_against_the_diagonal():
     mask = sky_mask(64, order="ring")
     sky, spectra, given, maps, _ = under_the_mask(mask, 64, preconditioner="hole", tolerance=1e-8)
     found, setup, solve = timed(sky, maps, spectra, given)
-    diagonal = under_the_mask(mask, 64, coarse=0, tolerance=1e-8)[0]
+    diagonal = under_the_mask(mask, 64, preconditioner="coarse", coarse=0, tolerance=1e-8)[0]
     other, _, slow = timed(diagonal, maps, spectra, given)
     print(f"{mask_source()}: {found.steps} steps, residual {found.residual:.1e}, ", end="")
     print(f"{solve:.3f} s after {setup:.2f} s; diagonal {other.steps} steps, {slow:.2f} s")

@@ -146,13 +146,71 @@ def test_the_gradient_is_that_of_finite_differences():
     assert torch.autograd.gradcheck(run, (root, rhs))
 
 
-def test_a_second_derivative_is_refused():
+def symmetric(root):
+    return root @ root.mH + torch.eye(len(root), dtype=root.dtype)
+
+
+def test_second_derivatives_are_those_of_finite_differences():
+    """Of the solution inside the first derivative too, which is half of the second one."""
+    root = random(4, 4).requires_grad_()
+    rhs = random(2, 4, seed=1).requires_grad_()
+
+    def run(root, rhs):
+        return solve(lambda x, matrix: x @ matrix, rhs, parameters=[symmetric(root)]).x
+
+    assert torch.autograd.gradcheck(run, (root, rhs))
+    assert torch.autograd.gradgradcheck(run, (root, rhs))
+
+
+def test_third_derivatives_are_those_of_elimination():
+    start = torch.tensor(0.3, **double)
+    base = spd(n=5)
+    rhs = random(5, seed=1)
+
+    def third(run):
+        t = start.clone().requires_grad_()
+        value = run(base + t.square() * torch.eye(5, **double)).pow(3).sum()
+        for _ in range(3):
+            (value,) = torch.autograd.grad(value, t, create_graph=True)
+        return value.detach()
+
+    mine = third(lambda m: solve(lambda x, m: x @ m, rhs, parameters=[m]).x)
+    torch.testing.assert_close(mine, third(lambda m: torch.linalg.solve(m, rhs)))
+
+
+def test_complex_and_weighted_systems_have_second_derivatives():
+    root = torch.complex(random(3, 3), random(3, 3, seed=1)).requires_grad_()
+    rhs = torch.complex(random(3, seed=2), random(3, seed=3)).requires_grad_()
+    weight = torch.linspace(0.5, 3, 3, **double)
+
+    def run(root, rhs):
+        matrix = symmetric(root) / weight[:, None]
+        return solve(lambda x, matrix: matrix @ x, rhs, weight=weight, parameters=[matrix]).x
+
+    wanted = torch.linalg.solve(symmetric(root) / weight[:, None], rhs)
+    torch.testing.assert_close(run(root, rhs), wanted, rtol=1e-11, atol=1e-11)
+    assert torch.autograd.gradcheck(run, (root, rhs))
+    assert torch.autograd.gradgradcheck(run, (root, rhs))
+
+
+def test_a_second_derivative_in_what_is_no_parameter_is_refused():
     """It would miss how the solution inside the first one depends on the matrix."""
+    matrix = spd(n=4).requires_grad_()
     rhs = random(2, 4).requires_grad_()
-    found = solve(product(spd(n=4)), rhs).x
-    (gradient,) = torch.autograd.grad(found.square().sum(), rhs, create_graph=True)
-    with pytest.raises(RuntimeError, match="once_differentiable"):
-        gradient.sum().backward()
+    found = solve(product(matrix), rhs).x
+    for of, value in ((matrix, found.sum()), (rhs, found.square().sum())):
+        (gradient,) = torch.autograd.grad(value, of, create_graph=True)
+        with pytest.raises(RuntimeError, match=r"second derivative.*parameters="):
+            gradient.sum().backward()
+
+
+def test_the_residual_can_be_compared_with_the_solution():
+    matrix = with_eigenvalues([1e4, 1.0, 1.0])
+    rhs = random(2, 3, seed=1)
+    found = solve(product(matrix), rhs, tolerance=1e-3, size=lambda x: x.norm(dim=-1))
+    left = (rhs - product(matrix)(found.x)).norm(dim=-1) / found.x.norm(dim=-1)
+    torch.testing.assert_close(found.residual, left, rtol=1e-3, atol=1e-12)
+    assert float(left.max()) <= 1e-3
 
 
 @pytest.mark.parametrize(("recorded", "more"), [(False, 0), (True, 1)])
