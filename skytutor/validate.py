@@ -18,6 +18,7 @@ __all__ = [
     "as_length",
     "as_names",
     "check_generator",
+    "check_rotations",
     "check_spin",
     "extremes",
     "hard_mask",
@@ -219,6 +220,45 @@ def check_spin(spin: int) -> int:
     if as_integer("spin", spin) not in (0, 2):
         raise ValueError(f"spin must be 0 or 2, got {spin}")
     return int(spin)
+
+
+def check_rotations(
+    rotations: Tensor, *, shape: tuple[int, ...] = (3, 3), name: str = "rotations"
+) -> Tensor:
+    """Return `rotations` if they are matrices that turn space and do not mirror or stretch it.
+
+    Arguments:
+        rotations: real matrices R of the given shape, ``R R^T = 1`` to 1e-3, determinant 1.
+        shape: that they must have.
+        name: what the error message calls them.
+
+    Returns:
+        The matrices themselves. In a compiled graph their values are not looked at.
+
+    Raises:
+        TypeError: not a floating-point tensor.
+        ValueError: another shape, or no rotations.
+
+    Example:
+        >>> check_rotations(torch.eye(3)).shape
+        torch.Size([3, 3])
+    """
+    if not isinstance(rotations, Tensor) or not rotations.is_floating_point():
+        kind = rotations.dtype if isinstance(rotations, Tensor) else type(rotations).__name__
+        raise TypeError(f"{name} must be a floating-point torch tensor, got {kind}")
+    if tuple(rotations.shape) != shape:
+        raise ValueError(f"{name} must be {shape}, got {tuple(rotations.shape)}")
+    if torch.compiler.is_compiling() or not rotations.numel():
+        return rotations
+    matrices = rotations.detach().double()
+    # NaN fails both comparisons.
+    off = (matrices @ matrices.mT - torch.eye(3, device=matrices.device)).abs().amax()
+    if not (float(off) < 1e-3 and float(torch.linalg.det(matrices).amin()) > 0):
+        raise ValueError(
+            f"{name} must be rotations, R R^T = 1 with determinant 1; R R^T is off by "
+            f"{float(off):.3g} or a determinant is negative"
+        )
+    return rotations
 
 
 def all_finite(tensor: Tensor) -> bool:
