@@ -76,6 +76,9 @@ def interpolation_weights(
 def interpolate(maps: Tensor, *, theta: Tensor, phi: Tensor, nside: int, order: str) -> Tensor:
     """Return maps at directions between their pixel centres, by `interpolation_weights`.
 
+    Maps are scalars. Q and U are interpolated each along its own pixel's axes, as HEALPix does;
+    `skytutor.layers.rotate.Sample` with ``spin=2`` turns them onto those of the direction.
+
     Arguments:
         maps: ``(..., P)``, floating.
         theta: colatitude in radians, any shape.

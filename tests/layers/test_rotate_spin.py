@@ -62,7 +62,7 @@ def test_scalars_by_bilinear_interpolation_are_healpys():
 
 
 def test_q_and_u_are_healpys_where_its_interpolation_holds():
-    """healpy interpolates Q and U whose axes differ; near a pole, before the turn, they differ most.
+    """Its Q and U are interpolated along axes that differ, most of all near the poles.
 
     The two differ by less than 4 % of the field more than 37 degrees from the poles of the old sky.
     """
@@ -134,7 +134,7 @@ def test_gradients_and_directions_at_a_pole():
 
 def test_bad_input_is_named():
     layer = Rotate(4, order="ring", spin=2)
-    with pytest.raises(ValueError, match="even number of channels, Q and U.*got 3"):
+    with pytest.raises(ValueError, match=r"even number of channels, Q and U.*got 3"):
         layer(torch.zeros(1, 3, 192), torch.eye(3)[None])
     with pytest.raises(ValueError, match="rotations must be rotations"):
         layer(torch.zeros(1, 2, 192), -torch.eye(3)[None])
@@ -144,7 +144,7 @@ def test_bad_input_is_named():
         Rotate(4, order="ring", spin=1)
     with pytest.raises(ValueError, match="convention must be one of 'COSMO', 'IAU', got 'iau'"):
         Rotate(4, order="ring", spin=2, convention="iau")
-    with pytest.raises(ValueError, match="interpolation must be one of .*got 'cubic'"):
+    with pytest.raises(ValueError, match=r"interpolation must be one of .*got 'cubic'"):
         Rotate(4, order="ring", interpolation="cubic")
     with pytest.raises(ValueError, match="width must be finite and positive, got 0"):
         Rotate(4, order="ring", width=0.0)
