@@ -35,6 +35,8 @@ from skytutor.healpix.directions import (
     pixel_to_vector,
     vector_to_pixel,
 )
+from skytutor.healpix.grades import degrade, upgrade
+from skytutor.healpix.interpolation import interpolate, interpolation_weights
 from skytutor.healpix.numbering import (
     face_table,
     face_to_nested,
@@ -46,6 +48,7 @@ from skytutor.healpix.numbering import (
     ring_to_face,
     ring_to_nested,
 )
+from skytutor.healpix.queries import pixel_radius, query_disc, query_strip
 
 __all__ = [
     "NSIDE_MAX",
@@ -55,10 +58,13 @@ __all__ = [
     "check_maps",
     "check_nside",
     "check_order",
+    "degrade",
     "face_table",
     "face_to_nested",
     "face_to_ring",
     "halo_indices",
+    "interpolate",
+    "interpolation_weights",
     "neighbours",
     "nested_to_face",
     "nested_to_ring",
@@ -66,11 +72,15 @@ __all__ = [
     "nside_to_npix",
     "order_table",
     "pixel_area",
+    "pixel_radius",
     "pixel_to_angle",
     "pixel_to_vector",
+    "query_disc",
+    "query_strip",
     "reorder",
     "resolution",
     "ring_to_face",
     "ring_to_nested",
+    "upgrade",
     "vector_to_pixel",
 ]

@@ -289,7 +289,7 @@ def order_table(nside: int, *, source: str, target: str) -> Tensor:
     Arguments:
         nside: resolution.
         source: pixel order of the map at hand.
-        target: pixel order wanted. One of the two may be "face", the flattened faces.
+        target: pixel order wanted. Either may be "face", the flattened faces.
 
     Returns:
         ``(12 nside**2,)`` int64.
@@ -297,6 +297,8 @@ def order_table(nside: int, *, source: str, target: str) -> Tensor:
     Raises:
         TypeError, ValueError: as `check_nside`, or unknown orders.
     """
+    check_order(source, name="source")
+    check_order(target, name="target")
     # Made once and kept, but not inside a graph that is being compiled: there it becomes a
     # constant.
     make = _order_table if torch.compiler.is_compiling() else _kept_table
@@ -304,6 +306,8 @@ def order_table(nside: int, *, source: str, target: str) -> Tensor:
 
 
 def _order_table(nside: int, source: str, target: str) -> Tensor:
+    if source == target:
+        return torch.arange(nside_to_npix(nside))
     if source == "face":
         return face_table(nside, order=target).argsort()
     if target == "face":

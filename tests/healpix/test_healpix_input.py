@@ -275,3 +275,10 @@ def test_reorder_refuses_a_wrong_pixel_count():
         "maps",
         "50",
     )
+
+
+@pytest.mark.parametrize("order", ["ring", "nested", "face"])
+def test_a_table_from_an_order_to_itself_changes_nothing(order):
+    assert healpix.order_table(4, source=order, target=order).tolist() == list(range(192))
+    with pytest.raises(ValueError, match=r"source must be one of .*'nest'"):
+        healpix.order_table(4, source="nest", target=order)
