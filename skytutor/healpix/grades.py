@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from skytutor.healpix.checks import UNSEEN, check_maps, check_nside, check_order
+from skytutor.healpix.checks import UNSEEN, check_maps, check_nside, check_order, check_weights
 from skytutor.healpix.numbering import reorder
 
 __all__ = ["degrade", "upgrade"]
@@ -55,7 +55,7 @@ def degrade(
     nside_out = _check_sizes(maps, nside_out, nside=nside, order=order)
     if nside_out > nside:
         raise ValueError(f"nside_out must be at most nside, {nside}, got {nside_out}; see upgrade")
-    weights = _check_weights(weights, maps)
+    weights = check_weights(weights, maps)
     seen = (weights > 0) & ~_unseen(maps)
     # What stands in pixels that are not seen must not reach a sum, not even times 0.
     values = torch.where(seen, maps, 0.0)
@@ -110,28 +110,6 @@ def _check_sizes(maps: Tensor, nside_out: int, *, nside: int, order: str) -> int
     if maps.dtype == torch.float16:
         raise TypeError("maps must not be float16, which does not hold UNSEEN; use .float()")
     return check_nside(nside_out)
-
-
-def _check_weights(weights: Tensor | None, maps: Tensor) -> Tensor:
-    """Return weights that broadcast with the maps, real and not negative."""
-    if weights is None:
-        return torch.ones(maps.shape[-1], dtype=maps.dtype, device=maps.device)
-    if not isinstance(weights, Tensor) or weights.is_complex():
-        kind = weights.dtype if isinstance(weights, Tensor) else type(weights).__name__
-        raise TypeError(f"weights must be a real torch tensor, got {kind}")
-    weights = weights.to(maps)
-    try:
-        fits = torch.broadcast_shapes(weights.shape, maps.shape) == maps.shape
-    except RuntimeError:
-        fits = False
-    if not fits or weights.shape[-1:] != maps.shape[-1:]:
-        raise ValueError(
-            f"weights must end in {maps.shape[-1]} pixels and broadcast with maps of shape "
-            f"{tuple(maps.shape)}, got shape {tuple(weights.shape)}"
-        )
-    if not bool((torch.isfinite(weights) & (weights >= 0)).all()):
-        raise ValueError("weights must be finite and not negative")
-    return weights
 
 
 def _unseen(maps: Tensor) -> Tensor:
