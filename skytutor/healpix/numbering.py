@@ -117,12 +117,13 @@ def _check_face(f: Tensor, y: Tensor, x: Tensor, *, nside: int) -> tuple[Tensor,
     checked = []
     for name, values, stop in (("f", f, 12), ("y", y, nside), ("x", x, nside)):
         values = torch.as_tensor(values)
-        if values.is_floating_point() or values.dtype == torch.bool:
+        if values.is_floating_point() or values.is_complex() or values.dtype == torch.bool:
             raise TypeError(f"{name} must be integers, got {values.dtype}")
+        values = values.long()
         ends = _ends_outside(values, stop=stop)
         if ends:
             raise ValueError(f"{name} must lie in 0..{stop - 1}, got {ends}")
-        checked.append(values.long())
+        checked.append(values)
     return checked[0], checked[1], checked[2]
 
 
