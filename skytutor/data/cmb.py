@@ -19,7 +19,6 @@ harmonic coefficients.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -27,6 +26,7 @@ from torch import Tensor
 from skytutor.fields.emulator import cmb_spectra
 from skytutor.fields.spectra import check_mask, maps_from_white_noise
 from skytutor.healpix import check_nside, nside_to_npix, pixel_area, pixel_to_angle
+from skytutor.memo import cached_value
 from skytutor.sht import RealHarmonics
 from skytutor.validate import as_integer
 
@@ -172,14 +172,14 @@ class GaussianSkySimulator:
         seen = check_mask(mask, nside=self.nside) > 0
         return replace(self, f_sky=float(seen.double().mean()), cut=bytes(seen.tolist()))
 
-    @cached_property
+    @cached_value
     def mask(self) -> Tensor:
         """Mask of the sky, bool ``(P,)``, True where it is seen."""
         return torch.tensor(list(self.cut)) > 0 if self.cut else cap_mask(self.nside, self.f_sky)
 
-    @cached_property
+    @cached_value
     def harmonics(self) -> RealHarmonics:
-        """Transforms between maps and real coefficients, with their tables."""
+        """Return the transforms between maps and real coefficients, with their tables."""
         return RealHarmonics(self.nside, self.lmax, spin=self.spin, order="ring")
 
     def draw_parameters(self, n: int, *, generator: torch.Generator | None = None) -> Tensor:
@@ -235,7 +235,7 @@ class GaussianSkySimulator:
     def _log(self, parameters: Tensor) -> Tensor:
         return (parameters.double() + self._offset).log()
 
-    @cached_property
+    @cached_value
     def _scale(self) -> tuple[Tensor, Tensor]:
         """Middle and half the range of the prior, in the logarithm: ``(n,)`` each."""
         # The ends are rounded to float32 first, as they were for the pretrained networks.

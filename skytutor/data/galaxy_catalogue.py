@@ -13,11 +13,16 @@ from torch import Tensor
 from skytutor.data.galaxies import GalaxySimulator, Photometry
 from skytutor.data.galaxy_population import Galaxies
 from skytutor.data.rendering import Shapes
+from skytutor.memo import outside_modes
 
 __all__ = ["Catalogue", "catalogue"]
 
 _RED = 1  # the band that shapes are measured in
-_RADII = torch.tensor([0.4, 0.6, 0.8, 1.0, 1.3, 1.6, 2.0, 2.5, 3.1, 3.8, 4.7, 5.8, 7.2, 9.0])
+_RADII = outside_modes(
+    torch.tensor,
+    [0.4, 0.6, 0.8, 1.0, 1.3, 1.6, 2.0, 2.5, 3.1, 3.8, 4.7, 5.8, 7.2, 9.0],
+    dtype=torch.float32,
+)
 
 
 @dataclass(frozen=True)

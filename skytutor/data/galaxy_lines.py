@@ -5,12 +5,11 @@ that depend on metallicity, which grows with luminosity. Old stars light a littl
 ratios of LINERs (Kewley et al. 2006), so that the line of no galaxy vanishes.
 """
 
-from functools import lru_cache
-
 import torch
 from torch import Tensor
 
 from skytutor.data.spectral_templates import LINES, attenuation, load_templates
+from skytutor.memo import cached_table
 
 __all__ = ["line_fluxes", "line_wavelengths"]
 
@@ -38,7 +37,7 @@ _OLD_RATIOS = {
 }
 
 
-@lru_cache(maxsize=1)
+@cached_table(maxsize=1)
 def line_wavelengths() -> Tensor:
     """Return rest-frame wavelengths ``(L,)`` in angstrom, in the order of `LINES`."""
     return torch.tensor(list(LINES.values()))

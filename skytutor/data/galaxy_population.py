@@ -8,7 +8,6 @@ below.
 
 import math
 from dataclasses import dataclass, fields
-from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -16,6 +15,7 @@ from torch import Tensor
 from skytutor.data.galaxy_lines import line_fluxes
 from skytutor.data.galaxy_table import real_galaxies
 from skytutor.data.rendering import Shapes
+from skytutor.memo import cached_table
 from skytutor.validate import as_length, positive
 
 __all__ = ["Galaxies", "Population"]
@@ -63,7 +63,7 @@ class Galaxies:
         return Galaxies(**moved)
 
 
-@lru_cache(maxsize=1)
+@cached_table(maxsize=1)
 def _real() -> tuple[Tensor, Tensor, Tensor]:
     drawn = real_galaxies().split("drawn")
     residual = torch.from_numpy(drawn.residual[:, 1:]).float().clamp(-0.15, 0.15)
@@ -71,7 +71,7 @@ def _real() -> tuple[Tensor, Tensor, Tensor]:
     return redshift, torch.from_numpy(drawn.coefficients).float(), residual
 
 
-@lru_cache(maxsize=1)
+@cached_table(maxsize=1)
 def _distances() -> tuple[Tensor, Tensor]:
     """Return angular-diameter distance (Mpc) at redshifts 0 to 0.4 in steps of 0.001, flat LCDM."""
     redshift = torch.linspace(0, 0.4, 401, dtype=torch.float64)

@@ -6,11 +6,11 @@ a unit of length. Shapes: B galaxies, J clumps a galaxy.
 
 import math
 from dataclasses import dataclass, fields
-from functools import lru_cache
 
 import torch
 from torch import Tensor
 
+from skytutor.memo import cached_table
 from skytutor.validate import all_finite
 
 __all__ = [
@@ -150,7 +150,7 @@ def de_vaucouleurs_transform(k: Tensor) -> Tensor:
     return total * (2 / math.pi) / flux
 
 
-@lru_cache(maxsize=1)
+@cached_table(maxsize=1)
 def _bulge_nodes() -> Tensor:
     """Return the bulge's transform at wavenumbers in equal steps of log k, float64."""
     log_k = torch.linspace(

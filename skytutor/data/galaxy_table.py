@@ -6,11 +6,11 @@ simulator draws from one half of the galaxies; the other half is kept to test it
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 
 from skytutor.data.spectral_templates import BandTable, package_file
+from skytutor.memo import cached_table
 
 __all__ = ["SDSS", "RealGalaxies", "fit_templates", "real_galaxies"]
 
@@ -57,7 +57,7 @@ class RealGalaxies:
         )
 
 
-@lru_cache(maxsize=1)
+@cached_table(maxsize=1)
 def real_galaxies() -> RealGalaxies:
     """Read the table and fit the templates; a second or two, once in a process.
 

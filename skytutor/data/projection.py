@@ -11,7 +11,6 @@ Shapes: B images, H pixels along the side of one, P = 12 nside**2 pixels.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +23,7 @@ from skytutor.healpix import (
     nside_to_npix,
     pixel_to_vector,
 )
+from skytutor.memo import cached_value
 from skytutor.validate import as_integer
 
 
@@ -315,9 +315,9 @@ class SphereProjection:
         noise = torch.randn(n, 2, 5, 5, generator=generator).clamp(-2, 2)
         return [self.elastic_std * noise]
 
-    @cached_property
+    @cached_value
     def projector(self) -> Projector:
-        """The projector of these settings, made once; it holds the pixel centres."""
+        """Return the projector of these settings, made once; it holds the pixel centres."""
         return Projector(self.nside, size_deg=self.size_deg, order="nested")
 
     def project(

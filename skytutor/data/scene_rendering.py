@@ -105,8 +105,11 @@ class SceneRenderer(GalaxyRenderer):
             # Written so that NaN fails too.
             if not bool((place.abs() <= half).all()):
                 raise ValueError(f"{name} must lie within {half:g} arcsec of the middle")
-        along_x = torch.polar(torch.ones_like(self._kx), -self._kx * x[:, None])  # (n, N/2 + 1)
-        along_y = torch.polar(torch.ones_like(self._ky), -self._ky * y[:, None])  # (n, N)
+        # In the precision of the renderer, whatever that of the places.
+        phase_x = -self._kx * x.to(self._kx)[:, None]
+        phase_y = -self._ky * y.to(self._ky)[:, None]
+        along_x = torch.polar(torch.ones_like(self._kx), phase_x)  # (n, N/2 + 1)
+        along_y = torch.polar(torch.ones_like(self._ky), phase_y)  # (n, N)
         return planes * along_x[:, None] * along_y[:, :, None]
 
     def scenes(self, planes: Tensor, fluxes: Tensor) -> Tensor:

@@ -9,7 +9,6 @@ clouds and discs of the same sizes, drawn once and for all.
 """
 
 import math
-from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -26,6 +25,7 @@ from skytutor.healpix import (
     ring_to_nested,
 )
 from skytutor.healpix.rings import rings
+from skytutor.memo import cached_table
 
 __all__ = ["galactic_cut", "made_mask", "mask_source", "sky_mask"]
 
@@ -73,7 +73,7 @@ def sky_mask(nside: int, *, order: str) -> Tensor:
     """
     check_order(order, allowed=("ring", "nested"))
     nested = _nested_mask(check_nside(nside), _has_file())
-    return nested.clone() if order == "nested" else _renumbered(nested, order="ring")
+    return nested if order == "nested" else _renumbered(nested, order="ring")
 
 
 def mask_source() -> str:
@@ -121,14 +121,14 @@ def made_mask() -> Tensor:
 
     It hides 2.8 % of the sky, and is the same each time.
     """
-    return _made().clone()
+    return _made()
 
 
 def _has_file() -> bool:
     return registry.have("planck-smica-2013")
 
 
-@lru_cache(maxsize=8)
+@cached_table(maxsize=8)
 def _nested_mask(nside: int, real: bool) -> Tensor:
     """Return the mask of an nside; `real` is a key of the cache too: a file may come later."""
     native = _planck() if real else _made()
@@ -141,7 +141,7 @@ def _nested_mask(nside: int, real: bool) -> Tensor:
     return parts > 0.5
 
 
-@lru_cache(maxsize=1)
+@cached_table(maxsize=1)
 def _planck() -> Tensor:
     from astropy.io import fits
 
@@ -161,7 +161,7 @@ def _renumbered(mask: Tensor, *, order: str) -> Tensor:
     return torch.cat(pieces)
 
 
-@lru_cache(maxsize=1)
+@cached_table(maxsize=1)
 def _made() -> Tensor:
     rng = torch.Generator().manual_seed(_SEED)
     ragged = _raggedness(rng)

@@ -8,7 +8,6 @@ simulator adds lines of its own, whose strengths scatter.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import torch
 from scipy.integrate import trapezoid
 from torch import Tensor
 
+from skytutor.memo import cached_table, outside_modes
 from skytutor.validate import as_names, extremes
 
 __all__ = [
@@ -34,7 +34,7 @@ __all__ = [
 
 BANDS = ("g", "r", "i", "z", "y")
 # log10 of the rest-frame wavelength in vacuum, in angstrom: the grid of every spectrum.
-LOG_WAVELENGTH = torch.linspace(3.53, 3.92, 1000, dtype=torch.float64)
+LOG_WAVELENGTH = outside_modes(torch.linspace, 3.53, 3.92, 1000, dtype=torch.float64)
 # Rest-frame wavelengths in vacuum, in angstrom (NIST).
 LINES = {
     "[OII] 3728": 3728.5,
@@ -104,7 +104,7 @@ class Templates:
     h_alpha: np.ndarray
 
 
-@lru_cache(maxsize=1)
+@cached_table(maxsize=1)
 def load_templates() -> Templates:
     """Read the five templates, cut their lines out and scale them.
 
@@ -145,7 +145,7 @@ def _cut(wavelength: np.ndarray, flux: np.ndarray, line: float) -> None:
         row[inside] = np.minimum(row[inside], straight)
 
 
-@lru_cache(maxsize=32)
+@cached_table(maxsize=32)
 def filter_curve(name: str) -> tuple[np.ndarray, np.ndarray]:
     """Return wavelength in angstrom and response of a filter of speclite.
 
@@ -317,7 +317,7 @@ def _node(value: Tensor, nodes: Tensor) -> tuple[Tensor, Tensor]:
     return index.long(), place - index
 
 
-@lru_cache(maxsize=4)
+@cached_table(maxsize=4)
 def _continuum_table(filters: tuple[str, ...], lines: bool) -> Tensor:
     templates = load_templates()
     spectra = templates.flux if lines else templates.continuum
@@ -332,7 +332,7 @@ def _continuum_table(filters: tuple[str, ...], lines: bool) -> Tensor:
     return torch.from_numpy(np.log(found)).float()
 
 
-@lru_cache(maxsize=4)
+@cached_table(maxsize=4)
 def _response_table(filters: tuple[str, ...]) -> Tensor:
     rest = np.array(list(LINES.values()))
     found = np.empty((201, len(rest), len(filters)))

@@ -9,7 +9,6 @@ Cool stars thus have no bands of molecules.
 
 import math
 from collections.abc import Sequence
-from functools import lru_cache
 
 import numpy as np
 import torch
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from skytutor.data._nodes import between
 from skytutor.data.spectral_templates import package_file, photon_weights
+from skytutor.memo import cached_table
 from skytutor.validate import as_names, extremes
 
 __all__ = ["TEMPERATURES", "StarTable", "planck", "star_spectrum"]
@@ -64,7 +64,7 @@ def _read_model(name: str) -> tuple[np.ndarray, np.ndarray]:
     return wavelength, flux * _LIGHT / wavelength**2
 
 
-@lru_cache(maxsize=1)
+@cached_table(maxsize=1)
 def _log_ratios() -> np.ndarray:
     """Return ln of the ratio of each model to its black body on the working grid, ``(2, W)``."""
     rows = []
@@ -179,7 +179,7 @@ class StarTable:
         return (self.log_temperature[best] + shift * step).exp()
 
 
-@lru_cache(maxsize=4)
+@cached_table(maxsize=4)
 def _star_fluxes(filters: tuple[str, ...]) -> Tensor:
     """Return AB fluxes at the nodes of temperature, ``(T, F)`` float64."""
     spectra = np.stack([star_spectrum(temperature)[1] for temperature in _nodes()])

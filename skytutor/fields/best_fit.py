@@ -6,13 +6,13 @@ again (some seconds).
 .. [1] Planck Collaboration VI, 2020, A&A 641, A6, table 1.
 """
 
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from skytutor.fields.camb import camb_spectra
+from skytutor.memo import cached_table
 from skytutor.sht import check_lmax
 from skytutor.training import checkpoint
 
@@ -54,7 +54,7 @@ def make(folder: Path, *, command: str) -> Path:
     return path
 
 
-@lru_cache(maxsize=2)
+@cached_table(maxsize=2)
 def _table(folder: Path) -> dict[str, Tensor]:
     return checkpoint.load_checkpoint(folder, NAME)[0]
 
@@ -80,4 +80,4 @@ def best_fit_spectra(lmax: int = LMAX, *, folder: Path | None = None) -> dict[st
     if check_lmax(lmax) > LMAX:
         raise ValueError(f"lmax must be at most {LMAX}, got {lmax}")
     table = _table(checkpoint.pretrained_folder() if folder is None else folder)
-    return {name: table[name][: lmax + 1].clone() for name in _FIELDS}
+    return {name: table[name][: lmax + 1] for name in _FIELDS}

@@ -8,7 +8,6 @@ between.
 """
 
 from collections.abc import Callable
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor
 
 from skytutor.fields.camb import camb_spectra
+from skytutor.memo import cached_object
 from skytutor.training import checkpoint
 
 __all__ = ["FIELDS", "LMAX", "RS", "TAUS", "cmb_spectra", "make", "nodes", "worst_error"]
@@ -58,7 +58,7 @@ def make(folder: Path, *, command: str) -> Path:
     return path
 
 
-@lru_cache(maxsize=2)
+@cached_object(maxsize=2)
 def _splines(folder: Path) -> Callable[[np.ndarray], np.ndarray]:
     """Return the splines in tau of S, A and B: tau ``(N,)`` to ``(3, N, field, lmax + 1)``."""
     from scipy.interpolate import CubicSpline

@@ -26,7 +26,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from skytutor.fields.preconditioners import CoarsePreconditioner, HolePreconditioner
 from skytutor.fields.spectra import FIELDS
@@ -34,6 +34,7 @@ from skytutor.fields.whitened import Whitened, solve_whitened
 from skytutor.healpix import check_maps
 from skytutor.sht import ConvergenceWarning, RealHarmonics, real_degrees
 from skytutor.sht.solvers import ConvergenceError, check_limits
+from skytutor.tables import TableModule
 from skytutor.validate import as_integer, one_of
 
 __all__ = ["Filtered", "WienerFilter"]
@@ -59,7 +60,7 @@ class Filtered(NamedTuple):
     residual: float
 
 
-class WienerFilter(nn.Module):
+class WienerFilter(TableModule):
     """Filter maps of one nside, lmax, spin and order.
 
     Differentiable in the map, the spectra and the noise. Of the two preconditioners

@@ -5,13 +5,13 @@ TypeError or a ValueError that names them.
 """
 
 import math
-from functools import lru_cache
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from skytutor.healpix import check_nside
+from skytutor.memo import cached_table
 from skytutor.sht import alm_lm, check_alms, check_lmax
 from skytutor.validate import check_spin
 
@@ -75,7 +75,7 @@ def smooth(alms: Tensor, window: Tensor, *, lmax: int) -> Tensor:
     return alms * window.to(alms.real)[alm_lm(lmax)[0].to(alms.device)]
 
 
-@lru_cache(maxsize=32)
+@cached_table(maxsize=32)
 def _pixel_window(nside: int, lmax: int, spin: int) -> Tensor:
     return _window_of_moments(_moments(nside, spin), nside, lmax, spin=spin)
 
@@ -140,7 +140,7 @@ def pixel_window(nside: int, lmax: int, *, spin: int = 0) -> Tensor:
     """
     if check_lmax(lmax) > 4 * check_nside(nside):
         raise ValueError(f"lmax must lie in 0..{4 * nside} (4 nside) at nside {nside}, got {lmax}")
-    return _pixel_window(int(nside), int(lmax), check_spin(spin)).clone()
+    return _pixel_window(int(nside), int(lmax), check_spin(spin))
 
 
 def _moments(nside: int, spin: int) -> Tensor:
@@ -159,7 +159,7 @@ def _moments(nside: int, spin: int) -> Tensor:
     return factors @ torch.stack([_all_moments(node, spin) for node in _EXACT])
 
 
-@lru_cache(maxsize=8)
+@cached_table(maxsize=8)
 def _all_moments(nside: int, spin: int) -> Tensor:
     """Return the same from every pixel of this nside.
 

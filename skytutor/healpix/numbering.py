@@ -1,11 +1,10 @@
 """RING, NESTED and face numbers of the same pixel, in integer arithmetic."""
 
-import functools
-
 import torch
 from torch import Tensor
 
 from skytutor.healpix.checks import check_nside, check_order, npix_to_nside, nside_to_npix
+from skytutor.memo import cached_object
 
 
 def check_pixels(pix: Tensor | int, nside: int) -> Tensor:
@@ -300,13 +299,12 @@ def order_table(nside: int, *, source: str, target: str) -> Tensor:
     """
     check_order(source, name="source")
     check_order(target, name="target")
-    # Made once and kept, but not inside a graph that is being compiled: there it becomes a
-    # constant.
-    make = _order_table if torch.compiler.is_compiling() else _kept_table
-    return make(nside, source, target)
+    return shared_order_table(nside, source=source, target=target).clone()
 
 
-def _order_table(nside: int, source: str, target: str) -> Tensor:
+@cached_object(maxsize=32)
+def shared_order_table(nside: int, *, source: str, target: str) -> Tensor:
+    """Return the table of `order_table` itself, to index with: whoever changed it would for all."""
     if source == target:
         return torch.arange(nside_to_npix(nside))
     if source == "face":
@@ -315,9 +313,6 @@ def _order_table(nside: int, source: str, target: str) -> Tensor:
         return face_table(nside, order=source)
     renumber = ring_to_nested if target == "ring" else nested_to_ring
     return renumber(torch.arange(nside_to_npix(nside)), nside=nside)
-
-
-_kept_table = functools.cache(_order_table)
 
 
 def reorder(maps: Tensor, *, source: str, target: str) -> Tensor:
@@ -352,4 +347,4 @@ def reorder(maps: Tensor, *, source: str, target: str) -> Tensor:
         ) from error
     if source == target:
         return maps
-    return maps[..., order_table(nside, source=source, target=target).to(maps.device)]
+    return maps[..., shared_order_table(nside, source=source, target=target).to(maps.device)]

@@ -7,11 +7,12 @@ Shapes: N maps, P = 12 nside**2 pixels in RING order, R rings = 4 nside - 1, M =
 """
 
 import math
-from functools import lru_cache
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from skytutor.memo import cached_table
 
 
 class Rings(NamedTuple):
@@ -33,7 +34,7 @@ class Rings(NamedTuple):
     below: Tensor
 
 
-@lru_cache(maxsize=16)
+@cached_table(maxsize=16)
 def rings(nside: int) -> Rings:
     """Return the rings of a map, north to south."""
     north = torch.arange(1, 2 * nside + 1)  # to the equator
@@ -65,7 +66,7 @@ def longitudes(nside: int) -> Tensor:
     return math.pi * rings(nside).shift.double() / rings(nside).pixels
 
 
-@lru_cache(maxsize=16)
+@cached_table(maxsize=16)
 def ring_weights(nside: int) -> Tensor:
     """Return quadrature weights of the rings, exact for zonal functions up to l = 3 nside.
 

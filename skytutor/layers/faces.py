@@ -10,7 +10,8 @@ Shapes: B batch, C channels, P = 12 n**2 pixels.
 import torch
 from torch import Tensor
 
-from skytutor.healpix import check_maps, check_order, halo_indices, order_table
+from skytutor.healpix import check_maps, check_order, halo_indices
+from skytutor.healpix.numbering import shared_order_table
 
 
 def check_input(
@@ -67,7 +68,7 @@ def to_faces(maps: Tensor, *, nside: int, order: str) -> Tensor:
     """
     check_order(order, allowed=("ring", "nested"))
     check_input(maps, nside=nside, order=order)
-    table = order_table(nside, source=order, target="face").to(maps.device)
+    table = shared_order_table(nside, source=order, target="face").to(maps.device)
     return faces_from(maps, table, nside=nside)
 
 
@@ -101,7 +102,7 @@ def from_faces(faces: Tensor, *, order: str) -> Tensor:
     check_order(order, allowed=("ring", "nested"))
     nside = _side(faces)
     check_input(faces, nside=nside, order="face", name="faces")
-    table = order_table(nside, source="face", target=order).to(faces.device)
+    table = shared_order_table(nside, source="face", target=order).to(faces.device)
     return maps_from(faces, table)
 
 

@@ -26,6 +26,7 @@ from skytutor.layers.gaussian_head import (
     standard_normal,
     whiten,
 )
+from skytutor.tables import TableModule
 from skytutor.validate import all_finite, one_of, positive
 
 __all__ = ["FlowMatching", "VelocityNetwork"]
@@ -36,7 +37,7 @@ _PLACES_CPU = 2**12  # that `sample` moves at once
 _PLACES_GPU = 2**20
 
 
-class VelocityNetwork(nn.Module):
+class VelocityNetwork(TableModule):
     """Predict the velocity at a place and a time: an MLP whose time is given as waves.
 
     It begins with a velocity of zero, which leaves the noise as it is.

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from skytutor.healpix import check_order, face_table, npix_to_nside, reorder
 from skytutor.layers.faces import check_input
+from skytutor.tables import TableModule
 from skytutor.validate import positive
 
 
@@ -76,7 +77,7 @@ def _blocks(x: Tensor, *, side: int) -> Tensor:
     return x.unflatten(-1, (-1, side)).unflatten(-3, (-1, side))
 
 
-class _Hierarchical(nn.Module):
+class _Hierarchical(TableModule):
     """Order and size checks, the way to NESTED and back, and one method each for maps and faces."""
 
     downsamples = True

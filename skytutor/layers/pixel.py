@@ -48,6 +48,7 @@ from skytutor.layers.hierarchy import (
     HierarchicalPool,
     HierarchicalUnpool,
 )
+from skytutor.tables import TableModule
 from skytutor.validate import positive
 
 __all__ = [
@@ -63,7 +64,7 @@ __all__ = [
 ]
 
 
-class _PixelLayer(nn.Module):
+class _PixelLayer(TableModule):
     """What the 9-neighbour layers share: order in, order out, weights ``(O, C, 3, 3)``."""
 
     bias: nn.Parameter | None

@@ -8,10 +8,8 @@ the local axes, so with ``spin=2`` they are brought to the axes of the new place
 Shapes: B batch, C channels, P = 12 nside**2 pixels, Q pixels of the result.
 """
 
-from functools import lru_cache
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from skytutor.healpix import (
     check_nside,
@@ -24,6 +22,8 @@ from skytutor.healpix import (
 )
 from skytutor.healpix.interpolation import interpolation_weights
 from skytutor.layers.faces import check_input
+from skytutor.memo import cached_table
+from skytutor.tables import TableModule
 from skytutor.validate import as_length, check_rotations, check_spin, one_of
 
 INTERPOLATIONS = ("gaussian", "bilinear")
@@ -31,7 +31,7 @@ INTERPOLATIONS = ("gaussian", "bilinear")
 _SIGN_OF_U = {"COSMO": 1.0, "IAU": -1.0}
 
 
-@lru_cache(maxsize=8)
+@cached_table(maxsize=8)
 def _centres(nside: int, order: str) -> Tensor:
     """Return the pixel centres ``(P, 3)``, float64; cached: many layers use the same."""
     order = check_order(order, allowed=("ring", "nested"))
@@ -48,7 +48,7 @@ def _axes(v: Tensor) -> tuple[Tensor, Tensor]:
     return torch.linalg.cross(east, v), east
 
 
-class Sample(nn.Module):
+class Sample(TableModule):
     """Sample maps ``(B, C, P)`` at fixed directions of a rotated sky.
 
     ``out(u) = sum_k g_k in(v_k) / sum_k g_k``, a mean over pixels v_k around R^-1 u. By default
@@ -119,7 +119,7 @@ class Sample(nn.Module):
         filled = torch.where(around < 0, pixel[:, None], around)
         self.register_buffer("around", filled, persistent=False)
         self.register_buffer("present", around >= 0, persistent=False)
-        self.register_buffer("centres", _centres(nside, order).clone(), persistent=False)
+        self.register_buffer("centres", _centres(nside, order), persistent=False)
         self.register_buffer("targets", directions.double(), persistent=False)  # (Q, 3)
 
     def forward(self, maps: Tensor, rotations: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from skytutor.sht import lmax_of, real_degrees
+from skytutor.tables import TableModule
 from skytutor.validate import as_integer, positive
 
 
@@ -35,7 +36,7 @@ def _check_coefs(coefs: Tensor, *, channels: int, lmax: int, spin: int) -> None:
         )
 
 
-class _ByDegree(nn.Module):
+class _ByDegree(TableModule):
     """Weights ``(lmax + 1, C, C')``: free for each l, or piecewise linear in l between knots."""
 
     hat: Tensor | None  # (lmax + 1, knots): what each knot contributes at each l
@@ -214,7 +215,7 @@ class SpinConv(_ByDegree):
         return torch.stack([u_e - v_b, u_b + v_e], 2)
 
 
-class SpectralConv(nn.Module):
+class SpectralConv(TableModule):
     """Complex weights on (l, m), as spherical neural operators have them.
 
     ``a'_(o,lm) = sum_i w_(i,o,lm) a_(i,lm)``. Not a convolution in the strict sense: weights that

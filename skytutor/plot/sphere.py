@@ -8,7 +8,7 @@ its axes, a whole-sky map reaches from -2 to 2 and from -1 to 1.
 
 import math
 from collections.abc import Callable, Iterable
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from skytutor.healpix import check_order, npix_to_nside, reorder, vector_to_pixel
+from skytutor.memo import cached_table
 from skytutor.plot.borders import border_lines, globe_path, mollweide_path
 from skytutor.plot.style import CMAP, PLAIN_TEXT, SIGNED
 from skytutor.validate import one_of
@@ -76,7 +77,7 @@ def _mollweide(dots: int) -> Tensor:
     return torch.stack([equatorial * lon.cos(), equatorial * lon.sin(), z], -1)
 
 
-@lru_cache(maxsize=4)
+@cached_table(maxsize=4)
 def _pixels(centre_deg: tuple[float, float] | None, nside: int) -> Tensor:
     """Return the NESTED pixel of each dot: of a globe, or of the whole sky without a middle.
 

@@ -17,9 +17,10 @@ L >= M + P - 1.
 """
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from skytutor.healpix.rings import rings
+from skytutor.tables import TableModule
 
 
 def _chirp(k: Tensor, n: Tensor) -> Tensor:
@@ -40,7 +41,7 @@ def _fast_length(least: int) -> int:
         least += 1
 
 
-class CapFourier(nn.Module):
+class CapFourier(TableModule):
     """Both ways between orders and pixels of the caps of one nside.
 
     The longitude of a ring's first pixel is left to the caller.

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from skytutor.sht import legendre
 from skytutor.sht.fourier import RingFourier
 from skytutor.sht.packing import alm_index, alm_size
+from skytutor.tables import TableModule
 
 CHUNKS = 8  # of m; a table is padded to its chunk's longest column, so more chunks waste less
 _FAINT = 1e-30  # rings near the pole, where a chunk's harmonics are all fainter, are left out
@@ -67,7 +68,7 @@ class Parity(nn.Module):
         out.index_copy_(2, self.target, flat.index_select(2, self.present))
 
 
-class Legendre(nn.Module):
+class Legendre(TableModule):
     """One chunk of orders: Legendre tables at the northern rings, and the sums over l with them.
 
     Arguments:
@@ -169,7 +170,7 @@ def _cross(x: Tensor) -> Tensor:
     return torch.stack([turned_b, turned_e], 2)
 
 
-class Dense(nn.Module):
+class Dense(TableModule):
     """Sums at one nside, lmax, spin and precision.
 
     Arguments:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from skytutor.healpix.rings import rings
 from skytutor.sht.chirp import CapFourier
+from skytutor.tables import TableModule
 
 _SHORT = 64  # pixels: a ring that is shorter, and has fewer pixels than orders, is a matrix product
 
@@ -82,7 +83,7 @@ def _modes(n: int, n_orders: int) -> Tensor:
     return torch.stack([angle.cos(), -angle.sin()], 1).flatten(0, 1)
 
 
-class RingFourier(torch.nn.Module):
+class RingFourier(TableModule):
     """Fourier sums along all rings of a map, both ways.
 
     Each is the other's adjoint up to the factor of two of m > 0.

@@ -1,18 +1,17 @@
 """The transforms as functions: what they need is made at the first call and kept."""
 
-from functools import lru_cache
-
 import torch
 from torch import Tensor
 
 from skytutor.healpix import check_maps, check_order
+from skytutor.memo import cached_object
 from skytutor.sht.inverse import least_squares
 from skytutor.sht.packing import check_alms, check_lmax
 from skytutor.sht.transforms import Harmonics
 from skytutor.validate import check_spin
 
 
-@lru_cache(maxsize=8)
+@cached_object(maxsize=8)
 def _harmonics(
     nside: int,
     lmax: int,

@@ -10,13 +10,13 @@ Above, they are solved block by block and conjugate gradients refine; from nside
 precision no longer holds the smallest eigenvalue at 3 nside - 1, and a lower lmax is the only way.
 """
 
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from skytutor.healpix import pixel_area
+from skytutor.memo import cached_object
 from skytutor.sht.packing import alm_lm
 from skytutor.sht.real import to_complex, to_real
 from skytutor.sht.solvers import CGResult, check_limits, conjugate_gradients
@@ -171,6 +171,6 @@ class _LeastSquares(torch.autograd.Function):
         return pixel_area(sky.nside) * sky.alm2map(solved), None, None
 
 
-@lru_cache(maxsize=2)
+@cached_object(maxsize=2)
 def _symmetry_blocks(nside: int, lmax: int, spin: int, device: torch.device) -> SymmetryBlocks:
     return SymmetryBlocks(nside, lmax, spin=spin).to(device)

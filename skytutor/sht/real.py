@@ -11,20 +11,21 @@ pixels.
 """
 
 import math
-from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
 
 from skytutor.healpix import pixel_area
+from skytutor.memo import cached_table
 from skytutor.sht.packing import alm_lm, check_lmax
 from skytutor.sht.transforms import Harmonics
+from skytutor.tables import TableModule
 
 # Bytes. A matrix larger than this is slower on a CPU than the transform that it stands for.
 MAX_BYTES = 2**24
 
 
-@lru_cache(maxsize=32)
+@cached_table(maxsize=32)
 def _real_indices(lmax: int) -> tuple[Tensor, Tensor, Tensor]:
     """Return where (l, m) and (l, -m) lie in the real packing, and whether m > 0.
 
@@ -117,7 +118,7 @@ def to_complex(coefs: Tensor) -> Tensor:
     )
 
 
-class RealHarmonics(nn.Module):
+class RealHarmonics(TableModule):
     """Synthesis and quadrature between maps and real coefficients.
 
     Where the matrix of all harmonics fits into `max_bytes`, each is one product with it: the

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from skytutor.healpix.rings import longitudes, rings
 from skytutor.sht import legendre
+from skytutor.tables import TableModule
 
 _RESIDUES = ((0,), (2,), (1, 3))  # of m modulo 4, those that stay together
 _COSINE = 1
@@ -102,7 +103,7 @@ class Block(nn.Module):
         return torch.cholesky_solve(rhs.T, self.factor).T  # (N, n)
 
 
-class SymmetryBlocks(nn.Module):
+class SymmetryBlocks(TableModule):
     """Cholesky factors of all blocks, float64; calling it solves ``N b = rhs`` in the real packing.
 
     With spin 2 a block holds the E of one parity and kind (cosine or sine) and the B of the other

@@ -14,14 +14,16 @@ the axis before the last holds Q, U or E, B.
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from skytutor.healpix import check_maps, check_nside, check_order, order_table, pixel_area
+from skytutor.healpix import check_maps, check_nside, check_order, pixel_area
+from skytutor.healpix.numbering import shared_order_table
 from skytutor.healpix.rings import ring_weights as quadrature_weights
 from skytutor.healpix.rings import rings
 from skytutor.sht.dense import CHUNKS, Dense
 from skytutor.sht.ducc import Ducc, installed
 from skytutor.sht.packing import alm_lm, check_alms, check_lmax
+from skytutor.tables import TableModule
 from skytutor.validate import as_integer, check_spin, positive
 
 BACKENDS = ("ducc0", "torch")
@@ -76,7 +78,7 @@ class _Analysis(torch.autograd.Function):
         return _Synthesis.apply(gradient, *ctx.arguments), None, None, None, None
 
 
-class Harmonics(nn.Module):
+class Harmonics(TableModule):
     """Both transforms at one nside, lmax, spin, order and precision, with what they need made once.
 
     Arguments:
@@ -190,7 +192,8 @@ class Harmonics(nn.Module):
     def _reorder(self, maps: Tensor, source: str, target: str) -> Tensor:
         if source == target:
             return maps
-        return maps[..., order_table(self.nside, source=source, target=target).to(maps.device)]
+        table = shared_order_table(self.nside, source=source, target=target)
+        return maps[..., table.to(maps.device)]
 
     def pixel_weights(self) -> Tensor:
         """Return the ring weight of every pixel, ``(P,)`` in this order; their mean is 1."""

@@ -6,7 +6,6 @@ It also makes the HTML that stays when the kernel has ended.
 import math
 import os
 from collections.abc import Callable, Mapping
-from functools import cache
 from pathlib import PureWindowsPath
 from typing import Any
 
@@ -17,6 +16,7 @@ import traitlets
 from matplotlib.colors import to_hex
 
 from skytutor.healpix import nested_to_ring, nside_to_npix, ring_to_nested
+from skytutor.memo import cached_object
 from skytutor.widgets import page
 from skytutor.widgets.skies import LARGEST, EncodedMaps, by_title
 
@@ -34,7 +34,7 @@ def is_static() -> bool:
     return bool(os.environ.get(STATIC)) or _run_by_nbconvert()
 
 
-@cache
+@cached_object(maxsize=1)
 def _run_by_nbconvert() -> bool:
     """Tell whether nbconvert started this kernel.
 

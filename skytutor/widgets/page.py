@@ -6,11 +6,12 @@ It holds the map, what is said of it, and the script that draws it.
 import html
 import json
 import re
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from skytutor.memo import cached_table
 
 SCRIPT = Path(__file__).with_name("sphere.js")
 _BORDER = "// ==== controls ====\n"  # in `sphere.js`, between its core and the controls
@@ -42,7 +43,7 @@ _WHY = (
 _LATE = "<style>@keyframes sky-late{0%,100%{visibility:hidden;font-size:0;margin:0}}</style>"
 
 
-@cache
+@cached_table(maxsize=2)
 def script(*, controls: bool = True) -> str:
     """Return the module `sphere.js` without comments and needless signs.
 
@@ -92,7 +93,7 @@ def as_text(data: bytes) -> str:
     return _LETTERS[digits.ravel()].tobytes().decode("ascii")
 
 
-@cache
+@cached_table(maxsize=1)
 def palettes() -> dict[str, str]:
     """Return the colour maps that the script knows, by name.
 

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from skytutor.healpix import UNSEEN, check_nside, check_order, face_table, nside_to_npix, resolution
+from skytutor.memo import outside_modes
 from skytutor.validate import one_of
 from skytutor.widgets import codec
 from skytutor.widgets.words import plain_text, sentence
@@ -22,7 +23,7 @@ HEAVIEST = 32 * 2**20  # bytes of codes in one view, before they are packed
 # in float64.
 LARGEST = 1e300
 SIGN_OF_U = {"COSMO": 1.0, "IAU": -1.0}  # that makes it HEALPix' own
-_UNSEEN_BFLOAT16 = float(torch.tensor(UNSEEN, dtype=torch.bfloat16))  # 0.2 % off
+_UNSEEN_BFLOAT16 = float(outside_modes(torch.tensor, UNSEEN, dtype=torch.bfloat16))  # 0.2 % off
 
 
 def is_unseen(values: NDArray[np.float64]) -> NDArray[np.bool_]:

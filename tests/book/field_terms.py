@@ -155,6 +155,49 @@ def spoken(line: str) -> Iterator[str]:
 # --- search ---------------------------------------------------------------------------------------
 
 
+class Rows:
+    """Rows of the table; what they find in a name that they have met is remembered."""
+
+    def __init__(self, terms: list[Term]):
+        self.terms = terms
+        self.met: dict[tuple[tuple[str, ...], str], list[Term]] = {}
+        self.any_of: dict[tuple[str, ...], re.Pattern[str]] = {}
+
+    def matching(self, fields: tuple[str, ...], name: str) -> list[Term]:
+        """Return the rows that forbid an identifier."""
+        key = (fields, name)
+        if key not in self.met:
+            self.met[key] = list(self._matching(fields, name))
+        return self.met[key]
+
+    def _matching(self, fields: tuple[str, ...], name: str) -> Iterator[Term]:
+        for term in self.terms:
+            for field in fields:
+                words = parts(name) if field == "name" else {name}
+                pattern = getattr(term, field)
+                if pattern and any(re.fullmatch(pattern, word) for word in words):
+                    yield term
+
+    def hits(self, fields: tuple[str, ...], line: str) -> Iterator[tuple[str, Term]]:
+        """Yield what each row finds in a line of text."""
+        # One search says that there is nothing, as nearly always.
+        if not self._together(fields).search(line):
+            return
+        for term in self.terms:
+            patterns = [getattr(term, field) for field in fields if getattr(term, field)]
+            hits = [hit for p in patterns if (hit := re.search(p, line, re.IGNORECASE))]
+            if hits:
+                yield hits[0][0], term
+
+    def _together(self, fields: tuple[str, ...]) -> re.Pattern[str]:
+        if fields not in self.any_of:
+            every = [getattr(term, field) for term in self.terms for field in fields]
+            joined = "|".join(f"(?:{pattern})" for pattern in every if pattern)
+            # Nothing at all matches where there is no pattern.
+            self.any_of[fields] = re.compile(joined or r"(?!)", re.IGNORECASE)
+        return self.any_of[fields]
+
+
 class Search:
     """Look through files for the words of a table, and remember which exceptions were of use."""
 
@@ -163,7 +206,8 @@ class Search:
         self.exceptions = exceptions
         self.state_keys = state_keys
         self.used: set = set()
-        self.rows: dict[str, list[Term]] = {}
+        self.rows: dict[str, Rows] = {}
+        self.every_rows: dict[tuple[int, ...], Rows] = {}
 
     def python(self, path: str, source: str, place: str = "{}") -> Iterator[Fault]:
         """Yield faults of a module: of identifiers, and in the package of signatures and text."""
@@ -215,17 +259,14 @@ class Search:
                     yield Fault(path, place.format(line), name, term)
 
     def _matching(self, path: str, fields: tuple[str, ...], name: str) -> Iterator[Term]:
-        for term in self._rows(path):
-            for field in fields:
-                words = parts(name) if field == "name" else {name}
-                pattern = getattr(term, field)
-                if pattern and any(re.fullmatch(pattern, word) for word in words):
-                    yield term
+        yield from self._rows(path).matching(fields, name)
 
-    def _rows(self, path: str) -> list[Term]:
-        """Return the rows of the table that hold in a file."""
+    def _rows(self, path: str) -> "Rows":
+        """Return the rows of the table that hold in a file, one object for all files alike."""
         if path not in self.rows:
-            self.rows[path] = [term for term in self.terms if re.search(term.files, path)]
+            held = [k for k, term in enumerate(self.terms) if re.search(term.files, path)]
+            rows = Rows([self.terms[k] for k in held])
+            self.rows[path] = self.every_rows.setdefault(tuple(held), rows)
         return self.rows[path]
 
     def _text(self, path: str, place: str, lines, fields: tuple[str, ...]) -> Iterator[Fault]:
@@ -234,11 +275,8 @@ class Search:
                 continue
             line = self._without_keys(line)
             where = place.format(number)
-            for term in self._rows(path):
-                patterns = [getattr(term, field) for field in fields if getattr(term, field)]
-                hits = [hit for p in patterns if (hit := re.search(p, line, re.IGNORECASE))]
-                if hits:
-                    yield Fault(path, where, hits[0][0], term)
+            for hit, term in self._rows(path).hits(fields, line):
+                yield Fault(path, where, hit, term)
             for name in spoken(line):
                 for term in self._matching(path, ("name", "whole"), name):
                     if not self._may_stand(path, name, "attribute"):

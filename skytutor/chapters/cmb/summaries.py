@@ -5,7 +5,6 @@ coefficients, F summary statistics.
 """
 
 from collections.abc import Iterator
-from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +13,7 @@ from skytutor.chapters.cmb.pixel_limits import pixel_covariance
 from skytutor.chunks import in_chunks
 from skytutor.data.cmb import GaussianSkySimulator
 from skytutor.fields.covariance import PixelCovariance
+from skytutor.memo import cached_object
 from skytutor.sht import Harmonics, real_degrees, to_real
 from skytutor.sht.symmetry import SymmetryBlocks
 from skytutor.validate import as_integer
@@ -151,13 +151,13 @@ BATCH = 5000  # skies drawn at a time, at nside 16
 KNOTS = 6  # values of each parameter in a grid of spectra
 
 
-@lru_cache(maxsize=4)
+@cached_object(maxsize=4)
 def _log_power_spectrum(nside: int, lmax: int, spin: int, fields: int) -> LogPowerSpectrum:
     """Return the one of this size: studies that differ in noise alone share its large tables."""
     return LogPowerSpectrum(nside, lmax, spin=spin, fields=fields)
 
 
-@lru_cache(maxsize=4)
+@cached_object(maxsize=4)
 def summary_statistics(simulator: GaussianSkySimulator) -> LogPowerSpectrum | LikelihoodGrid:
     """Return what reduces maps of this study to numbers: ``(N, [2,] P)`` to ``(N, F)``.
 

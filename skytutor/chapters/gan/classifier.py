@@ -4,7 +4,6 @@ Shapes: N samples, P = 12 nside**2 pixels in NESTED order.
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Protocol, cast
 
 import torch
@@ -16,6 +15,7 @@ from skytutor.chapters.pretrained import load_pretrained
 from skytutor.chunks import in_chunks
 from skytutor.data import digits
 from skytutor.healpix import npix_to_nside
+from skytutor.memo import cached_object
 
 CLASSIFIER_NSIDE = 8
 
@@ -85,7 +85,7 @@ class CalibratedClassifier:
         return torch.cat(features), (torch.cat(logits) / self.temperature).softmax(1)
 
 
-@lru_cache(maxsize=4)
+@cached_object(maxsize=4)
 def load_classifier(source: str) -> CalibratedClassifier:
     """Load the classifier and fit its temperature to validation digits.
 

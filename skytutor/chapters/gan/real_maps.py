@@ -4,8 +4,6 @@ Shapes: N maps, H pixels along the side of an image, P = 12 nside**2 pixels in N
 are in units of their standard deviation.
 """
 
-from functools import lru_cache
-
 import torch
 from torch import Tensor
 
@@ -13,6 +11,7 @@ from skytutor.chunks import in_chunks
 from skytutor.data.projection import SphereProjection
 from skytutor.fields.camb import camb_spectra
 from skytutor.fields.spectra import maps_from_white_noise
+from skytutor.memo import cached_object, cached_table
 from skytutor.sht import RealHarmonics
 from skytutor.validate import positive
 
@@ -20,7 +19,7 @@ NSIDE = 16
 LMAX = 3 * NSIDE - 1  # of the skies
 
 
-@lru_cache(maxsize=4)
+@cached_object(maxsize=4)
 def _projection(nside: int) -> SphereProjection:
     return SphereProjection(nside=nside)
 
@@ -38,7 +37,7 @@ def digit_maps(images: Tensor, *, nside: int = NSIDE) -> Tensor:
     return in_chunks(_projection(nside).project, images, size=500).clamp(0, 1)
 
 
-@lru_cache(maxsize=1)
+@cached_table(maxsize=1)
 def sky_spectrum() -> Tensor:
     """Return the C_l of the true skies: CAMB's of the temperature, for maps of unit variance.
 
@@ -51,7 +50,7 @@ def sky_spectrum() -> Tensor:
     return cl / (cl * (2 * torch.arange(LMAX + 1) + 1)).sum() * (4 * torch.pi)
 
 
-@lru_cache(maxsize=1)
+@cached_object(maxsize=1)
 def _synthesis() -> RealHarmonics:
     return RealHarmonics(NSIDE, LMAX, order="nested")
 

@@ -7,12 +7,11 @@ The colours run from dark blue over pale grey to dark red, as those of Planck's 
 is made here.
 """
 
-from functools import lru_cache
-
 import torch
 from torch import Tensor
 
 from skytutor.chunks import in_chunks
+from skytutor.memo import cached_table
 from skytutor.validate import all_finite
 
 __all__ = ["COLOURS", "colour_table", "from_picture", "to_picture"]
@@ -30,7 +29,7 @@ _ANCHORS = (
 )
 
 
-@lru_cache(maxsize=1)
+@cached_table(maxsize=1)
 def _table() -> Tensor:
     anchors = torch.tensor(_ANCHORS, dtype=torch.float64)
     place = torch.linspace(0, len(anchors) - 1, COLOURS, dtype=torch.float64)
@@ -46,7 +45,7 @@ def colour_table() -> Tensor:
         >>> colour_table()[0]
         tensor([  0,   0, 110], dtype=torch.uint8)
     """
-    return _table().clone()
+    return _table()
 
 
 def to_picture(maps: Tensor) -> Tensor:

@@ -1,7 +1,6 @@
 """Test skies of chapter 6: Gaussian skies of set-up B behind one disc, or behind many."""
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -9,6 +8,7 @@ from torch import Tensor
 from skytutor.data.patches import disc_mask, discs_mask, flat_sky
 from skytutor.fields.flat import FlatSky
 from skytutor.fields.holes import DenseHole
+from skytutor.memo import cached_value
 
 __all__ = ["HoleTest", "check_size", "crowded_tests", "disc_test"]
 
@@ -39,12 +39,12 @@ class HoleTest:
         """``(H, H)`` bool, True where seen."""
         return self.hole.seen
 
-    @cached_property
+    @cached_value
     def variance(self) -> Tensor:
         """Variance of the signal in each hidden pixel given the data, ``(n_hidden,)``."""
         return self.hole.variance - self.sky.noise**2
 
-    @cached_property
+    @cached_value
     def scatter(self) -> float:
         """Variance, from sky to sky, of the exact fill's square error over its mean."""
         covariance = self.hole.covariance()

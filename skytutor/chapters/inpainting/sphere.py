@@ -24,7 +24,6 @@ Shapes: K = (lmax + 1)**2 real coefficients, P pixels in RING order, C channels.
 
 import math
 from collections.abc import Iterator
-from functools import lru_cache
 from itertools import islice
 
 import torch
@@ -36,6 +35,7 @@ from skytutor.chapters.inpainting.walk import Operator, conjugate_walk
 from skytutor.fields.whitened import Whitened, solve_whitened
 from skytutor.healpix import UNSEEN, neighbours, nside_to_npix, pixel_area
 from skytutor.layers.pixel import HaloConv
+from skytutor.memo import cached_table
 from skytutor.validate import all_finite, positive
 
 __all__ = ["MaskGates", "SphereFill", "ZonalFilters", "hole_depth"]
@@ -43,7 +43,7 @@ __all__ = ["MaskGates", "SphereFill", "ZonalFilters", "hole_depth"]
 _DEEPEST = 8  # pixels: further inside, a hole looks the same
 
 
-@lru_cache(maxsize=4)
+@cached_table(maxsize=4)
 def _around(nside: int) -> Tensor:
     """Return the neighbours of every pixel, ``(P, 8)``, -1 for one that is missing."""
     return neighbours(torch.arange(nside_to_npix(nside)), nside=nside, order="ring")

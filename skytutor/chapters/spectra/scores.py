@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import torch
@@ -22,6 +21,7 @@ from skytutor.chapters.spectra.targets import (
 )
 from skytutor.chapters.weights import load_needed
 from skytutor.data.galaxies import GalaxySimulator
+from skytutor.memo import cached_table
 from skytutor.metrics.calibration import coverage_in_groups, interval_coverage, tarp
 from skytutor.metrics.posterior import Posterior
 from skytutor.metrics.redshifts import sigma_nmad
@@ -70,7 +70,7 @@ class TestSet:
     __test__ = False  # pytest: not a test
 
 
-@lru_cache(maxsize=1)
+@cached_table(maxsize=1)
 def pretrained_limits() -> LimitNetworks:
     """Return the trained networks of oracle, catalogue, colours and images without noise.
 

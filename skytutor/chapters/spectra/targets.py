@@ -1,14 +1,12 @@
 """The nine numbers that every network of this chapter predicts of a galaxy."""
 
-import copy
-from functools import lru_cache
-
 import torch
 from torch import Tensor
 
 from skytutor.chapters.pretrained import load_pretrained
 from skytutor.chapters.spectra.autoencoder import SpectrumAutoencoder
 from skytutor.data.galaxies import FibreSpectra
+from skytutor.memo import cached_table
 
 __all__ = ["N_LATENTS", "N_TARGETS", "TARGETS", "make_targets", "natural", "pretrained_autoencoder"]
 
@@ -53,7 +51,7 @@ def natural(targets: Tensor) -> Tensor:
     return rest * torch.tensor(_SCALE).to(rest) + torch.tensor(_CENTRE).to(rest)
 
 
-@lru_cache(maxsize=1)
+@cached_table(maxsize=1)
 def _autoencoder() -> SpectrumAutoencoder:
     found = load_pretrained("spectrum-autoencoder")
     assert isinstance(found, SpectrumAutoencoder)
@@ -66,5 +64,4 @@ def pretrained_autoencoder(device: torch.device | str = "cpu") -> SpectrumAutoen
     Arguments:
         device: where it is to compute.
     """
-    # A copy, so that moving one caller's to a GPU does not move another's.
-    return copy.deepcopy(_autoencoder()).to(device)
+    return _autoencoder().to(device)

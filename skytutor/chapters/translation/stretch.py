@@ -5,7 +5,6 @@ star and its faint neighbour are told in numbers of one size. It is undone by a 
 lost.
 """
 
-import functools
 import math
 from collections.abc import Sequence
 
@@ -15,6 +14,7 @@ from torch import Tensor
 from skytutor.data.exposures import pixel_noise
 from skytutor.data.scene_rendering import SceneRenderer
 from skytutor.data.surveys import BANDS, band_names
+from skytutor.memo import cached_object
 
 __all__ = ["RANGE", "STRETCHED_RANGE", "softenings", "stretched", "unstretched"]
 
@@ -22,7 +22,7 @@ RANGE = 1000.0  # in softenings: a flux from which decibels are counted
 STRETCHED_RANGE = math.asinh(RANGE)
 
 
-@functools.lru_cache(maxsize=32)
+@cached_object(maxsize=32)
 def _softening(name: str, pixel_arcsec: float) -> float:
     """Return twice the deviation of an empty pixel of one band, nanomaggies."""
     band = BANDS[name]

@@ -1,7 +1,6 @@
 """Translations that are compared: a network's, the oracle's, those that see no shapes."""
 
 from collections.abc import Sequence
-from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -19,6 +18,7 @@ from skytutor.chapters.translation.task import draw_truths
 from skytutor.chapters.weights import load_needed
 from skytutor.data.bands import GALAXY, SceneSimulator
 from skytutor.data.surveys import BANDS
+from skytutor.memo import cached_object, cached_table
 
 __all__ = [
     "LIMITS",
@@ -34,7 +34,7 @@ LIMITS = "bands-limits"  # recipe of the oracle
 _FOR_BOOSTING = 300  # scenes that boosted trees and photo-z learn from
 
 
-@lru_cache(maxsize=1)
+@cached_table(maxsize=1)
 def pretrained_oracle() -> SourceOracle:
     """Return the trained oracle.
 
@@ -93,7 +93,7 @@ def by_oracle(
     return translate
 
 
-@lru_cache(maxsize=8)
+@cached_object(maxsize=8)
 def _boosted(inputs: tuple[str, ...], targets: tuple[str, ...]) -> PixelBoosting:
     """Return boosted trees, trained on scenes of their own."""
     simulator = SceneSimulator()
@@ -102,7 +102,7 @@ def _boosted(inputs: tuple[str, ...], targets: tuple[str, ...]) -> PixelBoosting
     return PixelBoosting(inputs, targets).fit(seen)
 
 
-@lru_cache(maxsize=4)
+@cached_object(maxsize=4)
 def trained_photo_z(targets: tuple[str, ...]) -> PhotoZ:
     """Return photometric redshifts from true fluxes, trained on galaxies of their own."""
     simulator = SceneSimulator(targets)

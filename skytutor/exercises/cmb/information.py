@@ -1,7 +1,6 @@
 """What a sky says: degrees with a signal, the best answer, Fisher's error, features."""
 
 import math
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from skytutor.chapters.cmb.summaries import draw_summaries
 from skytutor.data.cmb import FLOOR, GaussianSkySimulator, peaked_spectrum
 from skytutor.exercises import grading
 from skytutor.exercises.grading import Mistake
+from skytutor.memo import cached_table
 
 __all__ = ["best_answer", "features", "last_clear", "sigma_peak"]
 
@@ -206,7 +206,7 @@ def features(attempt: Any) -> bool:
     )
 
 
-@lru_cache(maxsize=2)
+@cached_table(maxsize=2)
 def _skies(which: int) -> tuple[Tensor, Tensor]:
     """Return peaks ``(4000,)`` and measured powers ``(4000, 48)``."""
     simulator = GaussianSkySimulator("T1")

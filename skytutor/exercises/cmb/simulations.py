@@ -11,6 +11,7 @@ import torch
 from skytutor.data.cmb import peaked_spectrum
 from skytutor.exercises import grading
 from skytutor.exercises.grading import Mistake
+from skytutor.memo import cached_object
 
 __all__ = ["misread"]
 
@@ -59,7 +60,7 @@ def _yes_or_no(attempt: Any) -> Any:
     return wrong
 
 
-@functools.cache
+@cached_object(maxsize=1)
 def _simulators() -> tuple[tuple[dict[str, np.ndarray], dict[str, np.ndarray], int], ...]:
     """Return what simulators measured, what was asked of them, and on how many skies."""
     rng = np.random.default_rng(3)
