@@ -25,6 +25,7 @@ from skytutor.healpix.checks import (
     check_nside,
     check_order,
     check_values,
+    check_weights,
     is_unseen,
     npix_to_nside,
     nside_to_npix,
@@ -38,6 +39,8 @@ from skytutor.healpix.directions import (
     pixel_to_vector,
     vector_to_pixel,
 )
+from skytutor.healpix.grades import degrade, upgrade
+from skytutor.healpix.interpolation import interpolate, interpolation_weights
 from skytutor.healpix.numbering import (
     face_table,
     face_to_nested,
@@ -49,6 +52,7 @@ from skytutor.healpix.numbering import (
     ring_to_face,
     ring_to_nested,
 )
+from skytutor.healpix.queries import pixel_radius, query_disc, query_strip
 
 __all__ = [
     "NSIDE_MAX",
@@ -59,10 +63,14 @@ __all__ = [
     "check_nside",
     "check_order",
     "check_values",
+    "check_weights",
+    "degrade",
     "face_table",
     "face_to_nested",
     "face_to_ring",
     "halo_indices",
+    "interpolate",
+    "interpolation_weights",
     "is_unseen",
     "neighbours",
     "nested_to_face",
@@ -71,12 +79,16 @@ __all__ = [
     "nside_to_npix",
     "order_table",
     "pixel_area",
+    "pixel_radius",
     "pixel_to_angle",
     "pixel_to_vector",
+    "query_disc",
+    "query_strip",
     "reorder",
     "resolution",
     "ring_to_face",
     "ring_to_nested",
     "seen_maps",
+    "upgrade",
     "vector_to_pixel",
 ]

@@ -293,3 +293,42 @@ def resolution(nside: int) -> float:
         TypeError, ValueError: as `check_nside`.
     """
     return math.sqrt(pixel_area(nside))
+
+
+def check_weights(weights: Tensor | None, maps: Tensor) -> Tensor:
+    """Return the weights of pixels, in the precision of the maps, if they can be such.
+
+    Arguments:
+        weights: real numbers, not negative, of a shape that broadcasts with `maps`, such as a mask
+            ``(P,)`` of zeros and ones; None for 1 everywhere.
+        maps: ``(..., P)``, floating.
+
+    Returns:
+        ``(P,)`` or as many axes as were given, on the device of the maps.
+
+    Raises:
+        TypeError: not a real tensor.
+        ValueError: another shape, negative, NaN or infinite weights.
+
+    Example:
+        >>> check_weights(None, torch.zeros(2, 12)).shape
+        torch.Size([12])
+    """
+    if weights is None:
+        return torch.ones(maps.shape[-1], dtype=maps.dtype, device=maps.device)
+    if not isinstance(weights, Tensor) or weights.is_complex():
+        kind = weights.dtype if isinstance(weights, Tensor) else type(weights).__name__
+        raise TypeError(f"weights must be a real torch tensor, got {kind}")
+    weights = weights.to(maps)
+    try:
+        fits = torch.broadcast_shapes(weights.shape, maps.shape) == maps.shape
+    except RuntimeError:
+        fits = False
+    if not fits or weights.shape[-1:] != maps.shape[-1:]:
+        raise ValueError(
+            f"weights must end in {maps.shape[-1]} pixels and broadcast with maps of shape "
+            f"{tuple(maps.shape)}, got shape {tuple(weights.shape)}"
+        )
+    if not bool((torch.isfinite(weights) & (weights >= 0)).all()):
+        raise ValueError("weights must be finite and not negative")
+    return weights

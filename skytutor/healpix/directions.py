@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from skytutor.arrays import as_tensor
+from skytutor.arrays import as_floats, as_tensor
 from skytutor.healpix.checks import check_nside, check_order
 from skytutor.healpix.numbering import (
     check_pixels,
@@ -14,6 +14,7 @@ from skytutor.healpix.numbering import (
     nested_to_ring,
     split_ring,
 )
+from skytutor.validate import look
 
 
 def _to_ring(pix: Tensor, *, nside: int, order: str) -> Tensor:
@@ -189,3 +190,43 @@ def vector_to_pixel(vectors: Tensor, *, nside: int, order: str) -> Tensor:
     flat = torch.hypot(v[..., 0], v[..., 1])
     phi = torch.atan2(v[..., 1], v[..., 0])
     return _locate(v[..., 2] / length, flat / length, phi, nside=nside, order=order)
+
+
+def check_rotations(
+    rotations: Tensor, *, shape: tuple[int, ...] = (3, 3), name: str = "rotations"
+) -> Tensor:
+    """Return `rotations` if they are matrices that turn space and do not mirror or stretch it.
+
+    Arguments:
+        rotations: real matrices R of the given shape, ``R R^T = 1`` to 1e-3, determinant 1.
+        shape: that they must have.
+        name: what the error message calls them.
+
+    Returns:
+        The matrices themselves. In a compiled graph their values are not looked at.
+
+    Raises:
+        TypeError: not a floating-point tensor.
+        ValueError: another shape, or no rotations.
+
+    Example:
+        >>> check_rotations(torch.eye(3)).shape
+        torch.Size([3, 3])
+    """
+    (rotations,) = as_floats(**{name: rotations})
+    if tuple(rotations.shape) != shape:
+        raise ValueError(f"{name} must be {shape}, got {tuple(rotations.shape)}")
+    if rotations.numel():
+        look(rotations, lambda matrices: _check_turn(matrices.double(), name))
+    return rotations
+
+
+def _check_turn(matrices: Tensor, name: str) -> None:
+    """Refuse matrices that are no rotations."""
+    # NaN fails both comparisons.
+    off = (matrices @ matrices.mT - torch.eye(3, device=matrices.device)).abs().amax()
+    if not (float(off) < 1e-3 and float(torch.linalg.det(matrices).amin()) > 0):
+        raise ValueError(
+            f"{name} must be rotations, R R^T = 1 with determinant 1; R R^T is off by "
+            f"{float(off):.3g} or a determinant is negative"
+        )

@@ -45,7 +45,7 @@ def interpolation_weights(
     """
     check_order(order, allowed=("ring", "nested"))
     theta, phi = _check_angles(theta, phi)
-    height = colatitudes(check_nside(nside))
+    height = colatitudes(check_nside(nside)).to(theta.device)
     # Rings are counted from 0 at the north pole; -1 and R stand for the poles themselves.
     south = torch.searchsorted(height, theta, right=True)
     north = south - 1
@@ -76,6 +76,9 @@ def interpolation_weights(
 
 def interpolate(maps: Tensor, *, theta: Tensor, phi: Tensor, nside: int, order: str) -> Tensor:
     """Return maps at directions between their pixel centres, by `interpolation_weights`.
+
+    Maps are scalars. Q and U are interpolated each along its own pixel's axes, as HEALPix does;
+    `skytutor.layers.rotate.Sample` with ``spin=2`` turns them onto those of the direction.
 
     Arguments:
         maps: ``(..., P)``, floating.
@@ -112,13 +115,15 @@ def interpolate(maps: Tensor, *, theta: Tensor, phi: Tensor, nside: int, order: 
 def _on_ring(phi: Tensor, ring: Tensor, *, nside: int) -> tuple[Tensor, Tensor]:
     """Return the two pixels of a ring about a longitude and their weights, ``(..., 2)`` each."""
     table = rings(nside)
-    n = table.pixels[ring]
+    n = table.pixels.to(ring.device)[ring]
     # Longitude in pixels of the ring, from the centre of its first.
-    place = phi * n / (2 * math.pi) - 0.5 * table.shift[ring]
+    place = phi * n / (2 * math.pi) - 0.5 * table.shift.to(ring.device)[ring]
     west = place.floor()
     part = place - west
     first = west.long()
-    pixels = torch.stack([first % n, (first + 1) % n], -1) + table.start[ring][..., None]
+    pixels = (
+        torch.stack([first % n, (first + 1) % n], -1) + table.start.to(ring.device)[ring][..., None]
+    )
     return pixels, torch.stack([1 - part, part], -1)
 
 

@@ -283,7 +283,7 @@ def order_table(nside: int, *, source: str, target: str) -> Tensor:
     Arguments:
         nside: resolution.
         source: pixel order of the map at hand.
-        target: pixel order wanted. One of the two may be "face", the flattened faces.
+        target: pixel order wanted. Either may be "face", the flattened faces.
 
     Returns:
         ``(12 nside**2,)`` int64.
@@ -291,12 +291,16 @@ def order_table(nside: int, *, source: str, target: str) -> Tensor:
     Raises:
         TypeError, ValueError: as `check_nside`, or unknown orders.
     """
+    check_order(source, name="source")
+    check_order(target, name="target")
     return shared_order_table(nside, source=source, target=target).clone()
 
 
 @cached_object(maxsize=32)
 def shared_order_table(nside: int, *, source: str, target: str) -> Tensor:
     """Return the table of `order_table` itself, to index with: whoever changed it would for all."""
+    if source == target:
+        return torch.arange(nside_to_npix(nside))
     if source == "face":
         return face_table(nside, order=target).argsort()
     if target == "face":

@@ -4,6 +4,9 @@ In NESTED order the children of pixel p at twice the nside are ``4p .. 4p + 3``,
 with stride 4 never leaves a parent. On faces the same four sit in a square of 2 x 2, and the same
 weights work there: child ``2 dy + dx`` is row dy, column dx.
 
+Every channel is a scalar here. Means of Q and U are taken along each child's own axes, as HEALPix
+does: they are those of the parent to second order in the pixel's side over its distance to a pole.
+
 Shapes: B batch, C channels in, O channels out, P = 12 nside**2, K = 4**levels children.
 """
 

@@ -17,6 +17,11 @@ copy whole rows of channels, and the CPU's and the GPU's convolutions run faster
 At eight points of the sphere three base pixels meet instead of four. The three pixels at each, 24
 in all, have no neighbour in one diagonal direction; it counts as 0, as in [1]_.
 
+Every channel is a scalar here. Q and U are components along axes that differ from pixel to pixel:
+taken as channels they are mixed along those axes, so near the poles a layer sees another pattern
+than on the equator, and a rotation of the sky does not commute with it. Layers that respect spin
+stand in `skytutor.layers.spectral` and `skytutor.layers.gates`.
+
 .. [1] N. Krachmalnicoff & M. Tomasi, 2019, A&A 628, A129 (arXiv:1902.04083).
 """
 

@@ -56,6 +56,10 @@ class PolarResample(nn.Module):
     the picture stays, but for what interpolation blurs, and but for a shift by A/2 columns: which
     end of the long axis is up is left open.
 
+    Every channel is a scalar, and the first one is the mass of the principal frame. Q and U are not
+    turned onto the axes of the rings: `skytutor.layers.rotate.Rotate` with ``spin=2`` does that for
+    the axes of another sky.
+
     Arguments:
         nside: of the maps.
         rings: number of rings, R.

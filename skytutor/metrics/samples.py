@@ -10,7 +10,10 @@ from skytutor.chunks import in_chunks
 def _two_sets(
     a: Tensor, b: Tensor, *, names: tuple[str, str], min_rows: int
 ) -> tuple[Tensor, Tensor]:
-    """Return both as float64 ``(N, D)`` and ``(M, D)``; ``ValueError`` names the one at fault."""
+    """Return both as float64 ``(N, D)`` and ``(M, D)``; ``ValueError`` names the one at fault.
+
+    Their common shift is taken away: distances are found from squares, whose digits go to it.
+    """
     a = as_tensor(names[0], a, dtype=torch.float64)
     b = as_tensor(names[1], b, dtype=torch.float64)
     for name, x in zip(names, (a, b), strict=True):
@@ -25,7 +28,8 @@ def _two_sets(
             f"{names[0]} and {names[1]} must have equally many columns, "
             f"got {a.shape[1]} and {b.shape[1]}"
         )
-    return a, b
+    shift = b.mean(0)
+    return a - shift, b - shift
 
 
 def frechet_distance(a: Tensor, b: Tensor) -> float:
@@ -130,7 +134,13 @@ def nearest_distances(x: Tensor, to: Tensor) -> Tensor:
         ValueError: no rows, different numbers of columns, NaN or infinite values.
     """
     x, to = _two_sets(x, to, names=("x", "to"), min_rows=1)
-    return in_chunks(lambda rows: torch.cdist(rows, to).amin(1), x, size=500)
+
+    def to_nearest(rows: Tensor) -> Tensor:
+        nearest = to[torch.cdist(rows, to).argmin(1)]
+        # Once more from differences: cdist takes squares of small distances from large ones.
+        return (rows - nearest).norm(dim=1)
+
+    return in_chunks(to_nearest, x, size=500)
 
 
 def ks_distance(a: Tensor, b: Tensor) -> float:

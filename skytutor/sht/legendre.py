@@ -103,7 +103,7 @@ def tables(nside: int, lmax: int, *, first: int, last: int, spin: int) -> tuple[
     for l in range(int(begin[0]), lmax + 1):
         n_begun = int((begin <= l).sum())
         if scaled and l % _CHECK == 0:
-            scaled = _rescale(current, previous, scale)
+            scaled = rescale(current, previous, scale)
         f = current[:n_begun]  # (orders that have begun, R)
         # What a double cannot hold yet is 0 in the tables.
         values = torch.where(scale[:n_begun] == 0, f, 0.0) if scaled else f
@@ -145,7 +145,7 @@ def _store(values: Tensor, table: Tensor, distance: int) -> None:
     diagonal.copy_(values[i::2])
 
 
-def _rescale(current: Tensor, previous: Tensor, scale: Tensor) -> bool:
+def rescale(current: Tensor, previous: Tensor, scale: Tensor) -> bool:
     """Lift values that have grown past 2**(SCALE / 2), in place; return if any is below scale 0."""
     grown = (current.abs() > 2.0 ** (SCALE // 2)) & (scale < 0)
     # In double precision: a float would underflow.

@@ -143,7 +143,7 @@ class RealHarmonics(TableModule):
         spin: 0 or 2.
         order: "ring" or "nested".
         dtype: of the maps, torch.float32 or torch.float64.
-        max_bytes: what the matrix may take.
+        max_bytes: what the matrix may take; 0 for none.
 
     Example:
         >>> sky = RealHarmonics(4, 8, order="ring")

@@ -24,7 +24,7 @@ from skytutor.sht.dense import CHUNKS, Dense
 from skytutor.sht.ducc import Ducc, installed
 from skytutor.sht.packing import HALF, alm_lm, check_alms, check_lmax
 from skytutor.tables import TableModule
-from skytutor.validate import as_integer, check_spin
+from skytutor.validate import as_integer, check_spin, positive
 
 BACKENDS = ("ducc0", "torch")
 _COMPLEX = {torch.float32: torch.complex64, torch.float64: torch.complex128}
@@ -46,8 +46,8 @@ class Harmonics(TableModule):
         dtype: of the maps, torch.float32 or torch.float64.
         backend: "ducc0" (CPU), "torch", or None: ducc0 for tensors on the CPU if it is installed,
             else torch.
-        max_bytes: what the tables of the "torch" backend may take; beyond, they are made anew, in
-            chunks, at each call.
+        max_bytes: what the tables of the "torch" backend may take, at least 1; beyond, they are
+            made anew, in chunks, at each call.
 
     Raises:
         TypeError: bad arguments, named.
@@ -91,7 +91,7 @@ class Harmonics(TableModule):
                 '"skytutor[fast] @ git+https://github.com/skytutor/skytutor"'
             )
         self.backend = backend
-        self.max_bytes = max_bytes
+        (self.max_bytes,) = positive(max_bytes=max_bytes)
         self.ducc = Ducc(nside, lmax, spin=spin) if backend != "torch" and installed() else None
         self.dense = None if self.ducc else self._make_dense()
         area = torch.full((4 * nside - 1,), pixel_area(nside), dtype=torch.float64)

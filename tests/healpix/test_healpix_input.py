@@ -277,3 +277,42 @@ def test_reorder_refuses_a_wrong_pixel_count():
         "maps",
         "50",
     )
+
+
+@pytest.mark.parametrize("order", ["ring", "nested", "face"])
+def test_a_table_from_an_order_to_itself_changes_nothing(order):
+    assert healpix.order_table(4, source=order, target=order).tolist() == list(range(192))
+    with pytest.raises(ValueError, match=r"source must be one of .*'nest'"):
+        healpix.order_table(4, source="nest", target=order)
+
+
+WHOLE = [
+    getattr(torch, sign + "int" + bits) for sign in ("u", "") for bits in ("8", "16", "32", "64")
+]
+
+
+@pytest.mark.parametrize("dtype", WHOLE, ids=str)
+@pytest.mark.parametrize("nside", [1, 2])
+def test_pixel_numbers_of_any_integer_type_and_none_at_all(dtype, nside):
+    pix = torch.arange(12 * nside**2)
+    arguments = {"nside": nside, "order": "nested"}
+    f, y, x = healpix.nested_to_face(pix, nside=nside)
+    for function in (
+        lambda p: healpix.neighbours(p, **arguments),
+        lambda p: healpix.pixel_to_vector(p, **arguments),
+        lambda p: healpix.ring_to_nested(p, nside=nside),
+        lambda p: healpix.nested_to_ring(p, nside=nside),
+        lambda p: torch.stack(healpix.ring_to_face(p, nside=nside)),
+    ):
+        assert torch.equal(function(pix.to(dtype)), function(pix))
+        assert function(pix[:0].to(dtype)).numel() == 0
+    for function, wanted in (
+        (healpix.face_to_nested, pix),
+        (healpix.face_to_ring, healpix.nested_to_ring(pix, nside=nside)),
+    ):
+        found = function(f.to(dtype), y.to(dtype), x.to(dtype), nside=nside)
+        assert torch.equal(found, wanted)
+    with pytest.raises(ValueError, match=rf"pix must lie in 0\.\.{12 * nside**2 - 1}.*100"):
+        healpix.nested_to_ring(torch.tensor([100]).to(dtype), nside=nside)
+    with pytest.raises(ValueError, match=rf"y must lie in 0\.\.{nside - 1}.*100"):
+        healpix.face_to_ring(f.to(dtype), (y + 100).to(dtype), x.to(dtype), nside=nside)

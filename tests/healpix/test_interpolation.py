@@ -33,6 +33,21 @@ def test_values_are_healpys(nside, order):
     assert np.abs(ours.numpy() - theirs).max() < 1e-12
 
 
+@pytest.mark.parametrize("nside", [1, 4, 64])
+@pytest.mark.parametrize("order", ["ring", "nested"])
+def test_weights_are_healpys(nside, order):
+    """A pixel may stand twice in a list, in any place: compare what each pixel gets."""
+    theta, phi = directions(nside)
+    ours = interpolation_weights(theta, phi, nside=nside, order=order)
+    theirs = hp.get_interp_weights(nside, theta.numpy(), phi.numpy(), nest=order == "nested")
+    theirs = [torch.from_numpy(part.T) for part in theirs]
+    sums = [
+        torch.zeros(len(theta), nside_to_npix(nside), dtype=torch.float64).scatter_add(1, *pair)
+        for pair in (ours, theirs)
+    ]
+    assert float((sums[0] - sums[1]).abs().max()) < 1e-11
+
+
 def test_weights_are_a_mean():
     theta, phi = directions(8)
     pixels, weights = interpolation_weights(theta, phi, nside=8, order="nested")

@@ -114,3 +114,17 @@ BAD = {
 def test_bad_input_is_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("shift", [1e6, -1e8])
+def test_features_far_from_zero_score_as_near_it(shift):
+    """Squares of 1e8 leave no digit for distances of 1 in double precision."""
+    real = draw(300, 8, 1)
+    fake = draw(250, 8, 2) * 1.2
+    moved = (real + shift, fake + shift)
+    assert frechet_distance(*moved) == pytest.approx(frechet_distance(real, fake), rel=1e-6)
+    assert manifold_scores(*moved) == manifold_scores(real, fake)
+    wanted = torch.linalg.vector_norm(real[:, None] - fake, dim=-1).amin(1)
+    assert float((nearest_distances(*moved) - wanted).abs().max()) < 1e-6
+    assert float((nearest_distances(real, fake) - wanted).abs().max()) < 1e-14
+    assert float(nearest_distances(moved[0], moved[0]).max()) == 0

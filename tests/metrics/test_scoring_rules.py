@@ -102,3 +102,11 @@ def test_bad_input_is_named(function):
 def test_a_width_of_nothing_is_refused():
     with pytest.raises(ValueError, match=r"std must be positive, got 0\.0"):
         crps_gaussian(torch.zeros(2), torch.tensor([1.0, 0.0]), torch.zeros(2))
+
+
+def test_quantities_far_from_zero_score_as_near_it():
+    generator = torch.Generator().manual_seed(0)
+    samples = torch.randn(3, 40, 2, generator=generator, dtype=torch.float64)
+    truth = torch.randn(3, 2, generator=generator, dtype=torch.float64)
+    moved = energy_score(samples + 1e7, truth + 1e7)
+    assert float((moved - energy_score(samples, truth)).abs().max()) < 1e-6

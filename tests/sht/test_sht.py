@@ -432,3 +432,9 @@ def test_what_a_gpu_does_takes_few_operations(spin):
         )
         print(f"spin {spin}, {name}: {launched} operations")
         assert launched <= (60 if spin else 40)
+
+
+@pytest.mark.parametrize("backend", ["torch", None])
+def test_no_memory_is_refused(backend):
+    with pytest.raises(ValueError, match="max_bytes must be a positive integer, got 0"):
+        Harmonics(4, 8, order="ring", backend=backend, max_bytes=0)

@@ -58,7 +58,9 @@ def draw_masks(n: int, *, generator: torch.Generator, side: int = SIZE) -> Tenso
 
 
 def shift_and_flip(maps: Tensor, *, shifts: Tensor, flips: Tensor) -> Tensor:
-    """Shift each picture around the patch and flip some of them left to right.
+    """Shift each picture of a scalar around the patch and flip some of them left to right.
+
+    Of Q and U a mirror would turn U's sign, which this does not do.
 
     Arguments:
         maps: ``(B, C, H, H)``.

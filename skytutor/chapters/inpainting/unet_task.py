@@ -199,7 +199,9 @@ class UNetTask(Task):
 
 
 def move(maps: Tensor, row: Sequence[float]) -> Tensor:
-    """Shift periodic maps, mirror and turn them.
+    """Shift periodic maps of a scalar, mirror and turn them.
+
+    Of Q and U a mirror and a quarter turn would change signs, which this does not do.
 
     Arguments:
         maps: ``(..., H, H)``, all moved in the same way.
