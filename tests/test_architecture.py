@@ -33,13 +33,18 @@ ROOMS = (
         "scores of answers, images, samples, maps and spectra",
     ),
     ("layers", "validate healpix sht", "layers of networks: faces, hierarchy, harmonics, rings"),
-    ("data", "validate files healpix sht fields", "the registry, and one file for each source"),
+    ("io", "validate files healpix", "maps from FITS files and into them"),
+    ("data", "validate files healpix sht fields io", "the registry, and one file for each source"),
     (
         "plot",
         "validate healpix",
         "pictures of the sphere, tables, networks drawn from their modules",
     ),
-    ("widgets", "validate healpix fields layers plot", "the sphere to turn, curves with sliders"),
+    (
+        "widgets",
+        "validate files healpix fields layers plot",
+        "the sphere to turn, curves with sliders",
+    ),
     (
         "chapters",
         "validate files chunks healpix sht training fields metrics layers data",
@@ -51,7 +56,16 @@ ROOMS = (
         "what tests a reader's answers, one module a page",
     ),
     ("commands", "files training fields data chapters", "what each command does"),
-    ("cli", "files training data commands", "the command `skytutor`: words, signals, errors"),
+    (
+        "map_commands",
+        "validate files healpix sht fields io widgets",
+        "the commands that take files of maps",
+    ),
+    (
+        "cli",
+        "files training io data commands map_commands",
+        "the command `skytutor`: words, signals, errors",
+    ),
 )
 EVERYWHERE = "lazy"
 # Symptoms, not goals: what is longer is probably two things. Nothing is packed to fit.

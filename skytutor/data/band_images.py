@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from skytutor.data._band_readers import OPTICAL, READERS, Read, sdss_ivar, survey_of
-from skytutor.data._fits import opened
+from skytutor.io._fits import opened
 from skytutor.data.cutouts import (
     _NANOMAGGY,
     Cutout,

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skytutor.data._fits import opened
+from skytutor.io._fits import opened
 from skytutor.validate import one_of
 
 __all__ = ["SURVEYS", "Cutout", "clipped_scatter", "linear_counts", "load_cutout"]

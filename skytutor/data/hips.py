@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from skytutor.data._directions import near, unit_vectors
-from skytutor.data._fits import opened
+from skytutor.io._fits import opened
 from skytutor.data._pair_files import Fetcher, Manifest
 from skytutor.data._requests import _BUSY, TIMEOUT_S, Missing, Polite, _asked, _body
 from skytutor.data.cutouts import _coordinates

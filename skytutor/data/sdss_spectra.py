@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skytutor.data._fits import opened
+from skytutor.io._fits import opened
 from skytutor.data.spectral_grid import (
     OBSERVED_WINDOW,
     air_to_vacuum,

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from skytutor.widgets.saved import PLAIN, as_ascii
+
 SCRIPT = Path(__file__).with_name("sphere.js")
 _BORDER = "// ==== controls ====\n"  # in `sphere.js`, between its core and the controls
 _LETTERS = np.array([c for c in range(33, 127) if chr(c) not in "&<>"], np.uint8)
@@ -28,9 +30,6 @@ _TOKEN = re.compile(
 # A line needs no end here: in `sphere.js` every statement has its semicolon.
 _BREAK = re.compile(r"(?<=[;{},(])\n|\n(?=\})")
 _LONE = re.compile(r"(?<![\w$])\(([\w$]+)\)=>")  # the one argument of a function, in brackets
-# MathJax, of whatever version, sets no equation in an element of these classes: a title is text,
-# dollar signs and all.
-PLAIN = ("tex2jax_ignore", "mathjax_ignore")
 # Said by the page itself, since a script that may not run cannot say so. Readers whose script runs
 # do not see it flash: for two seconds it takes no room, and the script removes it. Where styles are
 # forbidden too it is plainly there.
@@ -109,7 +108,7 @@ def settings(spec: dict[str, Any], data: bytes) -> str:
         spec: as `skytutor.widgets.sphere.view` makes it.
         data: the maps' bytes.
     """
-    text = json.dumps(spec | {"bytes": len(data)}, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(spec | {"bytes": len(data)}, allow_nan=False)
     return text.replace("<", "\\u003c")
 
 
@@ -127,7 +126,7 @@ def static_html(spec: dict[str, Any], data: bytes, *, controls: bool) -> str:
         f'<div class="sky-sphere {" ".join(PLAIN)}"{"" if controls else " data-bare"}>'
         f'<script type="application/json">{settings(spec, data)}</script>'
         f'<script type="text/plain">{as_text(data)}</script>'
-        f'<p class="sky-summary" data-instead>{html.escape(spec["summary"])}</p>'
+        f'<p class="sky-summary" data-instead>{as_ascii(html.escape(spec["summary"]))}</p>'
         f'{_LATE}<p class="sky-why" style="animation:sky-late 2s">{_WHY}</p>'
         f'<script type="module">{script(controls=controls)}</script></div>'
     )
