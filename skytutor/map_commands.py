@@ -111,9 +111,8 @@ def view(args: argparse.Namespace) -> None:
         ValueError: maps that cannot be shown together, or bad files and arguments, named.
     """
     from skytutor.io._fits import MissingPackage
-    from skytutor.io.writing import check_new
 
-    output = check_new(_ending(args.output, (".html", ".htm")), overwrite=args.overwrite)
+    output = _output(args, (".html", ".htm"))
     try:
         from skytutor.widgets import view as show
     except ImportError as error:
@@ -129,7 +128,7 @@ def view(args: argparse.Namespace) -> None:
         next(iter(maps.values())) if alone else maps,
         nside=nside,
         order="nested",
-        unit=unit,
+        unit="\N{MICRO SIGN}K" if unit == "muK" else unit,
         title=args.title or (next(iter(maps)) if alone else ""),
         mask=mask,
         cmap=args.cmap,
@@ -223,33 +222,44 @@ def spectrum(args: argparse.Namespace) -> None:
     Raises:
         ValueError: bad files and arguments, named.
     """
-    import torch
-
     from skytutor.files import write_atomic
-    from skytutor.io.writing import check_new
-    from skytutor.sht import check_lmax
 
-    output = check_new(_ending(args.output, (".csv", ".png")), overwrite=args.overwrite)
+    output = _output(args, (".csv", ".png"))
     if len(args.field) not in (1, 3):
         raise ValueError(f"--field must be one field, or T, Q and U, got {len(args.field)} fields")
     sky = _read(args.map, args)
-    unit = sky.unit
-    limit = 3 * sky.nside - 1
-    lmax = check_lmax(2 * sky.nside if args.lmax is None else args.lmax)
-    if lmax > limit:
-        raise ValueError(f"--lmax must be at most {limit}, 3 nside - 1, got {lmax}")
+    lmax = _largest_degree(args.lmax, nside=sky.nside)
     weight = sky.mask.all(0).double()
     if args.mask is not None:
         weight = weight * _mask(args.mask, nside=sky.nside).double()
     if not bool(weight.any()):
         raise ValueError(f"{args.map} has no pixel with a value that the mask lets be seen")
+    about = _header(args, sky, weight) | {"lmax": lmax}
     cl = _pseudo_spectra(sky.values.double(), weight, nside=sky.nside, lmax=lmax)
-    about = {
+    data = _plot(cl, about) if output.suffix.lower() == ".png" else _table(cl, about)
+    write_atomic(output, data)
+    print(output)
+
+
+def _largest_degree(lmax: int | None, *, nside: int) -> int:
+    """Return the largest degree to measure, one that the pixels can carry."""
+    limit = 3 * nside - 1
+    degree = 2 * nside if lmax is None else lmax
+    if degree > limit:
+        raise ValueError(f"--lmax must be at most {limit}, 3 nside - 1, got {degree}")
+    return degree
+
+
+def _header(args: argparse.Namespace, sky: "SkyMap", weight: "Tensor") -> dict[str, Any]:
+    """Return what is to be said of a spectrum: of what it is, and what is not in it."""
+    import torch
+
+    unit = sky.unit
+    return {
         "map": args.map.name,
         "fields": ", ".join(sky.fields),
         "unit": f"{unit}^2" if unit else "the square of the map's, which the file does not say",
         "nside": sky.nside,
-        "lmax": lmax,
         "mask": args.mask.name if args.mask else "none",
         "fsky": f"{float((weight > 0).double().mean()):.6g}, pixels seen of all",
         "divisor": f"{float(weight.square().mean()):.6g}, the mean of the squared mask",
@@ -257,9 +267,6 @@ def spectrum(args: argparse.Namespace) -> None:
         "monopole and dipole",
         "made by": f"skytutor {skytutor.__version__}, torch {torch.__version__}",
     }
-    data = _plot(cl, about) if output.suffix.lower() == ".png" else _table(cl, about)
-    write_atomic(output, data)
-    print(output)
 
 
 def _pseudo_spectra(
@@ -324,8 +331,14 @@ def _plot(cl: dict[str, "Tensor"], about: dict[str, Any]) -> bytes:
     return stream.getvalue()
 
 
-def _ending(path: Path, allowed: tuple[str, ...]) -> Path:
-    """Return a path whose name ends as that of a file that can be written."""
+def _output(args: argparse.Namespace, allowed: tuple[str, ...]) -> Path:
+    """Return the file to write, if it can be written: refused before the work, not after it."""
+    from skytutor.files import check_writable
+    from skytutor.io.writing import check_new
+
+    path: Path = args.output
     if path.suffix.lower() not in allowed:
         raise ValueError(f"--output must end in {' or '.join(allowed)}, got {str(path)!r}")
+    check_new(path, overwrite=args.overwrite)
+    check_writable(path.parent)
     return path

@@ -58,7 +58,7 @@ ROOMS = (
     ("commands", "files training fields data chapters", "what each command does"),
     (
         "map_commands",
-        "validate files healpix sht fields io widgets",
+        "files sht fields io widgets",
         "the commands that take files of maps",
     ),
     (

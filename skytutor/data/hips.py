@@ -24,7 +24,6 @@ import torch
 from torch import Tensor
 
 from skytutor.data._directions import near, unit_vectors
-from skytutor.io._fits import opened
 from skytutor.data._pair_files import Fetcher, Manifest
 from skytutor.data._requests import _BUSY, TIMEOUT_S, Missing, Polite, _asked, _body
 from skytutor.data.cutouts import _coordinates
@@ -32,6 +31,7 @@ from skytutor.data.pairs import _held
 from skytutor.data.registry import DataError
 from skytutor.data.surveys import band_names
 from skytutor.healpix import angle_to_pixel, nside_to_npix
+from skytutor.io._fits import opened
 from skytutor.validate import as_integer, as_length
 
 __all__ = ["HIPS", "SETS", "Hips", "fetch_bands", "hips_of", "split"]

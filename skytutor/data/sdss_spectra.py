@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skytutor.io._fits import opened
 from skytutor.data.spectral_grid import (
     OBSERVED_WINDOW,
     air_to_vacuum,
@@ -24,6 +23,7 @@ from skytutor.data.spectral_grid import (
     normalise_spectra,
     rebin,
 )
+from skytutor.io._fits import opened
 
 __all__ = [
     "MAX_REDSHIFT",

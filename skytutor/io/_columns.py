@@ -102,11 +102,11 @@ def values(table: Any, index: int, *, path: Any, bad: float | None) -> tuple[Any
     plain = scale == 1 and zero == 0
     single = plain and raw.dtype.kind == "f" and raw.dtype.itemsize == 4
     # What the file has as integers is scaled in float64, as astropy does it.
-    found = raw.astype(np.float32 if single else np.float64)
+    found: NDArray[Any] = raw.astype(np.float32 if single else np.float64)
     if not plain:
         # A value that is missing is so before the scaling (TNULL of a float is UNSEEN itself).
         seen &= ~is_unseen(found)
-        found = found * float(scale) + float(zero)
+        found = np.multiply(found, float(scale)) + float(zero)
     seen &= np.isfinite(found) & ~is_unseen(found)
     if bad is not None:
         # It may have been rounded to the precision of the column.

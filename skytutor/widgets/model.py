@@ -284,7 +284,9 @@ class Sphere(SavedPage, anywidget.AnyWidget):
 
     def _page_title(self) -> str:
         """Return the title of all maps, or those of each."""
-        return self._spec["title"] or ", ".join(filter(None, self.encoded.shown)) or "Map of the sky"
+        return (
+            self._spec["title"] or ", ".join(filter(None, self.encoded.shown)) or "Map of the sky"
+        )
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         """Return the live widget for a page with a kernel, and HTML for one without."""

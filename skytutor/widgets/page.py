@@ -17,6 +17,7 @@ from skytutor.widgets.saved import PLAIN, as_ascii
 SCRIPT = Path(__file__).with_name("sphere.js")
 _BORDER = "// ==== controls ====\n"  # in `sphere.js`, between its core and the controls
 _LETTERS = np.array([c for c in range(33, 127) if chr(c) not in "&<>"], np.uint8)
+_PIECE = 13 * 2**14  # bytes that are written as text in one go
 # What can be left out of the script, but for group 1, which is kept.
 _TOKEN = re.compile(
     r"^\s*//[^\n]*\n"  # a line that is a comment
@@ -83,6 +84,14 @@ def as_text(data: bytes) -> str:
     Arguments:
         data: any bytes.
     """
+    # A piece at a time: all bits of a large map as integers would need half a gigabyte. A piece is
+    # a whole number of 13 bytes, and so of 13 bits.
+    pieces = [_letters(data[k : k + _PIECE]) for k in range(0, len(data), _PIECE)]
+    return "".join(pieces)
+
+
+def _letters(data: bytes) -> str:
+    """Write bytes as text, 13 bits in two letters."""
     bits = np.unpackbits(np.frombuffer(data, np.uint8))
     padding = np.zeros(-len(bits) % 13, np.uint8)
     groups = np.concatenate([bits, padding]).reshape(-1, 13)  # 13 bits a row, the highest first

@@ -50,8 +50,8 @@ def document(body: str, *, title: str, lang: str = "en") -> str:
         ValueError: a blank title, or a language that is none.
 
     Example:
-        >>> document("<p>Sky.</p>", title="Sky")[:35]
-        '<!doctype html>\\n<html lang="en">\\n<h'
+        >>> document("<p>Sky.</p>", title="Sky").splitlines()[:2]
+        ['<!doctype html>', '<html lang="en">']
     """
     title = " ".join(plain_text("title", title).split())
     if not title:

@@ -120,9 +120,7 @@ def view(
     state = settings.direction(lon_deg, lat_deg, zoom=zoom, projection=projection) | {"frame": 0}
     state |= settings.colours(encoded, value_range, cmap=cmap, scaling=scaling)
     state |= settings.overlays(encoded, graticule, borders=borders, swipe=swipe, turn=auto_turn)
-    spec = settings.spec(
-        encoded, plain_text("unit", unit), title=title_of_all(maps, title), state=state
-    )
+    spec = settings.spec(encoded, unit, title=title_of_all(maps, title), state=state)
     spec |= settings.player(encoded, fps, height=height, labels=frame_labels)
     return Sphere(encoded, spec, controls=controls, **state)
 
@@ -173,6 +171,14 @@ def _lines(text: str, width: int) -> str:
     if len(lines) > 3:
         lines = [*lines[:2], lines[2][: width - 1] + "…"]
     return "\n".join(lines)
+
+
+def _headed(drawn: Figure, title: str, words: str) -> str:
+    """Draw the title of several maps above them; return the words for it and for them."""
+    if not title:
+        return words
+    drawn.suptitle(_lines(title, 70), **plot.PLAIN_TEXT)
+    return f"{title}. {words}"
 
 
 def _colour_map(cmap: str) -> LinearSegmentedColormap:
@@ -258,8 +264,4 @@ def figure(
         math_text=False,
         orientation="horizontal",
     )
-    above = title_of_all(maps, title)
-    if above:
-        drawn.suptitle(_lines(above, 70), **plot.PLAIN_TEXT)
-    words = encoded.summary(unit)
-    return StaticFigure(drawn, f"{above}. {words}" if above else words)
+    return StaticFigure(drawn, _headed(drawn, title_of_all(maps, title), encoded.summary(unit)))
