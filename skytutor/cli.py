@@ -1,4 +1,4 @@
-"""The `skytutor` command: look, fetch, train, evaluate."""
+"""The `skytutor` command: look, fetch, train, evaluate, view maps."""
 
 import argparse
 import contextlib
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
-from skytutor import commands
+from skytutor import commands, map_commands
 from skytutor.training.interrupt import answer_signals
 
 # Torch takes a second to import: each command imports what it needs, and `--help` nothing.
@@ -48,6 +48,12 @@ def _parser() -> argparse.ArgumentParser:
         subparsers.add_parser("train", help="train a recipe; writes weights and a card")
     )
     _describe_evaluate(subparsers.add_parser("evaluate", help="score a checkpoint on test data"))
+    map_commands.describe_view(
+        subparsers.add_parser("view", help="write a page with maps of FITS files on a globe")
+    )
+    map_commands.describe_spectrum(
+        subparsers.add_parser("spectrum", help="measure the spectrum of a map of a FITS file")
+    )
     _describe_compute(subparsers.add_parser("compute", help="make a table that a chapter reads"))
     return parser
 
@@ -152,8 +158,10 @@ def _end(signum: int, frame: FrameType | None) -> None:
 def _expected() -> tuple[type[Exception], ...]:
     from skytutor.data.registry import DataError
     from skytutor.files import CheckpointError
+    from skytutor.io._fits import MissingPackage
 
-    return ValueError, CheckpointError, DataError, FloatingPointError, OverflowError, OSError
+    bad_input = (ValueError, CheckpointError, DataError, MissingPackage)
+    return *bad_input, FloatingPointError, OverflowError, OSError
 
 
 def _one_line(error: BaseException) -> str:
@@ -257,6 +265,8 @@ def _run(words: list[str]) -> int:
         "train": commands.train,
         "evaluate": commands.evaluate,
         "compute": commands.compute,
+        "view": map_commands.view,
+        "spectrum": map_commands.spectrum,
     }
     try:
         args = _parser().parse_args(words)

@@ -36,7 +36,7 @@ ROOMS = (
     ),
     (
         "metrics",
-        "arrays validate chunks healpix sht fields",
+        "validate chunks healpix sht fields",
         "scores of answers, images, samples, maps and spectra",
     ),
     (
@@ -44,15 +44,16 @@ ROOMS = (
         "validate tables healpix sht",
         "layers of networks: faces, hierarchy, harmonics, rings",
     ),
-    ("data", "validate files healpix sht fields", "the registry, and one file for each source"),
+    ("io", "validate files healpix", "maps from FITS files and into them"),
+    ("data", "validate files healpix sht fields io", "the registry, and one file for each source"),
     (
         "plot",
-        "arrays validate healpix",
+        "validate healpix",
         "pictures of the sphere, tables, networks drawn from their modules",
     ),
     (
         "widgets",
-        "arrays validate healpix fields layers plot",
+        "validate files healpix fields layers plot",
         "the sphere to turn, curves with sliders",
     ),
     (
@@ -66,7 +67,16 @@ ROOMS = (
         "what tests a reader's answers, one module a page",
     ),
     ("commands", "files training fields data chapters", "what each command does"),
-    ("cli", "files training data commands", "the command `skytutor`: words, signals, errors"),
+    (
+        "map_commands",
+        "files sht fields io widgets",
+        "the commands that take files of maps",
+    ),
+    (
+        "cli",
+        "files training io data commands map_commands",
+        "the command `skytutor`: words, signals, errors",
+    ),
 )
 EVERYWHERE = {"lazy", "memo", "arrays"}
 # Symptoms, not goals: what is longer is probably two things. Nothing is packed to fit.

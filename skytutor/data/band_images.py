@@ -19,7 +19,6 @@ import numpy as np
 import torch
 
 from skytutor.data._band_readers import OPTICAL, READERS, Read, sdss_ivar, survey_of
-from skytutor.data._fits import opened
 from skytutor.data.cutouts import (
     _NANOMAGGY,
     Cutout,
@@ -30,6 +29,7 @@ from skytutor.data.cutouts import (
 )
 from skytutor.data.photometry import aperture_flux
 from skytutor.data.surveys import BANDS
+from skytutor.io._fits import opened
 from skytutor.validate import as_length, one_of, positive
 
 __all__ = ["BandImage", "Calibration", "calibrate", "load_band_image", "load_band_images"]

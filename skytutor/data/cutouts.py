@@ -20,6 +20,7 @@ from torch import Tensor
 
 from skytutor.arrays import as_tensor
 from skytutor.data._fits import opened
+from skytutor.io._fits import opened
 from skytutor.validate import one_of
 
 __all__ = ["SURVEYS", "Cutout", "clipped_scatter", "linear_counts", "load_cutout"]

@@ -25,7 +25,6 @@ from torch import Tensor
 
 from skytutor.arrays import as_tensor
 from skytutor.data._directions import near, unit_vectors
-from skytutor.data._fits import opened
 from skytutor.data._pair_files import Fetcher, Manifest
 from skytutor.data._requests import _BUSY, TIMEOUT_S, Missing, Polite, _asked, _body
 from skytutor.data.cutouts import _coordinates
@@ -33,6 +32,7 @@ from skytutor.data.pairs import _held
 from skytutor.data.registry import DataError
 from skytutor.data.surveys import band_names
 from skytutor.healpix import angle_to_pixel, nside_to_npix
+from skytutor.io._fits import opened
 from skytutor.validate import as_integer, as_length, as_seed
 
 __all__ = ["HIPS", "SETS", "Hips", "fetch_bands", "hips_of", "split"]

@@ -25,6 +25,7 @@ from skytutor.data.spectral_grid import (
     normalise_spectra,
     rebin,
 )
+from skytutor.io._fits import opened
 
 __all__ = [
     "MAX_REDSHIFT",

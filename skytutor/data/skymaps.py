@@ -8,8 +8,6 @@ Shapes: P = 12 nside**2 pixels.
 """
 
 import math
-import os
-import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +24,8 @@ from skytutor.healpix import check_nside, is_unseen, npix_to_nside, reorder
 from skytutor.healpix.interpolation import interpolation_weights
 from skytutor.healpix.numbering import check_pixels
 from skytutor.healpix.tangent import patch_vectors
+from skytutor.io._fits import opened
+from skytutor.io.units import microkelvin_of
 from skytutor.validate import as_length, check_generator, one_of
 
 __all__ = ["SOURCES", "FitsMap", "SkyMap", "simulated_sky", "sky_map"]
@@ -44,7 +44,6 @@ BEAM_ARCMIN = 8.3
 NOISE = 5.0
 # Numbers of the simulated sky; beyond those of the chapters' seeds.
 _SEED = 2**62 + 512
-_UNITS = {"K_CMB": 1e6, "K": 1e6, "MK_CMB": 1e3, "MK": 1e3, "UK_CMB": 1.0, "UK": 1.0, "": 1.0}
 _ROWS = 2**20  # pixels at a time when a whole map is read
 
 
@@ -67,11 +66,8 @@ class FitsMap:
     """
 
     def __init__(self, path: str | Path, column: str):
-        from astropy.io import fits  # takes a second to import
-
-        with fits.open(path, memmap=True) as file:
-            _check_length(path, file)
-            table = next((part for part in file if isinstance(part, fits.BinTableHDU)), None)
+        with opened(path, memmap=True) as file:
+            table = next((part for part in file if hasattr(part, "columns")), None)
             if table is None:
                 raise ValueError(f"{path} holds no table, and so no HEALPix map")
             names = [name.upper() for name in table.columns.names]
@@ -98,9 +94,10 @@ class FitsMap:
         if self.order not in ("ring", "nested"):
             raise ValueError(f"{path}: ORDERING must be RING or NESTED, got {self.order!r}")
         self.unit = str(found.unit or "").strip()
-        if self.unit.upper() not in _UNITS:
+        factor = microkelvin_of(self.unit) if self.unit else 1.0
+        if factor is None:
             raise ValueError(f"{path}: the unit of {column} must be a temperature, got {self.unit}")
-        self._factor = _UNITS[self.unit.upper()]
+        self._factor = factor
 
     def pixels(self, index: Tensor) -> Tensor:
         """Return the values at pixels, float32 in muK; NaN where the file has UNSEEN or infinity.
@@ -177,18 +174,6 @@ class FitsMap:
             values = self.pixels(torch.arange(start * children, stop * children))
             out[start:stop] = values.view(-1, children).nanmean(1)
         return out
-
-
-def _check_length(path: str | Path, file: Any) -> None:
-    """Refuse a file that ends before its tables do, as after an interrupted download."""
-    found = os.path.getsize(path)
-    # Where the data of the last part begin, and how long its header says that they are.
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # astropy's own word for it, which stops nobody
-        last = file[-1]
-    wanted = last.fileinfo()["datLoc"] + last.size
-    if found < wanted:
-        raise OSError(f"{path} is cut short: {found} of {wanted} bytes")
 
 
 class SkyMap(NamedTuple):

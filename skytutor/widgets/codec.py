@@ -7,6 +7,7 @@ every machine predicts the same. What is left is small for a smooth map, and its
 are deflated apart. `sphere.js` decodes the same bytes.
 """
 
+import itertools
 import zlib
 from dataclasses import dataclass
 
@@ -82,32 +83,31 @@ def restore(codes: NDArray[np.uint16], low: float, high: float) -> NDArray[np.fl
     return np.where(codes == MISSING, np.nan, values)
 
 
-def _features(codes: NDArray[np.int64], frame: int) -> NDArray[np.int64]:
-    """Return the neighbours of inner pixels less `_MIDDLE`, ``(k, 12, n - 2, n - 4)``."""
+def _features(codes: NDArray[np.int64], frame: int, *, face: int) -> list[NDArray[np.int64]]:
+    """Return the neighbours of inner pixels of a face, k views ``(n - 2, n - 4)`` of the codes."""
     n = codes.shape[-1]
     # Inner pixels have rows 2..n-1 and columns 2..n-3: all their neighbours lie in the same face.
-    neighbours = [
-        codes[frame, :, 2 + row : n + row, 2 + column : n - 2 + column] for row, column in _NEAR
-    ]
+    here = codes[frame, face]
+    neighbours = [here[2 + row : n + row, 2 + column : n - 2 + column] for row, column in _NEAR]
     if frame:
+        before = codes[frame - 1, face]
         neighbours += [
-            codes[frame - 1, :, 2 + row : n + row, 2 + column : n - 2 + column]
-            for row, column in _BEFORE
+            before[2 + row : n + row, 2 + column : n - 2 + column] for row, column in _BEFORE
         ]
-    return np.stack(neighbours) - _MIDDLE
+    return neighbours
 
 
 def _fit(codes: NDArray[np.int64], frames: range) -> NDArray[np.int64]:
-    """Return the least-squares weights over some frames ``(k,)``, one frame at a time in memory."""
+    """Return the least-squares weights over some frames ``(k,)``, one face at a time in memory."""
     count = len(_NEAR) + (len(_BEFORE) if frames[0] else 0)
     # Normal equations: (sum over pixels of f f^T) w = sum over pixels of f code, f the neighbours.
     matrix = np.zeros((count, count))
     vector = np.zeros(count)
-    for frame in frames:
-        rows = _features(codes, frame).astype(np.float64)
-        rows = rows.reshape(count, -1)  # (k, inner pixels of all faces)
+    for frame, face in itertools.product(frames, range(12)):
+        neighbours = _features(codes, frame, face=face)
+        rows = np.stack([(one - _MIDDLE).ravel().astype(np.float64) for one in neighbours])
         matrix = matrix + rows @ rows.T
-        vector = vector + rows @ (codes[frame, :, 2:, 2:-2].ravel() - float(_MIDDLE))
+        vector = vector + rows @ (codes[frame, face, 2:, 2:-2].ravel() - float(_MIDDLE))
     weights = np.linalg.lstsq(matrix, vector, rcond=1e-9)[0]
     # Whole numbers, so that the page predicts exactly what is predicted here.
     return np.rint(np.clip(weights, -8, 8) * _ONE).astype(np.int64)
@@ -130,10 +130,12 @@ def _predict(codes: NDArray[np.int64]) -> tuple[NDArray[np.int64], list[list[int
         return expected, [[0] * len(_NEAR), [0] * (len(_NEAR) + len(_BEFORE))]
     first = _fit(codes, range(1))
     later = _fit(codes, range(1, len(codes))) if len(codes) > 1 else np.zeros(0, np.int64)
-    for frame in range(len(codes)):
-        weights = later if frame else first
-        total = np.tensordot(weights, _features(codes, frame), axes=1)  # (12, n - 2, n - 4)
-        expected[frame, :, 2:, 2:-2] = np.clip(_rounded(total) + _MIDDLE, 0, STEPS)
+    for frame, face in itertools.product(range(len(codes)), range(12)):
+        total = np.zeros((n - 2, n - 4), np.int64)
+        neighbours = _features(codes, frame, face=face)
+        for weight, one in zip(later if frame else first, neighbours, strict=True):
+            total += weight * (one - _MIDDLE)
+        expected[frame, face, 2:, 2:-2] = np.clip(_rounded(total) + _MIDDLE, 0, STEPS)
     return expected, [first.tolist(), later.tolist()]
 
 

@@ -18,6 +18,7 @@ from matplotlib.colors import to_hex
 from skytutor.healpix import nested_to_ring, nside_to_npix, ring_to_nested
 from skytutor.memo import cached_object
 from skytutor.widgets import page
+from skytutor.widgets.saved import PLAIN, SavedPage
 from skytutor.widgets.skies import LARGEST, EncodedMaps, by_title
 
 PROJECTIONS = ("globe", "mollweide", "gnomonic")
@@ -110,7 +111,7 @@ def colour_stops(cmap: str) -> str:
     return "".join(to_hex(colour)[1:] for colour in colours)
 
 
-class Sphere(anywidget.AnyWidget):
+class Sphere(SavedPage, anywidget.AnyWidget):
     """A view of maps on the sphere, made by `view`.
 
     Its attributes can be read, set and observed while it is shown.
@@ -167,7 +168,7 @@ class Sphere(anywidget.AnyWidget):
         self._controls = controls
         super().__init__(data=encoded.data, **state)
         self.spec = page.settings(spec, encoded.data)
-        for name in ("sky-live", *page.PLAIN):
+        for name in ("sky-live", *PLAIN):
             self.add_class(name)
 
     def open(self) -> None:
@@ -270,11 +271,22 @@ class Sphere(anywidget.AnyWidget):
     def html(self) -> str:
         """Return the sphere as it stands now as HTML with map and script inside.
 
-        It needs no kernel, no network and no other file.
+        It needs no kernel, no network and no other file. It is a part of a page; `save` writes a
+        whole one.
         """
         state = {name: getattr(self, name) for name in self._spec["state"]}
         spec = self._spec | {"state": state}
         return page.static_html(spec, self.encoded.data, controls=self._controls)
+
+    def _repr_html_(self) -> str:
+        """Return the HTML of a page without a kernel."""
+        return self.html()
+
+    def _page_title(self) -> str:
+        """Return the title of all maps, or those of each."""
+        return (
+            self._spec["title"] or ", ".join(filter(None, self.encoded.shown)) or "Map of the sky"
+        )
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         """Return the live widget for a page with a kernel, and HTML for one without."""

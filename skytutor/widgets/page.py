@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 
 from skytutor.memo import cached_table
+from skytutor.widgets.saved import PLAIN, as_ascii
 
 SCRIPT = Path(__file__).with_name("sphere.js")
 _BORDER = "// ==== controls ====\n"  # in `sphere.js`, between its core and the controls
 _LETTERS = np.array([c for c in range(33, 127) if chr(c) not in "&<>"], np.uint8)
+_PIECE = 13 * 2**14  # bytes that are written as text in one go
 # What can be left out of the script, but for group 1, which is kept.
 _TOKEN = re.compile(
     r"^\s*//[^\n]*\n"  # a line that is a comment
@@ -29,9 +31,6 @@ _TOKEN = re.compile(
 # A line needs no end here: in `sphere.js` every statement has its semicolon.
 _BREAK = re.compile(r"(?<=[;{},(])\n|\n(?=\})")
 _LONE = re.compile(r"(?<![\w$])\(([\w$]+)\)=>")  # the one argument of a function, in brackets
-# MathJax, of whatever version, sets no equation in an element of these classes: a title is text,
-# dollar signs and all.
-PLAIN = ("tex2jax_ignore", "mathjax_ignore")
 # Said by the page itself, since a script that may not run cannot say so. Readers whose script runs
 # do not see it flash: for two seconds it takes no room, and the script removes it. Where styles are
 # forbidden too it is plainly there.
@@ -85,6 +84,14 @@ def as_text(data: bytes) -> str:
     Arguments:
         data: any bytes.
     """
+    # A piece at a time: all bits of a large map as integers would need half a gigabyte. A piece is
+    # a whole number of 13 bytes, and so of 13 bits.
+    pieces = [_letters(data[k : k + _PIECE]) for k in range(0, len(data), _PIECE)]
+    return "".join(pieces)
+
+
+def _letters(data: bytes) -> str:
+    """Write bytes as text, 13 bits in two letters."""
     bits = np.unpackbits(np.frombuffer(data, np.uint8))
     padding = np.zeros(-len(bits) % 13, np.uint8)
     groups = np.concatenate([bits, padding]).reshape(-1, 13)  # 13 bits a row, the highest first
@@ -110,7 +117,7 @@ def settings(spec: dict[str, Any], data: bytes) -> str:
         spec: as `skytutor.widgets.sphere.view` makes it.
         data: the maps' bytes.
     """
-    text = json.dumps(spec | {"bytes": len(data)}, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(spec | {"bytes": len(data)}, allow_nan=False)
     return text.replace("<", "\\u003c")
 
 
@@ -128,7 +135,7 @@ def static_html(spec: dict[str, Any], data: bytes, *, controls: bool) -> str:
         f'<div class="sky-sphere {" ".join(PLAIN)}"{"" if controls else " data-bare"}>'
         f'<script type="application/json">{settings(spec, data)}</script>'
         f'<script type="text/plain">{as_text(data)}</script>'
-        f'<p class="sky-summary" data-instead>{html.escape(spec["summary"])}</p>'
+        f'<p class="sky-summary" data-instead>{as_ascii(html.escape(spec["summary"]))}</p>'
         f'{_LATE}<p class="sky-why" style="animation:sky-late 2s">{_WHY}</p>'
         f'<script type="module">{script(controls=controls)}</script></div>'
     )

@@ -66,19 +66,24 @@ def player(
     }
 
 
-def spec(encoded: EncodedMaps, unit: str, *, state: dict[str, Any]) -> dict[str, Any]:
-    """Return what the script of the page needs to know of the maps, with the view's first state."""
+def spec(encoded: EncodedMaps, unit: str, *, title: str, state: dict[str, Any]) -> dict[str, Any]:
+    """Return what the script of the page needs to know of the maps, with the view's first state.
+
+    The title is that of all maps together, "" where each has its own alone.
+    """
     lowest, highest = encoded.ends()
     titles = ", ".join(encoded.shown) or "untitled"
+    titles = f"{title}: {titles}" if title else titles
     return {
         "nside": encoded.nside,
         "order": encoded.order,
-        "unit": unit,
+        "unit": plain_text("unit", unit),
+        "title": title,
         "maps": encoded.entries,
         "limits": [min(state["low"], lowest), max(state["high"], highest)],
         "label": f"Map of the sphere, {titles}. "
         "Arrow keys turn, plus and minus zoom, Home goes back.",
-        "summary": encoded.summary(unit),
+        "summary": encoded.summary(plain_text("unit", unit)),
         "state": state,
     }
 

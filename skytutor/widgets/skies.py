@@ -146,6 +146,16 @@ def by_title(maps: Any, title: str) -> dict[str, Any]:
     return {f"{title or 'map'} {k + 1}": one for k, one in enumerate(maps)}
 
 
+def title_of_all(maps: Any, title: str) -> str:
+    """Return the title above maps that have their own, those of a dict; "" for all others.
+
+    Arguments:
+        maps: as those of `by_title`.
+        title: of all of them.
+    """
+    return plain_text("title", title) if isinstance(maps, Mapping) else ""
+
+
 def _by_own_title(maps: Mapping[Any, Any]) -> dict[str, Any]:
     """Return a dict with its keys as text, which must read differently.
 

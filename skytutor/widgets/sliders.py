@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from skytutor.validate import as_length
-from skytutor.widgets.page import PLAIN
+from skytutor.widgets.saved import PLAIN, SavedPage, as_ascii
 from skytutor.widgets.words import number, plain_text
 
 __all__ = ["CurveSliders"]
@@ -93,7 +93,7 @@ for (const box of document.querySelectorAll(".sky-sliders:not([data-live])")) {
 _WHY = "The sliders need a script inside this page, which has not run; the mean is shown."
 
 
-class CurveSliders:
+class CurveSliders(SavedPage):
     """A plot of ``y = mean + sum_k c_k component_k`` with a slider for each coefficient c_k.
 
     The mean stays in grey behind the curve. All coefficients begin at 0, and a button sets them
@@ -177,7 +177,7 @@ class CurveSliders:
         """Return plot, sliders, numbers and script as HTML that needs nothing else."""
         numbers = json.dumps(self._spec(), separators=(",", ":"), allow_nan=False)
         sliders = "".join(self._slider(k) for k in range(len(self.labels)))
-        return (
+        return as_ascii(
             f'<div class="sky-sliders {" ".join(PLAIN)}" data-lm-suppress-shortcuts="true">'
             f"<style>{_STYLE}</style>"
             f'<script type="application/json">{numbers}</script>{self._plot()}'

@@ -215,6 +215,10 @@ class Sphere {
     this.was = this.is = max(0, VIEWS.indexOf(model.get("projection")));
     const stage = this.stage = make("div", el, { className: "sky-stage", tabIndex: 0 });
     el.prepend(stage); // before the words that stood there first
+    if (spec.title) { // of several maps, each of which has its own
+      const head = make("strong", el, { className: "sky-head", textContent: spec.title });
+      head.style.cssText = "display:block;text-align:center;overflow-wrap:anywhere", el.prepend(head);
+    }
     stage.style.cssText = `position:relative;height:${spec.height}px;touch-action:none;cursor:grab;user-select:none`;
     stage.setAttribute("role", "application"), stage.setAttribute("aria-label", spec.label);
     const { lon, lat, zoom } = spec.state;

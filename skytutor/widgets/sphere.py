@@ -23,7 +23,8 @@ from skytutor.healpix import order_table
 from skytutor.validate import one_of
 from skytutor.widgets import settings
 from skytutor.widgets.model import Sphere, colour_stops
-from skytutor.widgets.skies import EncodedMaps, by_title
+from skytutor.widgets.saved import SavedPage, as_ascii
+from skytutor.widgets.skies import EncodedMaps, by_title, title_of_all
 from skytutor.widgets.words import plain_text
 
 
@@ -68,7 +69,7 @@ def view(
         order: "ring" or "nested"; the same for all maps, mask and polarisation.
         unit: shown beside the values. It, titles and labels are plain text, dollar signs and all.
         title: shown above the sphere; the maps of a list are numbered after it, those of a dict
-            have their own.
+            have their own below it.
         mask: ``(P,)``, true where the sky is seen; the rest is hatched.
         polarisation: the pair (Q, U), each ``(P,)``, drawn as lines without heads, averaged to
             about 20 dots apart.
@@ -119,12 +120,12 @@ def view(
     state = settings.direction(lon_deg, lat_deg, zoom=zoom, projection=projection) | {"frame": 0}
     state |= settings.colours(encoded, value_range, cmap=cmap, scaling=scaling)
     state |= settings.overlays(encoded, graticule, borders=borders, swipe=swipe, turn=auto_turn)
-    spec = settings.spec(encoded, plain_text("unit", unit), state=state)
+    spec = settings.spec(encoded, unit, title=title_of_all(maps, title), state=state)
     spec |= settings.player(encoded, fps, height=height, labels=frame_labels)
     return Sphere(encoded, spec, controls=controls, **state)
 
 
-class StaticFigure:
+class StaticFigure(SavedPage):
     """A picture of maps for paper, with words for readers who do not see it.
 
     Arguments:
@@ -143,14 +144,18 @@ class StaticFigure:
         self.png = store.getvalue()
         self.alt = alt
 
+    def _repr_html_(self) -> str:
+        """Return the picture as HTML with the alt text."""
+        image = base64.b64encode(self.png).decode("ascii")
+        return (
+            f'<img alt="{as_ascii(html.escape(self.alt))}" src="data:image/png;base64,{image}" '
+            'style="max-width:100%">'
+        )
+
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
         """Return the picture for a notebook: as HTML with the alt text, as PNG, and the words."""
         image = base64.b64encode(self.png).decode("ascii")
-        shown = (
-            f'<img alt="{html.escape(self.alt)}" src="data:image/png;base64,{image}" '
-            'style="max-width:100%">'
-        )
-        return {"text/html": shown, "image/png": image, "text/plain": self.alt}
+        return {"text/html": self._repr_html_(), "image/png": image, "text/plain": self.alt}
 
 
 def _lines(text: str, width: int) -> str:
@@ -166,6 +171,14 @@ def _lines(text: str, width: int) -> str:
     if len(lines) > 3:
         lines = [*lines[:2], lines[2][: width - 1] + "…"]
     return "\n".join(lines)
+
+
+def _headed(drawn: Figure, title: str, words: str) -> str:
+    """Draw the title of several maps above them; return the words for it and for them."""
+    if not title:
+        return words
+    drawn.suptitle(_lines(title, 70), **plot.PLAIN_TEXT)
+    return f"{title}. {words}"
 
 
 def _colour_map(cmap: str) -> LinearSegmentedColormap:
@@ -251,4 +264,4 @@ def figure(
         math_text=False,
         orientation="horizontal",
     )
-    return StaticFigure(drawn, encoded.summary(unit))
+    return StaticFigure(drawn, _headed(drawn, title_of_all(maps, title), encoded.summary(unit)))

@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.image import imsave
 from numpy.typing import NDArray
 
-from skytutor.widgets.page import PLAIN
+from skytutor.widgets.saved import PLAIN, SavedPage, as_ascii
 from skytutor.widgets.words import plain_text
 
 __all__ = ["ImageSwipe"]
@@ -46,7 +46,7 @@ for (const box of document.querySelectorAll(".sky-swipe:not([data-live])")) {
 """
 
 
-class ImageSwipe:
+class ImageSwipe(SavedPage):
     """Two images of one field; a slider moves the border between them.
 
     To the left of the border stands the first image, to the right the second. Both have one scale
@@ -110,7 +110,7 @@ class ImageSwipe:
             f'<img alt="{label}" src="data:image/png;base64,{self._png(image)}">'
             for label, image in ((first, self.left), (second, self.right))
         )
-        return (
+        return as_ascii(
             f'<div class="sky-swipe {" ".join(PLAIN)}" data-lm-suppress-shortcuts="true">'
             f"<style>{_STYLE}</style>"
             f'<div role="group" aria-label="{html.escape(self.alt)}" '

@@ -2,15 +2,53 @@
 
 import os
 import warnings
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-__all__ = ["fault_of", "opened"]
+__all__ = ["MissingPackage", "check_path", "fault_of", "import_fits", "opened"]
 
 _BLOCK = 2880  # bytes: a FITS file is a whole number of blocks
 _PACKED = (b"\x1f\x8b", b"BZh")  # first bytes of what gzip and bzip2 made
+
+
+class MissingPackage(ImportError):
+    """A package that an extra of this one brings is not installed; the message says which extra."""
+
+
+def import_fits() -> ModuleType:
+    """Return ``astropy.io.fits``, which takes a second to import.
+
+    Raises:
+        MissingPackage: astropy is not installed.
+    """
+    try:
+        from astropy.io import fits
+    except ImportError as error:
+        raise MissingPackage(
+            "FITS files need astropy, which is not installed: pip install 'skytutor[maps]'"
+        ) from error
+    return fits
+
+
+def check_path(path: Any) -> Path:
+    """Return the path of a file.
+
+    Arguments:
+        path: text or a path.
+
+    Raises:
+        TypeError: anything else.
+        ValueError: an empty name.
+    """
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"path must be the name of a file, got {path!r} ({type(path).__name__})")
+    if not str(path).strip():
+        raise ValueError(f"path must be the name of a file, got {path!r}")
+    return Path(path)
 
 
 def fault_of(start: bytes) -> str | None:
@@ -30,17 +68,18 @@ def fault_of(start: bytes) -> str | None:
 
 
 @contextmanager
-def opened(path: str | Path) -> Iterator[Any]:
+def opened(path: str | Path, *, memmap: bool = False) -> Iterator[Any]:
     """Open a FITS file whose parts are all there.
 
     Arguments:
         path: of the file.
+        memmap: whether data stay in the file until they are asked for.
 
     Raises:
+        MissingPackage: astropy is not installed.
         OSError: no such file, no FITS file, or one that is cut short; the message says which.
     """
-    from astropy.io import fits  # takes a second to import
-
+    fits = import_fits()
     with open(path, "rb") as stream:
         start = stream.read(_BLOCK)
     fault = fault_of(start)
@@ -50,13 +89,24 @@ def opened(path: str | Path) -> Iterator[Any]:
         # astropy warns of a file that is cut short, and of keywords that were written otherwise.
         warnings.simplefilter("ignore")
         try:
-            file = fits.open(path, memmap=False)
+            file = fits.open(path, memmap=memmap)
         except (OSError, ValueError, TypeError) as error:
             raise OSError(f"{path} cannot be read as FITS: {error}") from error
         with file:
-            if not start.startswith(_PACKED):
+            if start.startswith(_PACKED):
+                _unpack(path, file)
+            else:
                 _check_length(path, file)
             yield file
+
+
+def _unpack(path: str | Path, file: Any) -> None:
+    """Refuse a packed file that cannot be unpacked to its end."""
+    try:
+        for part in file:
+            part.data  # noqa: B018  what is asked for is read, and unpacked up to there
+    except (OSError, EOFError, ValueError, TypeError, zlib.error) as error:
+        raise OSError(f"{path} is cut short or damaged: {error}") from error
 
 
 def _check_length(path: str | Path, file: Any) -> None:
