@@ -12,6 +12,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from skytutor.fields._roots import symmetric_root
 from skytutor.healpix import check_maps, check_order, nside_to_npix
 from skytutor.sht import (
     RealHarmonics,
@@ -23,7 +24,7 @@ from skytutor.sht import (
     map2alm,
     real_degrees,
 )
-from skytutor.validate import as_integer, check_spin
+from skytutor.validate import as_integer, check_spin, look
 
 NAMES = ("TT", "EE", "BB", "TE", "EB", "TB")
 FIELDS = {0: ("TT",), 2: ("EE", "BB")}  # the auto-spectra of a field of each spin
@@ -174,7 +175,7 @@ def check_spectra(spectra: Mapping[str, Tensor], *, lmax: int) -> dict[str, Tens
 
 
 def _check_spectrum(name: str, values: Tensor, lmax: int) -> Tensor:
-    cl = torch.as_tensor(values, dtype=torch.float64, device="cpu").detach()
+    cl = torch.as_tensor(values, dtype=torch.float64, device="cpu")
     if cl.dim() != 1 or len(cl) <= lmax:
         raise ValueError(
             f"spectra: {name} must be (L,), L at least {lmax + 1} (lmax + 1), "
@@ -184,16 +185,23 @@ def _check_spectrum(name: str, values: Tensor, lmax: int) -> Tensor:
     _refuse(name, ~torch.isfinite(cl), "is NaN or infinite", cl)
     if name[0] == name[1]:
         _refuse(name, cl < 0, "is negative, and an auto-spectrum cannot be", cl)
-    if name != "TT":
-        cl[:2] = 0
-    return cl
+    return cl if name == "TT" else torch.where(torch.arange(lmax + 1) < 2, 0.0, cl)
 
 
 def _refuse(name: str, wrong: Tensor, why: str, values: Tensor) -> None:
     """Raise the error of a spectrum that is `wrong` somewhere, with the first such l."""
-    if bool(wrong.any()):
-        l = int(wrong.nonzero()[0, 0])
-        raise ValueError(f"spectra: {name} {why}, first at l = {l}: {float(values[l]):g}")
+    first = look(wrong, _first)
+    if first is not None:
+        # Where `torch.func.vmap` maps over spectra, there is one value for each.
+        value = look(values, lambda all_: all_.reshape(-1, all_.shape[-1])[:, first].tolist())
+        one = ", ".join(f"{x:g}" for x in value or ())
+        raise ValueError(f"spectra: {name} {why}, first at l = {first}: {one}")
+
+
+def _first(wrong: Tensor) -> int | None:
+    """Return the first l where any of the spectra is wrong, or None."""
+    degrees = wrong.reshape(-1, wrong.shape[-1]).any(0).nonzero()
+    return int(degrees[0, 0]) if len(degrees) else None
 
 
 def _fields(spectra: Mapping[str, Tensor]) -> str:
@@ -204,7 +212,7 @@ def _fields(spectra: Mapping[str, Tensor]) -> str:
 def _root(spectra: Mapping[str, Tensor], fields: str) -> Tensor:
     """Return symmetric roots ``(lmax + 1, n, n)`` of covariance matrices, singular too."""
     zero = torch.zeros_like(spectra[2 * fields[0]])
-    scale = torch.stack([spectra[2 * x].sqrt() for x in fields], -1)  # (lmax + 1, n)
+    scale = torch.stack([_root_of_power(spectra[2 * x]) for x in fields], -1)  # (lmax + 1, n)
     rows = []
     for x in fields:
         row = [spectra.get(x + y, spectra.get(y + x, zero)) for y in fields]
@@ -216,12 +224,20 @@ def _root(spectra: Mapping[str, Tensor], fields: str) -> Tensor:
         largest = torch.where((scale[:, i] > 0) & (scale[:, j] > 0), 1.0 + _ROUNDING, 0.0)
         why = "is larger than its auto-spectra allow, as a correlation"
         _refuse(fields[i] + fields[j], matrix[:, i, j].abs() > largest, why, matrix[:, i, j])
-    values, vectors = torch.linalg.eigh(matrix)
+    # A field without power has no correlation, and none to vary.
+    powered = (scale[:, :, None] > 0) & (scale[:, None] > 0)
+    matrix = torch.where(powered, matrix, 0.0)
     crosses = ", ".join(name for name in NAMES[3:] if name in spectra)
-    lowest = values[:, 0]
+    lowest = torch.linalg.eigvalsh(matrix.detach())[:, 0]
     why = "contradict one another: an eigenvalue is negative"
     _refuse(crosses, lowest < -_ROUNDING, why, lowest)
-    return scale[:, :, None] * (vectors * values.clamp(min=0).sqrt()[:, None]) @ vectors.mT
+    return scale[:, :, None] * symmetric_root(matrix)
+
+
+def _root_of_power(cl: Tensor) -> Tensor:
+    """Return the root of a spectrum, with a derivative of 0 where it is 0 and has none."""
+    positive = cl > 0
+    return torch.where(positive, torch.where(positive, cl, 1.0).sqrt(), 0.0)
 
 
 def gaussian_alms(
@@ -233,6 +249,9 @@ def gaussian_alms(
     dtype: torch.dtype = torch.float64,
 ) -> dict[str, Tensor]:
     """Draw coefficients of Gaussian fields, ``a_lm = root(C_l) n_lm`` with n_lm of variance 1.
+
+    They are differentiable in the spectra, for fixed n_lm. Where an auto-spectrum is 0, or a
+    correlation complete, the root has no derivative in that direction, and it counts as 0.
 
     Arguments:
         spectra: as in `check_spectra`; a cross-spectrum that is not named is 0.
@@ -284,6 +303,8 @@ def gaussian_maps(
     dtype: torch.dtype = torch.float64,
 ) -> dict[str, Tensor]:
     """Draw maps of correlated Gaussian fields, with no beam and no pixel window.
+
+    They are differentiable in the spectra, as in `gaussian_alms`.
 
     Arguments:
         spectra: as in `check_spectra`; a cross-spectrum that is not named is 0.
@@ -344,5 +365,5 @@ def maps_from_white_noise(white_noise: Tensor, cl: Tensor, *, harmonics: RealHar
     if cl.shape[-1] != harmonics.lmax + 1:
         raise ValueError(f"cl must end in {harmonics.lmax + 1} values, got {tuple(cl.shape)}")
     l = real_degrees(harmonics.lmax)[0].to(cl.device)
-    root = cl.sqrt().to(white_noise)[..., l]  # (..., K)
+    root = _root_of_power(cl).to(white_noise)[..., l]  # (..., K)
     return harmonics.synthesis(white_noise * root)

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from skytutor.validate import as_integer, extremes, one_of
+from skytutor.validate import as_integer, extremes, look, one_of
 
 UNSEEN = -1.6375e30
 ORDERS = ("ring", "nested", "face")
@@ -89,14 +89,14 @@ def check_maps(
     if maps.numel() == 0:
         raise ValueError(f"{name} is empty: shape {shape}; at least one map is needed")
     if finite:
-        _check_values(maps, name)
+        look(maps, lambda values: _check_values(values, name))
     return maps
 
 
 def _check_values(maps: Tensor, name: str) -> None:
     """Refuse maps with NaN, infinite or UNSEEN pixels, and say how many there are."""
     # Smallest and largest value decide in one pass; what is wrong is counted only if something is.
-    low, high = extremes(maps.detach())
+    low, high = extremes(maps)
     if low >= 0.99 * UNSEEN and math.isfinite(high):
         return
     bad = int((~torch.isfinite(maps)).sum())

@@ -1,12 +1,14 @@
 """The transforms as functions: what they need is made at the first call and kept."""
 
+from typing import Any, cast
+
 import torch
 from torch import Tensor
 
 from skytutor.healpix import check_maps, check_order
 from skytutor.memo import cached_object
 from skytutor.sht.inverse import least_squares
-from skytutor.sht.packing import check_alms, check_lmax
+from skytutor.sht.packing import HALF, check_alms, check_lmax
 from skytutor.sht.transforms import Harmonics
 from skytutor.validate import check_spin
 
@@ -22,6 +24,32 @@ def _harmonics(
     device: torch.device,
 ) -> Harmonics:
     return Harmonics(nside, lmax, spin=spin, order=order, dtype=dtype, backend=backend).to(device)
+
+
+class _Kept:
+    """Transforms that compiled graphs use, as attributes: a graph finds a module by its name."""
+
+
+_KEPT = _Kept()
+
+
+def _keep(name: str, *settings: Any) -> bool:
+    setattr(_KEPT, name, _harmonics(*settings))
+    return True
+
+
+# What `torch.compiler.assume_constant_result` sets, without the import of the compiler.
+cast(Any, _keep)._dynamo_marked_constant = True
+
+
+def _transforms(*settings: Any) -> Harmonics:
+    """Return what is kept for these settings, in a graph that is being compiled too."""
+    if not torch.compiler.is_compiling():
+        return _harmonics(*settings)
+    name = "_".join(str(setting) for setting in settings).replace(".", "_")
+    _keep(name, *settings)
+    found: Harmonics = getattr(_KEPT, name)
+    return found
 
 
 def alm2map(
@@ -46,7 +74,8 @@ def alm2map(
         backend: "ducc0", "torch" or None, as in `Harmonics`.
 
     Returns:
-        ``(..., P)``, or ``(..., 2, P)``, Q and U, with spin 2, in the precision of `alms`.
+        ``(..., P)``, or ``(..., 2, P)``, Q and U, with spin 2, in the precision of `alms`;
+        float32 for complex32.
 
     Raises:
         TypeError: bad arguments, named.
@@ -56,9 +85,12 @@ def alm2map(
         >>> alm2map(torch.ones(6, dtype=torch.complex128), nside=1, lmax=2, order="ring").shape
         torch.Size([12])
     """
-    check_alms(alms, lmax=check_lmax(lmax, nside), spin=check_spin(spin))
+    lmax = check_lmax(lmax, nside)
+    # Here to name what is wrong; the values are looked at by the transform.
+    alms = check_alms(alms, lmax=lmax, spin=check_spin(spin), finite=False)
     dtype = torch.float64 if alms.dtype == torch.complex128 else torch.float32
-    return _harmonics(nside, lmax, spin, order, dtype, backend, alms.device).alm2map(alms)
+    sky = _transforms(nside, lmax, spin, order, dtype, backend, alms.device)
+    return sky.alm2map(alms)
 
 
 def map2alm(
@@ -90,7 +122,8 @@ def map2alm(
         backend: "ducc0", "torch" or None, as in `Harmonics`.
 
     Returns:
-        ``(..., A)`` complex, or ``(..., 2, A)``, E and B, with spin 2, in the precision of `maps`.
+        ``(..., A)`` complex, or ``(..., 2, A)``, E and B, with spin 2, in the precision of `maps`;
+        complex64 for float16 and bfloat16.
 
     Raises:
         TypeError: bad arguments, named.
@@ -100,10 +133,13 @@ def map2alm(
         >>> map2alm(torch.ones(12), nside=1, lmax=2, order="ring")[0]
         tensor(3.5449+0.j)
     """
-    check_maps(maps, nside=nside, order=check_order(order, allowed=("ring", "nested")))
+    check_order(order, allowed=("ring", "nested"))
+    # Here to name what is wrong; the values are looked at by the transform.
+    maps = check_maps(maps, nside=nside, order=order, finite=False)
     lmax = check_lmax(lmax, nside)
     spin = check_spin(spin)
-    sky = _harmonics(nside, lmax, spin, order, maps.dtype, backend, maps.device)
+    dtype = HALF.get(maps.dtype, maps.dtype)
+    sky = _transforms(nside, lmax, spin, order, dtype, backend, maps.device)
     if method not in ("quadrature", "lsq"):
         raise ValueError(f"method must be 'quadrature' or 'lsq', got {method!r}")
     if method == "lsq":

@@ -10,13 +10,14 @@ Above, they are solved block by block and conjugate gradients refine; from nside
 precision no longer holds the smallest eigenvalue at 3 nside - 1, and a lower lmax is the only way.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from skytutor.healpix import pixel_area
 from skytutor.memo import cached_object
+from skytutor.sht._linear import apply_linear
 from skytutor.sht.packing import alm_lm
 from skytutor.sht.real import to_complex, to_real
 from skytutor.sht.solvers import CGResult, check_limits, conjugate_gradients
@@ -83,7 +84,18 @@ def least_squares(
         blocks = crawls and block_bytes(sky.lmax, sky.spin) <= 2**30
     equations = _NormalEquations(sky, tolerance, max_iter=max_iter, blocks=blocks)
     results: list[CGResult] = []
-    alms = _LeastSquares.apply(maps, equations, results)
+
+    def solve(maps: Tensor) -> Tensor:
+        results.append(equations.solve(sky.map2alm(maps, weights=None), maps))
+        return results[-1].x
+
+    maps = sky.check_maps(maps)
+    vector_dims = 2 if sky.spin else 1
+    lead = maps.shape[:-vector_dims]
+    flat = maps.reshape(-1, *maps.shape[-vector_dims:])
+    alms = apply_linear(flat, solve, adjoint=equations.adjoint)
+    alms = alms.reshape(*lead, *alms.shape[1:])
+    # The first of the solutions is that of the maps; others are those of their derivatives.
     return Solution(alms, results[0].steps, float(results[0].residual.max()))
 
 
@@ -126,6 +138,17 @@ class _NormalEquations:
             update=None if maps is None else product.update,
         )
 
+    def adjoint(self, alms: Tensor) -> Tensor:
+        """Return maps ``(N, [2,] P)`` by the adjoint of the solution, which solves once more."""
+        sky = self.sky
+        # The imaginary parts of m = 0 and, with spin 2, l < 2 are no unknowns.
+        unknown = (alm_lm(sky.lmax)[0] >= sky.spin).to(alms.device)
+        alms = torch.where(unknown, alms, 0)
+        imag = torch.where(sky.m_multiplicity == 1, 0, alms.imag)
+        # An order m > 0 stands for -m too, so its part counts half for each.
+        rhs = torch.complex(alms.real, imag) / sky.m_multiplicity
+        return pixel_area(sky.nside) * sky.alm2map(self.solve(rhs).x)
+
 
 class _Product:
     """Products ``N p`` with directions, and the residual of maps after each step."""
@@ -144,31 +167,6 @@ class _Product:
         assert self.left is not None and self.synthesised is not None
         self.left = self.left - step.to(self.left.dtype) * self.synthesised
         return self.sky.map2alm(self.left, weights=None)
-
-
-class _LeastSquares(torch.autograd.Function):
-    """Backward solves with the same matrix, which is its own adjoint."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, maps: Tensor, equations: _NormalEquations, results: list[CGResult]
-    ) -> Tensor:
-        ctx.equations = equations
-        rhs = equations.sky.map2alm(maps, weights=None)
-        results.append(equations.solve(rhs, maps))
-        return results[0].x
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        sky = ctx.equations.sky
-        # The imaginary parts of m = 0 and, with spin 2, l < 2 are no unknowns.
-        unknown = (alm_lm(sky.lmax)[0] >= sky.spin).to(gradient.device)
-        gradient = torch.where(unknown, gradient, 0)
-        imag = torch.where(sky.m_multiplicity == 1, 0, gradient.imag)
-        # An order m > 0 stands for -m too, so its part of the gradient counts half for each.
-        rhs = torch.complex(gradient.real, imag) / sky.m_multiplicity
-        solved = ctx.equations.solve(rhs).x
-        return pixel_area(sky.nside) * sky.alm2map(solved), None, None
 
 
 @cached_object(maxsize=2)

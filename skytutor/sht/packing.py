@@ -10,6 +10,13 @@ from torch import Tensor
 from skytutor.healpix import check_nside
 from skytutor.validate import all_finite, as_integer
 
+# Numbers of 16 bits, which no sum over a sky fits into, and what to compute in instead.
+HALF = {
+    torch.float16: torch.float32,
+    torch.bfloat16: torch.float32,
+    torch.complex32: torch.complex64,
+}
+
 
 def alm_size(lmax: int) -> int:
     """Return the number of a_lm up to lmax, ``(lmax + 1) (lmax + 2) / 2``.
@@ -95,7 +102,7 @@ def check_alms(
         finite: look at the values too. That waits for the device, so layers skip it when compiled.
 
     Returns:
-        The coefficients themselves.
+        The coefficients themselves, complex32 as complex64, a pending conjugation carried out.
 
     Raises:
         TypeError: not a complex tensor.
@@ -112,6 +119,7 @@ def check_alms(
         )
     if alms.numel() == 0:
         raise ValueError(f"{name} is empty: shape {tuple(alms.shape)}")
+    alms = alms.to(HALF.get(alms.dtype, alms.dtype)).resolve_conj()
     if finite and not all_finite(torch.view_as_real(alms)):
         raise ValueError(f"{name} holds NaN or infinite values")
     return alms

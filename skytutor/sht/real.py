@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from skytutor.healpix import pixel_area
 from skytutor.memo import cached_table
-from skytutor.sht.packing import alm_lm, check_lmax
+from skytutor.sht._linear import in_full_precision
+from skytutor.sht.packing import HALF, alm_lm, check_lmax
 from skytutor.sht.transforms import Harmonics
 from skytutor.tables import TableModule
 
@@ -91,11 +92,13 @@ def to_real(alms: Tensor, *, lmax: int) -> Tensor:
         >>> to_real(torch.tensor([1.0, 2.0, 3.0 + 4.0j]), lmax=1)
         tensor([ 1.0000, -5.6569,  2.0000,  4.2426])
     """
+    alms = alms.to(HALF.get(alms.dtype, alms.dtype)).resolve_conj()
     plus, minus, m_positive = (t.to(alms.device) for t in _real_indices(lmax))
-    out = alms.real.new_empty(*alms.shape[:-1], (lmax + 1) ** 2)
-    out[..., minus[m_positive]] = -math.sqrt(2) * alms[..., m_positive].imag
-    out[..., plus] = torch.where(m_positive, math.sqrt(2) * alms.real, alms.real)
-    return out
+    real = torch.where(m_positive, math.sqrt(2) * alms.real, alms.real)
+    imag = -math.sqrt(2) * alms.imag
+    # Where m = 0 both go to the same place: the real parts come last.
+    out = real.new_zeros(*alms.shape[:-1], (lmax + 1) ** 2)
+    return out.index_copy(-1, minus, imag).index_copy(-1, plus, real)
 
 
 def to_complex(coefs: Tensor) -> Tensor:
@@ -110,6 +113,7 @@ def to_complex(coefs: Tensor) -> Tensor:
     Raises:
         ValueError: K is no square.
     """
+    coefs = coefs.to(HALF.get(coefs.dtype, coefs.dtype))
     plus, minus, m_positive = (t.to(coefs.device) for t in _real_indices(lmax_of(coefs)))
     real = coefs[..., plus]
     imag = -math.sqrt(0.5) * coefs[..., minus]
@@ -123,7 +127,8 @@ class RealHarmonics(TableModule):
 
     Where the matrix of all harmonics fits into `max_bytes`, each is one product with it: the
     fastest way up to nside 16 or so, and nothing but real arithmetic for `torch.compile`. Beyond,
-    they are `Harmonics`'.
+    they are `Harmonics`'. Either way they keep the precision of the tables under `torch.autocast`,
+    and widen numbers of 16 bits to it.
 
     Arguments:
         nside: of the maps.
@@ -193,13 +198,18 @@ class RealHarmonics(TableModule):
             ``(..., P)``, or ``(..., 2, P)``, Q and U, with spin 2.
 
         Raises:
+            TypeError: another precision than the tables'.
             ValueError: too many coefficients, a number that is no square, or not E and B.
         """
         fits = coefs.shape[-1] <= (self.lmax + 1) ** 2 and lmax_of(coefs) >= 0
-        self._check_shape("coefs", coefs, fits)
+        coefs = self._checked("coefs", coefs, fits)
         missing = (self.lmax + 1) ** 2 - coefs.shape[-1]
         if self.transform is not None:
             return self.transform.alm2map(to_complex(nn.functional.pad(coefs, (0, missing))))
+        return in_full_precision(coefs, self._product)
+
+    def _product(self, coefs: Tensor) -> Tensor:
+        """Return the maps of coefficients by the matrix."""
         matrix = self.harmonics[: coefs.shape[-1]]
         if not self.spin:
             return coefs @ matrix
@@ -218,14 +228,13 @@ class RealHarmonics(TableModule):
             ``(..., K)``, or ``(..., 2, K)``, E and B, with spin 2.
 
         Raises:
+            TypeError: another precision than the tables'.
             ValueError: another number of pixels, or not Q and U.
         """
-        self._check_shape("maps", maps, maps.shape[-1] == 12 * self.nside**2)
+        maps = self._checked("maps", maps, maps.shape[-1] == 12 * self.nside**2)
         if self.transform is not None:
             return to_real(self.transform.map2alm(maps), lmax=self.lmax)
-        if not self.spin:
-            return maps @ self.weighted
-        return self._e_and_b(maps) @ self.weighted
+        return in_full_precision(maps, lambda pixels: self._rows(pixels) @ self.weighted)
 
     def adjoint(self, maps: Tensor) -> Tensor:
         """Return scalar products of maps with the harmonics: the transpose of `synthesis`.
@@ -239,26 +248,27 @@ class RealHarmonics(TableModule):
             ``(..., K)``, or ``(..., 2, K)``, E and B, with spin 2.
 
         Raises:
+            TypeError: another precision than the tables'.
             ValueError: another number of pixels, or not Q and U.
         """
-        self._check_shape("maps", maps, maps.shape[-1] == 12 * self.nside**2)
+        maps = self._checked("maps", maps, maps.shape[-1] == 12 * self.nside**2)
         if self.transform is not None:
             alms = self.transform.map2alm(maps, weights=None)
             return to_real(alms, lmax=self.lmax) / pixel_area(self.nside)
-        if not self.spin:
-            return maps @ self.harmonics.T
-        return self._e_and_b(maps) @ self.harmonics.T
+        return in_full_precision(maps, lambda pixels: self._rows(pixels) @ self.harmonics.T)
 
-    @staticmethod
-    def _e_and_b(maps: Tensor) -> Tensor:
-        """Return maps ``(..., 2, P)`` for a product with E's harmonics: ``(..., 2, 2 P)``.
+    def _rows(self, maps: Tensor) -> Tensor:
+        """Return maps for a product with the harmonics: with spin 2 those of E, ``(..., 2, 2 P)``.
 
         The second row is turned by 45 degrees, so that the product gives B.
         """
+        if not self.spin:
+            return maps
         q, u = maps.unbind(-2)
         return torch.stack([q, u, u, -q], -2).unflatten(-2, (2, 2)).flatten(-2)
 
-    def _check_shape(self, name: str, tensor: Tensor, fits: bool) -> None:
+    def _checked(self, name: str, tensor: Tensor, fits: bool) -> Tensor:
+        """Return a tensor in the precision of the tables, if it has the shape for them."""
         has_components = tensor.dim() > 1 and tensor.shape[-2] == 2
         if not fits or (self.spin and not has_components):
             what = (
@@ -271,6 +281,10 @@ class RealHarmonics(TableModule):
                 f"{name} must end in {two}{what} at nside {self.nside}, "
                 f"got shape {tuple(tensor.shape)}"
             )
+        tables = self.harmonics.dtype if self.transform is None else self.transform.dtype
+        if tensor.dtype not in (tables, *HALF):
+            raise TypeError(f"{name} must be {tables}, as these tables are; got {tensor.dtype}")
+        return tensor.to(tables)
 
     def extra_repr(self) -> str:
         """Return the sizes for ``print``."""

@@ -11,8 +11,6 @@ A = (lmax + 1) (lmax + 2) / 2, complex, in healpy's packing (`skytutor.sht.packi
 the axis before the last holds Q, U or E, B.
 """
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -20,9 +18,10 @@ from skytutor.healpix import check_maps, check_nside, check_order, pixel_area
 from skytutor.healpix.numbering import shared_order_table
 from skytutor.healpix.rings import ring_weights as quadrature_weights
 from skytutor.healpix.rings import rings
+from skytutor.sht._linear import Operator, apply_linear
 from skytutor.sht.dense import CHUNKS, Dense
 from skytutor.sht.ducc import Ducc, installed
-from skytutor.sht.packing import alm_lm, check_alms, check_lmax
+from skytutor.sht.packing import HALF, alm_lm, check_alms, check_lmax
 from skytutor.tables import TableModule
 from skytutor.validate import as_integer, check_spin
 
@@ -30,56 +29,13 @@ BACKENDS = ("ducc0", "torch")
 _COMPLEX = {torch.float32: torch.complex64, torch.float64: torch.complex128}
 
 
-class _Synthesis(torch.autograd.Function):
-    """Maps of coefficients, each ring times its weight.
-
-    Orders m > 0 stand for -m too, so their gradient counts twice.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        alms: Tensor,
-        backend: Ducc | Dense,
-        m_multiplicity: Tensor,
-        ring_weights: Tensor | None,
-    ) -> Tensor:
-        ctx.arguments = (backend, m_multiplicity, ring_weights)
-        return backend.synthesis(alms, ring_weights)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
-        return _Analysis.apply(gradient, *ctx.arguments, True), None, None, None
-
-
-class _Analysis(torch.autograd.Function):
-    """Sums of maps, each ring times its weight, with the conjugate harmonics.
-
-    With `adjoint` they count -m too, which makes them the true adjoint of the synthesis.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        maps: Tensor,
-        backend: Ducc | Dense,
-        m_multiplicity: Tensor,
-        ring_weights: Tensor | None,
-        adjoint: bool = False,
-    ) -> Tensor:
-        ctx.arguments = (backend, m_multiplicity, ring_weights)
-        ctx.adjoint = adjoint
-        return backend.analysis(maps, ring_weights, m_multiplicity if adjoint else None)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None, None]:
-        m_multiplicity = ctx.arguments[1]
-        gradient = gradient if ctx.adjoint else gradient / m_multiplicity
-        return _Synthesis.apply(gradient, *ctx.arguments), None, None, None, None
-
-
 class Harmonics(TableModule):
     """Both transforms at one nside, lmax, spin, order and precision, with what they need made once.
+
+    Both are linear, and have derivatives of every order, forward and backward; `torch.func` may map
+    over them and differentiate them. The sums are made in the precision of the tables under
+    `torch.autocast` too, and numbers of 16 bits are widened to it. In a graph that is being
+    compiled or exported values are not looked at.
 
     Arguments:
         nside: of the maps.
@@ -168,25 +124,35 @@ class Harmonics(TableModule):
             self.dense = self._make_dense(chunks).to(device)
         return self.dense
 
-    def _apply_flat(
-        self,
-        function: type[torch.autograd.Function],
-        tensor: Tensor,
-        ring_weights: Tensor | None = None,
-    ) -> Tensor:
-        """Apply a function to the leading axes as one axis and give them back.
+    def _synthesise(self, alms: Tensor) -> Tensor:
+        """Return maps in RING order of coefficients ``(..., [2,] A)``."""
+        sums = self._backend_on(alms.device)
+        return self._on_flat(
+            alms,
+            sums.synthesis,
+            # An order m > 0 stands for -m too, so its gradient counts twice.
+            adjoint=lambda maps: sums.analysis(maps, None, self.m_multiplicity),
+        )
 
-        The function sees ``(N, c, ...)``, with an axis of one component for spin 0.
+    def _analyse(self, maps: Tensor, ring_weights: Tensor) -> Tensor:
+        """Return coefficients of maps ``(..., [2,] P)`` in RING order, each ring times a weight."""
+        sums = self._backend_on(maps.device)
+        return self._on_flat(
+            maps,
+            lambda flat: sums.analysis(flat, ring_weights),
+            adjoint=lambda alms: sums.synthesis(alms / self.m_multiplicity, ring_weights),
+        )
+
+    def _on_flat(self, tensor: Tensor, operator: Operator, *, adjoint: Operator) -> Tensor:
+        """Apply an operator to the leading axes as one axis and give them back.
+
+        The operator sees ``(N, c, ...)``, with an axis of one component for spin 0.
         """
         components = 2 if self.spin else 1
         vector_dims = 2 if self.spin else 1
         lead = tensor.shape[:-vector_dims]
-        out = function.apply(
-            tensor.reshape(-1, components, tensor.shape[-1]),
-            self._backend_on(tensor.device),
-            self.m_multiplicity,
-            ring_weights,
-        )
+        flat = tensor.reshape(-1, components, tensor.shape[-1])
+        out = apply_linear(flat, operator, adjoint=adjoint)
         return out.reshape(*lead, *out.shape[-vector_dims:])
 
     def _reorder(self, maps: Tensor, source: str, target: str) -> Tensor:
@@ -215,9 +181,9 @@ class Harmonics(TableModule):
             TypeError: not complex, or another precision than the tables'.
             ValueError: another size or device, NaN or infinite values.
         """
-        self._check_tables("alms", alms, _COMPLEX[self.dtype])
-        check_alms(alms, lmax=self.lmax, spin=self.spin, finite=not torch.compiler.is_compiling())
-        return self._reorder(self._apply_flat(_Synthesis, alms), "ring", self.order)
+        alms = self._as_tables("alms", alms, _COMPLEX[self.dtype])
+        alms = check_alms(alms, lmax=self.lmax, spin=self.spin)
+        return self._reorder(self._synthesise(alms), "ring", self.order)
 
     def map2alm(self, maps: Tensor, *, iterations: int = 0, weights: str | None = "ring") -> Tensor:
         """Return the coefficients of maps, ``a_lm = (4 pi / P) sum_p w_p f(p) conj(Y_lm(p))``.
@@ -235,41 +201,55 @@ class Harmonics(TableModule):
             ValueError: another size or device, values that are no numbers, negative iterations,
                 other weights.
         """
-        self._check_tables("maps", maps, self.dtype)
-        check_maps(
-            maps, nside=self.nside, order=self.order, finite=not torch.compiler.is_compiling()
-        )
-        if self.spin and (maps.dim() < 2 or maps.shape[-2] != 2):
-            raise ValueError(
-                f"maps must be (..., 2, P), Q and U, for spin 2; got shape {tuple(maps.shape)}"
-            )
+        maps = self.check_maps(maps)
         if as_integer("iterations", iterations) < 0:
             raise ValueError(f"iterations must not be negative, got {iterations}")
         if weights not in ("ring", None):
             raise ValueError(f"weights must be 'ring' or None, got {weights!r}")
         maps = self._reorder(maps, self.order, "ring")
         ring_weights = self.quadrature if weights else self.area
-        alms = self._apply_flat(_Analysis, maps, ring_weights)
+        alms = self._analyse(maps, ring_weights)
         for _ in range(iterations):
-            missing = maps - self._apply_flat(_Synthesis, alms)
-            alms = alms + self._apply_flat(_Analysis, missing, ring_weights)
+            missing = maps - self._synthesise(alms)
+            alms = alms + self._analyse(missing, ring_weights)
         return alms
 
-    def _check_tables(self, name: str, tensor: Tensor, dtype: torch.dtype) -> None:
-        """Refuse another device or precision than the tables'.
+    def check_maps(self, maps: Tensor) -> Tensor:
+        """Return maps if they can be analysed, in the precision of the tables.
+
+        Arguments:
+            maps: ``(..., P)``, or ``(..., 2, P)``, Q and U, with spin 2.
+
+        Raises:
+            TypeError: not floating, or another precision than the tables'.
+            ValueError: another size or device, values that are no numbers.
+        """
+        maps = self._as_tables("maps", maps, self.dtype)
+        maps = check_maps(maps, nside=self.nside, order=self.order)
+        if self.spin and (maps.dim() < 2 or maps.shape[-2] != 2):
+            raise ValueError(
+                f"maps must be (..., 2, P), Q and U, for spin 2; got shape {tuple(maps.shape)}"
+            )
+        return maps
+
+    def _as_tables(self, name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
+        """Return a tensor of the tables' device and precision: 16 bits are widened to them.
 
         What is no tensor of that kind at all is refused elsewhere.
         """
         if not isinstance(tensor, Tensor):
-            return
+            return tensor
         if tensor.device != self.m_multiplicity.device:
             raise ValueError(
                 f"{name} are on {tensor.device}, the tables on {self.m_multiplicity.device}: "
                 "move one with .to()"
             )
-        supported = tensor.dtype in (*_COMPLEX, *_COMPLEX.values())
-        if supported and tensor.dtype != dtype and tensor.is_complex() == dtype.is_complex:
-            raise TypeError(f"{name} must be {dtype}, as these tables are; got {tensor.dtype}")
+        numbers = tensor.is_floating_point() or tensor.is_complex()
+        if tensor.dtype == dtype or not numbers or tensor.is_complex() != dtype.is_complex:
+            return tensor
+        if tensor.dtype in HALF:
+            return tensor.to(dtype)
+        raise TypeError(f"{name} must be {dtype}, as these tables are; got {tensor.dtype}")
 
     def extra_repr(self) -> str:
         """Return the sizes for ``print``."""

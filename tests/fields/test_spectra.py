@@ -334,3 +334,90 @@ NAN = torch.where(torch.arange(48) == 3, torch.nan, 1.0)
 def test_bad_input(call, error, says):
     with pytest.raises(error, match=says):
         call()
+
+
+def drawn(names, spectra, *, lmax=5):
+    """Coefficients and maps of a fixed generator, all numbers of both in one real vector."""
+    given = dict(zip(names, spectra, strict=True))
+    alms = gaussian_alms(given, lmax=lmax, generator=torch.Generator().manual_seed(1))
+    maps = gaussian_maps(
+        given, nside=2, lmax=lmax, order="nested", generator=torch.Generator().manual_seed(1)
+    )
+    flat = [torch.view_as_real(a).flatten() for a in alms.values()]
+    return torch.cat([*flat, *(m.flatten() for m in maps.values())])
+
+
+@pytest.mark.parametrize(
+    "names", [["TT"], ["EE", "BB"], ["TT", "EE", "TE"], ["TT", "EE", "BB", "TE", "EB", "TB"]]
+)
+def test_draws_have_gradients_in_the_spectra(names):
+    """Against finite differences, first and second; E = B = 0 below l = 2, and no T at l = 3."""
+    spectra = [six(5)[name] * (torch.arange(6) != 3) for name in names]
+    change = torch.zeros(len(names), 6, dtype=torch.float64, requires_grad=True)
+
+    def run(change):
+        # Relative, so that what is 0 stays 0.
+        return drawn(names, [s * (1 + c) for s, c in zip(spectra, change, strict=True)])
+
+    assert torch.autograd.gradcheck(run, (change,), fast_mode=True)
+    assert torch.autograd.gradgradcheck(run, (change,), fast_mode=True)
+    (slope,) = torch.autograd.grad(run(change).square().sum(), change)
+    assert bool(slope[:, 4].any()) and bool(torch.isfinite(slope).all())
+    assert not bool(slope[:, 3].any()) and not bool(slope[1:, :2].any())
+
+
+def test_a_spectrum_of_a_single_field_scales_its_draws():
+    """The derivative of a_lm = sqrt(C_l) n_lm in C_l is a_lm / (2 C_l)."""
+    cl = six(8)["TT"].requires_grad_()
+    alms = gaussian_alms({"TT": cl}, lmax=8, generator=torch.Generator().manual_seed(0))["T"]
+    (slope,) = torch.autograd.grad(alms.real.sum(), cl)
+    by_l = torch.zeros(9, dtype=torch.float64).index_add(0, alm_lm(8)[0], alms.real.detach())
+    torch.testing.assert_close(slope, by_l / (2 * cl.detach()))
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+def test_draws_in_torch_func():
+    """Mapped over amplitudes, and differentiated forward; bad spectra are refused there too."""
+    names = ["TT", "EE", "TE"]
+    spectra = [six(5)[name] for name in names]
+
+    def run(a):
+        return drawn(names, [a * s for s in spectra])
+
+    several = torch.tensor([1.0, 4.0, 0.25], dtype=torch.float64)
+    found = torch.func.vmap(run, randomness="same")(several)
+    torch.testing.assert_close(found, several.sqrt()[:, None] * run(1.0))
+    one = torch.ones((), dtype=torch.float64)
+    value, slope = torch.func.jvp(run, (one,), (one,))
+    torch.testing.assert_close(slope, value / 2)
+    with pytest.raises(ValueError, match=r"TT is negative.*l = 0: -1000, -4000, -250"):
+        torch.func.vmap(run, randomness="same")(-several)
+
+
+def test_a_root_is_that_of_numpy_and_keeps_its_derivatives_where_eigenvalues_meet():
+    from skytutor.fields._roots import symmetric_root
+
+    g = torch.Generator().manual_seed(0)
+    a = torch.randn(4, 3, 3, generator=g, dtype=torch.float64)
+    matrix = a @ a.mT
+    matrix[0] = 2 * torch.eye(3)
+    values, vectors = np.linalg.eigh(matrix.numpy())
+    wanted = (vectors * np.sqrt(values)[:, None]) @ vectors.transpose(0, 2, 1)
+    np.testing.assert_allclose(symmetric_root(matrix).numpy(), wanted, atol=1e-13)
+    matrix.requires_grad_()
+    assert torch.autograd.gradcheck(lambda m: symmetric_root((m + m.mT) / 2), (matrix,))
+    assert torch.autograd.gradgradcheck(lambda m: symmetric_root((m + m.mT) / 2), (matrix,))
+
+
+@pytest.mark.parametrize("spin", [0, 2])
+def test_coloured_noise_has_no_gradient_where_there_is_no_power(spin):
+    harmonics = RealHarmonics(2, 4, spin=spin, order="ring", dtype=torch.float64)
+    parts = (2,) if spin else ()
+    g = torch.Generator().manual_seed(0)
+    noise = torch.randn(*parts, 25, generator=g, dtype=torch.float64)
+    cl = torch.rand(*parts, 5, generator=g, dtype=torch.float64)
+    cl[..., :2] = 0
+    cl.requires_grad_()
+    maps = maps_from_white_noise(noise, cl, harmonics=harmonics)
+    (slope,) = torch.autograd.grad(maps.square().sum(), cl)
+    assert not bool(slope[..., :2].any()) and bool((slope[..., 2:] > 0).all())
