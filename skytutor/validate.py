@@ -175,7 +175,7 @@ def hard_mask(mask: Tensor) -> Tensor:
         raise TypeError(f"mask must be a torch tensor, got {type(mask).__name__}")
     if mask.dtype == torch.bool:
         return mask
-    if not bool(((mask == 0) | (mask == 1)).all()):
+    if look(mask, lambda values: bool(((values == 0) | (values == 1)).all())) is False:
         raise ValueError(
             "mask must be hard, 1 where seen and 0 where hidden; it holds other values, "
             "such as the soft edge of an apodised mask"

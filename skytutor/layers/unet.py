@@ -100,5 +100,5 @@ class UNet(nn.Module):
             x = stage(torch.cat([x, kept.pop()], dim=1))
         # In full precision: half of it knows a fraction to a per cent.
         with torch.autocast(x.device.type, enabled=False):
-            answer: Tensor = self.last(x.float())
+            answer: Tensor = self.last(x.to(self.last.weight.dtype))
         return answer
