@@ -225,7 +225,7 @@ def hard_mask(mask: Tensor, *, name: str = "mask") -> Tensor:
     mask = as_tensor(name, mask)
     if mask.dtype == torch.bool:
         return mask
-    if not bool(((mask == 0) | (mask == 1)).all()):
+    if look(mask, lambda values: bool(((values == 0) | (values == 1)).all())) is False:
         raise ValueError(
             f"{name} must be hard, 1 where seen and 0 where hidden; it holds other values, "
             "such as the soft edge of an apodised mask"

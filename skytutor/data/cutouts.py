@@ -19,7 +19,6 @@ import torch
 from torch import Tensor
 
 from skytutor.arrays import as_tensor
-from skytutor.data._fits import opened
 from skytutor.io._fits import opened
 from skytutor.validate import one_of
 

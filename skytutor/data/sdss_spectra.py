@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 
 from skytutor.arrays import as_floats, as_tensor
-from skytutor.data._fits import opened
 from skytutor.data.spectral_grid import (
     OBSERVED_WINDOW,
     air_to_vacuum,

@@ -165,6 +165,11 @@ def angle_to_pixel(theta: Tensor, phi: Tensor, *, nside: int, order: str) -> Ten
     return _locate(theta.cos(), theta.sin(), phi, nside=nside, order=order)
 
 
+def _usable(length: Tensor) -> bool:
+    """Return whether all lengths of vectors are finite and positive."""
+    return bool(torch.isfinite(length).all()) and float(length.min()) > 0
+
+
 def vector_to_pixel(vectors: Tensor, *, nside: int, order: str) -> Tensor:
     """Return the number of the pixel in the direction of vectors.
 
@@ -185,7 +190,7 @@ def vector_to_pixel(vectors: Tensor, *, nside: int, order: str) -> Tensor:
     if v.dim() == 0 or v.shape[-1] != 3:
         raise ValueError(f"vectors must end in 3 components, got shape {tuple(v.shape)}")
     length = v.norm(dim=-1)
-    if v.numel() and not (bool(torch.isfinite(length).all()) and float(length.min()) > 0):
+    if v.numel() and look(length, _usable) is False:
         raise ValueError("vectors must be finite and not zero")
     flat = torch.hypot(v[..., 0], v[..., 1])
     phi = torch.atan2(v[..., 1], v[..., 0])

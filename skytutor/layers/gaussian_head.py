@@ -281,8 +281,9 @@ class GaussianHead(nn.Module):
         # constant makes s = 1 of a raw value of 0.
         zero_point = math.log(math.expm1(1 - self.floor))
         s = F.softplus(log_s + zero_point) + self.floor
-        unit = torch.eye(self.n_targets, dtype=raw.dtype, device=raw.device)
-        unit = unit.repeat(len(raw), 1, 1)
+        # Made from `raw`, so that under `torch.func.vmap` there is one matrix for each row.
+        unit = raw.new_zeros(len(raw), self.n_targets, self.n_targets)
+        unit = unit + torch.eye(self.n_targets, dtype=raw.dtype, device=raw.device)
         rows, columns = torch.tril_indices(self.n_targets, self.n_targets, offset=-1)
         unit[:, rows, columns] = below
         return mean, s.unsqueeze(2) * unit

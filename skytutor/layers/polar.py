@@ -111,8 +111,10 @@ class _CircularPad(torch.autograd.Function):
     One copy each way, where ``torch.cat`` needs five.
     """
 
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: Any, pictures: Tensor) -> Tensor:
+    def forward(pictures: Tensor) -> Tensor:
         b, c, r, a = pictures.shape
         # Stored channels-last, which is the layout that the convolution is fastest on.
         out = pictures.new_zeros(b, r + 2, a + 2, c).permute(0, 3, 1, 2)
@@ -121,6 +123,15 @@ class _CircularPad(torch.autograd.Function):
         inner[..., 0] = pictures[..., -1]
         inner[..., -1] = pictures[..., 0]
         return out
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        # The padding is linear: its derivatives need nothing of the input.
+        pass
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor) -> Tensor:
+        return _CircularPad.apply(tangent)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:

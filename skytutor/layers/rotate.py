@@ -26,7 +26,7 @@ from skytutor.healpix.interpolation import interpolation_weights
 from skytutor.layers.faces import check_input
 from skytutor.memo import cached_table
 from skytutor.tables import TableModule
-from skytutor.validate import as_length, check_spin, one_of
+from skytutor.validate import as_length, check_spin, look, one_of
 
 INTERPOLATIONS = ("gaussian", "bilinear")
 # Of U, that makes it HEALPix' own.
@@ -279,16 +279,17 @@ def principal_frame(maps: Tensor, *, nside: int, order: str) -> Tensor:
     maps = as_tensor("maps", maps)
     check_input(maps, nside=nside, order=order)
     mass = maps[:, 0].double()
-    if float(mass.min()) < 0:
+    lowest = look(mass, lambda values: float(values.min()))
+    if lowest is not None and lowest < 0:
         raise ValueError(
-            "maps must not be negative to have a centre of mass, "
-            f"got a minimum of {float(mass.min()):g}"
+            f"maps must not be negative to have a centre of mass, got a minimum of {lowest:g}"
         )
     v = _centres(nside, order).to(maps.device)  # (P, 3)
     centre = mass @ v  # (B, 3)
     # A sum that vanishes but for rounding errors points nowhere.
     length = centre.norm(dim=1, keepdim=True)
-    if not bool((length > 1e-9 * mass.sum(1, keepdim=True)).all()) or not bool((length > 0).all()):
+    centred = (length > 1e-9 * mass.sum(1, keepdim=True)) & (length > 0)
+    if look(centred, lambda values: bool(values.all())) is False:
         raise ValueError(
             "maps must have a centre of mass; one is empty or balanced over the whole sphere"
         )

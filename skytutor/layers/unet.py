@@ -89,7 +89,10 @@ class UNet(nn.Module):
                 f"images must have sides that are multiples of {self.factor}, "
                 f"got {height} by {width}"
             )
-        x = images.contiguous(memory_format=torch.channels_last)
+        # The layout is for speed alone, and torch.func.vmap has no layouts.
+        x = images
+        if not torch._C._are_functorch_transforms_active():
+            x = images.contiguous(memory_format=torch.channels_last)
         kept = []
         for stage in self.down:
             x = stage(x)
@@ -100,5 +103,5 @@ class UNet(nn.Module):
             x = stage(torch.cat([x, kept.pop()], dim=1))
         # In full precision: half of it knows a fraction to a per cent.
         with torch.autocast(x.device.type, enabled=False):
-            answer: Tensor = self.last(x.float())
+            answer: Tensor = self.last(x.to(self.last.weight.dtype))
         return answer

@@ -124,6 +124,8 @@ class CapFourier(TableModule):
         Returns:
             ``(N, C, M)`` complex.
         """
+        if pixels.dtype not in (torch.float32, torch.float64):
+            raise TypeError(f"pixels must be float32 or float64, got {pixels.dtype}")
         dtype = torch.complex128 if pixels.dtype == torch.float64 else torch.complex64
         padded = pixels[:, self.pixel] * self.inside.to(pixels.dtype)  # (N, C, P)
         # The conjugate of `to_pixels`, with m and p in each other's places.

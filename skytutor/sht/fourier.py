@@ -159,6 +159,8 @@ class RingFourier(TableModule):
 
     def to_orders(self, maps: Tensor) -> Tensor:
         """Return the orders of each ring, ``(N, R, M)`` complex, of maps ``(N, P)``."""
+        if maps.dtype not in (torch.float32, torch.float64):
+            raise TypeError(f"maps must be float32 or float64, got {maps.dtype}")
         nside = self.nside
         out = maps.new_empty(len(maps), 4 * nside - 1, self.orders, dtype=_complex(maps.dtype))
         ring, pixel = _belt(nside)

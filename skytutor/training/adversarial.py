@@ -171,6 +171,11 @@ def r1_penalty(outputs: Tensor, maps: Tensor) -> Tensor:
     return slope.square().flatten(1).sum(1).mean() / 2
 
 
+def _single(x: Tensor) -> Tensor:
+    """Return a tensor in float32, or in float64 if it comes so."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
 class AdversarialPair(nn.Module):
     """A generator and a discriminator, and the loss of the one that takes a step.
 
@@ -260,7 +265,7 @@ class AdversarialPair(nn.Module):
             outputs = self.discriminator(torch.cat([maps, generated]), both_labels)
             real, fake = outputs.split([len(maps), len(generated)])
         # In float32 also where autocast ran the networks in bfloat16.
-        loss = discriminator_loss(real.float(), fake.float(), kind=self.kind)
+        loss = discriminator_loss(_single(real), _single(fake), kind=self.kind)
         if self.r1:
             loss = loss + self.r1 * self._r1_penalty(maps, labels)
         return loss
@@ -269,10 +274,29 @@ class AdversarialPair(nn.Module):
         """Return the R1 penalty at an eighth of the real maps, at least one."""
         few = slice(0, max(1, len(maps) // 8))
         few_labels = None if labels is None else labels[few]
-        # A gradient that is differentiated again is taken in float32 throughout.
+        self._check_r1(maps)
+        # A gradient that is differentiated again is taken in float32 at least, throughout.
         with torch.autocast(maps.device.type, enabled=False):
-            some_maps = maps[few].float().requires_grad_()
+            some_maps = _single(maps[few]).requires_grad_()
             return r1_penalty(self.discriminator(some_maps, few_labels), some_maps)
+
+    def _check_r1(self, maps: Tensor) -> None:
+        """Refuse the modes of torch in which a gradient cannot be taken inside the loss."""
+        if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+            raise RuntimeError(
+                "r1 takes a gradient inside the loss, which torch.compile, torch.export and "
+                "torch.func do not record: compile the networks one by one, or use r1=0"
+            )
+        if torch.is_inference_mode_enabled():
+            raise RuntimeError(
+                "r1 needs a gradient, which torch.inference_mode() does not record: use "
+                "torch.no_grad() or r1=0"
+            )
+        if maps.dtype in (torch.float16, torch.bfloat16):
+            raise TypeError(
+                f"maps must be float32 or float64 with r1, got {maps.dtype}: keep the networks in "
+                "float32 and use torch.autocast"
+            )
 
     def _generator_loss(self, z: Tensor, fake_labels: Tensor | None) -> Tensor:
         # The discriminator is fixed during the generator's step: no gradient of its weights.
@@ -280,7 +304,7 @@ class AdversarialPair(nn.Module):
         for parameter in fixed:
             parameter.requires_grad_(False)
         outputs = self.discriminator(self.generator(z, fake_labels), fake_labels)
-        loss = generator_loss(outputs.float(), kind=self.kind)
+        loss = generator_loss(_single(outputs), kind=self.kind)
         for parameter in fixed:
             parameter.requires_grad_(True)
         return loss
