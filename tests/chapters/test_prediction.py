@@ -39,6 +39,7 @@ def test_the_card_says_inputs_and_outputs(name):
     assert {key: card[key] for key in described} == described, "run compute card-descriptions"
 
 
+@pytest.mark.slow
 @by_name
 def test_it_answers_within_its_errors_and_seldom_warns(name):
     true, maps = question_of(name).sample(200, seed=seed_of(name))
@@ -67,6 +68,8 @@ def test_another_noise_is_warned_of(noise):
     _, maps = other.sample(100, seed=9)
     with pytest.warns(InputRangeWarning, match="100 of 100"):
         predict("cmb-t1-noise5", maps, order="ring", unit="1")
+    # As in training: what is said of their noise is warned of alone.
+    _, maps = question_of("cmb-t1-noise5").sample(1, seed=5)
     with pytest.warns(InputRangeWarning, match=f"noise is {noise:.3g}.*trained with 5"):
         predict("cmb-t1-noise5", maps[:1], order="ring", unit="1", noise=noise)
 
