@@ -8,4 +8,7 @@ from skytutor import lazy
 
 __version__ = "0.2.0"
 
-__getattr__, __dir__ = lazy.attach(__name__, __path__)
+# What is asked for by name alone, wherever it is.
+NAMES = {"load_pretrained": "chapters.pretrained", "predict": "chapters.prediction"}
+
+__getattr__, __dir__ = lazy.attach(__name__, __path__, NAMES)

@@ -129,6 +129,7 @@ def _describe_compute(compute: argparse.ArgumentParser) -> None:
             "spectra-limits-check",
             "bands-subsets",
             "bands-adversaries",
+            "card-descriptions",
         ),
         help="information limits of chapter 3 (a quarter of an hour); nodes of CAMB's spectra "
         "between which they are interpolated (some minutes); the spectra of Planck's best fit "
@@ -136,7 +137,7 @@ def _describe_compute(compute: argparse.ArgumentParser) -> None:
         "GAN (twenty minutes); chapter 4's network where there is more or less to see, and the "
         "published networks of chapter 4 (ten minutes each on a GPU); the checks of the limits of "
         "chapter 4 (minutes on a GPU); which bands help in chapter 5 (ten minutes), and its "
-        "adversaries (an hour)",
+        "adversaries (an hour); inputs and outputs in the cards of a folder (seconds)",
     )
     compute.add_argument(
         "--folder", type=_folder, default=Path("runs"), help="where the table goes (default: runs)"

@@ -168,6 +168,12 @@ def compute(args: argparse.Namespace) -> None:
             f"largest relative error between nodes: {emulator.worst_error(folder=args.folder):.1e}"
         )
         return
+    if args.what == "card-descriptions":
+        from skytutor.chapters.pretrained import describe_cards
+
+        for path in describe_cards(args.folder):
+            print(path)
+        return
     make_card = _study(args.what)
     if make_card is not None:
         print(make_card(args.folder, command=command, profile=profile.current("gpu")))

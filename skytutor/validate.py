@@ -20,6 +20,7 @@ __all__ = [
     "as_length",
     "as_names",
     "as_seed",
+    "check_columns",
     "check_generator",
     "check_spin",
     "extremes",
@@ -355,3 +356,27 @@ def _extremes(tensor: Tensor) -> tuple[float, float]:
         return float(values.min()), float(values.max())
     low, high = tensor.aminmax()
     return float(low), float(high)
+
+
+def check_columns(
+    name: str, values: Tensor, *, columns: Sequence[str], single: bool = True
+) -> None:
+    """Refuse values that are not a row, or rows, with a number for each column.
+
+    Arguments:
+        name: what the error message calls the values.
+        values: ``(N, n)``, or ``(n,)`` where a single row is allowed.
+        columns: names of the n columns.
+        single: whether one row may come without its axis.
+
+    Raises:
+        ValueError: another shape, which would be broadcast in silence.
+
+    Example:
+        >>> check_columns("scaled", torch.zeros(5, 2), columns=("r", "tau"))
+    """
+    dimensions = (1, 2) if single else (2,)
+    if values.dim() not in dimensions or values.shape[-1] != len(columns):
+        raise ValueError(
+            f"{name} must be (N, {len(columns)}): {', '.join(columns)}; got {tuple(values.shape)}"
+        )

@@ -7,11 +7,11 @@ import torch
 from torch import nn
 
 from skytutor.chapters.recipe import Recipe
-from skytutor.chapters.registry import get
+from skytutor.chapters.registry import RECIPES, get
 from skytutor.data.registry import DataError
 from skytutor.training import checkpoint
 
-__all__ = ["card", "evaluate", "load_pretrained", "network", "pretrained_scores"]
+__all__ = ["card", "describe_cards", "evaluate", "load_pretrained", "network", "pretrained_scores"]
 
 
 def network(recipe: Recipe, *, seed: int = 0) -> nn.Module:
@@ -29,6 +29,12 @@ def load_pretrained(recipe: Recipe | str, folder: Path | None = None) -> nn.Modu
 
     Raises:
         CheckpointError: no checkpoint, or a damaged one.
+        ValueError: no recipe of that name; lists all, and those that are near.
+
+    Example:
+        >>> import skytutor
+        >>> skytutor.load_pretrained("cmb-t3").training
+        False
     """
     recipe = get(recipe) if isinstance(recipe, str) else recipe
     return _load(recipe, folder)[0]
@@ -55,6 +61,32 @@ def card(recipe: Recipe, folder: Path | None = None) -> dict[str, Any]:
     """
     folder = checkpoint.pretrained_folder() if folder is None else Path(folder)
     return checkpoint.load_checkpoint(folder, recipe.name)[1]
+
+
+def describe_cards(folder: Path) -> list[Path]:
+    """Write into the cards of a folder what their recipes say of inputs and outputs.
+
+    Weights, scores and all else that the cards hold stay as they are; only the seal is made again.
+
+    Arguments:
+        folder: of checkpoints.
+
+    Returns:
+        the cards of recipes that say it, in the order of the recipes.
+
+    Raises:
+        CheckpointError: a checkpoint that is damaged, or a card that cannot be written.
+    """
+    written = []
+    for recipe in RECIPES.values():
+        path = Path(folder) / f"{recipe.name}.json"
+        if recipe.question is None or not path.exists():
+            continue
+        # Read whole, so that a card that was altered is refused and not sealed again.
+        _, metadata = checkpoint.load_checkpoint(Path(folder), recipe.name)
+        checkpoint.write_card(path, metadata | recipe.question.for_card())
+        written.append(path)
+    return written
 
 
 def evaluate(

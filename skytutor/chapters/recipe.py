@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import nn
 
+from skytutor.chapters.question import Question
 from skytutor.chapters.seeds import Seeds
 from skytutor.training.profile import Profile
 from skytutor.training.schedule import Schedule, Task
@@ -62,6 +63,7 @@ class Recipe:
         has_weights: whether trained weights come with the package; without them it has to be
             trained first.
         adversarial: two networks are trained against each other, by one process.
+        question: how the network is asked about other maps; None where `predict` does not ask it.
     """
 
     name: str
@@ -76,3 +78,4 @@ class Recipe:
     float32_below: tuple[str, ...] = ()
     has_weights: bool = True
     adversarial: bool = False
+    question: Question | None = None

@@ -1,5 +1,6 @@
 """The names of all recipes; a chapter is imported when one of its recipes is asked for."""
 
+import difflib
 import importlib
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
@@ -137,7 +138,9 @@ def get(name: str) -> Recipe:
         'digits-fixed'
     """
     if name not in ENTRIES:
-        raise ValueError(f"recipe must be one of {', '.join(ENTRIES)}; got {name!r}")
+        near = difflib.get_close_matches(str(name), ENTRIES)
+        hint = f"; near it are {', '.join(near)}" if near else ""
+        raise ValueError(f"recipe must be one of {', '.join(ENTRIES)}; got {name!r}{hint}")
     chapter = importlib.import_module(f"skytutor.chapters.{ENTRIES[name].folder}.recipes")
     return next(recipe for recipe in chapter.RECIPES if recipe.name == name)
 

@@ -170,6 +170,8 @@ def _save(
     )
     outcome = _outcome(recipe, profile, weights, result, source=task.source)
     card = {**made, **outcome, "processes": fabric.world_size}
+    if recipe.question is not None:
+        card |= recipe.question.for_card()
     checkpoint.save_checkpoint(folder, recipe.name, weights, card)
     return card
 

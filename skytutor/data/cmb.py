@@ -29,7 +29,7 @@ from skytutor.fields.spectra import check_mask, maps_from_white_noise
 from skytutor.healpix import check_nside, nside_to_npix, pixel_area, pixel_to_angle
 from skytutor.memo import cached_value
 from skytutor.sht import RealHarmonics
-from skytutor.validate import as_integer, as_seed, optional_generator
+from skytutor.validate import as_integer, as_seed, check_columns, optional_generator
 
 # Standard deviation, in l, and floor of the spectra of T1 and T2.
 WIDTH = 5.0
@@ -214,16 +214,21 @@ class GaussianSkySimulator:
         return torch.stack(columns, -1)
 
     def normalise(self, parameters: Tensor) -> Tensor:
-        """Return parameters ``(..., n)`` on the scale of the networks' answers, float64.
+        """Return parameters ``([N,] n)`` on the scale of the networks' answers, float64.
 
         That is the logarithm of each (of r + 5e-4), shifted and scaled so that the ends of the
         prior lie at -1 and 1.
         """
+        check_columns("parameters", parameters, columns=self.names)
         middle, half_range = self._scale
         return (self._log(parameters) - middle) / half_range
 
     def unnormalise(self, scaled: Tensor) -> Tensor:
-        """Return the parameters ``(..., n)`` of normalised ones: the inverse of `normalise`."""
+        """Return the parameters ``([N,] n)`` of normalised ones: the inverse of `normalise`.
+
+        A network's whole answer ``(N, n, 2)`` is refused: its means alone are on this scale.
+        """
+        check_columns("scaled", scaled, columns=self.names)
         middle, half_range = self._scale
         return torch.exp(scaled * half_range + middle) - self._offset
 
@@ -288,11 +293,7 @@ class GaussianSkySimulator:
         return out
 
     def _check(self, parameters: Tensor) -> None:
-        if parameters.dim() != 2 or parameters.shape[1] != len(self.names):
-            raise ValueError(
-                f"parameters must be (N, {len(self.names)}): {', '.join(self.names)}; "
-                f"got {tuple(parameters.shape)}"
-            )
+        check_columns("parameters", parameters, columns=self.names, single=False)
         columns = zip(STUDIES[self.study], parameters.unbind(1), strict=True)
         for (name, low, high), values in columns:
             if not bool(((values >= low) & (values <= high)).all()):

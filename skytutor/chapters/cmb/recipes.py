@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from skytutor.chapters.cmb.limits import load_limits
 from skytutor.chapters.cmb.networks import Estimator
+from skytutor.chapters.cmb.question import make_question
 from skytutor.chapters.cmb.scores import score_errors, score_r_tau
 from skytutor.chapters.cmb.summaries import summary_statistics
 from skytutor.chapters.cmb.task import CmbTask
@@ -84,6 +85,7 @@ def _recipe(
         score=score,
         published=published,
         float16=False,
+        question=make_question(simulators),
     )
 
 
