@@ -11,12 +11,13 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "skytutor"
 FILES = sorted(PACKAGE.rglob("*.py"))
-# Room, what it imports besides itself, `lazy`, `memo` and `arrays`. A room stands below those
+# Room, what it imports besides itself, `lazy`, `memo`, `arrays`, `values`. It stands below those
 # that import it. `book/architecture.md` is drawn from this table.
 ROOMS = (
     ("lazy", "", "packages whose modules load when they are first asked for"),
-    ("validate", "", "checks of arguments: integers, positive numbers, one of a list"),
     ("arrays", "", "arrays as they come: to tensors, or refused by name"),
+    ("values", "", "the values of a tensor, looked at in every mode in which it has any"),
+    ("validate", "", "checks of arguments: integers, positive numbers, one of a list"),
     ("memo", "", "results that are made once and kept, in every mode of torch"),
     ("tables", "", "modules whose tables follow from their arguments, on the meta device too"),
     ("files", "", "files written whole or not at all, and strict JSON"),
@@ -78,7 +79,7 @@ ROOMS = (
         "the command `skytutor`: words, signals, errors",
     ),
 )
-EVERYWHERE = {"lazy", "memo", "arrays"}
+EVERYWHERE = {"lazy", "memo", "arrays", "values"}
 # Symptoms, not goals: what is longer is probably two things. Nothing is packed to fit.
 LONGEST_FILE = 350
 LONGEST_FUNCTION = 40

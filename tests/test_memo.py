@@ -64,6 +64,7 @@ EXAMPLES = {
     "chapters.inpainting.pictures._table": (),
     "chapters.inpainting.sphere._around": (2,),
     "sht.functions._harmonics": (2, 3, 0, "ring", torch.float32, "torch", CPU),
+    "sht.ducc._ducc": None,
     "sht.inverse._symmetry_blocks": (2, 3, 0, CPU),
     "sht.real._real_indices": (3,),
     "widgets.model._run_by_nbconvert": None,

@@ -7,16 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from skytutor.validate import (
-    all_finite,
-    as_integer,
-    as_length,
-    check_spin,
-    extremes,
-    hard_mask,
-    one_of,
-    positive,
-)
+from skytutor.validate import as_integer, as_length, check_spin, hard_mask, one_of, positive
+from skytutor.values import all_finite, extremes
 
 
 @pytest.mark.parametrize("value", [3, np.int32(3), np.uint8(3), torch.tensor(3)], ids=repr)

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from skytutor.arrays import as_floats, as_tensor
 from skytutor.data.surveys import Band, faint_error, sky_flux
-from skytutor.validate import all_finite, check_generator
+from skytutor.validate import check_generator
+from skytutor.values import all_finite
 
 __all__ = ["Plate", "expose", "noise_pixels", "pixel_noise", "true_variance"]
 

@@ -25,7 +25,8 @@ from skytutor.data.spectral_templates import (
     load_templates,
 )
 from skytutor.data.spectrograph import spectrograph_noise
-from skytutor.validate import all_finite, check_generator, positive
+from skytutor.validate import check_generator, positive
+from skytutor.values import all_finite
 
 __all__ = [
     "BANDS",

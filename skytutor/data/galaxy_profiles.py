@@ -12,7 +12,7 @@ from torch import Tensor
 
 from skytutor.arrays import as_floats, as_tensor
 from skytutor.memo import cached_table
-from skytutor.validate import all_finite
+from skytutor.values import all_finite
 
 __all__ = [
     "BulgeTable",

@@ -22,7 +22,8 @@ from skytutor.data.galaxy_profiles import (
     exponential_transform,
     moffat_transform,
 )
-from skytutor.validate import all_finite, as_length, positive
+from skytutor.validate import as_length, positive
+from skytutor.values import all_finite
 
 __all__ = ["PSF_FWHM", "GalaxyRenderer", "Shapes", "pixel_places"]
 

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from skytutor.arrays import as_floats, as_tensor
 from skytutor.memo import cached_table, outside_modes
-from skytutor.validate import as_names, extremes
+from skytutor.validate import as_names
+from skytutor.values import extremes
 
 __all__ = [
     "BANDS",
@@ -304,13 +305,12 @@ class BandTable:
 
 def _check_inside(name: str, value: Tensor, *, nodes: Tensor) -> None:
     """Raise ``ValueError`` unless every value lies between the first and the last node."""
-    lowest, highest = float(nodes[0]), float(nodes[-1])
-    low, high = extremes(value.detach())
+    lowest, highest = extremes(nodes)
+    low, high = extremes(value)
     # Written so that NaN fails too; a rounding error is forgiven.
     if not (low >= lowest - 1e-6 and high <= highest + 1e-6):
-        raise ValueError(
-            f"{name} must lie in {lowest:.3g}..{highest:.3g}, got {low:.6g} to {high:.6g}"
-        )
+        allowed = f"{lowest:.3g}..{highest:.3g}"
+        raise ValueError(f"{name} must lie in {allowed}, got {low:.6g} to {high:.6g}")
 
 
 def _node(value: Tensor, nodes: Tensor) -> tuple[Tensor, Tensor]:
@@ -324,8 +324,8 @@ def _node(value: Tensor, nodes: Tensor) -> tuple[Tensor, Tensor]:
 @cached_table(maxsize=4)
 def _continuum_table(filters: tuple[str, ...], lines: bool) -> Tensor:
     templates = load_templates()
-    spectra = templates.flux if lines else templates.continuum
     grid = _fine_grid(filters)
+    spectra = templates.flux if lines else templates.continuum
     fine = _refined(grid, templates.wavelength, spectra)  # (5, F)
     factors = attenuation(torch.from_numpy(grid), torch.linspace(-0.6, 1.8, 17)[:, None]).numpy()
     dimmed = fine * factors[:, None]  # (A, 5, F)

@@ -18,7 +18,8 @@ from skytutor.arrays import as_tensor
 from skytutor.data._nodes import between
 from skytutor.data.spectral_templates import package_file, photon_weights
 from skytutor.memo import cached_table
-from skytutor.validate import as_names, extremes
+from skytutor.validate import as_names
+from skytutor.values import extremes
 
 __all__ = ["TEMPERATURES", "StarTable", "planck", "star_spectrum"]
 

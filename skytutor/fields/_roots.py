@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from skytutor.validate import look
+from skytutor.values import look
 
 _ROUNDING = 1e-6  # how far a correlation may pass 1: spectra come in single precision too
 _SINGULAR = 1e-7  # eigenvalues of a root below this times the largest count as 0

@@ -25,7 +25,8 @@ from torch import Tensor
 from skytutor.arrays import as_floats, as_tensor
 from skytutor.fields.windows import gaussian_beam
 from skytutor.healpix import check_values
-from skytutor.validate import as_integer, as_length, check_generator, extremes, positive
+from skytutor.validate import as_integer, as_length, check_generator, positive
+from skytutor.values import extremes
 
 __all__ = ["FlatSky", "band_powers", "check_spectrum", "filter_maps", "frequencies", "laplacian"]
 

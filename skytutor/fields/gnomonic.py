@@ -24,7 +24,8 @@ from skytutor.fields.flat import check_spectrum
 from skytutor.fields.holes import check_hard_mask, put_hidden, seen_only
 from skytutor.fields.windows import gaussian_beam
 from skytutor.healpix.tangent import check_patch, patch_vectors
-from skytutor.validate import all_finite, as_length, check_generator
+from skytutor.validate import as_length, check_generator
+from skytutor.values import all_finite
 
 __all__ = ["GnomonicHole", "PatchCovariance", "angular_covariance"]
 

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from skytutor.arrays import as_tensor
-from skytutor.validate import as_integer, extremes, look, one_of
+from skytutor.validate import as_integer, one_of
+from skytutor.values import extremes, look
 
 UNSEEN = -1.6375e30
 ORDERS = ("ring", "nested", "face")
@@ -104,7 +105,7 @@ def check_values(values: Tensor, *, name: str = "values", axes: int = 1) -> None
     """Refuse pixels that hold no value: NaN, infinite or UNSEEN, by their numbers.
 
     Whatever is as large as UNSEEN counts as it: no map has such values. In a graph that is being
-    recorded there are no values yet, and nothing is refused (`skytutor.validate.look`).
+    recorded there are no values yet, and nothing is refused (`skytutor.values.look`).
 
     Arguments:
         values: floating, of any shape whose last axes number the pixels.

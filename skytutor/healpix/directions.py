@@ -14,7 +14,7 @@ from skytutor.healpix.numbering import (
     nested_to_ring,
     split_ring,
 )
-from skytutor.validate import look
+from skytutor.values import look
 
 
 def _to_ring(pix: Tensor, *, nside: int, order: str) -> Tensor:

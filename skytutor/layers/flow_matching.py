@@ -27,7 +27,8 @@ from skytutor.layers.gaussian_head import (
     whiten,
 )
 from skytutor.tables import TableModule
-from skytutor.validate import all_finite, one_of, positive
+from skytutor.validate import one_of, positive
+from skytutor.values import all_finite
 
 __all__ = ["FlowMatching", "VelocityNetwork"]
 

@@ -26,7 +26,8 @@ from skytutor.healpix.interpolation import interpolation_weights
 from skytutor.layers.faces import check_input
 from skytutor.memo import cached_table
 from skytutor.tables import TableModule
-from skytutor.validate import as_length, check_spin, look, one_of
+from skytutor.validate import as_length, check_spin, one_of
+from skytutor.values import look
 
 INTERPOLATIONS = ("gaussian", "bilinear")
 # Of U, that makes it HEALPix' own.

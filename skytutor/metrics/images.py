@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from skytutor.arrays import as_floats
-from skytutor.validate import all_finite, as_length, positive
+from skytutor.validate import as_length, positive
+from skytutor.values import all_finite
 
 __all__ = ["psnr", "residual_spectrum", "ssim"]
 

@@ -29,7 +29,7 @@ def apply_linear(tensor: Tensor, operator: Operator, *, adjoint: Operator) -> Te
     Returns:
         ``(N, ...)``.
     """
-    if torch.compiler.is_compiling() or torch.jit.is_tracing() or not _is_differentiated(tensor):
+    if torch.compiler.is_compiling() or torch._C._is_tracing() or not _is_differentiated(tensor):
         return in_full_precision(tensor, operator)
     result: Tensor = _Linear.apply(tensor, operator, adjoint)
     return result

@@ -130,7 +130,7 @@ def _is_recorded() -> bool:
 
     Fake tensors, which have a shape and no numbers, come with such a mode too.
     """
-    return torch.compiler.is_compiling() or torch.jit.is_tracing() or is_in_torch_dispatch_mode()
+    return torch.compiler.is_compiling() or torch._C._is_tracing() or is_in_torch_dispatch_mode()
 
 
 @cached_object(maxsize=8)

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from skytutor.arrays import as_integers, as_tensor
 from skytutor.healpix import check_nside
-from skytutor.validate import all_finite, as_integer
+from skytutor.validate import as_integer
+from skytutor.values import all_finite
 
 # Numbers of 16 bits, which no sum over a sky fits into, and what to compute in instead.
 HALF = {

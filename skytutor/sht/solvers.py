@@ -31,7 +31,8 @@ from torch import Tensor
 
 from skytutor.arrays import as_tensor
 from skytutor.sht.implicit import implicit_gradient
-from skytutor.validate import all_finite, as_integer
+from skytutor.validate import as_integer
+from skytutor.values import all_finite
 
 __all__ = [
     "CGResult",

@@ -15,7 +15,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from skytutor.arrays import as_floats, as_integers, as_tensor
 from skytutor.training.schedule import Task
-from skytutor.validate import all_finite, one_of
+from skytutor.validate import one_of
+from skytutor.values import all_finite
 
 NETWORKS = ("discriminator", "generator")  # in the order in which they take their steps
 KINDS = ("hinge", "logistic")

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from skytutor.chunks import in_chunks
 from skytutor.memo import cached_table
-from skytutor.validate import all_finite
+from skytutor.values import all_finite
 
 __all__ = ["COLOURS", "colour_table", "from_picture", "to_picture"]
 

@@ -19,7 +19,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from skytutor.validate import all_finite, positive
+from skytutor.validate import positive
+from skytutor.values import all_finite
 
 __all__ = ["SpectralComponents", "check_spectra", "fit_components"]
 

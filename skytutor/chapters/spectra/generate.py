@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from skytutor.chunks import in_chunks
-from skytutor.validate import all_finite, positive
+from skytutor.validate import positive
+from skytutor.values import all_finite
 
 __all__ = [
     "ResidualBank",

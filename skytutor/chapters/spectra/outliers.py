@@ -14,7 +14,8 @@ from skytutor.chapters.spectra.networks import SpectrumNetwork
 from skytutor.chapters.spectra.targets import N_LATENTS, TARGETS, pretrained_autoencoder
 from skytutor.data.galaxies import GalaxySimulator
 from skytutor.metrics.calibration import interval_coverage
-from skytutor.validate import all_finite, positive
+from skytutor.validate import positive
+from skytutor.values import all_finite
 
 __all__ = ["OutlierFlag", "error_bars", "score_breaks"]
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from skytutor.chapters.spectra.targets import N_TARGETS
 from skytutor.layers.gaussian_head import GaussianHead
-from skytutor.validate import all_finite
+from skytutor.values import all_finite
 
 __all__ = ["BETA", "PosteriorNetwork"]
 

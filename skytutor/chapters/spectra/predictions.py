@@ -12,7 +12,8 @@ from torch.distributions import MultivariateNormal
 from skytutor.chapters.spectra.networks import SpectrumNetwork
 from skytutor.chapters.spectra.separation import RED
 from skytutor.chapters.spectra.targets import N_LATENTS, natural
-from skytutor.validate import all_finite, positive
+from skytutor.validate import positive
+from skytutor.values import all_finite
 
 __all__ = ["Prediction", "check_images", "predict"]
 
