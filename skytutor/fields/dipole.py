@@ -9,6 +9,7 @@ lies at higher l.
 import torch
 from torch import Tensor
 
+from skytutor.arrays import as_tensor
 from skytutor.healpix import (
     check_maps,
     check_order,
@@ -46,6 +47,7 @@ def fit_monopole(maps: Tensor, *, nside: int, order: str, weights: Tensor | None
         >>> fit_monopole(torch.arange(12.0), nside=1, order="ring")
         tensor(5.5000)
     """
+    maps = as_tensor("maps", maps)
     values, weights = _seen(maps, weights, nside=nside, order=order)
     total = weights.sum(-1)
     if not bool((total > 0).all()):
@@ -75,6 +77,7 @@ def remove_monopole(
         >>> remove_monopole(torch.arange(12.0), nside=1, order="ring")[:3]
         tensor([-5.5000, -4.5000, -3.5000])
     """
+    maps = as_tensor("maps", maps)
     mean = fit_monopole(maps, nside=nside, order=order, weights=weights)
     return torch.where(_is_number(maps), maps - mean[..., None], maps)
 
@@ -107,6 +110,7 @@ def fit_dipole(
         >>> monopole, dipole[2]
         (tensor(5.5000), tensor(-6.))
     """
+    maps = as_tensor("maps", maps)
     values, weights = _seen(maps, weights, nside=nside, order=order)
     columns = _columns(nside, order).to(maps.device)  # (P, 4)
     # Normal equations: (columns^T W columns) x = columns^T W m
@@ -146,6 +150,7 @@ def remove_dipole(maps: Tensor, *, nside: int, order: str, weights: Tensor | Non
         >>> bool(remove_dipole(dipole, nside=1, order="ring").abs().max() < 1e-12)
         True
     """
+    maps = as_tensor("maps", maps)
     monopole, dipole = fit_dipole(maps, nside=nside, order=order, weights=weights)
     vectors = _columns(nside, order)[:, 1:].to(dipole)
     fit = monopole[..., None] + dipole @ vectors.T
@@ -155,7 +160,7 @@ def remove_dipole(maps: Tensor, *, nside: int, order: str, weights: Tensor | Non
 def _seen(maps: Tensor, weights: Tensor | None, *, nside: int, order: str) -> tuple[Tensor, Tensor]:
     """Return the values that count, 0 elsewhere, and their weights, float64."""
     check_order(order, allowed=("ring", "nested"))
-    check_maps(maps, nside=nside, order=order, finite=False)
+    maps = check_maps(maps, nside=nside, order=order, finite=False)
     weights = check_weights(weights, maps)
     values = torch.where(weights > 0, maps, 0.0)
     check_maps(values, nside=nside, order=order)

@@ -315,11 +315,12 @@ def check_weights(weights: Tensor | None, maps: Tensor) -> Tensor:
         >>> check_weights(None, torch.zeros(2, 12)).shape
         torch.Size([12])
     """
+    maps = as_tensor("maps", maps)
     if weights is None:
         return torch.ones(maps.shape[-1], dtype=maps.dtype, device=maps.device)
-    if not isinstance(weights, Tensor) or weights.is_complex():
-        kind = weights.dtype if isinstance(weights, Tensor) else type(weights).__name__
-        raise TypeError(f"weights must be a real torch tensor, got {kind}")
+    weights = as_tensor("weights", weights)
+    if weights.is_complex():
+        raise TypeError(f"weights must be real numbers, got {weights.dtype}")
     weights = weights.to(maps)
     try:
         fits = torch.broadcast_shapes(weights.shape, maps.shape) == maps.shape

@@ -59,7 +59,7 @@ def degrade(
         >>> degrade(maps, 1, nside=2, order="nested", pessimistic=True)[:2]
         tensor([-1.6375e+30,  5.5000e+00])
     """
-    nside_out = _check_sizes(maps, nside_out, nside=nside, order=order)
+    maps, nside_out = _check_sizes(maps, nside_out, nside=nside, order=order)
     if nside_out > nside:
         raise ValueError(f"nside_out must be at most nside, {nside}, got {nside_out}; see upgrade")
     weights = check_weights(weights, maps)
@@ -102,7 +102,7 @@ def upgrade(maps: Tensor, nside_out: int, *, nside: int, order: str) -> Tensor:
         >>> upgrade(torch.arange(12.0), 2, nside=1, order="nested")[:6]
         tensor([0., 0., 0., 0., 1., 1.])
     """
-    nside_out = _check_sizes(maps, nside_out, nside=nside, order=order)
+    maps, nside_out = _check_sizes(maps, nside_out, nside=nside, order=order)
     if nside_out < nside:
         raise ValueError(f"nside_out must be at least nside, {nside}, got {nside_out}; see degrade")
     check_maps(torch.where(is_unseen(maps), 0.0, maps), nside=nside, order=order)
@@ -111,9 +111,9 @@ def upgrade(maps: Tensor, nside_out: int, *, nside: int, order: str) -> Tensor:
     return reorder(copies, source="nested", target=order)
 
 
-def _check_sizes(maps: Tensor, nside_out: int, *, nside: int, order: str) -> int:
+def _check_sizes(maps: Tensor, nside_out: int, *, nside: int, order: str) -> tuple[Tensor, int]:
     check_order(order, allowed=("ring", "nested"))
-    check_maps(maps, nside=nside, order=order, finite=False)
+    maps = check_maps(maps, nside=nside, order=order, finite=False)
     if maps.dtype == torch.float16:
         raise TypeError("maps must not be float16, which does not hold UNSEEN; use .float()")
-    return check_nside(nside_out)
+    return maps, check_nside(nside_out)

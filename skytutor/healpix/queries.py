@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor
 
+from skytutor.arrays import as_tensor
 from skytutor.healpix.checks import NSIDE_MAX, check_nside, check_order
 from skytutor.healpix.directions import pixel_to_vector
 from skytutor.healpix.numbering import nested_to_ring, ring_to_nested
@@ -129,9 +130,9 @@ def query_strip(theta_north: float, theta_south: float, *, nside: int, order: st
 
 def _direction(centre: Tensor) -> Tensor:
     """Return the unit vector ``(3,)`` float64 of a vector or of angles."""
-    if not isinstance(centre, Tensor) or not centre.is_floating_point():
-        kind = centre.dtype if isinstance(centre, Tensor) else type(centre).__name__
-        raise TypeError(f"centre must be a floating-point torch tensor, got {kind}")
+    centre = as_tensor("centre", centre)
+    if not centre.is_floating_point():
+        raise TypeError(f"centre must be floating-point numbers, got {centre.dtype}")
     if tuple(centre.shape) not in ((2,), (3,)):
         raise ValueError(
             f"centre must be a vector (3,) or theta and phi (2,), got shape {tuple(centre.shape)}"

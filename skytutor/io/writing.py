@@ -17,7 +17,7 @@ from skytutor.files import write_atomic
 from skytutor.healpix import UNSEEN, check_maps, check_nside, check_order, nside_to_npix
 from skytutor.io._columns import is_unseen
 from skytutor.io._fits import check_path, import_fits
-from skytutor.validate import one_of
+from skytutor.validate import hard_mask, one_of
 
 __all__ = ["check_new", "write_map"]
 
@@ -126,7 +126,7 @@ def write_map(
 
 def _checked_maps(maps: Tensor, *, nside: int, order: str, mask: Tensor | None) -> Tensor:
     """Return maps as ``(F, P)`` on the CPU, UNSEEN where they have no value."""
-    check_maps(maps, nside=nside, order=order, finite=False)
+    maps = check_maps(maps, nside=nside, order=order, finite=False)
     if maps.dtype not in _FORMATS:
         raise TypeError(f"maps must be float32 or float64, got {maps.dtype}; convert with .float()")
     if maps.dim() > 2:
@@ -134,9 +134,7 @@ def _checked_maps(maps: Tensor, *, nside: int, order: str, mask: Tensor | None) 
     values = maps.detach().cpu().reshape(-1, maps.shape[-1]).clone()
     hidden = values.isnan()
     if mask is not None:
-        if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
-            kind = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
-            raise TypeError(f"mask must be a bool torch tensor, got {kind}")
+        mask = hard_mask(mask)
         if mask.shape not in (maps.shape, maps.shape[-1:]):
             raise ValueError(
                 f"mask must be {tuple(maps.shape[-1:])} or {tuple(maps.shape)}, as the maps, "

@@ -20,6 +20,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from skytutor.arrays import as_tensor
 from skytutor.healpix.directions import check_rotations
 from skytutor.sht.legendre import SCALE, rescale
 from skytutor.sht.packing import alm_index, check_alms, check_lmax
@@ -57,15 +58,16 @@ def rotate_alms(alms: Tensor, rotations: Tensor, *, lmax: int) -> Tensor:
         (tensor([1., 1., 0.]), tensor(-1.))
     """
     lmax = check_lmax(lmax)
-    check_alms(alms, lmax=lmax)
-    batch = rotations.dim() == 3 if isinstance(rotations, Tensor) else False
+    alms = check_alms(alms, lmax=lmax)
+    rotations = as_tensor("rotations", rotations)
+    batch = rotations.dim() == 3
     if batch and alms.dim() < 2:
         raise ValueError(
             "rotations (B, 3, 3) need alms (B, ..., A), one entry for each, "
             f"got alms of shape {tuple(alms.shape)}"
         )
     shape = (len(alms), 3, 3) if batch else (3, 3)
-    check_rotations(rotations, shape=shape)
+    rotations = check_rotations(rotations, shape=shape)
     if rotations.requires_grad:
         raise ValueError("rotations take no gradient: pass rotations.detach()")
     return _rotate(alms.to(torch.complex128), rotations.double(), lmax).to(alms.dtype)
