@@ -120,7 +120,7 @@ UP = torch.tensor([0.0, 0.0, 1.0])
 @pytest.mark.parametrize(
     ("call", "error", "says"),
     [
-        (lambda: query_disc([0, 0, 1], 1.0, nside=1, order="ring"), TypeError, "centre.*list"),
+        (lambda: query_disc([0, 0, 1], 1.0, nside=1, order="ring"), TypeError, "centre.*int64"),
         (lambda: query_disc(UP.long(), 1.0, nside=1, order="ring"), TypeError, "centre.*int64"),
         (lambda: query_disc(UP[None], 1.0, nside=1, order="ring"), ValueError, r"centre.*\(1, 3\)"),
         (lambda: query_disc(0 * UP, 1.0, nside=1, order="ring"), ValueError, "centre.*zero"),

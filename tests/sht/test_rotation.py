@@ -156,10 +156,10 @@ ALMS = torch.ones(3, dtype=torch.complex128)
 @pytest.mark.parametrize(
     ("call", "error", "says"),
     [
-        (lambda: rotate_alms(ALMS.real, torch.eye(3), lmax=1), TypeError, "alms must be a complex"),
+        (lambda: rotate_alms(ALMS.real, torch.eye(3), lmax=1), TypeError, "alms must be complex"),
         (lambda: rotate_alms(ALMS, -torch.eye(3), lmax=1), ValueError, "rotations must be rot"),
         (lambda: rotate_alms(ALMS, torch.eye(2), lmax=1), ValueError, r"rotations must be \(3, 3"),
-        (lambda: rotate_alms(ALMS, np.eye(3), lmax=1), TypeError, "rotations must be.*ndarray"),
+        (lambda: rotate_alms(ALMS, ["a"], lmax=1), TypeError, "rotations"),
         (lambda: rotate_alms(ALMS, torch.eye(3)[None], lmax=1), ValueError, r"need alms \(B"),
         (lambda: rotate_alms(ALMS, torch.eye(3), lmax=-1), ValueError, "lmax must not be neg"),
         (lambda: alm_size(3, mmax=4), ValueError, r"mmax must lie in 0\.\.3 \(lmax\), got 4"),
