@@ -30,7 +30,8 @@ def test_every_public_module_has_a_row():
 @pytest.mark.parametrize("name", sorted(set(CASES) - UNMEASURED))
 def test_a_module_works_or_says_why_not(name, mode):
     if (name, mode) in OPEN:
-        with pytest.raises(Exception, match=r"."):
+        # Any error but that of a wrong number.
+        with pytest.raises((RuntimeError, TypeError, ValueError, NotImplementedError)):
             measure(name, mode)
         return
     wanted = "refused" if (name, mode) in REFUSED else "yes"
