@@ -1,24 +1,10 @@
 """Every public module in every mode of torch: it works, is refused in a sentence, or is open."""
 
 import pytest
+import torch_page
+from torch_cells import OPEN, REFUSED, UNMEASURED
 from torch_modes import MODES, measure
 from torch_modules import CASES, PARTS, public_modules
-
-WITH_PENALTY = ("half()", "bfloat16()", "vmap", "func.grad", "func.jvp", "export", "compile")
-REFUSED = {("AdversarialPair", mode) for mode in (*WITH_PENALTY, "inference first")} | {
-    ("Sample", "built on meta"),
-    ("PolarResample", "built on meta"),
-    ("Harmonics", "double()"),
-}
-SUMS = ("Dense", "RingFourier", "CapFourier")
-REFUSED |= {(name, mode) for name in SUMS for mode in ("half()", "bfloat16()")}
-# An error of torch itself, not a sentence of ours; no number comes out. And what is not measured.
-OPEN = {(name, mode) for name in ("Harmonics", "SymmetryBlocks") for mode in WITH_PENALTY[:2]} | {
-    ("Rotate", "vmap"),
-    ("Sample", "vmap"),
-    ("PolarResample", "vmap"),
-}
-UNMEASURED = {"WienerFilter"}
 
 
 def test_every_public_module_has_a_row():
@@ -36,3 +22,8 @@ def test_a_module_works_or_says_why_not(name, mode):
         return
     wanted = "refused" if (name, mode) in REFUSED else "yes"
     assert measure(name, mode).partition(":")[0] == wanted
+
+
+def test_the_page_says_what_is_tested():
+    assert torch_page.PAGE.read_text(encoding="utf-8") == torch_page.page()
+    assert set(torch_page.MEANINGS) == set(MODES)
