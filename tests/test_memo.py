@@ -59,6 +59,8 @@ EXAMPLES = {
     "chapters.gan.real_maps.sky_spectrum": (),
     "chapters.gan.real_maps._synthesis": (),
     "chapters.gan.classifier.load_classifier": None,
+    "chapters.cmb.question._harmonics": (2, 0),
+    "chapters.prediction._reference": ("cmb-t1-noise5",),
     "chapters.cmb.summaries._log_power_spectrum": (4, 8, 0, 1),
     "chapters.cmb.summaries.summary_statistics": (GaussianSkySimulator("T1"),),
     "chapters.inpainting.pictures._table": (),

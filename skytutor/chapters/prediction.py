@@ -11,16 +11,17 @@ Shapes: N maps, K parameters, P = 12 nside**2 pixels, F features.
 
 import warnings
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from skytutor.arrays import as_tensor
 from skytutor.chapters.pretrained import load_pretrained
 from skytutor.chapters.question import Inputs, Question
 from skytutor.chapters.registry import ENTRIES, get
-from skytutor.healpix import UNSEEN, nside_to_npix, reorder
+from skytutor.healpix import is_unseen, nside_to_npix, reorder
+from skytutor.memo import cached_table
 from skytutor.validate import one_of
 
 __all__ = ["FALSE_ALARMS", "InputRangeWarning", "Prediction", "outside", "predict"]
@@ -150,7 +151,7 @@ def _factor(unit: str, *, wanted: str) -> float:
 
 def _as_batch(maps: Tensor, inputs: Inputs) -> Tensor:
     """Return maps as ``(N, P)``, or ``(N, 2, P)`` for two fields, float64 on the CPU."""
-    given = torch.as_tensor(maps)
+    given = as_tensor("maps", maps)
     if given.is_complex() or given.dtype == torch.bool:
         raise TypeError(f"maps must be real numbers, got {given.dtype}")
     n_pixels = nside_to_npix(inputs.nside)
@@ -173,7 +174,7 @@ def _check_mask(mask: Tensor | None, inputs: Inputs, *, order: str, seen: Tensor
     """Refuse a mask that hides what the network looks at."""
     if mask is None:
         return
-    given = torch.as_tensor(mask).detach().cpu().double()
+    given = as_tensor("mask", mask).detach().cpu().double()
     if given.shape != seen.shape:
         raise ValueError(
             f"mask must be {tuple(seen.shape)} for nside {inputs.nside}, "
@@ -188,7 +189,7 @@ def _check_mask(mask: Tensor | None, inputs: Inputs, *, order: str, seen: Tensor
 
 
 def _check_pixels(maps: Tensor, seen: Tensor) -> None:
-    bad = ~torch.isfinite(maps) | (maps < 0.99 * UNSEEN)
+    bad = ~torch.isfinite(maps) | is_unseen(maps)
     count = int((bad & seen).sum())
     if count:
         raise ValueError(
@@ -230,7 +231,7 @@ def outside(name: str, maps: Tensor) -> Tensor:
     return ~(nearest <= limit)
 
 
-@lru_cache(maxsize=16)
+@cached_table(maxsize=16)
 def _reference(name: str) -> tuple[Tensor, Tensor]:
     """Return features ``(1000, F)`` of skies as in training, and the largest distance allowed."""
     question = _question(name)

@@ -4,7 +4,7 @@ Shapes: N maps, K parameters, P = 12 nside**2 pixels in RING order, F features.
 """
 
 from collections.abc import Sequence
-from functools import lru_cache, partial
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from skytutor.chapters.cmb.summaries import summary_statistics
 from skytutor.chapters.question import Inputs, Outputs, Question
 from skytutor.data.cmb import STUDIES, GaussianSkySimulator
+from skytutor.memo import cached_object
 from skytutor.sht import RealHarmonics, real_degrees
 
 __all__ = ["band_powers", "make_question"]
@@ -21,7 +22,7 @@ _ROUNDING = 1e-6
 _BINS = 8
 
 
-@lru_cache(maxsize=4)
+@cached_object(maxsize=4)
 def _harmonics(nside: int, spin: int) -> RealHarmonics:
     return RealHarmonics(nside, 3 * nside - 1, spin=spin, order="ring")
 
