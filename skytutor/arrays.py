@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["as_floats", "as_integers", "as_tensor"]
+__all__ = ["as_floats", "as_integers", "as_tensor", "check_broadcast"]
 
 # Torch computes with few operations on these: they become the next larger signed integer.
 _UNSIGNED = {torch.uint16: torch.int32, torch.uint32: torch.int64, torch.uint64: torch.int64}
@@ -104,6 +104,27 @@ def as_floats(**values: Any) -> list[Tensor]:
         single = tensor.dtype in (torch.float16, torch.bfloat16)
         tensors.append(tensor.float() if single else tensor)
     return tensors
+
+
+def check_broadcast(**tensors: Tensor) -> list[Tensor]:
+    """Return tensors if their shapes go together; they are not expanded.
+
+    Arguments:
+        **tensors: by the names that an error message calls them.
+
+    Raises:
+        ValueError: shapes that do not broadcast.
+
+    Example:
+        >>> len(check_broadcast(theta=torch.zeros(3), phi=torch.zeros(2, 1)))
+        2
+    """
+    try:
+        torch.broadcast_shapes(*[tensor.shape for tensor in tensors.values()])
+    except RuntimeError:
+        shapes = " and ".join(f"{name} {tuple(t.shape)}" for name, t in tensors.items())
+        raise ValueError(f"{shapes} must have shapes that broadcast") from None
+    return list(tensors.values())
 
 
 def as_integers(**values: Any) -> list[Tensor]:

@@ -324,7 +324,10 @@ def stable_cholesky(matrix: Tensor) -> Tensor:
     if matrix.dim() < 2 or matrix.shape[-1] != matrix.shape[-2]:
         raise ValueError(f"matrix must be (..., n, n), got shape {tuple(matrix.shape)}")
     diagonal = torch.diag_embed(torch.diagonal(matrix, dim1=-2, dim2=-1))
-    return torch.linalg.cholesky(matrix + 1e-7 * diagonal)
+    factor, failed = torch.linalg.cholesky_ex(matrix + 1e-7 * diagonal)
+    if bool((failed != 0).any()):
+        raise ValueError("matrix must be symmetric and not negative, and finite")
+    return factor
 
 
 def _edges() -> Tensor:

@@ -154,6 +154,9 @@ def rebin(
 
 def _check_bins(flux: Tensor, edges: Tensor, *, new_edges: Tensor, ivar: Tensor | None) -> None:
     """Refuse spectra that do not fit their bins."""
+    for name, values in (("flux", flux), ("edges", edges), ("new_edges", new_edges)):
+        if values.dim() == 0:
+            raise ValueError(f"{name} must have an axis of bins, got one number")
     if flux.shape[-1:] != (edges.shape[-1] - 1,):
         raise ValueError(
             f"edges must be one more than the bins of flux, got {edges.shape[-1]} edges "

@@ -1,8 +1,7 @@
 """Spectral templates of galaxies, and what filters see of them at any redshift and attenuation.
 
 The five templates come with the package `kcorrect` (Blanton & Roweis 2007), the filter curves with
-`speclite`. Only their data files are read. The emission lines of the templates are cut out: the
-simulator adds lines of its own, whose strengths scatter.
+`speclite`; only data files are read. Emission lines are cut out: the simulator adds its own.
 """
 
 import math
@@ -16,7 +15,7 @@ import torch
 from scipy.integrate import trapezoid
 from torch import Tensor
 
-from skytutor.arrays import as_floats, as_tensor
+from skytutor.arrays import as_floats, as_tensor, check_broadcast
 from skytutor.memo import cached_table, outside_modes
 from skytutor.validate import as_names
 from skytutor.values import extremes
@@ -234,6 +233,7 @@ def attenuation(wavelength: Tensor, a_v: Tensor) -> Tensor:
         tensor(0.1000)
     """
     wavelength, a_v = as_floats(wavelength=wavelength, a_v=a_v)
+    check_broadcast(wavelength=wavelength, a_v=a_v)
     return torch.pow(10.0, -0.4 * a_v * (wavelength / 5500) ** -0.7)
 
 

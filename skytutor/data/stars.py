@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skytutor.arrays import as_tensor
+from skytutor.arrays import as_floats
 from skytutor.data._nodes import between
 from skytutor.data.spectral_templates import package_file, photon_weights
 from skytutor.memo import cached_table
@@ -41,7 +41,7 @@ def planck(wavelength: np.ndarray, temperature: float) -> np.ndarray:
         temperature: kelvin, positive.
 
     Raises:
-        ValueError: a temperature that is not positive.
+        ValueError: a temperature or a wavelength that is not positive.
 
     Example:
         >>> planck(np.array([5500.0, 11000.0]), 5777.0).round(3)
@@ -49,7 +49,10 @@ def planck(wavelength: np.ndarray, temperature: float) -> np.ndarray:
     """
     if not temperature > 0:
         raise ValueError(f"temperature must be positive, got {temperature}")
-    wavelength = as_tensor("wavelength", wavelength).double().numpy()
+    (wave,) = as_floats(wavelength=wavelength)
+    if not bool((torch.isfinite(wave) & (wave > 0)).all()):
+        raise ValueError("wavelength must be finite and positive everywhere")
+    wavelength = wave.double().numpy()
     # exp(-x) / (1 - exp(-x)) does not overflow where 1 / (exp(x) - 1) would.
     x = _SECOND_CONSTANT / (wavelength * temperature)
     x0 = _SECOND_CONSTANT / (5500.0 * temperature)

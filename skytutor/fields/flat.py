@@ -266,7 +266,7 @@ def band_powers(
     size = _check_square(maps)
     bounds = as_tensor("edges", edges, dtype=torch.float64)
     if bounds.dim() != 1 or len(bounds) < 2 or bool((bounds.diff() <= 0).any()):
-        raise ValueError(f"edges must be at least two increasing multipoles, got {list(edges)}")
+        raise ValueError(f"edges must be at least two increasing multipoles, got {bounds.tolist()}")
     area = (pixel_arcmin * _ARCMIN) ** 2
     norm = torch.ones(1, dtype=maps.dtype, device=maps.device)
     if window is not None:

@@ -211,6 +211,11 @@ def isotropic_covariance(
     """
     cl = as_tensor("cl", cl, dtype=torch.float64)
     (index,) = as_integers(index=index)
+    if index.dim() != 1:
+        raise ValueError(f"index must be (n,), got shape {tuple(index.shape)}")
+    if cl.dim() != (2 if spin else 1) or not cl.numel():
+        wanted = "(2, lmax + 1), EE and BB," if spin else "(lmax + 1,)"
+        raise ValueError(f"cl must be {wanted} got shape {tuple(cl.shape)}")
     if spin:
         return _spin_2_covariance(cl, index, nside=nside, order=order)
     table = _table(cl, 0, 0)

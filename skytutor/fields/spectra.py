@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from skytutor.arrays import as_floats, as_tensor
+from skytutor.arrays import as_floats, as_tensor, check_broadcast
 from skytutor.fields._roots import covariance_root, refuse, root_of_power
 from skytutor.healpix import check_order, nside_to_npix, seen_maps
 from skytutor.sht import (
@@ -317,6 +317,12 @@ def maps_from_white_noise(white_noise: Tensor, cl: Tensor, *, harmonics: RealHar
     white_noise, cl = as_floats(white_noise=white_noise, cl=cl)
     if cl.shape[-1:] != (harmonics.lmax + 1,):
         raise ValueError(f"cl must end in {harmonics.lmax + 1} values, got {tuple(cl.shape)}")
+    if white_noise.shape[-1:] != ((harmonics.lmax + 1) ** 2,):
+        raise ValueError(
+            f"white_noise must end in {(harmonics.lmax + 1) ** 2} numbers, "
+            f"got shape {tuple(white_noise.shape)}"
+        )
+    check_broadcast(white_noise=white_noise[..., 0], cl=cl[..., 0])
     l = real_degrees(harmonics.lmax)[0].to(cl.device)
     root = root_of_power(cl).to(white_noise)[..., l]  # (..., K)
     return harmonics.synthesis((white_noise * root).to(harmonics.dtype)).to(white_noise)

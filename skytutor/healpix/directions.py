@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from skytutor.arrays import as_floats, as_tensor
+from skytutor.arrays import as_floats, as_tensor, check_broadcast
 from skytutor.healpix.checks import check_nside, check_order
 from skytutor.healpix.numbering import (
     check_pixels,
@@ -151,9 +151,9 @@ def angle_to_pixel(theta: Tensor, phi: Tensor, *, nside: int, order: str) -> Ten
     """
     check_nside(nside)
     check_order(order, allowed=("ring", "nested"))
-    theta, phi = torch.broadcast_tensors(
-        as_tensor("theta", theta, dtype=torch.float64), as_tensor("phi", phi, dtype=torch.float64)
-    )
+    theta = as_tensor("theta", theta, dtype=torch.float64)
+    phi = as_tensor("phi", phi, dtype=torch.float64)
+    theta, phi = torch.broadcast_tensors(*check_broadcast(theta=theta, phi=phi))
     if not (bool(torch.isfinite(theta).all()) and bool(torch.isfinite(phi).all())):
         raise ValueError("theta and phi must be finite, got NaN or infinity")
     # pi in float32 is larger than pi

@@ -173,11 +173,25 @@ def pad_rows(faces: Tensor, source: Tensor, present: Tensor) -> Tensor:
     rows = faces.permute(0, 2, 3, 4, 1).contiguous()  # (B, 12, n, n, C)
     n = rows.shape[3]
     c = rows.shape[4]
+    _check_tables(source, present, n=n)
     edge = rows.view(-1, 12 * n * n, c).index_select(1, source)  # (B, 12 (4n + 4), C)
     edge = edge.view(-1, 12, 4 * n + 4, c) * present.to(edge.dtype)
     low, high, left, right = edge.split([n + 2, n + 2, n, n], 2)
     middle = torch.cat([left.unsqueeze(3), rows, right.unsqueeze(3)], 3)  # (B, 12, n, n + 2, C)
     return torch.cat([low.unsqueeze(2), middle, high.unsqueeze(2)], 2)  # (B, 12, n + 2, n + 2, C)
+
+
+def _check_tables(source: Tensor, present: Tensor, *, n: int) -> None:
+    """Refuse tables of another size than faces of side n need."""
+    cells = 4 * n + 4
+    for name, table, shape in (
+        ("source", source, (12 * cells,)),
+        ("present", present, (12, cells, 1)),
+    ):
+        if tuple(table.shape) != shape:
+            raise ValueError(
+                f"{name} must be {shape} for faces of side {n}, got {tuple(table.shape)}"
+            )
 
 
 def pad_halo(faces: Tensor) -> Tensor:

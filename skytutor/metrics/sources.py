@@ -139,6 +139,11 @@ def unmatched(peaks: Peaks, other: Tensor) -> Tensor:
     (other,) = as_floats(other=other)
     if other.ndim != 3:
         raise ValueError(f"other must be (B, H, H), got shape {tuple(other.shape)}")
+    for axis, places in enumerate((peaks.image, peaks.row, peaks.column)):
+        if len(places) and int(places.max()) >= other.shape[axis]:
+            raise ValueError(
+                f"other must be as large as the images of the peaks, got {tuple(other.shape)}"
+            )
     # The largest of the neighbours, for a peak may have moved by a pixel.
     around = torch.nn.functional.max_pool2d(other[:, None], 2 * _REACH + 1, 1, _REACH)[:, 0]
     return around[peaks.image, peaks.row, peaks.column] < _SHARE * peaks.flux

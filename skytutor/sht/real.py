@@ -19,7 +19,7 @@ from skytutor.arrays import as_floats, as_tensor
 from skytutor.healpix import pixel_area
 from skytutor.memo import cached_table
 from skytutor.sht._linear import in_full_precision
-from skytutor.sht.packing import HALF, alm_lm, check_lmax
+from skytutor.sht.packing import HALF, alm_lm, alm_size, check_lmax
 from skytutor.sht.transforms import Harmonics
 from skytutor.tables import TableModule
 
@@ -99,6 +99,10 @@ def to_real(alms: Tensor, *, lmax: int) -> Tensor:
     alms = as_tensor("alms", alms)
     if not alms.is_complex():
         raise TypeError(f"alms must be complex numbers, got {alms.dtype}")
+    if alms.shape[-1:] != (alm_size(lmax),):
+        raise ValueError(
+            f"alms must end in {alm_size(lmax)} for lmax {lmax}, got shape {tuple(alms.shape)}"
+        )
     alms = alms.to(HALF.get(alms.dtype, alms.dtype)).resolve_conj()
     plus, minus, m_positive = (t.to(alms.device) for t in _real_indices(lmax))
     real = torch.where(m_positive, math.sqrt(2) * alms.real, alms.real)
