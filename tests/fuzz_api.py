@@ -74,7 +74,7 @@ def fault(name, place, array):
         words = {*inspect.signature(function).parameters, str(inner)}
         words |= {word for word in args if isinstance(word, str)}
         named = any(re.search(rf"\b{re.escape(word)}", str(error)) for word in words)
-        if named and isinstance(error, TypeError | ValueError | UserWarning):
+        if named and isinstance(error, TypeError | ValueError | OverflowError | UserWarning):
             return None
         first = re.sub(r"-?\d[\d.e+-]*", "#", str(error).partition("\n")[0])[:110]
         return f"{type(error).__name__}: {first}"

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from skytutor.arrays import as_floats, as_tensor
+from skytutor.arrays import as_floats, as_tensor, check_broadcast
 from skytutor.data.spectral_templates import LOG_WAVELENGTH
 from skytutor.validate import as_length, hard_mask
 
@@ -243,6 +243,12 @@ def normalise_spectra(flux: Tensor, ivar: Tensor, *, mask: Tensor) -> tuple[Tens
     """
     flux, ivar = as_floats(flux=flux, ivar=ivar)
     mask = hard_mask(mask)
+    for name, values in (("flux", flux), ("ivar", ivar), ("mask", mask)):
+        if values.shape[-1:] != LOG_WAVELENGTH.shape:
+            raise ValueError(
+                f"{name} must end in {len(LOG_WAVELENGTH)} bins, got {tuple(values.shape)}"
+            )
+    check_broadcast(flux=flux, ivar=ivar, mask=mask)
     wavelength = 10.0 ** LOG_WAVELENGTH.to(flux.device)
     low, high = NORMALISED_OVER
     inside = mask & (wavelength >= low) & (wavelength <= high)

@@ -105,8 +105,10 @@ def cmb_spectra(
         if values.dim() != 1 or not bool(((values >= low) & (values <= high)).all()):
             raise ValueError(
                 f"{name} must be (N,) in {low}..{high}, got shape {tuple(values.shape)}, "
-                f"values {values[:3].tolist()}"
+                f"values {values.reshape(-1)[:3].tolist()}"
             )
+    if tau.shape != r.shape:
+        raise ValueError(f"r must be {tuple(tau.shape)} as tau, got {tuple(r.shape)}")
     if not 0 <= lmax <= LMAX:
         raise ValueError(f"lmax must lie in 0..{LMAX}, got {lmax}")
     folder = checkpoint.pretrained_folder() if folder is None else folder

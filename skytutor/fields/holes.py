@@ -222,6 +222,9 @@ def put_hidden(maps: Tensor, index: Tensor, hidden: Tensor) -> Tensor:
         index: those pixels in the flattened map, ``(n,)``.
         hidden: the values, ``(..., n)``.
 
+    Raises:
+        TypeError, ValueError: bad arguments, named.
+
     Example:
         >>> put_hidden(torch.zeros(2, 2), torch.tensor([3]), torch.ones(1))
         tensor([[0., 0.],
@@ -230,6 +233,17 @@ def put_hidden(maps: Tensor, index: Tensor, hidden: Tensor) -> Tensor:
     (maps,) = as_floats(maps=maps)
     (index,) = as_integers(index=index)
     hidden = as_tensor("hidden", hidden, like=maps)
+    if maps.dim() < 2 or index.dim() != 1 or hidden.is_complex():
+        raise ValueError(
+            f"maps must be (..., H, H), index (n,) and hidden real, got {tuple(maps.shape)}, "
+            f"{tuple(index.shape)} and {hidden.dtype}"
+        )
+    pixels = maps.shape[-2] * maps.shape[-1]
+    if index.numel() and not 0 <= int(index.min()) <= int(index.max()) < pixels:
+        raise ValueError(f"index must lie in 0..{pixels - 1}, got {index.tolist()[:5]}")
+    wanted = (*maps.shape[:-2], len(index))
+    if hidden.dim() > len(wanted) or hidden.shape != wanted[len(wanted) - hidden.dim() :]:
+        raise ValueError(f"hidden must be {wanted}, got shape {tuple(hidden.shape)}")
     flat = maps.flatten(-2).clone()
     flat[..., index] = hidden.to(flat)
     return flat.reshape(maps.shape)

@@ -122,6 +122,10 @@ def check_values(values: Tensor, *, name: str = "values", axes: int = 1) -> None
         ValueError: sky holds 1 NaN or infinite pixels, first at pixel 1; replace or mask them first
     """
     values = as_tensor(name, values)
+    if values.is_complex():
+        raise TypeError(f"{name} must be real numbers, got {values.dtype}")
+    if values.dim() < axes:
+        raise ValueError(f"{name} must have {axes} axes or more, got shape {tuple(values.shape)}")
     if values.numel():
         look(values, lambda seen: _check_seen(seen, name=name, axes=axes))
 

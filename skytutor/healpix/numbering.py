@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from skytutor.arrays import as_integers, as_tensor
+from skytutor.arrays import as_integers, as_tensor, check_broadcast
 from skytutor.healpix.checks import check_nside, check_order, npix_to_nside, nside_to_npix
 from skytutor.memo import cached_object
 
@@ -111,7 +111,7 @@ def face_to_nested(f: Tensor, y: Tensor, x: Tensor, *, nside: int) -> Tensor:
 def _check_face(f: Tensor, y: Tensor, x: Tensor, *, nside: int) -> tuple[Tensor, Tensor, Tensor]:
     """Return the coordinates as int64 if they are integers in range."""
     check_nside(nside)
-    f, y, x = as_integers(f=f, y=y, x=x)
+    f, y, x = check_broadcast(**dict(zip("fyx", as_integers(f=f, y=y, x=x), strict=True)))
     for name, values, stop in (("f", f, 12), ("y", y, nside), ("x", x, nside)):
         ends = _ends_outside(values, stop=stop)
         if ends:

@@ -91,6 +91,12 @@ def faces_from(maps: Tensor, table: Tensor, *, nside: int) -> Tensor:
     """
     maps = as_tensor("maps", maps)
     (table,) = as_integers(table=table)
+    npix = 12 * nside**2
+    if tuple(table.shape) != (npix,) or maps.dim() != 3 or maps.shape[2] != npix:
+        raise ValueError(
+            f"maps must be (B, C, {npix}) and table ({npix},) for nside {nside}, "
+            f"got {tuple(maps.shape)} and {tuple(table.shape)}"
+        )
     return maps.index_select(2, table).unflatten(2, (12, nside, nside))  # (B, C, 12, n, n)
 
 

@@ -77,6 +77,8 @@ def point_source_flux(images: Tensor, psf: Tensor) -> tuple[Tensor, float]:
         )
     if not all_finite(images):
         raise ValueError("images must be finite, got NaN or infinite values")
+    if not psf.numel() or not all_finite(psf) or not bool((psf != 0).any()):
+        raise ValueError("psf must be finite and not 0 everywhere")
     size = psf.shape[-1]
     # Twice as wide, so that nothing comes back over an edge.
     wide = (2 * size, 2 * size)

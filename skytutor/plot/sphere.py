@@ -152,7 +152,10 @@ def _draw(
         raise ValueError(f"values must be one map of shape (P,), got shape {tuple(values.shape)}")
     if borders is not None:
         one_of("borders", borders, allowed=("base", "pixel"))
-    nside = npix_to_nside(len(values))
+    try:
+        nside = npix_to_nside(len(values))
+    except ValueError as error:
+        raise ValueError(f"values must be a whole map: {error}") from None
     nested = reorder(values.detach().cpu(), source=order, target="nested")
     nested = torch.where(nested.isfinite() & ~is_unseen(nested), nested, torch.nan)
     picture = nested[view.pixels(nside)]
