@@ -117,7 +117,8 @@ def view(args: argparse.Namespace) -> None:
         from skytutor.widgets import view as show
     except ImportError as error:
         raise MissingPackage(
-            f"a globe needs {error.name}, which is not installed: pip install 'skytutor[maps]'"
+            f"a globe needs {error.name}, which is not installed: pip install "
+            '"skytutor[maps] @ git+https://github.com/skytutor/skytutor"'
         ) from error
     nside, unit, maps = _read_to_show(args)
     mask = None

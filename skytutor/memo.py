@@ -156,14 +156,15 @@ def _decorator(
 
         @wraps(function)
         def call(*args: Any, **kwargs: Any) -> Result:
+            # A graph that is being recorded holds the steps, which end as constants of it: nothing
+            # that is made here is kept.
+            if torch.compiler.is_compiling():
+                return function(*args, **kwargs)
             # The default dtype belongs to the process, not to a thread, so it is a part of the key.
             return cast(Result, hand_out(keep(torch.get_default_dtype(), *args, **kwargs)))
 
         found = cast(Any, call)
         found.cache_clear = keep.cache_clear
-        # What `torch.compiler.assume_constant_result` sets, without the import of the compiler: a
-        # table is a constant of the compiled graph.
-        found._dynamo_marked_constant = True
         return cast(Memoised[Result], found)
 
     return decorate

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from skytutor.arrays import as_tensor
-from skytutor.values import look
+from skytutor.values import on_values
 
 __all__ = [
     "as_integer",
@@ -222,7 +222,7 @@ def hard_mask(mask: Tensor, *, name: str = "mask") -> Tensor:
     mask = as_tensor(name, mask)
     if mask.dtype == torch.bool:
         return mask
-    if look(mask, lambda values: bool(((values == 0) | (values == 1)).all())) is False:
+    if on_values(mask, lambda values: bool(((values == 0) | (values == 1)).all())) is False:
         raise ValueError(
             f"{name} must be hard, 1 where seen and 0 where hidden; it holds other values, "
             "such as the soft edge of an apodised mask"

@@ -9,12 +9,12 @@ from torch import Tensor
 
 from skytutor.arrays import as_tensor
 
-__all__ = ["all_finite", "extremes", "look"]
+__all__ = ["all_finite", "extremes", "on_values"]
 
 Found = TypeVar("Found")
 
 
-def look(tensor: Tensor, check: Callable[[Tensor], Found]) -> Found | None:
+def on_values(tensor: Tensor, check: Callable[[Tensor], Found]) -> Found | None:
     """Look at the values of a tensor, if it has any.
 
     Inside `torch.func.vmap`, `grad` and their kin a tensor stands for one that is kept elsewhere,
@@ -29,21 +29,23 @@ def look(tensor: Tensor, check: Callable[[Tensor], Found]) -> Found | None:
         What `check` returns, or None if there are no values.
 
     Example:
-        >>> torch.func.vmap(lambda x: x * look(x, lambda values: values.amax()))(torch.arange(3.0))
+        >>> def scaled(x):
+        ...     return x * on_values(x, lambda values: values.amax())
+        >>> torch.func.vmap(scaled)(torch.arange(3.0))
         tensor([0., 2., 4.])
     """
     if torch.compiler.is_compiling() or torch._C._is_tracing() or tensor.is_meta:
         return None
     if torch._C._are_functorch_transforms_active():
         found: list[Found | None] = []
-        _Look.apply(tensor.detach(), lambda values: found.append(look(values, check)))
+        _OnValues.apply(tensor.detach(), lambda values: found.append(on_values(values, check)))
         return found[0]
     if tensor.untyped_storage().device.type == "meta":  # a fake tensor
         return None
     return check(tensor.detach().resolve_conj().resolve_neg())
 
 
-class _Look(torch.autograd.Function):
+class _OnValues(torch.autograd.Function):
     """A function whose result nobody uses; torch calls its forward with the values themselves."""
 
     @staticmethod
@@ -59,7 +61,7 @@ class _Look(torch.autograd.Function):
     def vmap(
         info: Any, in_dims: tuple[Any, ...], tensor: Tensor, see: Callable[[Tensor], None]
     ) -> tuple[Tensor, None]:
-        return _Look.apply(tensor.movedim(in_dims[0], 0), see), None
+        return _OnValues.apply(tensor.movedim(in_dims[0], 0), see), None
 
 
 def all_finite(tensor: Tensor) -> bool:
@@ -69,7 +71,7 @@ def all_finite(tensor: Tensor) -> bool:
         tensor: real values of any shape with at least one element.
 
     Returns:
-        False if one of them is NaN or infinite; True of a tensor without values (`look`).
+        False if one of them is NaN or infinite; True of a tensor without values (`on_values`).
     """
     return all(math.isfinite(end) for end in extremes(tensor))
 
@@ -84,9 +86,9 @@ def extremes(tensor: Tensor) -> tuple[float, float]:
         tensor: real values of any shape with at least one element.
 
     Returns:
-        Minimum and maximum; NaN if an element is NaN; 0 of a tensor without values (`look`).
+        Minimum and maximum; NaN if an element is NaN; 0 of a tensor without values (`on_values`).
     """
-    return look(as_tensor("tensor", tensor), _extremes) or (0.0, 0.0)
+    return on_values(as_tensor("tensor", tensor), _extremes) or (0.0, 0.0)
 
 
 def _extremes(tensor: Tensor) -> tuple[float, float]:

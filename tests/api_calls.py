@@ -483,7 +483,7 @@ NO_ARRAYS = {
     "sht.implicit.implicit_gradient": "solutions tied to their equations by a gradient",
     "sht.legendre.rescale": "rows of a recurrence that the module makes",
     "validate.check_columns": "a tensor whose shape alone is looked at",
-    "values.look": "tested by all others",
+    "values.on_values": "tested by all others",
     "widgets.skies.title_of_all": "whatever view was given, unread",
     "plot.borders.face_to_vector": "corners of pixels that the module makes",
     "plot.borders.globe_path": "lines that the module makes",

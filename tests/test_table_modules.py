@@ -106,8 +106,8 @@ def test_the_tables_have_the_precision_that_the_module_has(name):
 def test_copies_are_the_same(name):
     _, ask = CASES[name]
     module = build(name)
-    for twin in (copy.deepcopy(module), pickle.loads(pickle.dumps(module))):
-        assert torch.equal(ask(twin), ask(module))
+    for copied in (copy.deepcopy(module), pickle.loads(pickle.dumps(module))):
+        assert torch.equal(ask(copied), ask(module))
 
 
 def test_a_table_inside_a_network_of_other_modules_is_found():

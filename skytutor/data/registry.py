@@ -12,11 +12,11 @@ lies at no address can only be put into the folder by hand.
 
 import os
 import stat
+from functools import lru_cache
 from pathlib import Path
 
 from skytutor.data import download
 from skytutor.data.entries import ENTRIES, Entry
-from skytutor.memo import cached_object
 
 RETRIES = 2  # further attempts after a broken connection or wrong bytes, 1 s and then 2 s later
 
@@ -227,7 +227,7 @@ def _recorded(entry: Entry) -> tuple[str, int] | None:
         return None
 
 
-@cached_object(maxsize=256)
+@lru_cache(maxsize=256)
 def _sha256(place: Path, size: int, mtime_ns: int) -> str:
     import pooch
 

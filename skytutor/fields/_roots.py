@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from skytutor.values import look
+from skytutor.values import on_values
 
 _ROUNDING = 1e-6  # how far a correlation may pass 1: spectra come in single precision too
 _SINGULAR = 1e-7  # eigenvalues of a root below this times the largest count as 0
@@ -14,10 +14,10 @@ _SINGULAR = 1e-7  # eigenvalues of a root below this times the largest count as 
 
 def refuse(name: str, wrong: Tensor, why: str, values: Tensor) -> None:
     """Raise the error of a spectrum that is `wrong` somewhere, with the first such l."""
-    first = look(wrong, _first)
+    first = on_values(wrong, _first)
     if first is not None:
         # Where `torch.func.vmap` maps over spectra, there is one value for each.
-        value = look(values, lambda all_: all_.reshape(-1, all_.shape[-1])[:, first].tolist())
+        value = on_values(values, lambda all_: all_.reshape(-1, all_.shape[-1])[:, first].tolist())
         one = ", ".join(f"{x:g}" for x in value or ())
         raise ValueError(f"spectra: {name} {why}, first at l = {first}: {one}")
 

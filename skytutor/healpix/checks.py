@@ -7,7 +7,7 @@ from torch import Tensor
 
 from skytutor.arrays import as_tensor
 from skytutor.validate import as_integer, one_of
-from skytutor.values import extremes, look
+from skytutor.values import extremes, on_values
 
 UNSEEN = -1.6375e30
 ORDERS = ("ring", "nested", "face")
@@ -97,7 +97,7 @@ def check_maps(
     if maps.numel() == 0:
         raise ValueError(f"{name} is empty: shape {shape}; at least one map is needed")
     if finite:
-        look(maps, lambda seen: _check_seen(seen, name=name, axes=len(wanted)))
+        on_values(maps, lambda seen: _check_seen(seen, name=name, axes=len(wanted)))
     return maps
 
 
@@ -105,7 +105,7 @@ def check_values(values: Tensor, *, name: str = "values", axes: int = 1) -> None
     """Refuse pixels that hold no value: NaN, infinite or UNSEEN, by their numbers.
 
     Whatever is as large as UNSEEN counts as it: no map has such values. In a graph that is being
-    recorded there are no values yet, and nothing is refused (`skytutor.values.look`).
+    recorded there are no values yet, and nothing is refused (`skytutor.values.on_values`).
 
     Arguments:
         values: floating, of any shape whose last axes number the pixels.
@@ -127,7 +127,7 @@ def check_values(values: Tensor, *, name: str = "values", axes: int = 1) -> None
     if values.dim() < axes:
         raise ValueError(f"{name} must have {axes} axes or more, got shape {tuple(values.shape)}")
     if values.numel():
-        look(values, lambda seen: _check_seen(seen, name=name, axes=axes))
+        on_values(values, lambda seen: _check_seen(seen, name=name, axes=axes))
 
 
 def _check_seen(values: Tensor, *, name: str, axes: int) -> None:

@@ -14,7 +14,7 @@ from skytutor.healpix.numbering import (
     nested_to_ring,
     split_ring,
 )
-from skytutor.values import look
+from skytutor.values import on_values
 
 
 def _to_ring(pix: Tensor, *, nside: int, order: str) -> Tensor:
@@ -190,7 +190,7 @@ def vector_to_pixel(vectors: Tensor, *, nside: int, order: str) -> Tensor:
     if v.dim() == 0 or v.shape[-1] != 3:
         raise ValueError(f"vectors must end in 3 components, got shape {tuple(v.shape)}")
     length = v.norm(dim=-1)
-    if v.numel() and look(length, _usable) is False:
+    if v.numel() and on_values(length, _usable) is False:
         raise ValueError("vectors must be finite and not zero")
     flat = torch.hypot(v[..., 0], v[..., 1])
     phi = torch.atan2(v[..., 1], v[..., 0])
@@ -222,7 +222,7 @@ def check_rotations(
     if tuple(rotations.shape) != shape:
         raise ValueError(f"{name} must be {shape}, got {tuple(rotations.shape)}")
     if rotations.numel():
-        look(rotations, lambda matrices: _check_turn(matrices.double(), name))
+        on_values(rotations, lambda matrices: _check_turn(matrices.double(), name))
     return rotations
 
 

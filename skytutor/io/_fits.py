@@ -29,7 +29,8 @@ def import_fits() -> ModuleType:
         from astropy.io import fits
     except ImportError as error:
         raise MissingPackage(
-            "FITS files need astropy, which is not installed: pip install 'skytutor[maps]'"
+            "FITS files need astropy, which is not installed: pip install "
+            '"skytutor[maps] @ git+https://github.com/skytutor/skytutor"'
         ) from error
     return fits
 

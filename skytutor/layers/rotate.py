@@ -27,7 +27,7 @@ from skytutor.layers.faces import check_input
 from skytutor.memo import cached_table
 from skytutor.tables import TableModule
 from skytutor.validate import as_length, check_spin, one_of
-from skytutor.values import look
+from skytutor.values import on_values
 
 INTERPOLATIONS = ("gaussian", "bilinear")
 # Of U, that makes it HEALPix' own.
@@ -280,7 +280,7 @@ def principal_frame(maps: Tensor, *, nside: int, order: str) -> Tensor:
     maps = as_tensor("maps", maps)
     check_input(maps, nside=nside, order=order)
     mass = maps[:, 0].double()
-    lowest = look(mass, lambda values: float(values.min()))
+    lowest = on_values(mass, lambda values: float(values.min()))
     if lowest is not None and lowest < 0:
         raise ValueError(
             f"maps must not be negative to have a centre of mass, got a minimum of {lowest:g}"
@@ -290,7 +290,7 @@ def principal_frame(maps: Tensor, *, nside: int, order: str) -> Tensor:
     # A sum that vanishes but for rounding errors points nowhere.
     length = centre.norm(dim=1, keepdim=True)
     centred = (length > 1e-9 * mass.sum(1, keepdim=True)) & (length > 0)
-    if look(centred, lambda values: bool(values.all())) is False:
+    if on_values(centred, lambda values: bool(values.all())) is False:
         raise ValueError(
             "maps must have a centre of mass; one is empty or balanced over the whole sphere"
         )

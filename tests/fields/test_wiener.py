@@ -240,7 +240,7 @@ def test_another_unit_than_the_spectra_is_seen(factor):
         ({"variance": 0.0}, ValueError, "variance.*positive"),
         ({"variance": torch.ones(5)}, ValueError, "variance"),
         ({"variance": torch.full((192,), math.inf)}, ValueError, "variance.*192 pixels"),
-        ({"mask": [1.0] * 192}, TypeError, "mask must be a torch tensor.*got list"),
+        ({"mask": ["a"] * 192}, TypeError, "mask"),
         ({"maps": torch.full((192,), math.nan)}, ValueError, "maps"),
         ({"maps": torch.full((192,), -1.6375e30)}, ValueError, "UNSEEN"),
         ({"maps": torch.zeros(48)}, ValueError, "192"),

@@ -131,7 +131,7 @@ ALMS = torch.zeros(15, dtype=torch.complex64)
         (lambda: gaussian_beam(0.1, 8, spin=1), ValueError, "spin.*1"),
         (lambda: gaussian_beam(0.1, 2.5), TypeError, "lmax.*2.5"),
         (lambda: smooth(ALMS, ONE[:4], lmax=4), ValueError, r"window.*5 .*\(4,\)"),
-        (lambda: smooth(ALMS, [1.0] * 5, lmax=4), TypeError, "window.*list"),
+        (lambda: smooth(ALMS, ["a"] * 5, lmax=4), TypeError, "window"),
         (lambda: smooth(ALMS, ONE * torch.nan, lmax=4), ValueError, "window.*NaN"),
         (lambda: smooth(ALMS, ONE, lmax=3), ValueError, "alms"),
         (lambda: pixel_window(3, 4), ValueError, "nside.*3"),

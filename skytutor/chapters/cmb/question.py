@@ -15,7 +15,7 @@ from skytutor.data.cmb import STUDIES, GaussianSkySimulator
 from skytutor.memo import cached_object
 from skytutor.sht import RealHarmonics, real_degrees
 
-__all__ = ["band_powers", "make_question"]
+__all__ = ["binned_powers", "make_question"]
 
 # A power below this fraction of the map's largest is rounding of float32.
 _ROUNDING = 1e-6
@@ -34,7 +34,7 @@ def _edges(lmax: int) -> Tensor:
 
 
 @torch.no_grad()
-def band_powers(maps: Tensor, *, nside: int, spin: int) -> Tensor:
+def binned_powers(maps: Tensor, *, nside: int, spin: int) -> Tensor:
     """Return logarithms of the powers of maps in bins of l, each over its scatter.
 
     The scatter of the logarithm of a power that is the mean of n squares is ``sqrt(2 / n)``. The
@@ -51,8 +51,8 @@ def band_powers(maps: Tensor, *, nside: int, spin: int) -> Tensor:
 
     Example:
         >>> maps = torch.randn(2, 192, generator=torch.Generator().manual_seed(0))
-        >>> powers = band_powers(maps, nside=4, spin=0)
-        >>> louder = band_powers(10 * maps, nside=4, spin=0)
+        >>> powers = binned_powers(maps, nside=4, spin=0)
+        >>> louder = binned_powers(10 * maps, nside=4, spin=0)
         >>> bool((louder > powers + 5).all())
         True
     """
@@ -141,6 +141,6 @@ def make_question(simulators: Sequence[GaussianSkySimulator]) -> Question:
         outputs=outputs,
         mask=partial(_mask, first),
         sample=partial(_sample, tuple(simulators)),
-        features=partial(band_powers, nside=first.nside, spin=first.spin),
+        features=partial(binned_powers, nside=first.nside, spin=first.spin),
         answer=partial(_answer, first),
     )

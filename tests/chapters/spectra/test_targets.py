@@ -60,8 +60,7 @@ def test_natural_units_keep_leading_dimensions(autoencoder):
     assert found.dtype == torch.float64
 
 
-def test_every_caller_has_an_autoencoder_of_his_own(monkeypatch, autoencoder):
-    monkeypatch.setattr(targets, "_autoencoder", lambda: autoencoder)
+def test_every_caller_has_an_autoencoder_of_his_own():
     first = targets.pretrained_autoencoder()
     first.mean.fill_(7.0)
     assert not torch.equal(targets.pretrained_autoencoder().mean, first.mean)
