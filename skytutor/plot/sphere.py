@@ -92,6 +92,14 @@ def _pixels(centre_deg: tuple[float, float] | None, nside: int) -> Tensor:
     return pixel.view(directions.shape[:2])
 
 
+def _nside_of(values: Tensor) -> int:
+    """Return the nside of a map that is drawn."""
+    try:
+        return npix_to_nside(len(values))
+    except ValueError as error:
+        raise ValueError(f"values must be a whole map: {error}") from None
+
+
 def _colours(values: Tensor, imshow_options: dict[str, Any], *, signed: bool) -> dict[str, Any]:
     """Return options for ``imshow`` with the colour map, and for signed data the range, set."""
     options = {"cmap": SIGNED if signed else CMAP, **imshow_options}
@@ -152,10 +160,7 @@ def _draw(
         raise ValueError(f"values must be one map of shape (P,), got shape {tuple(values.shape)}")
     if borders is not None:
         one_of("borders", borders, allowed=("base", "pixel"))
-    try:
-        nside = npix_to_nside(len(values))
-    except ValueError as error:
-        raise ValueError(f"values must be a whole map: {error}") from None
+    nside = _nside_of(values)
     nested = reorder(values.detach().cpu(), source=order, target="nested")
     nested = torch.where(nested.isfinite() & ~is_unseen(nested), nested, torch.nan)
     picture = nested[view.pixels(nside)]
