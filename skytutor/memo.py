@@ -158,7 +158,7 @@ def _decorator(
         def call(*args: Any, **kwargs: Any) -> Result:
             # A graph that is being recorded holds the steps, which end as constants of it: nothing
             # that is made here is kept.
-            if torch.compiler.is_compiling():
+            if torch.compiler.is_dynamo_compiling():
                 return function(*args, **kwargs)
             # The default dtype belongs to the process, not to a thread, so it is a part of the key.
             return cast(Result, hand_out(keep(torch.get_default_dtype(), *args, **kwargs)))

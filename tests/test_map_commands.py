@@ -237,6 +237,16 @@ def test_words_that_no_argument_has(files, capsys, words):
 def test_a_missing_package_is_named_with_its_extra(files, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "astropy.io", None)
     monkeypatch.chdir(files)
-    refused(capsys, "spectrum", "sky.fits", words=["astropy", 'pip install "skytutor[maps] @ git+'])
+    refused(
+        capsys,
+        "spectrum",
+        "sky.fits",
+        words=["astropy", '"skytutor[maps] @ git+https://github.com/skytutor/skytutor"'],
+    )
     monkeypatch.setitem(sys.modules, "skytutor.widgets", None)
-    refused(capsys, "view", "sky.fits", words=['pip install "skytutor[maps] @ git+'])
+    refused(
+        capsys,
+        "view",
+        "sky.fits",
+        words=['"skytutor[maps] @ git+https://github.com/skytutor/skytutor"'],
+    )

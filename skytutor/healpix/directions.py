@@ -203,7 +203,8 @@ def check_rotations(
     """Return `rotations` if they are matrices that turn space and do not mirror or stretch it.
 
     Arguments:
-        rotations: real matrices R of the given shape, ``R R^T = 1`` to 1e-3, determinant 1.
+        rotations: real matrices R of the given shape, ``R R^T = 1`` to 1e-3 (4 units of
+            the last place in 16 bits), determinant 1.
         shape: that they must have.
         name: what the error message calls them.
 
@@ -218,19 +219,23 @@ def check_rotations(
         >>> check_rotations(torch.eye(3)).shape
         torch.Size([3, 3])
     """
+    rotations = as_tensor(name, rotations)
+    # Matrices of short formats are off by their rounding.
+    short = rotations.dtype in (torch.float16, torch.bfloat16)
+    allowed = 4 * torch.finfo(rotations.dtype).eps if short else 1e-3
     (rotations,) = as_floats(**{name: rotations})
     if tuple(rotations.shape) != shape:
         raise ValueError(f"{name} must be {shape}, got {tuple(rotations.shape)}")
     if rotations.numel():
-        on_values(rotations, lambda matrices: _check_turn(matrices.double(), name))
+        on_values(rotations, lambda r: _check_turn(r.double(), name, allowed=allowed))
     return rotations
 
 
-def _check_turn(matrices: Tensor, name: str) -> None:
+def _check_turn(matrices: Tensor, name: str, *, allowed: float) -> None:
     """Refuse matrices that are no rotations."""
     # NaN fails both comparisons.
-    off = (matrices @ matrices.mT - torch.eye(3, device=matrices.device)).abs().amax()
-    if not (float(off) < 1e-3 and float(torch.linalg.det(matrices).amin()) > 0):
+    off = (matrices @ matrices.mT - torch.eye(3).to(matrices)).abs().amax()
+    if not (float(off) < allowed and float(torch.linalg.det(matrices).amin()) > 0):
         raise ValueError(
             f"{name} must be rotations, R R^T = 1 with determinant 1; R R^T is off by "
             f"{float(off):.3g} or a determinant is negative"

@@ -331,5 +331,5 @@ def test_files_that_are_cut_short_or_no_fits(tmp_path):
 def test_without_astropy_the_extra_is_named(monkeypatch, tmp_path):
     path = write_table(tmp_path / "a.fits", one_column(FULL))
     monkeypatch.setitem(__import__("sys").modules, "astropy.io", None)
-    with pytest.raises(ImportError, match=r'pip install "skytutor\[maps\] @ git'):
+    with pytest.raises(ImportError, match=r'"skytutor\[maps\] @ git\+https://github.com/skytutor'):
         read_map(path)
