@@ -63,7 +63,8 @@ def test_contents_and_pages_agree():
                 yield from files(value)
 
     listed = set(files(yaml.safe_load((ROOT / "_toc.yml").read_text())))
-    written = [*PAGES, *CHAPTERS, *APPENDICES, *BOOK.glob("api/*.rst")]
+    api = [*BOOK.glob("api/*.rst"), *BOOK.glob("api/*.md")]
+    written = [*PAGES, *CHAPTERS, *APPENDICES, *api]
     there = {p.relative_to(BOOK).with_suffix("").as_posix() for p in written}
     assert listed == there
 

@@ -124,7 +124,7 @@ BAD = {
     ),
     "edges that fall": (
         lambda: band_powers(torch.zeros(8, 8), [300, 200], pixel_arcmin=1.0),
-        "two increasing multipoles, got \\[300, 200\\]",
+        "two increasing multipoles, got \\[300.0, 200.0\\]",
     ),
     "empty band": (
         lambda: band_powers(torch.zeros(8, 8), [1, 2], pixel_arcmin=1.0),
