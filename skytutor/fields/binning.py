@@ -91,7 +91,7 @@ class Binning:
 
     @property
     def effective(self) -> Tensor:
-        """The mean multipole of each bin, by its weights: ``(B,)`` float64."""
+        """Return the mean multipole of each bin by its weights, ``(B,)`` float64."""
         return self.window @ torch.arange(self.lmax + 1, dtype=torch.float64)
 
     def bin(self, cl: Tensor) -> Tensor:

@@ -95,7 +95,7 @@ def read_map(
         None.
 
     Raises:
-        skytutor.io._fits.MissingPackage: astropy is not installed.
+        ImportError: astropy is not installed.
         TypeError, ValueError: bad arguments, named; no such field or part; no HEALPix map; pixel
             numbers that lie outside the map or come twice; sizes that disagree with NSIDE.
         OSError: no such file, no FITS file, or one that is cut short.

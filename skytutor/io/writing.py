@@ -83,7 +83,7 @@ def write_map(
         overwrite: replace a file that is there.
 
     Raises:
-        skytutor.io._fits.MissingPackage: astropy is not installed.
+        ImportError: astropy is not installed.
         TypeError, ValueError: bad arguments, named; infinite values; a partial sky without a pixel.
         FileExistsError: the file is there, and `overwrite` is False.
         skytutor.files.CheckpointError: the file cannot be written; what was there is untouched.

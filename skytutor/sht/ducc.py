@@ -111,7 +111,7 @@ class Ducc:
 
     @property
     def has_no_degrees(self) -> bool:
-        """Whether all degrees lie below the spin: then there is nothing to sum."""
+        """Return whether all degrees lie below the spin, so that there is nothing to sum."""
         _, lmax, spin = self.sizes
         return lmax < spin
 
