@@ -184,6 +184,10 @@ def is_unseen(values: Tensor) -> Tensor:
         numbers = numbers.float()
     elif not numbers.is_floating_point():
         numbers = as_tensor("values", numbers, dtype=torch.float64)
+    large = numbers.abs() >= _LEAST_UNSEEN
+    # Nearly every map holds none: then the rest, a dozen arrays as large as the map, is not made.
+    if on_values(large, lambda seen: bool(seen.any())) is False:
+        return large
     ratio = numbers.abs() / abs(UNSEEN)
     # The nearest of the powers of a thousand; log10 of 0 is clamped with all that is smaller.
     power = (ratio.log10() / 3).round().clamp(-_UNITS, _UNITS)
