@@ -186,14 +186,12 @@ def _coarse(sky: "SkyMap", *, nside: int) -> tuple["Tensor", int]:
     """
     import torch
 
+    from skytutor.healpix import degrade, is_unseen
+
     if sky.nside <= nside:
         return torch.where(sky.mask, sky.values, torch.nan), sky.nside
-    children = (sky.nside // nside) ** 2  # in NESTED order they follow one another
-    seen = sky.mask.reshape(len(sky.mask), -1, children)
-    values = torch.where(seen, sky.values.reshape(seen.shape), 0)
-    count = seen.sum(-1)
-    # 0 / 0 is NaN: no child was seen.
-    return values.double().sum(-1) / count, nside
+    coarse = degrade(sky.values.double(), nside, nside=sky.nside, order="nested")
+    return torch.where(is_unseen(coarse), torch.nan, coarse), nside
 
 
 def _mask(path: Path, *, nside: int) -> "Tensor":

@@ -12,6 +12,7 @@ import torch
 from scipy.interpolate import CubicSpline
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch_modes import default_dtype
 
 from skytutor import healpix, memo, sht
 from skytutor.data.cmb import GaussianSkySimulator
@@ -99,16 +100,6 @@ def default_device(device):
         yield
     finally:
         torch.set_default_device(None)
-
-
-@contextlib.contextmanager
-def default_dtype(dtype):
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)
 
 
 MODES = {
