@@ -64,7 +64,7 @@ ROOMS = (
     ),
     (
         "exercises",
-        "validate check fields data chapters",
+        "validate check healpix fields io data chapters",
         "what tests a reader's answers, one module a page",
     ),
     ("commands", "files training fields data chapters", "what each command does"),

@@ -28,6 +28,7 @@ HELD: tuple[str, ...] = (
     "chapters/05-multiband-translation",
     "chapters/06-cosmovae-inpainting",
     "appendices/spherical-harmonics",
+    "appendices/your-own-sky",
 )
 
 SHORT = 8  # words of a sentence
