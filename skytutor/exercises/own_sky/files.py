@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,7 +13,8 @@ from skytutor.exercises.grading import Mistake
 from skytutor.fields.binning import Binning
 from skytutor.fields.dipole import remove_dipole
 from skytutor.fields.master import ModeCoupling
-from skytutor.fields.spectra import gaussian_maps, pseudo_cl
+from skytutor.fields.pseudo import cross_pseudo_cl
+from skytutor.fields.spectra import gaussian_maps
 from skytutor.healpix import pixel_to_vector
 from skytutor.io import read_map, write_map
 
@@ -58,19 +60,19 @@ def _measured(
 ) -> Tensor:
     """Return the bands of a file, right unless an argument asks for a mistake."""
     sky = read_map(path, unit=unit, dtype=torch.float64)
-    size = {"nside": sky.nside, "order": whole_order or sky.order}
+    size: dict[str, Any] = {"nside": sky.nside, "order": whole_order or sky.order}
     mask = sky.mask.double()
     values = sky.values
     if not with_dipole:
         values = remove_dipole(values, weights=mask, **size)
-    pseudo = pseudo_cl(values, mask, lmax=_LMAX, **size)
+    pseudo = cross_pseudo_cl(values, values, mask=mask, other_mask=mask, lmax=_LMAX, **size)
     bins = Binning(EDGES)
     if coupled:
-        return bins.bin(pseudo)
+        return bins.bin(pseudo["TT"])
     # The last bin takes what lies above the bands: its power leaks into them.
     longer = Binning([*EDGES, _LMAX + 1])
     coupling = ModeCoupling(mask, lmax=_LMAX, **size)
-    return coupling.decouple({"TT": pseudo}, binning=longer)["TT"][: len(EDGES) - 1]
+    return coupling.decouple(pseudo, binning=longer)["TT"][: len(EDGES) - 1]
 
 
 def measure(attempt: Callable[[str], Tensor]) -> bool:
