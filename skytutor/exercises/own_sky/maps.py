@@ -164,7 +164,7 @@ def fill_one(attempt: Callable[[Tensor, float, float, float], tuple[float, float
         "fill_one",
         attempt,
         _fill_one,
-        cases=[(ones, 0.8, 0.7, 0.5), (2 * ones, 0.8, 0.7, 0.0), (ones, 0.0, 0.5, 1.0)],
+        cases=[(ones, 0.5, 0.4, 0.7), (2 * ones, 0.6, 0.3, 0.0), (ones, 0.0, 0.5, 1.0)],
         draw=draw,
         mistakes=[
             Mistake(
