@@ -120,10 +120,10 @@ def view(args: argparse.Namespace) -> None:
             f"a globe needs {error.name}, which is not installed: pip install "
             '"skytutor[maps] @ git+https://github.com/skytutor/skytutor"'
         ) from error
-    nside, unit, maps = _read_to_show(args)
+    nside, unit, coordinates, maps = _read_to_show(args)
     mask = None
     if args.mask is not None:
-        mask = _mask(args.mask, nside=nside) > 0
+        mask = _mask(args.mask, nside=nside, coordinates=coordinates) > 0
     alone = len(maps) == 1
     globe = show(
         next(iter(maps.values())) if alone else maps,
@@ -138,38 +138,35 @@ def view(args: argparse.Namespace) -> None:
     print(output)
 
 
-def _read_to_show(args: argparse.Namespace) -> tuple[int, str, dict[str, "Tensor"]]:
-    """Return nside, unit and maps by title, NESTED, coarse enough for a page."""
-    several = len(args.maps) > 1
+def _read_to_show(args: argparse.Namespace) -> tuple[int, str, str, dict[str, "Tensor"]]:
+    """Return nside, unit, coordinates and maps by title, NESTED, coarse enough for a page."""
+    from skytutor.io._together import check_alike, title
+
     maps: dict[str, Tensor] = {}
-    nsides = set()
-    units = set()
+    nsides = []
+    units: list[str] = []
+    coordinates = set()
     for path in args.maps:
         sky = _read(path, args)
         values, nside = _coarse(sky, nside=_LARGEST)
         if nside < sky.nside:
             print(f"{path}: nside {sky.nside}, averaged to nside {nside} over the pixels seen")
-        nsides.add(nside)
-        units.add(sky.unit)
+        nsides.append(nside)
+        units += sky.units
+        coordinates.add(sky.coordinates)
         for field, one in zip(sky.fields, values, strict=True):
-            title = _title(path, field, files=several, fields=len(values) > 1)
-            if title in maps:
-                raise ValueError(f"maps must differ, got {title} twice")
-            maps[title] = one
-    for name, found in (("nside", nsides), ("unit", units)):
-        if len(found) > 1:
-            raise ValueError(
-                f"maps must have one {name} to stand side by side, got "
-                + " and ".join(sorted(str(one) or "none" for one in found))
-            )
-    return nsides.pop(), units.pop(), maps
-
-
-def _title(path: Path, field: str, *, files: bool, fields: bool) -> str:
-    """Return a title that tells a map from those beside it."""
-    if files and fields:
-        return f"{path.name}, {field}"
-    return field if fields else path.name
+            name = title(path, field, files=args.maps, fields=len(values))
+            if name in maps:
+                raise ValueError(f"maps must differ, got {name} twice")
+            if bool(one.isnan().all()):
+                raise ValueError(f"{path} has no pixel with a value in {field}")
+            maps[name] = one
+    check_alike("nside", nsides)
+    check_alike("unit", units)
+    # Many files do not say their coordinates: such a map may stand beside any other.
+    coordinates.discard("")
+    check_alike("coordinate system", coordinates)
+    return nsides[0], units[0], next(iter(coordinates), ""), maps
 
 
 def _read(path: Path, args: argparse.Namespace) -> "SkyMap":
@@ -194,11 +191,16 @@ def _coarse(sky: "SkyMap", *, nside: int) -> tuple["Tensor", int]:
     return torch.where(is_unseen(coarse), torch.nan, coarse), nside
 
 
-def _mask(path: Path, *, nside: int) -> "Tensor":
+def _mask(path: Path, *, nside: int, coordinates: str) -> "Tensor":
     """Return a mask of 0..1 in NESTED order, averaged over larger pixels where it is finer."""
     from skytutor.io import read_map
 
     sky = read_map(path, field=[0], order="nested")
+    if coordinates and sky.coordinates not in ("", coordinates):
+        raise ValueError(
+            f"--mask must be in the map's coordinates, {coordinates}, got {sky.coordinates} "
+            f"in {path}"
+        )
     values, found = _coarse(sky, nside=nside)
     if found != nside:
         raise ValueError(f"--mask must have nside {nside} or more, as the map, got {found}")
@@ -222,15 +224,20 @@ def spectrum(args: argparse.Namespace) -> None:
         ValueError: bad files and arguments, named.
     """
     from skytutor.files import write_atomic
+    from skytutor.io._together import check_alike, check_stokes
 
     output = _output(args, (".csv", ".png"))
     if len(args.field) not in (1, 3):
         raise ValueError(f"--field must be one field, or T, Q and U, got {len(args.field)} fields")
     sky = _read(args.map, args)
+    check_alike("unit", sky.units)
+    if len(sky.fields) == 3:
+        check_stokes(sky.fields)
     lmax = _largest_degree(args.lmax, nside=sky.nside)
     weight = sky.mask.all(0).double()
     if args.mask is not None:
-        weight = weight * _mask(args.mask, nside=sky.nside).double()
+        mask = _mask(args.mask, nside=sky.nside, coordinates=sky.coordinates)
+        weight = weight * mask.double()
     if not bool(weight.any()):
         raise ValueError(f"{args.map} has no pixel with a value that the mask lets be seen")
     about = _header(args, sky, weight) | {"lmax": lmax}
