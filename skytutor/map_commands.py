@@ -5,6 +5,7 @@ Each has a function that describes its arguments and one that does its work.
 
 import argparse
 import io
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -111,6 +112,7 @@ def view(args: argparse.Namespace) -> None:
         ValueError: maps that cannot be shown together, or bad files and arguments, named.
     """
     from skytutor.io._fits import MissingPackage
+    from skytutor.io._together import printable, read_mask
 
     output = _output(args, (".html", ".htm"))
     try:
@@ -123,7 +125,7 @@ def view(args: argparse.Namespace) -> None:
     nside, unit, coordinates, maps = _read_to_show(args)
     mask = None
     if args.mask is not None:
-        mask = _mask(args.mask, nside=nside, coordinates=coordinates) > 0
+        mask = read_mask(args.mask, nside=nside, coordinates=coordinates) > 0
     alone = len(maps) == 1
     globe = show(
         next(iter(maps.values())) if alone else maps,
@@ -135,12 +137,12 @@ def view(args: argparse.Namespace) -> None:
         cmap=args.cmap,
     )
     globe.save(output)
-    print(output)
+    print(printable(output))
 
 
 def _read_to_show(args: argparse.Namespace) -> tuple[int, str, str, dict[str, "Tensor"]]:
     """Return nside, unit, coordinates and maps by title, NESTED, coarse enough for a page."""
-    from skytutor.io._together import check_alike, title
+    from skytutor.io._together import averaged, check_alike, printable, title
 
     maps: dict[str, Tensor] = {}
     nsides = []
@@ -148,9 +150,10 @@ def _read_to_show(args: argparse.Namespace) -> tuple[int, str, str, dict[str, "T
     coordinates = set()
     for path in args.maps:
         sky = _read(path, args)
-        values, nside = _coarse(sky, nside=_LARGEST)
+        values, nside = averaged(sky, nside=_LARGEST)
         if nside < sky.nside:
-            print(f"{path}: nside {sky.nside}, averaged to nside {nside} over the pixels seen")
+            said = f"nside {sky.nside}, averaged to nside {nside} over the pixels seen"
+            print(f"{printable(path)}: {said}")
         nsides.append(nside)
         units += sky.units
         coordinates.add(sky.coordinates)
@@ -176,44 +179,6 @@ def _read(path: Path, args: argparse.Namespace) -> "SkyMap":
     return read_map(path, field=args.field, unit=args.unit, order="nested")
 
 
-def _coarse(sky: "SkyMap", *, nside: int) -> tuple["Tensor", int]:
-    """Return maps of at most that nside, NaN where nothing is seen.
-
-    A larger pixel is the mean of those of its children that are seen.
-    """
-    import torch
-
-    from skytutor.healpix import degrade, is_unseen
-
-    if sky.nside <= nside:
-        return torch.where(sky.mask, sky.values, torch.nan), sky.nside
-    coarse = degrade(sky.values.double(), nside, nside=sky.nside, order="nested")
-    return torch.where(is_unseen(coarse), torch.nan, coarse), nside
-
-
-def _mask(path: Path, *, nside: int, coordinates: str) -> "Tensor":
-    """Return a mask of 0..1 in NESTED order, averaged over larger pixels where it is finer."""
-    from skytutor.io import read_map
-
-    sky = read_map(path, field=[0], order="nested")
-    if coordinates and sky.coordinates not in ("", coordinates):
-        raise ValueError(
-            f"--mask must be in the map's coordinates, {coordinates}, got {sky.coordinates} "
-            f"in {path}"
-        )
-    values, found = _coarse(sky, nside=nside)
-    if found != nside:
-        raise ValueError(f"--mask must have nside {nside} or more, as the map, got {found}")
-    mask = values[0].nan_to_num(nan=0.0)
-    if float(mask.min()) < 0 or float(mask.max()) > 1:
-        raise ValueError(
-            f"--mask must lie in 0..1, got {float(mask.min()):g}..{float(mask.max()):g} in {path}"
-        )
-    if not bool(mask.any()):
-        raise ValueError(f"--mask hides every pixel, got {path}")
-    return mask
-
-
 def spectrum(args: argparse.Namespace) -> None:
     """Write the pseudo-spectrum of a map as a table or a plot and print its path.
 
@@ -224,7 +189,7 @@ def spectrum(args: argparse.Namespace) -> None:
         ValueError: bad files and arguments, named.
     """
     from skytutor.files import write_atomic
-    from skytutor.io._together import check_alike, check_stokes
+    from skytutor.io._together import check_alike, check_stokes, printable, read_mask
 
     output = _output(args, (".csv", ".png"))
     if len(args.field) not in (1, 3):
@@ -236,7 +201,7 @@ def spectrum(args: argparse.Namespace) -> None:
     lmax = _largest_degree(args.lmax, nside=sky.nside)
     weight = sky.mask.all(0).double()
     if args.mask is not None:
-        mask = _mask(args.mask, nside=sky.nside, coordinates=sky.coordinates)
+        mask = read_mask(args.mask, nside=sky.nside, coordinates=sky.coordinates)
         weight = weight * mask.double()
     if not bool(weight.any()):
         raise ValueError(f"{args.map} has no pixel with a value that the mask lets be seen")
@@ -244,7 +209,7 @@ def spectrum(args: argparse.Namespace) -> None:
     cl = _pseudo_spectra(sky.values.double(), weight, nside=sky.nside, lmax=lmax)
     data = _plot(cl, about) if output.suffix.lower() == ".png" else _table(cl, about)
     write_atomic(output, data)
-    print(output)
+    print(printable(output))
 
 
 def _largest_degree(lmax: int | None, *, nside: int) -> int:
@@ -306,8 +271,10 @@ def _table(cl: dict[str, "Tensor"], about: dict[str, Any]) -> bytes:
 
 
 def _one_line(value: Any) -> str:
-    """Return text without the line ends that a name of a file may have."""
-    return " ".join(str(value).split())
+    """Return text without the line ends and the odd bytes that a name of a file may have."""
+    from skytutor.io._together import printable
+
+    return " ".join(printable(value).split())
 
 
 def _plot(cl: dict[str, "Tensor"], about: dict[str, Any]) -> bytes:
@@ -346,5 +313,9 @@ def _output(args: argparse.Namespace, allowed: tuple[str, ...]) -> Path:
     if path.suffix.lower() not in allowed:
         raise ValueError(f"--output must end in {' or '.join(allowed)}, got {str(path)!r}")
     check_new(path, overwrite=args.overwrite)
-    check_writable(path.parent)
+    # A new folder is made when there is something to put into it: bad input leaves nothing behind.
+    folder = path.parent
+    while not os.path.lexists(folder) and folder != folder.parent:
+        folder = folder.parent
+    check_writable(folder)
     return path

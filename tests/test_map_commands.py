@@ -3,6 +3,7 @@
 import csv
 import gzip
 import json
+import os
 import re
 import sys
 
@@ -15,6 +16,7 @@ from astropy.io import fits
 from skytutor import cli, map_commands
 from skytutor.healpix import UNSEEN
 from skytutor.io import SkyMap
+from skytutor.io._together import averaged
 
 NSIDE = 16
 NPIX = 12 * NSIDE**2
@@ -120,12 +122,12 @@ def test_averages_are_those_of_healpy():
     mask = torch.rand(2, 3072, generator=generator) > 0.6
     mask[0, :64] = False  # whole larger pixels without a value
     sky = SkyMap(torch.where(mask, values, UNSEEN), mask, 16, "nested", ("A", "B"), ("", ""))
-    found, nside = map_commands._coarse(sky, nside=8)
+    found, nside = averaged(sky, nside=8)
     theirs = healpy.ud_grade(sky.values.numpy(), 8, order_in="NESTED", order_out="NESTED")
     theirs = np.where(np.equal(theirs, healpy.UNSEEN), np.nan, theirs)
     assert nside == 8 and np.isnan(theirs).any()
     assert np.allclose(found.numpy(), theirs, rtol=0, atol=1e-13, equal_nan=True)
-    same, nside = map_commands._coarse(sky, nside=16)
+    same, nside = averaged(sky, nside=16)
     assert nside == 16 and torch.equal(same.isnan(), ~mask)
 
 
@@ -253,6 +255,26 @@ def write_odd_files(folder):
     (folder / "cut.fits.gz").write_bytes(gzip.compress(whole)[:-100])
     healpy.write_map("endless.fits", np.where(np.arange(NPIX), healpy.UNSEEN, 1.0), partial=True)
     fits.setval("endless.fits", "NSIDE", value=2**20, ext=1)
+
+
+def test_names_of_any_bytes(files):
+    """Of a folder that an older system wrote: the name is no UTF-8, nor can it be in a page."""
+    odd = os.fsdecode(os.fsencode(files) + b"/caf\xe9.fits")
+    (files / "sky.fits").rename(odd)
+    run("view", odd, "-o", files / "sky.html")
+    assert spec(files / "sky.html")["maps"][0]["title"] == "caf\\udce9.fits"
+    run("spectrum", odd, "-o", files / "cl.csv")
+    assert table(files / "cl.csv")[0]["map"] == "caf\\udce9.fits"
+    run("spectrum", odd, "-o", files / "cl.png")
+    assert (files / "cl.png").stat().st_size > 1000
+
+
+def test_bad_input_leaves_no_folder_behind(files, capsys):
+    new = files / "new" / "folder"
+    refused(capsys, "view", files / "none.fits", "-o", new / "a.html", words=["none.fits"])
+    assert not new.parent.exists()
+    run("spectrum", files / "sky.fits", "-o", new / "cl.csv")
+    assert (new / "cl.csv").is_file()
 
 
 @pytest.mark.parametrize("name", BAD)

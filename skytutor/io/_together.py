@@ -1,10 +1,16 @@
-"""Maps of several files beside each other: what they must have in common, and their titles."""
+"""Maps of files made ready to be shown together: coarse enough, alike, masked, with titles."""
 
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-__all__ = ["check_alike", "check_stokes", "title"]
+import torch
+from torch import Tensor
+
+from skytutor.healpix import degrade, is_unseen
+from skytutor.io.maps import SkyMap, read_map
+
+__all__ = ["averaged", "check_alike", "check_stokes", "printable", "read_mask", "title"]
 
 # The Stokes parameter that the name of a column begins with, if it is one: "unknown1" is none.
 _STOKES = re.compile("T(?=EMPERATURE)|I(?=NTENSITY)|[TIQU](?![A-Z])")
@@ -57,7 +63,65 @@ def title(path: Path, field: str, *, files: Sequence[Path], fields: int) -> str:
     """
     namesakes = sum(other.name == path.name for other in files)
     # Files of several folders often have the same name.
-    name = path.name if namesakes == 1 else str(path)
+    name = printable(path.name if namesakes == 1 else path)
     if len(files) > 1:
         return f"{name}, {field}" if fields > 1 else name
     return field if fields > 1 else name
+
+
+def printable(path: object) -> str:
+    r"""Return the name of a file as text that every terminal, page and table can hold.
+
+    Arguments:
+        path: its name, of which bytes that are no UTF-8 are written as numbers.
+
+    Example:
+        >>> print(printable("caf\udce9.fits"))
+        caf\udce9.fits
+    """
+    return str(path).encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def averaged(sky: SkyMap, *, nside: int) -> tuple[Tensor, int]:
+    """Return maps of at most that nside, NaN where nothing is seen, and their nside.
+
+    A larger pixel is the mean of those of its children that are seen.
+
+    Arguments:
+        sky: maps ``(F, P)``, NESTED.
+        nside: the largest wanted.
+    """
+    if sky.nside <= nside:
+        return torch.where(sky.mask, sky.values, torch.nan), sky.nside
+    coarse = degrade(sky.values.double(), nside, nside=sky.nside, order="nested")
+    return torch.where(is_unseen(coarse), torch.nan, coarse), nside
+
+
+def read_mask(path: Path, *, nside: int, coordinates: str) -> Tensor:
+    """Return a mask of 0..1 in NESTED order, averaged over larger pixels where it is finer.
+
+    Arguments:
+        path: of a file, whose first field is taken.
+        nside: of the maps that are masked.
+        coordinates: of these maps, "" if they do not say.
+
+    Raises:
+        ValueError: a mask that is coarser, in other coordinates, outside 0..1, or 0 everywhere.
+    """
+    sky = read_map(path, field=[0], order="nested")
+    if coordinates and sky.coordinates not in ("", coordinates):
+        raise ValueError(
+            f"--mask must be in the map's coordinates, {coordinates}, got {sky.coordinates} "
+            f"in {path}"
+        )
+    values, found = averaged(sky, nside=nside)
+    if found != nside:
+        raise ValueError(f"--mask must have nside {nside} or more, as the map, got {found}")
+    mask = values[0].nan_to_num(nan=0.0)
+    if float(mask.min()) < 0 or float(mask.max()) > 1:
+        raise ValueError(
+            f"--mask must lie in 0..1, got {float(mask.min()):g}..{float(mask.max()):g} in {path}"
+        )
+    if not bool(mask.any()):
+        raise ValueError(f"--mask hides every pixel, got {path}")
+    return mask
