@@ -5,7 +5,7 @@ import gzip
 import os
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -14,7 +14,8 @@ from typing import Any
 __all__ = ["MissingPackage", "check_path", "fault_of", "import_fits", "opened"]
 
 _BLOCK = 2880  # bytes: a FITS file is a whole number of blocks
-_PACKED = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open}  # by the first bytes
+# What unpacks a file, by its first bytes.
+_PACKED: dict[bytes, Callable[..., Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open}
 _PIECE = 2**20  # bytes that are unpacked at a time
 
 

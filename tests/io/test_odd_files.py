@@ -92,7 +92,7 @@ def test_pixels_in_any_order(tmp_path, form, per_row, ordering):
         )
         for name, (array, letter) in parts.items()
     ]
-    cards = {"ORDERING": ordering, "INDXSCHM": "EXPLICIT", "GRAIN": 1, "OBS_NPIX": 400}
+    cards = {"ORDERING": ordering, "INDXSCHM": "EXPLICIT", "OBS_NPIX": 400}
     path = write_columns(tmp_path / "a.fits", columns, **cards)
     equal_to_healpy(path)
     found = read_map(path, field="B")
