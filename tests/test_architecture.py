@@ -70,7 +70,7 @@ ROOMS = (
     ("commands", "files training fields data chapters", "what each command does"),
     (
         "map_commands",
-        "files healpix sht fields io widgets",
+        "files sht fields io widgets",
         "the commands that take files of maps",
     ),
     (
