@@ -162,7 +162,7 @@ def _expected() -> tuple[type[Exception], ...]:
     from skytutor.io._fits import MissingPackage
 
     bad_input = (ValueError, CheckpointError, DataError, MissingPackage)
-    return *bad_input, FloatingPointError, OverflowError, OSError
+    return *bad_input, FloatingPointError, OverflowError, MemoryError, OSError
 
 
 def _one_line(error: BaseException) -> str:

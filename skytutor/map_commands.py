@@ -5,6 +5,7 @@ Each has a function that describes its arguments and one that does its work.
 
 import argparse
 import io
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -111,6 +112,7 @@ def view(args: argparse.Namespace) -> None:
         ValueError: maps that cannot be shown together, or bad files and arguments, named.
     """
     from skytutor.io._fits import MissingPackage
+    from skytutor.io._together import printable, read_mask
 
     output = _output(args, (".html", ".htm"))
     try:
@@ -120,10 +122,10 @@ def view(args: argparse.Namespace) -> None:
             f"a globe needs {error.name}, which is not installed: pip install "
             '"skytutor[maps] @ git+https://github.com/skytutor/skytutor"'
         ) from error
-    nside, unit, maps = _read_to_show(args)
+    nside, unit, coordinates, maps = _read_to_show(args)
     mask = None
     if args.mask is not None:
-        mask = _mask(args.mask, nside=nside) > 0
+        mask = read_mask(args.mask, nside=nside, coordinates=coordinates) > 0
     alone = len(maps) == 1
     globe = show(
         next(iter(maps.values())) if alone else maps,
@@ -135,41 +137,39 @@ def view(args: argparse.Namespace) -> None:
         cmap=args.cmap,
     )
     globe.save(output)
-    print(output)
+    print(printable(output))
 
 
-def _read_to_show(args: argparse.Namespace) -> tuple[int, str, dict[str, "Tensor"]]:
-    """Return nside, unit and maps by title, NESTED, coarse enough for a page."""
-    several = len(args.maps) > 1
+def _read_to_show(args: argparse.Namespace) -> tuple[int, str, str, dict[str, "Tensor"]]:
+    """Return nside, unit, coordinates and maps by title, NESTED, coarse enough for a page."""
+    from skytutor.io._together import averaged, check_alike, printable, title
+
     maps: dict[str, Tensor] = {}
-    nsides = set()
-    units = set()
+    nsides = []
+    units: list[str] = []
+    coordinates = set()
     for path in args.maps:
         sky = _read(path, args)
-        values, nside = _coarse(sky, nside=_LARGEST)
+        values, nside = averaged(sky, nside=_LARGEST)
         if nside < sky.nside:
-            print(f"{path}: nside {sky.nside}, averaged to nside {nside} over the pixels seen")
-        nsides.add(nside)
-        units.add(sky.unit)
+            said = f"nside {sky.nside}, averaged to nside {nside} over the pixels seen"
+            print(f"{printable(path)}: {said}")
+        nsides.append(nside)
+        units += sky.units
+        coordinates.add(sky.coordinates)
         for field, one in zip(sky.fields, values, strict=True):
-            title = _title(path, field, files=several, fields=len(values) > 1)
-            if title in maps:
-                raise ValueError(f"maps must differ, got {title} twice")
-            maps[title] = one
-    for name, found in (("nside", nsides), ("unit", units)):
-        if len(found) > 1:
-            raise ValueError(
-                f"maps must have one {name} to stand side by side, got "
-                + " and ".join(sorted(str(one) or "none" for one in found))
-            )
-    return nsides.pop(), units.pop(), maps
-
-
-def _title(path: Path, field: str, *, files: bool, fields: bool) -> str:
-    """Return a title that tells a map from those beside it."""
-    if files and fields:
-        return f"{path.name}, {field}"
-    return field if fields else path.name
+            name = title(path, field, files=args.maps, fields=len(values))
+            if name in maps:
+                raise ValueError(f"maps must differ, got {name} twice")
+            if bool(one.isnan().all()):
+                raise ValueError(f"{path} has no pixel with a value in {field}")
+            maps[name] = one
+    check_alike("nside", nsides)
+    check_alike("unit", units)
+    # Many files do not say their coordinates: such a map may stand beside any other.
+    coordinates.discard("")
+    check_alike("coordinate system", coordinates)
+    return nsides[0], units[0], next(iter(coordinates), ""), maps
 
 
 def _read(path: Path, args: argparse.Namespace) -> "SkyMap":
@@ -177,39 +177,6 @@ def _read(path: Path, args: argparse.Namespace) -> "SkyMap":
     from skytutor.io import read_map
 
     return read_map(path, field=args.field, unit=args.unit, order="nested")
-
-
-def _coarse(sky: "SkyMap", *, nside: int) -> tuple["Tensor", int]:
-    """Return maps of at most that nside, NaN where nothing is seen.
-
-    A larger pixel is the mean of those of its children that are seen.
-    """
-    import torch
-
-    from skytutor.healpix import degrade, is_unseen
-
-    if sky.nside <= nside:
-        return torch.where(sky.mask, sky.values, torch.nan), sky.nside
-    coarse = degrade(sky.values.double(), nside, nside=sky.nside, order="nested")
-    return torch.where(is_unseen(coarse), torch.nan, coarse), nside
-
-
-def _mask(path: Path, *, nside: int) -> "Tensor":
-    """Return a mask of 0..1 in NESTED order, averaged over larger pixels where it is finer."""
-    from skytutor.io import read_map
-
-    sky = read_map(path, field=[0], order="nested")
-    values, found = _coarse(sky, nside=nside)
-    if found != nside:
-        raise ValueError(f"--mask must have nside {nside} or more, as the map, got {found}")
-    mask = values[0].nan_to_num(nan=0.0)
-    if float(mask.min()) < 0 or float(mask.max()) > 1:
-        raise ValueError(
-            f"--mask must lie in 0..1, got {float(mask.min()):g}..{float(mask.max()):g} in {path}"
-        )
-    if not bool(mask.any()):
-        raise ValueError(f"--mask hides every pixel, got {path}")
-    return mask
 
 
 def spectrum(args: argparse.Namespace) -> None:
@@ -222,22 +189,27 @@ def spectrum(args: argparse.Namespace) -> None:
         ValueError: bad files and arguments, named.
     """
     from skytutor.files import write_atomic
+    from skytutor.io._together import check_alike, check_stokes, printable, read_mask
 
     output = _output(args, (".csv", ".png"))
     if len(args.field) not in (1, 3):
         raise ValueError(f"--field must be one field, or T, Q and U, got {len(args.field)} fields")
     sky = _read(args.map, args)
+    check_alike("unit", sky.units)
+    if len(sky.fields) == 3:
+        check_stokes(sky.fields)
     lmax = _largest_degree(args.lmax, nside=sky.nside)
     weight = sky.mask.all(0).double()
     if args.mask is not None:
-        weight = weight * _mask(args.mask, nside=sky.nside).double()
+        mask = read_mask(args.mask, nside=sky.nside, coordinates=sky.coordinates)
+        weight = weight * mask.double()
     if not bool(weight.any()):
         raise ValueError(f"{args.map} has no pixel with a value that the mask lets be seen")
     about = _header(args, sky, weight) | {"lmax": lmax}
     cl = _pseudo_spectra(sky.values.double(), weight, nside=sky.nside, lmax=lmax)
     data = _plot(cl, about) if output.suffix.lower() == ".png" else _table(cl, about)
     write_atomic(output, data)
-    print(output)
+    print(printable(output))
 
 
 def _largest_degree(lmax: int | None, *, nside: int) -> int:
@@ -299,8 +271,10 @@ def _table(cl: dict[str, "Tensor"], about: dict[str, Any]) -> bytes:
 
 
 def _one_line(value: Any) -> str:
-    """Return text without the line ends that a name of a file may have."""
-    return " ".join(str(value).split())
+    """Return text without the line ends and the odd bytes that a name of a file may have."""
+    from skytutor.io._together import printable
+
+    return " ".join(printable(value).split())
 
 
 def _plot(cl: dict[str, "Tensor"], about: dict[str, Any]) -> bytes:
@@ -339,5 +313,9 @@ def _output(args: argparse.Namespace, allowed: tuple[str, ...]) -> Path:
     if path.suffix.lower() not in allowed:
         raise ValueError(f"--output must end in {' or '.join(allowed)}, got {str(path)!r}")
     check_new(path, overwrite=args.overwrite)
-    check_writable(path.parent)
+    # A new folder is made when there is something to put into it: bad input leaves nothing behind.
+    folder = path.parent
+    while not os.path.lexists(folder) and folder != folder.parent:
+        folder = folder.parent
+    check_writable(folder)
     return path

@@ -23,7 +23,7 @@ ROOMS = (
     ("files", "", "files written whole or not at all, and strict JSON"),
     ("check", "", "checks for the numbers in the text and for a reader's answers"),
     ("chunks", "validate", "a function applied to a few rows at a time"),
-    ("healpix", "validate", "pixel numbers, directions, neighbours, rings, checks of maps"),
+    ("healpix", "validate chunks", "pixel numbers, directions, neighbours, rings, checks of maps"),
     (
         "sht",
         "validate healpix",
@@ -70,7 +70,7 @@ ROOMS = (
     ("commands", "files training fields data chapters", "what each command does"),
     (
         "map_commands",
-        "files healpix sht fields io widgets",
+        "files sht fields io widgets",
         "the commands that take files of maps",
     ),
     (

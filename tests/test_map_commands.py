@@ -1,7 +1,9 @@
 """`skytutor view` and `skytutor spectrum`: files of healpy in, a page, a table and a plot out."""
 
 import csv
+import gzip
 import json
+import os
 import re
 import sys
 
@@ -9,10 +11,12 @@ import healpy
 import numpy as np
 import pytest
 import torch
+from astropy.io import fits
 
 from skytutor import cli, map_commands
 from skytutor.healpix import UNSEEN
 from skytutor.io import SkyMap
+from skytutor.io._together import averaged
 
 NSIDE = 16
 NPIX = 12 * NSIDE**2
@@ -87,6 +91,19 @@ def test_view_of_several_files_and_fields_with_a_mask_and_a_title(files):
     assert names == ["Q_POLARISATION", "U_POLARISATION"]
 
 
+def test_files_of_one_name_from_several_folders(files):
+    """As two runs of one program write them."""
+    data = (files / "sky.fits").read_bytes()
+    paths = [files / folder / "sky.fits" for folder in ("first", "second")]
+    for path in paths:
+        path.parent.mkdir()
+        path.write_bytes(data)
+    (files / "other.fits").write_bytes(data)
+    run("view", *paths, files / "other.fits", "-o", files / "three.html")
+    titles = [one["title"] for one in spec(files / "three.html")["maps"]]
+    assert titles == [*map(str, paths), "other.fits"]
+
+
 def test_a_fine_map_is_averaged_over_the_pixels_seen(files, capsys, monkeypatch):
     monkeypatch.setattr(map_commands, "_LARGEST", 4)
     run("view", files / "sky.fits", "-o", files / "sky.html")
@@ -105,12 +122,12 @@ def test_averages_are_those_of_healpy():
     mask = torch.rand(2, 3072, generator=generator) > 0.6
     mask[0, :64] = False  # whole larger pixels without a value
     sky = SkyMap(torch.where(mask, values, UNSEEN), mask, 16, "nested", ("A", "B"), ("", ""))
-    found, nside = map_commands._coarse(sky, nside=8)
+    found, nside = averaged(sky, nside=8)
     theirs = healpy.ud_grade(sky.values.numpy(), 8, order_in="NESTED", order_out="NESTED")
     theirs = np.where(np.equal(theirs, healpy.UNSEEN), np.nan, theirs)
     assert nside == 8 and np.isnan(theirs).any()
     assert np.allclose(found.numpy(), theirs, rtol=0, atol=1e-13, equal_nan=True)
-    same, nside = map_commands._coarse(sky, nside=16)
+    same, nside = averaged(sky, nside=16)
     assert nside == 16 and torch.equal(same.isnan(), ~mask)
 
 
@@ -208,8 +225,56 @@ BAD = {
     "lmax": (["spectrum", "sky.fits", "--lmax", "48"], ["--lmax must be at most 47", "got 48"]),
     "two fields": (["spectrum", "sky.fits", "--field", "1,2"], ["got 2 fields"]),
     "nothing seen": (["spectrum", "unseen.fits"], ["unseen.fits", "no pixel with a value"]),
-    "nothing to see": (["view", "unseen.fits"], ["no pixel with a value"]),
+    "nothing to see": (["view", "unseen.fits"], ["unseen.fits", "no pixel with a value"]),
+    "one field empty": (["view", "part.fits", "--field", "0,1"], ["part.fits", "value in Q_POL"]),
+    "no table": (["view", "picture.fits"], ["picture.fits holds no table"]),
+    "cut and packed": (["view", "cut.fits.gz"], ["cut.fits.gz is cut short"]),
+    "beyond all memory": (["view", "endless.fits"], ["endless.fits is of NSIDE 1048576", "GiB"]),
+    "two coordinates": (
+        ["view", "e.fits", "g.fits"],
+        ["one coordinate system", "ecliptic and gal"],
+    ),
+    "mask elsewhere": (["view", "g.fits", "--mask", "e.fits"], ["--mask", "galactic", "e.fits"]),
+    "spectrum's mask": (["spectrum", "g.fits", "--mask", "e.fits"], ["--mask", "got ecliptic"]),
+    "units of fields": (["view", "hits.fits", "--field", "0,1"], ["one unit", "counts and mK"]),
+    "spectrum's units": (["spectrum", "hits.fits", "--field", "0,1,2"], ["one unit, got counts"]),
+    "field twice": (["spectrum", "sky.fits", "--field", "0,1,1"], ["--field must be T, Q and U"]),
+    "field order": (["spectrum", "sky.fits", "--field", "1,2,0"], ["--field must be T, Q and U"]),
 }
+
+
+def write_odd_files(folder):
+    """Write what strangers may have: parts of files, several coordinates, other columns."""
+    ones = np.ones(NPIX)
+    for letter in "EG":
+        healpy.write_map(f"{letter.lower()}.fits", ones, coord=letter, column_units="mK")
+    healpy.write_map("part.fits", [ones, healpy.UNSEEN * ones, ones])
+    healpy.write_map("hits.fits", [ones] * 3, column_units=["mK", "counts", "mK"])
+    fits.PrimaryHDU(ones).writeto("picture.fits")
+    whole = (folder / "sky.fits").read_bytes()
+    (folder / "cut.fits.gz").write_bytes(gzip.compress(whole)[:-100])
+    healpy.write_map("endless.fits", np.where(np.arange(NPIX), healpy.UNSEEN, 1.0), partial=True)
+    fits.setval("endless.fits", "NSIDE", value=2**20, ext=1)
+
+
+def test_names_of_any_bytes(files):
+    """Of a folder that an older system wrote: the name is no UTF-8, nor can it be in a page."""
+    odd = os.fsdecode(os.fsencode(files) + b"/caf\xe9.fits")
+    (files / "sky.fits").rename(odd)
+    run("view", odd, "-o", files / "sky.html")
+    assert spec(files / "sky.html")["maps"][0]["title"] == "caf\\udce9.fits"
+    run("spectrum", odd, "-o", files / "cl.csv")
+    assert table(files / "cl.csv")[0]["map"] == "caf\\udce9.fits"
+    run("spectrum", odd, "-o", files / "cl.png")
+    assert (files / "cl.png").stat().st_size > 1000
+
+
+def test_bad_input_leaves_no_folder_behind(files, capsys):
+    new = files / "new" / "folder"
+    refused(capsys, "view", files / "none.fits", "-o", new / "a.html", words=["none.fits"])
+    assert not new.parent.exists()
+    run("spectrum", files / "sky.fits", "-o", new / "cl.csv")
+    assert (new / "cl.csv").is_file()
 
 
 @pytest.mark.parametrize("name", BAD)
@@ -220,6 +285,7 @@ def test_bad_input_ends_in_one_line(files, capsys, monkeypatch, name):
     (files / "folder.html").mkdir()
     healpy.write_map("zero.fits", np.zeros(NPIX))
     healpy.write_map("unseen.fits", np.full(NPIX, healpy.UNSEEN))
+    write_odd_files(files)
     before = sorted(files.iterdir())
     refused(capsys, *argv, words=words)
     assert sorted(files.iterdir()) == before

@@ -4,8 +4,11 @@ import torch
 from torch import Tensor
 
 from skytutor.arrays import as_integers, as_tensor, check_broadcast
+from skytutor.chunks import in_chunks
 from skytutor.healpix.checks import check_nside, check_order, npix_to_nside, nside_to_npix
 from skytutor.memo import cached_object
+
+_CHUNK = 2**16  # pixels of a table made at a time: whole ones need 30 times its memory on the way
 
 
 def check_pixels(pix: Tensor | int, nside: int) -> Tensor:
@@ -272,9 +275,10 @@ def face_table(nside: int, *, order: str) -> Tensor:
         TypeError, ValueError: as `check_nside`, or another order.
     """
     check_order(order, allowed=("ring", "nested"))
-    cell = torch.arange(nside_to_npix(nside))
+    cells = torch.arange(nside_to_npix(nside))
+    shape = (12, nside, nside)
     to = face_to_nested if order == "nested" else face_to_ring
-    return to(cell // nside**2, cell % nside**2 // nside, cell % nside, nside=nside)
+    return in_chunks(lambda c: to(*torch.unravel_index(c, shape), nside=nside), cells, size=_CHUNK)
 
 
 def order_table(nside: int, *, source: str, target: str) -> Tensor:
@@ -299,14 +303,15 @@ def order_table(nside: int, *, source: str, target: str) -> Tensor:
 @cached_object(maxsize=32)
 def shared_order_table(nside: int, *, source: str, target: str) -> Tensor:
     """Return the table of `order_table` itself, to index with: whoever changed it would for all."""
+    pixels = torch.arange(nside_to_npix(nside))
     if source == target:
-        return torch.arange(nside_to_npix(nside))
+        return pixels
     if source == "face":
         return face_table(nside, order=target).argsort()
     if target == "face":
         return face_table(nside, order=source)
     renumber = ring_to_nested if target == "ring" else nested_to_ring
-    return renumber(torch.arange(nside_to_npix(nside)), nside=nside)
+    return in_chunks(lambda p: renumber(p, nside=nside), pixels, size=_CHUNK)
 
 
 def reorder(maps: Tensor, *, source: str, target: str) -> Tensor:

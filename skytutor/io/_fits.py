@@ -1,9 +1,11 @@
 """FITS files opened with what came in their place named: a page of HTML, half a file, nothing."""
 
+import bz2
+import gzip
 import os
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -12,7 +14,9 @@ from typing import Any
 __all__ = ["MissingPackage", "check_path", "fault_of", "import_fits", "opened"]
 
 _BLOCK = 2880  # bytes: a FITS file is a whole number of blocks
-_PACKED = (b"\x1f\x8b", b"BZh")  # first bytes of what gzip and bzip2 made
+# What unpacks a file, by its first bytes.
+_PACKED: dict[bytes, Callable[..., Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open}
+_PIECE = 2**20  # bytes that are unpacked at a time
 
 
 class MissingPackage(ImportError):
@@ -86,6 +90,8 @@ def opened(path: str | Path, *, memmap: bool = False) -> Iterator[Any]:
     fault = fault_of(start)
     if fault:
         raise OSError(f"{path} {fault}")
+    # Astropy reads of a packed file what it can, and ends there without a word.
+    size = _unpacked_size(path, start)
     with warnings.catch_warnings():
         # astropy warns of a file that is cut short, and of keywords that were written otherwise.
         warnings.simplefilter("ignore")
@@ -94,25 +100,27 @@ def opened(path: str | Path, *, memmap: bool = False) -> Iterator[Any]:
         except (OSError, ValueError, TypeError) as error:
             raise OSError(f"{path} cannot be read as FITS: {error}") from error
         with file:
-            if start.startswith(_PACKED):
-                _unpack(path, file)
-            else:
-                _check_length(path, file)
+            _check_length(path, file, found=size)
             yield file
 
 
-def _unpack(path: str | Path, file: Any) -> None:
-    """Refuse a packed file that cannot be unpacked to its end."""
+def _unpacked_size(path: str | Path, start: bytes) -> int:
+    """Return how many bytes a file has when it is unpacked, if that can be done to its end."""
+    unpack = next((one for mark, one in _PACKED.items() if start.startswith(mark)), None)
+    if unpack is None:
+        return os.path.getsize(path)
+    size = 0
     try:
-        for part in file:
-            part.data  # noqa: B018  what is asked for is read, and unpacked up to there
-    except (OSError, EOFError, ValueError, TypeError, zlib.error) as error:
+        with unpack(path, "rb") as stream:
+            while piece := stream.read(_PIECE):
+                size += len(piece)
+    except (OSError, EOFError, ValueError, zlib.error) as error:
         raise OSError(f"{path} is cut short or damaged: {error}") from error
+    return size
 
 
-def _check_length(path: str | Path, file: Any) -> None:
+def _check_length(path: str | Path, file: Any, *, found: int) -> None:
     """Refuse a file that ends before its last part does, as after an interrupted download."""
-    found = os.path.getsize(path)
     try:
         last = file[-1]  # reads all headers
         wanted = last.fileinfo()["datLoc"] + last.size

@@ -51,7 +51,7 @@ class Layout:
             raise ValueError(f"{path}: the table has no columns, and so no map")
         self.partial = _is_partial(header, path)
         self.nside = self._find_nside()
-        word = _word(header, "COORDSYS")
+        word = _said(_word(header, "COORDSYS"))
         self.coordinates = _COORDINATES.get(word, word.lower())
         self.convention = _word(header, "POLCCONV")
         if self.convention not in ("", "COSMO", "IAU"):
@@ -61,7 +61,7 @@ class Layout:
 
     def _find_nside(self) -> int:
         """Return the nside that the header says, or that of the number of pixels."""
-        said = {int(value) for value in _all(self.table.header, "NSIDE", self.path)}
+        said = set(_integers(self.table.header, "NSIDE", self.path))
         if len(said) > 1:
             raise ValueError(f"{self.path} has two NSIDE, {' and '.join(map(str, sorted(said)))}")
         try:
@@ -111,7 +111,7 @@ class Layout:
         """Return a whole map, where it has values, and its unit."""
         name = str(self.table.columns[index].name)
         self._check_size(index)
-        label = str(self.table.columns[index].unit or "").strip()
+        label = _said(str(self.table.columns[index].unit or "").strip())
         factor = 1.0
         if unit is not None:
             factor, label = convert(label, unit, name=name)
@@ -127,11 +127,23 @@ class Layout:
         found[~seen] = UNSEEN  # after the factor: it has no unit
         if self.pixels is None:
             return found, seen, label
-        whole = np.full(12 * self.nside**2, UNSEEN, dtype=found.dtype)
+        return *self._whole(found, seen), label
+
+    def _whole(self, found: NDArray[Any], seen: NDArray[np.bool_]) -> tuple[Any, Any]:
+        """Return a map of all pixels from one of a partial sky."""
+        npix = 12 * self.nside**2
+        try:
+            whole = np.full(npix, UNSEEN, dtype=found.dtype)
+            there = np.zeros(npix, dtype=bool)
+        except MemoryError:
+            size = npix * (found.itemsize + 1) / 2**30
+            raise MemoryError(
+                f"{self.path} is of NSIDE {self.nside}: a whole map of it takes {size:.0f} GiB, "
+                "more memory than there is"
+            ) from None
         whole[self.pixels] = found
-        there = np.zeros(whole.shape, dtype=bool)
         there[self.pixels] = seen
-        return whole, there, label
+        return whole, there
 
     def _check_size(self, index: int) -> None:
         """Refuse a column that has not one value for each pixel."""
@@ -146,7 +158,7 @@ class Layout:
                 f"numbers, got {found}"
             )
         other = np.sqrt(found / 12)
-        what = f" (that is nside {other:g})" if other == int(other) else ""
+        what = f" (that is nside {other:g})" if found and other == int(other) else ""
         raise ValueError(
             f"{self.path}: {name} must have {wanted} pixels for NSIDE {self.nside}, "
             f"got {found}{what}"
@@ -176,6 +188,11 @@ def _single(found: NDArray[Any], seen: NDArray[np.bool_], *, name: str) -> NDArr
     return out
 
 
+def _said(word: str) -> str:
+    """Return what a word says: nothing if it is "unknown", as HEALPix' Fortran codes write it."""
+    return "" if word.lower() == "unknown" else word
+
+
 def _is_u(name: str) -> bool:
     """Tell whether a column holds Stokes' U."""
     return name.upper() == "U" or name.upper().startswith(("U_", "U-", "U "))
@@ -187,19 +204,28 @@ def _word(header: Any, key: str) -> str:
     return value.strip().upper() if isinstance(value, str) else ""
 
 
-def _all(header: Any, key: str, path: Any) -> list[Any]:
+def _integers(header: Any, key: str, path: Any) -> list[int]:
     """Return all values of a key, which a broken header may have more than once."""
-    found = [header[key, k] for k in range(header.count(key))] if key in header else []
-    for value in found:
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise ValueError(f"{path}: {key} must be an integer, got {value!r}")
-    return found
+    count = header.count(key) if key in header else 0
+    return [_integer(header[key, k], key, path) for k in range(count)]
+
+
+def _integer(value: Any, key: str, path: Any) -> int:
+    """Return an integer of a header, which some programs write as 512.0 or as text."""
+    try:
+        number = float("nan" if isinstance(value, bool) else value)
+    except (TypeError, ValueError):
+        number = float("nan")
+    if not number.is_integer():
+        raise ValueError(f"{path}: {key} must be an integer, got {value!r}")
+    return int(number)
 
 
 def _number(header: Any, key: str, path: Any) -> float | None:
     """Return a number of a header; None where it says none."""
     value = header.get(key)
-    if value is None:
+    # A card may stand there without a value, for which astropy has a class of its own.
+    if value is None or type(value).__name__ == "Undefined":
         return None
     try:
         return float(value)

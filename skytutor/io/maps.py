@@ -37,9 +37,9 @@ class SkyMap:
         nside: of the maps.
         order: of the pixels, "ring" or "nested".
         fields: names of the fields in the file, one for each map.
-        units: of the values, one for each map; "" where the file says none.
+        units: of the values, one for each map; "" where the file says none, or "unknown".
         coordinates: "galactic", "ecliptic", "celestial", the word of the file if it is another, or
-            "" if it says none.
+            "" if it says none, or "unknown".
     """
 
     values: Tensor
@@ -99,6 +99,7 @@ def read_map(
         TypeError, ValueError: bad arguments, named; no such field or part; no HEALPix map; pixel
             numbers that lie outside the map or come twice; sizes that disagree with NSIDE.
         OSError: no such file, no FITS file, or one that is cut short.
+        MemoryError: a partial sky of more pixels than memory holds: the maps are whole.
 
     Example:
         >>> import tempfile, torch
@@ -153,10 +154,12 @@ def _table(file: Any, hdu: int | str, path: Any) -> Any:
     else:
         number = as_integer("hdu", hdu, wanted="the number or the name of a part of the file")
         found = [file[number]] if 0 <= number < len(file) else []
+    # A part that holds a picture has no columns.
+    if not any(hasattr(part, "columns") for part in file):
+        raise ValueError(f"{path} holds no table, and so no HEALPix map")
     if not found:
         parts = ", ".join(f"{k} {part.name}".rstrip() for k, part in enumerate(file))
         raise ValueError(f"hdu must be one of {parts} in {path}, got {hdu!r}")
-    # A part that holds a picture has no columns.
     if not hasattr(found[0], "columns"):
         raise ValueError(f"hdu {hdu!r} of {path} holds no table, and so no HEALPix map")
     return found[0]

@@ -9,11 +9,13 @@ __all__ = ["UNITS", "convert", "microkelvin_of"]
 
 # What a map can be converted to, and how many muK that is.
 UNITS = {"K": 1e6, "mK": 1e3, "muK": 1.0}
-# A prefix, the kelvin, and of which kind: thermodynamic (K_CMB) or of antennas (K_RJ).
+# A power of ten, as FITS writes it (10**-6) or as a number (1e-6); a prefix; the kelvin; and of
+# which kind: thermodynamic (K_CMB) or of antennas (K_RJ).
 _KELVIN = re.compile(
+    r"(?:(?:10(?:\*\*|\^)\(?|10(?=[+-])|1(?:\.0*)?e)(?P<power>[+-]?\d{1,2})\)?[ *.]*)?"
     r"(?P<prefix>m|mu|u|\N{MICRO SIGN}|\N{GREEK SMALL LETTER MU}|micro|milli)?"
-    r"(?:kelvin|k)s?"
-    r"(?:[ _,(]+(?:cmb|rj|thermodynamic|thermo|antenna)\)?)?"
+    r"(?:kelvins?|k)"  # "ks" are a thousand seconds
+    r"(?:[ _,(]*(?:cmb|rj|thermodynamic|thermo|antenna)\)?)?"
 )
 _PREFIXES = {"": 1e6, "m": 1e3, "milli": 1e3}  # all others stand for a millionth
 
@@ -25,7 +27,7 @@ def microkelvin_of(unit: str) -> float | None:
     "mK,thermodynamic". No map of the sky is in megakelvin.
 
     Arguments:
-        unit: as a file has it, such as "K_CMB", "mK" or "uK".
+        unit: as a file has it, such as "K_CMB", "mK", "uK" or "10**-6 K".
 
     Example:
         >>> microkelvin_of("K_CMB"), microkelvin_of("mK,thermodynamic"), microkelvin_of("counts")
@@ -35,7 +37,7 @@ def microkelvin_of(unit: str) -> float | None:
     found = _KELVIN.fullmatch(str(unit).strip().lower())
     if found is None:
         return None
-    return _PREFIXES.get(found["prefix"] or "", 1.0)
+    return float(f"1e{found['power'] or 0}") * _PREFIXES.get(found["prefix"] or "", 1.0)
 
 
 def convert(source: str, target: Any, *, name: str) -> tuple[float, str]:
