@@ -32,9 +32,7 @@ def _discs(sky: FlatSky, part: float, *, generator: torch.Generator) -> Tensor:
     low, high = _RADII
     radius = low * (high / low) ** part
     pixel = sky.pixel_arcmin
-    return discs_mask(
-        sky.size, radius, pixel_arcmin=pixel, hidden=_HIDDEN, generator=generator
-    )
+    return discs_mask(sky.size, radius, pixel_arcmin=pixel, hidden=_HIDDEN, generator=generator)
 
 
 class DecoderTask(Task):
