@@ -54,6 +54,7 @@ EXAMPLES = {
     "chapters.translation.translations._boosted": None,
     "chapters.translation.translations.trained_photo_z": None,
     "chapters.spectra.targets._autoencoder": (),
+    "chapters.spectra.question._simulator": None,
     "chapters.spectra.scores.pretrained_limits": (),
     "chapters.gan.real_maps._projection": (2,),
     "chapters.gan.real_maps.sky_spectrum": (),

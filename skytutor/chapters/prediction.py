@@ -69,6 +69,7 @@ def predict(
     unit: str | None = None,
     noise: float | None = None,
     mask: Tensor | None = None,
+    bands: Sequence[str] | None = None,
     folder: Path | None = None,
 ) -> Prediction:
     """Return what a pretrained network finds in maps of your own, with errors.
@@ -76,6 +77,8 @@ def predict(
     The card of the network says what it takes, ``inputs``, and what it gives, ``outputs``:
 
     - Chapter 3, ``cmb-...``: parameters of maps T ``(N, P)``, or Q and U ``(N, 2, P)``.
+    - Chapter 4, ``spectra``, ``spectra-flow``, ``spectra-separation``: what images of galaxies
+      ``(N, 5, 64, 64)`` say of a spectrum, or the light of bulge, disc and clumps.
     - Chapter 6, ``inpaint...``: maps ``(N, 64, 64)`` or ``(N, P)`` whose hidden pixels are filled.
 
     Arguments:
@@ -83,18 +86,20 @@ def predict(
         maps: as the card says, N of them or a single one. A numpy array does too. What the mask
             hides, or the network does not look at, does not count.
         order: of the pixels of the sphere, "ring" or "nested".
-        unit: "K", "mK" or "muK" (also "uK", "µK") where the card says muK; else what it says.
+        unit: "K", "mK" or "muK" (also "uK", "µK") where the card says muK; "maggies", "nJy",
+            "muJy", "mJy" or "Jy" too where it says nanomaggies; else what it says.
         noise: standard deviation of the white noise in a pixel, in `unit`, if you have it.
         mask: one for all maps, of their order, above 0 where they were observed. Chapter 6 fills
             what it hides.
+        bands: names of the bands of images, in the order of the images.
         folder: where the checkpoint lies; None for the one that comes with the package.
 
     Returns:
         values, errors, and which maps are outside of what the network has seen.
 
     Raises:
-        ValueError: a recipe that is not asked in this way; another shape, order or unit; pixels
-            that are NaN, infinite, UNSEEN or masked where the network looks.
+        ValueError: a recipe that is not asked in this way; another shape, order, unit or
+            bands; pixels that are NaN, infinite, UNSEEN or masked where the network looks.
         TypeError: maps that are no real numbers; an option that is missing, or one that the
             network has no use for.
 
@@ -109,7 +114,7 @@ def predict(
         (('tau',), True)
     """
     question = _question(name)
-    said = {"order": order, "unit": unit, "noise": noise, "mask": mask}
+    said = {"order": order, "unit": unit, "noise": noise, "mask": mask, "bands": bands}
     options = {option: value for option, value in said.items() if value is not None}
     _check_options(name, options, question)
     given = question.prepare(maps, **options)

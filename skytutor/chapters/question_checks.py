@@ -15,10 +15,27 @@ from skytutor.arrays import as_tensor
 from skytutor.healpix import is_unseen
 from skytutor.validate import one_of
 
-__all__ = ["InputRangeWarning", "as_rows", "check_noise", "check_pixels", "unit_factor"]
+__all__ = [
+    "InputRangeWarning",
+    "as_rows",
+    "check_noise",
+    "check_pixels",
+    "in_order",
+    "unit_factor",
+]
 
-# Of each unit, how many muK it is.
-_MICROKELVIN = {"K": 1e6, "mK": 1e3, "muK": 1.0, "uK": 1.0, "\N{MICRO SIGN}K": 1.0}
+# Of each unit that the networks want, how many of it others are. A maggie is 3631 Jy.
+_UNITS = {
+    "muK": {"K": 1e6, "mK": 1e3, "muK": 1.0, "uK": 1.0, "\N{MICRO SIGN}K": 1.0},
+    "nanomaggies": {
+        "nanomaggies": 1.0,
+        "maggies": 1e9,
+        "nJy": 1e-3 / 3.631,
+        "muJy": 1 / 3.631,
+        "mJy": 1e3 / 3.631,
+        "Jy": 1e6 / 3.631,
+    },
+}
 
 
 class InputRangeWarning(UserWarning):
@@ -29,7 +46,8 @@ def unit_factor(unit: str, *, wanted: str) -> float:
     """Return what values in `unit` are multiplied by to be in the unit that is wanted.
 
     Arguments:
-        unit: "K", "mK", "muK", "uK" or "µK" where muK is wanted; else the unit itself.
+        unit: "K", "mK", "muK", "uK" or "µK" where muK is wanted; "nanomaggies", "maggies", "nJy",
+            "muJy", "mJy" or "Jy" where nanomaggies are; else the unit itself.
         wanted: of the card.
 
     Raises:
@@ -39,10 +57,8 @@ def unit_factor(unit: str, *, wanted: str) -> float:
         >>> unit_factor("mK", wanted="muK")
         1000.0
     """
-    if wanted != "muK":
-        one_of("unit", unit, allowed=(wanted,))
-        return 1.0
-    return _MICROKELVIN[one_of("unit", unit, allowed=tuple(_MICROKELVIN))]
+    units = _UNITS.get(wanted, {wanted: 1.0})
+    return units[one_of("unit", unit, allowed=tuple(units))]
 
 
 def as_rows(maps: Any, shape: Sequence[int], *, words: str) -> Tensor:
@@ -118,3 +134,27 @@ def check_noise(noise: float, trained: Sequence[float], *, stacklevel: int = 4) 
             InputRangeWarning,
             stacklevel=stacklevel,
         )
+
+
+def in_order(name: str, given: Sequence[str], wanted: Sequence[str]) -> list[int]:
+    """Return the places of the wanted words among those given, which must be the same words.
+
+    Arguments:
+        name: of the option.
+        given: words, in any order.
+        wanted: words, in the network's order.
+
+    Raises:
+        TypeError: a single text.
+        ValueError: a word that is missing, too much or twice.
+
+    Example:
+        >>> in_order("bands", ("r", "g"), ("g", "r"))
+        [1, 0]
+    """
+    if isinstance(given, str):
+        raise TypeError(f"{name} must be a sequence of texts, got {given!r}")
+    words = list(given)
+    if sorted(map(str, words)) != sorted(wanted):
+        raise ValueError(f"{name} must be {', '.join(wanted)} in any order, got {words}")
+    return [words.index(word) for word in wanted]

@@ -1,4 +1,4 @@
-"""Networks of chapter 6 asked about maps of one's own: filled with errors, warned of, or refused."""
+"""Networks of chapter 6 asked about maps of one's own: filled, warned of, or refused."""
 
 import pytest
 import torch
