@@ -50,6 +50,8 @@ EXAMPLES = {
     "fields.best_fit._table": (pretrained_folder(),),
     "plot.sphere._pixels": ((0.0, 0.0), 2),
     "chapters.translation.stretch._softening": ("r", 0.8),
+    "chapters.translation.question._simulator": None,
+    "chapters.translation.question._drawn": (2, 5),
     "chapters.translation.translations.pretrained_oracle": (),
     "chapters.translation.translations._boosted": None,
     "chapters.translation.translations.trained_photo_z": None,

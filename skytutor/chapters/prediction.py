@@ -4,8 +4,8 @@ What can be checked is refused or converted. What a network cannot see for itsel
 another unit or another order of the pixels, shows in statistics of the data, such as their powers
 by scale: all data are compared with some as in training, behind the same mask and in the same
 bands. The distance to the fifth nearest of them must not exceed that of all training data but two
-in a thousand, or but the largest of fewer; so some two of a thousand that are like those in
-training are warned of too.
+in a thousand; so two of a thousand that are like those in training are warned of too. Where fewer
+are compared with, a tenth more than the largest distance among them is allowed.
 
 Shapes: N maps or images, K things that are answered, F features.
 """
@@ -33,11 +33,10 @@ _NEIGHBOUR = 5
 # What answers for the networks that are not asked here.
 _INSTEAD = {
     "digits": "skytutor.chapters.digits.scores.predict",
-    "gan": "load_pretrained(...).generator, which takes random numbers: it draws maps, and has "
-    "nothing to say of a map that it is given",
-    "spectra": "the functions of skytutor.chapters.spectra.predictions",
-    "translation": "the methods of the network of load_pretrained, which check images and bands",
-    "inpainting": "the network of load_pretrained, which takes maps and their masks",
+    "gan": "load_pretrained(...).generator, which makes maps of random numbers and has nothing to "
+    "say of a map that it is given",
+    "spectra": "spectra, which takes images, or load_pretrained",
+    "translation": "bands, which takes images, or load_pretrained",
 }
 
 
@@ -70,6 +69,7 @@ def predict(
     noise: float | None = None,
     mask: Tensor | None = None,
     bands: Sequence[str] | None = None,
+    targets: Sequence[str] | None = None,
     folder: Path | None = None,
 ) -> Prediction:
     """Return what a pretrained network finds in maps of your own, with errors.
@@ -79,6 +79,8 @@ def predict(
     - Chapter 3, ``cmb-...``: parameters of maps T ``(N, P)``, or Q and U ``(N, 2, P)``.
     - Chapter 4, ``spectra``, ``spectra-flow``, ``spectra-separation``: what images of galaxies
       ``(N, 5, 64, 64)`` say of a spectrum, or the light of bulge, disc and clumps.
+    - Chapter 5, ``bands``, ``bands-flux``, ``bands-pix2pix``, ``bands-flow``: images ``(N, I, 64,
+      64)`` in I bands, as they would be in the bands ``targets``.
     - Chapter 6, ``inpaint...``: maps ``(N, 64, 64)`` or ``(N, P)`` whose hidden pixels are filled.
 
     Arguments:
@@ -90,8 +92,9 @@ def predict(
             "muJy", "mJy" or "Jy" too where it says nanomaggies; else what it says.
         noise: standard deviation of the white noise in a pixel, in `unit`, if you have it.
         mask: one for all maps, of their order, above 0 where they were observed. Chapter 6 fills
-            what it hides.
+            what it hides. Chapter 5 takes NaN in images too, and a mask for each of them.
         bands: names of the bands of images, in the order of the images.
+        targets: names of the bands that chapter 5 is asked for; None for g, r and i.
         folder: where the checkpoint lies; None for the one that comes with the package.
 
     Returns:
@@ -114,7 +117,14 @@ def predict(
         (('tau',), True)
     """
     question = _question(name)
-    said = {"order": order, "unit": unit, "noise": noise, "mask": mask, "bands": bands}
+    said = {
+        "order": order,
+        "unit": unit,
+        "noise": noise,
+        "mask": mask,
+        "bands": bands,
+        "targets": targets,
+    }
     options = {option: value for option, value in said.items() if value is not None}
     _check_options(name, options, question)
     given = question.prepare(maps, **options)
@@ -191,4 +201,6 @@ def _reference(name: str, *common: Any) -> tuple[Tensor, Tensor]:
     nearest = torch.cdist(like, like).kthvalue(_NEIGHBOUR + 1, dim=1).values
     # A new one of the same kind exceeds the k-th largest of n with probability k / (n + 1).
     allowed = max(round(FALSE_ALARMS * question.skies), 1)
-    return like, nearest.topk(allowed).values[-1]
+    limit = question.margin * nearest.topk(allowed).values[-1]
+    # Features are in units of their scatter: what is that near is never far.
+    return like, limit.clamp(min=1.0)

@@ -92,6 +92,7 @@ class Question:
         answer: ``answer(model, *given)``.
         compared: what may be wrong with data whose features are unlike, in words.
         skies: how many, as in training, data are compared with.
+        margin: by which the distance that is allowed is wider, where few are compared with.
     """
 
     inputs: Any
@@ -104,6 +105,7 @@ class Question:
     answer: Callable[..., Answer]
     compared: str
     skies: int = 1000
+    margin: float = 1.0
 
     def for_card(self) -> dict[str, Any]:
         """Return what a card says of inputs and outputs: dicts that JSON can hold."""

@@ -165,11 +165,10 @@ def test_maps_that_are_no_real_numbers_are_refused(kind):
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("spectra-limits", "skytutor.chapters.spectra.predictions"),
-        ("bands", "methods of the network"),
+        ("spectra-limits", "spectra, which takes images"),
+        ("bands-gaussian", "bands, which takes images"),
         ("digits-fixed", "skytutor.chapters.digits.scores.predict"),
-        ("sphere-gan", "generator"),
-        ("inpaint", "masks"),
+        ("sphere-gan", "generator, which makes maps of random numbers"),
     ],
 )
 def test_other_recipes_are_refused_with_what_to_use(name, words):

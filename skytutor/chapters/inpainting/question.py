@@ -281,4 +281,5 @@ def patch_question(
         answer=partial(_answer, fill),
         compared=f"noise (it saw {setup.noise:g} muK), unit, beam, pixel size, foregrounds, edges",
         skies=_SKIES,
+        margin=1.1,
     )

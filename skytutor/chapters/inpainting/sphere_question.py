@@ -218,4 +218,5 @@ def sphere_question(nside: int) -> Question:
         answer=_answer,
         compared="noise (it saw 5 muK), unit, pixel order, beam, foregrounds",
         skies=_SKIES,
+        margin=1.1,
     )

@@ -236,4 +236,5 @@ def galaxy_question(
         answer=partial(_answer, ask),
         compared="noise, sky level, unit, order of bands, brightness, colours, centre",
         skies=_SKIES,
+        margin=1.1,
     )
