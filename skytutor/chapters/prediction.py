@@ -32,7 +32,6 @@ _SEED = 2_900_000  # of what is compared with: one of training, far from those o
 _NEIGHBOUR = 5
 # What answers for the networks that are not asked here.
 _INSTEAD = {
-    "digits": "skytutor.chapters.digits.scores.predict",
     "gan": "load_pretrained(...).generator, which makes maps of random numbers and has nothing to "
     "say of a map that it is given",
     "spectra": "spectra, which takes images, or load_pretrained",
@@ -76,6 +75,7 @@ def predict(
 
     The card of the network says what it takes, ``inputs``, and what it gives, ``outputs``:
 
+    - Chapter 1, ``digits-...``: the probability of each digit in maps ``(N, P)`` of light.
     - Chapter 3, ``cmb-...``: parameters of maps T ``(N, P)``, or Q and U ``(N, 2, P)``.
     - Chapter 4, ``spectra``, ``spectra-flow``, ``spectra-separation``: what images of galaxies
       ``(N, 5, 64, 64)`` say of a spectrum, or the light of bulge, disc and clumps.
@@ -184,8 +184,11 @@ def outside(name: str, data: Tensor, *common: Any) -> Tensor:
         >>> outside("cmb-t1-noise5", maps), outside("cmb-t1-noise5", 1000 * maps)
         (tensor([False, False]), tensor([True, True]))
     """
+    question = _question(name)
+    if question.strange is not None:
+        return question.strange(data, *common)
     like, limit = _reference(name, *common)
-    features = _question(name).features(data.double(), *common)
+    features = question.features(data.double(), *common)
     nearest = torch.cdist(features, like).kthvalue(_NEIGHBOUR, dim=1).values
     # What is not a number is like nothing.
     return ~(nearest <= limit)

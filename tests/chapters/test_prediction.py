@@ -167,7 +167,6 @@ def test_maps_that_are_no_real_numbers_are_refused(kind):
     [
         ("spectra-limits", "spectra, which takes images"),
         ("bands-gaussian", "bands, which takes images"),
-        ("digits-fixed", "skytutor.chapters.digits.scores.predict"),
         ("sphere-gan", "generator, which makes maps of random numbers"),
     ],
 )
