@@ -11,6 +11,7 @@ from skytutor.chapters.digits.published import PublishedConv1d
 from skytutor.chapters.digits.question import digit_question
 from skytutor.chapters.digits.scores import score
 from skytutor.chapters.digits.task import DigitsTask
+from skytutor.chapters.question import Question
 from skytutor.chapters.recipe import Recipe, Scores
 from skytutor.chapters.seeds import DIGITS as SEEDS
 from skytutor.data import digits
@@ -34,6 +35,15 @@ _LYING = {
 }
 
 
+def _question(projection: SphereProjection, *, softmax: bool) -> Question:
+    spans = "upright"
+    if projection.rotated:
+        spans = "turned"
+    if projection.scatter:
+        spans = "holes"
+    return digit_question(projection, spans=spans, words=_LYING[spans], softmax=softmax)
+
+
 def _recipe(
     name: str,
     *,
@@ -53,7 +63,6 @@ def _recipe(
     digits where it is not the training's; `softmax` says whether the network ends in one.
     """
     read = test_projection or projection
-    spans = "turned" if read.rotated else "holes" if read.scatter else "upright"
 
     def task(profile: Profile) -> DigitsTask:
         return DigitsTask(
@@ -78,7 +87,7 @@ def _recipe(
         schedules={"smoke": replace(small, epochs=2), "cpu": small, "gpu": full},
         seeds=SEEDS,
         score=score_recipe,
-        question=digit_question(read, spans=spans, words=_LYING[spans], softmax=softmax),
+        question=_question(read, softmax=softmax),
     )
 
 
