@@ -28,6 +28,7 @@ __all__ = [
     "FillOutputs",
     "PatchInputs",
     "exact_errors",
+    "fill_outputs",
     "mixed_masks",
     "patch_question",
     "whitened_powers",
@@ -86,6 +87,24 @@ class FillOutputs:
     units: tuple[str, ...]
     values: str
     errors: str
+
+
+def fill_outputs(errors: str) -> FillOutputs:
+    """Return what a network gives that fills maps of the temperature.
+
+    Arguments:
+        errors: what they are.
+
+    Example:
+        >>> fill_outputs("none").units
+        ('muK',)
+    """
+    return FillOutputs(
+        names=("T",),
+        units=("muK",),
+        values="the data where seen; the mean of the signal where hidden",
+        errors=errors,
+    )
 
 
 @cached_object(maxsize=1)
@@ -264,15 +283,9 @@ def patch_question(
         hidden=hidden,
         mask=mask,
     )
-    outputs = FillOutputs(
-        names=("T",),
-        units=("muK",),
-        values="the data where seen; the mean of the signal where hidden",
-        errors=errors,
-    )
     return Question(
         inputs=inputs,
-        outputs=outputs,
+        outputs=fill_outputs(errors),
         needs=("unit", "mask"),
         takes=("noise",),
         prepare=partial(_prepare, inputs),

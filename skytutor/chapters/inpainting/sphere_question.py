@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from skytutor.arrays import as_tensor
-from skytutor.chapters.inpainting.question import FillOutputs
+from skytutor.chapters.inpainting.question import fill_outputs
 from skytutor.chapters.inpainting.sphere_masks import draw_mask
 from skytutor.chapters.inpainting.sphere_sky import SphereSky
 from skytutor.chapters.question import Answer, Question
@@ -200,16 +200,11 @@ def sphere_question(nside: int) -> Question:
         hidden=_HIDDEN,
         mask="a ragged band along a great circle, and discs",
     )
-    outputs = FillOutputs(
-        names=("T",),
-        units=("muK",),
-        values="the data where seen; the mean of the signal where hidden",
-        errors="standard deviation of the signal given the data, by the spectrum of the training; "
-        "the noise where seen",
-    )
+    errors = "standard deviation of the signal given the data, by the spectrum of the training; "
+    errors += "the noise where seen"
     return Question(
         inputs=inputs,
-        outputs=outputs,
+        outputs=fill_outputs(errors),
         needs=("order", "unit", "mask"),
         takes=("noise",),
         prepare=partial(_prepare, inputs),
