@@ -51,7 +51,7 @@ EXAMPLES = {
     "plot.sphere._pixels": ((0.0, 0.0), 2),
     "chapters.translation.stretch._softening": ("r", 0.8),
     "chapters.translation.question._simulator": None,
-    "chapters.translation.question._drawn": (2, 5),
+    "chapters.translation.question._drawn": None,
     "chapters.translation.translations.pretrained_oracle": (),
     "chapters.translation.translations._boosted": None,
     "chapters.translation.translations.trained_photo_z": None,
