@@ -1,15 +1,15 @@
 """What a network may be asked, and what its answers mean: what stands in a card beside the scores.
 
-Shapes: N maps, K parameters, P = 12 nside**2 pixels, F features of a map.
+Shapes: N maps or images, K things that are answered, F features of a map.
 """
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from torch import Tensor, nn
+from torch import Tensor
 
-__all__ = ["Inputs", "Outputs", "Question"]
+__all__ = ["Answer", "Inputs", "Outputs", "Question"]
 
 
 @dataclass(frozen=True)
@@ -58,25 +58,57 @@ class Outputs:
     errors: str
 
 
-@dataclass(frozen=True)
-class Question:
-    """How a network is asked about maps that are not the book's.
+class Answer(NamedTuple):
+    """What a network says of N maps or images.
 
     Attributes:
-        inputs: what it takes.
-        outputs: what it gives.
-        mask: bool ``(P,)``, RING, where the sky is seen; made when called.
-        sample: ``sample(n, seed=...)`` draws n parameters ``(n, K)`` and maps, as in training.
-        features: maps to numbers ``(N, F)`` that show noise, unit and pixel order.
-        answer: ``answer(model, maps)`` gives values and errors ``(N, K)``, in their units.
+        names: of the K things that are answered.
+        values: ``(N, K)``, or ``(N, K, ...)`` where each is a map, float64.
+        errors: of the shape of `values`; None where the network gives none.
+        units: of each of the K.
     """
 
-    inputs: Inputs
-    outputs: Outputs
-    mask: Callable[[], Tensor]
-    sample: Callable[..., tuple[Tensor, Tensor]]
-    features: Callable[[Tensor], Tensor]
-    answer: Callable[[nn.Module, Tensor], tuple[Tensor, Tensor]]
+    names: tuple[str, ...]
+    values: Tensor
+    errors: Tensor | None
+    units: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Question:
+    """How a network is asked about data that are not the book's.
+
+    What it is given is a tuple: N maps or images, and after them what all of them have in common,
+    such as a mask or the names of bands, as something that is hashable.
+
+    Attributes:
+        inputs: what it takes, a dataclass of strings, numbers, and tuples of them.
+        outputs: what it gives, likewise.
+        needs: options of `predict` that have to be said.
+        takes: options of `predict` that may be said.
+        prepare: ``prepare(data, **options)`` checks, converts, and gives the tuple.
+        sample: ``sample(n, seed=...)`` draws n truths, and the tuple for them, as in training.
+        features: ``features(*given)`` makes numbers ``(N, F)`` that show noise, unit and order.
+        answer: ``answer(model, *given)``.
+        compared: what may be wrong with data whose features are unlike, in words.
+        skies: how many, as in training, data are compared with.
+        margin: by which the distance that is allowed is wider, where few are compared with.
+        strange: ``strange(*given)`` says which data are unlike, bool ``(N,)``, where those of the
+            training do not come with the package; None where they can be drawn.
+    """
+
+    inputs: Any
+    outputs: Any
+    needs: tuple[str, ...]
+    takes: tuple[str, ...]
+    prepare: Callable[..., tuple[Any, ...]]
+    sample: Callable[..., tuple[Any, ...]]
+    features: Callable[..., Tensor]
+    answer: Callable[..., Answer]
+    compared: str
+    skies: int = 1000
+    margin: float = 1.0
+    strange: Callable[..., Tensor] | None = None
 
     def for_card(self) -> dict[str, Any]:
         """Return what a card says of inputs and outputs: dicts that JSON can hold."""

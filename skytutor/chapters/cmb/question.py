@@ -9,11 +9,15 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from skytutor.arrays import as_tensor
 from skytutor.chapters.cmb.summaries import summary_statistics
-from skytutor.chapters.question import Inputs, Outputs, Question
+from skytutor.chapters.question import Answer, Inputs, Outputs, Question
+from skytutor.chapters.question_checks import as_rows, check_noise, check_pixels, unit_factor
 from skytutor.data.cmb import STUDIES, GaussianSkySimulator
+from skytutor.healpix import nside_to_npix, reorder
 from skytutor.memo import cached_object
 from skytutor.sht import RealHarmonics, real_degrees
+from skytutor.validate import one_of
 
 __all__ = ["binned_powers", "make_question"]
 
@@ -73,10 +77,56 @@ def binned_powers(maps: Tensor, *, nside: int, spin: int) -> Tensor:
     return (logs / (2 / counts).sqrt()).flatten(1)
 
 
+def _prepare(
+    simulator: GaussianSkySimulator,
+    inputs: Inputs,
+    maps: Tensor,
+    *,
+    order: str,
+    unit: str,
+    noise: float | None = None,
+    mask: Tensor | None = None,
+) -> tuple[Tensor]:
+    """Return maps in RING order and in the network's unit, 0 where it does not look."""
+    one_of("order", order, allowed=("ring", "nested"))
+    factor = unit_factor(unit, wanted=inputs.unit)
+    seen = simulator.mask
+    fields = () if len(inputs.fields) == 1 else (len(inputs.fields),)
+    words = f"{', '.join(inputs.fields)} at nside {inputs.nside}"
+    batch = as_rows(maps, (*fields, nside_to_npix(inputs.nside)), words=words)
+    ring = _as_ring(batch, order=order)
+    _check_mask(mask, inputs, order=order, seen=seen)
+    check_pixels(ring, seen)
+    if noise is not None:
+        check_noise(float(noise) * factor, inputs.noise)
+    # Unseen pixels may hold anything, NaN too: they are replaced, not multiplied by 0.
+    return (torch.where(seen, ring, 0) * factor,)
+
+
+def _as_ring(maps: Tensor, *, order: str) -> Tensor:
+    return maps if order == "ring" else reorder(maps, source="nested", target="ring")
+
+
+def _check_mask(mask: Tensor | None, inputs: Inputs, *, order: str, seen: Tensor) -> None:
+    """Refuse a mask that hides what the network looks at."""
+    if mask is None:
+        return
+    given = as_tensor("mask", mask).detach().cpu().double()
+    if given.shape != seen.shape:
+        raise ValueError(
+            f"mask must be {tuple(seen.shape)} for nside {inputs.nside}, "
+            f"got shape {tuple(given.shape)}"
+        )
+    hidden = int((seen & ~(_as_ring(given, order=order) > 0)).sum())
+    if hidden:
+        raise ValueError(
+            f"mask must show all {int(seen.sum())} pixels that the network looks at "
+            f"(its mask: {inputs.mask}), got one that hides {hidden} of them"
+        )
+
+
 @torch.no_grad()
-def _answer(
-    simulator: GaussianSkySimulator, model: nn.Module, maps: Tensor
-) -> tuple[Tensor, Tensor]:
+def _answer(simulator: GaussianSkySimulator, model: nn.Module, maps: Tensor) -> Answer:
     """Return values and errors ``(N, K)`` in the parameters' units."""
     summaries = summary_statistics(simulator)(maps.float())
     device = next(model.parameters()).device
@@ -86,7 +136,13 @@ def _answer(
     # The interval is one of logarithms, and not symmetric in the parameter: its mean arm is given.
     low = simulator.unnormalise(mean - sd)
     high = simulator.unnormalise(mean + sd)
-    return simulator.unnormalise(mean), (high - low) / 2
+    names = simulator.names
+    return Answer(names, simulator.unnormalise(mean), (high - low) / 2, _units(names))
+
+
+def _units(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the units of parameters: none of this chapter's has any."""
+    return ("1",) * len(names)
 
 
 def _sample(
@@ -98,10 +154,6 @@ def _sample(
     parameters = torch.cat([one[0] for one in drawn])
     maps = torch.cat([one[1] for one in drawn])
     return parameters[:n], maps[:n]
-
-
-def _mask(simulator: GaussianSkySimulator) -> Tensor:
-    return simulator.mask
 
 
 def make_question(simulators: Sequence[GaussianSkySimulator]) -> Question:
@@ -132,15 +184,18 @@ def make_question(simulators: Sequence[GaussianSkySimulator]) -> Question:
         names=first.names,
         lowest=tuple(low for _, low, _ in bounds),
         highest=tuple(high for _, _, high in bounds),
-        units=("1",) * len(bounds),
+        units=_units(first.names),
         scale="logarithms (of r + 5e-4), shifted and scaled: prior from -1 to 1",
         errors="the mean arm of an interval that holds 68.27 % of the truths",
     )
     return Question(
         inputs=inputs,
         outputs=outputs,
-        mask=partial(_mask, first),
+        needs=("order", "unit"),
+        takes=("noise", "mask"),
+        prepare=partial(_prepare, first, inputs),
         sample=partial(_sample, tuple(simulators)),
         features=partial(binned_powers, nside=first.nside, spin=first.spin),
         answer=partial(_answer, first),
+        compared=f"noise (it saw {inputs.noise}), unit, pixel order, sign of U, beam",
     )

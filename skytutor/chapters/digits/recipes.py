@@ -8,8 +8,10 @@ from torch import nn
 from skytutor.chapters.digits.invariant import InvariantNet
 from skytutor.chapters.digits.networks import HaloNet, RingNet
 from skytutor.chapters.digits.published import PublishedConv1d
+from skytutor.chapters.digits.question import digit_question
 from skytutor.chapters.digits.scores import score
 from skytutor.chapters.digits.task import DigitsTask
+from skytutor.chapters.question import Question
 from skytutor.chapters.recipe import Recipe, Scores
 from skytutor.chapters.seeds import DIGITS as SEEDS
 from skytutor.data import digits
@@ -25,6 +27,22 @@ UPRIGHT = replace(ROTATED, rotated=False)
 AS_PUBLISHED = SphereProjection(nside=8, scatter=True)
 NO_HOLES = SphereProjection(nside=8)
 
+# How digits lie on the sphere, for the cards.
+_LYING = {
+    "holes": "upright about longitude 0 on the equator, each image pixel in one pixel: with holes",
+    "upright": "upright about longitude 0 on the equator, white on black",
+    "turned": "over most of the sphere, at any rotation, white on black",
+}
+
+
+def _question(projection: SphereProjection, *, softmax: bool) -> Question:
+    spans = "upright"
+    if projection.rotated:
+        spans = "turned"
+    if projection.scatter:
+        spans = "holes"
+    return digit_question(projection, spans=spans, words=_LYING[spans], softmax=softmax)
+
 
 def _recipe(
     name: str,
@@ -37,12 +55,14 @@ def _recipe(
     published: Mapping[str, float],
     smoothing: float = 0.0,
     test_projection: SphereProjection | None = None,
+    softmax: bool = False,
 ) -> Recipe:
     """Return a recipe; its full study needs MNIST, "cpu" and "smoke" take the digits that are here.
 
     `max_images` is the number of training images at "cpu". `test_projection` is that of the test
-    digits where it is not the training's.
+    digits where it is not the training's; `softmax` says whether the network ends in one.
     """
+    read = test_projection or projection
 
     def task(profile: Profile) -> DigitsTask:
         return DigitsTask(
@@ -57,7 +77,7 @@ def _recipe(
     ) -> Scores:
         data = digits.load(source or "mnist")
         seed = SEEDS.test_seed(seed)
-        return score(test_projection or projection, model, data, seed=seed, size=size)
+        return score(read, model, data, seed=seed, size=size)
 
     return Recipe(
         name=name,
@@ -67,6 +87,7 @@ def _recipe(
         schedules={"smoke": replace(small, epochs=2), "cpu": small, "gpu": full},
         seeds=SEEDS,
         score=score_recipe,
+        question=_question(read, softmax=softmax),
     )
 
 
@@ -87,6 +108,7 @@ def _published(name: str, *, projection: SphereProjection, softmax: bool) -> Rec
         small=Schedule(epochs=10, batch_size=64, lr=2e-3, optimizer="adam", rate="one-cycle"),
         max_images=16384,
         published=_CONV1D,
+        softmax=softmax,
     )
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from skytutor.chapters.inpainting.decoder import ExactDecoder, FreeDecoder, LinearDecoder
+from skytutor.chapters.inpainting.question import patch_question
 from skytutor.chapters.inpainting.samples import BANDS, REPEATS, spread_ratio
 from skytutor.chapters.inpainting.scores import score_fill
 from skytutor.chapters.inpainting.skies import HoleTest, check_size, crowded_tests, disc_test
@@ -24,6 +25,14 @@ __all__ = ["DecoderTask", "make_recipe", "score_decoder", "score_power"]
 # hidden pixels and its gradient, so holes of training are kept to a few hundred pixels.
 _RADII = (5.0, 60.0)
 _HIDDEN = 0.05
+
+
+def _discs(sky: FlatSky, part: float, *, generator: torch.Generator) -> Tensor:
+    """Draw a mask of training; `part` from 0 to 1 says how large its discs are."""
+    low, high = _RADII
+    radius = low * (high / low) ** part
+    pixel = sky.pixel_arcmin
+    return discs_mask(sky.size, radius, pixel_arcmin=pixel, hidden=_HIDDEN, generator=generator)
 
 
 class DecoderTask(Task):
@@ -52,17 +61,8 @@ class DecoderTask(Task):
             n: masks in the batch.
             generator: of the random numbers.
         """
-        low, high = _RADII
-        masks = []
-        for part in torch.rand(n, generator=generator, dtype=torch.float64).tolist():
-            mask = discs_mask(
-                self.sky.size,
-                low * (high / low) ** part,
-                pixel_arcmin=self.sky.pixel_arcmin,
-                hidden=_HIDDEN,
-                generator=generator,
-            )
-            masks.append(mask)
+        parts = torch.rand(n, generator=generator, dtype=torch.float64).tolist()
+        masks = [_discs(self.sky, part, generator=generator) for part in parts]
         _, data = self.sky.draw(n * self.skies, generator=generator)
         return torch.stack(masks), data.unflatten(0, (n, self.skies))
 
@@ -200,6 +200,20 @@ def _score(model: nn.Module, *, seed: int, size: int | None, source: str | None 
     return score_decoder(model, seed=SEEDS.test_seed(seed), size=size)
 
 
+def _fill(model: nn.Module, data: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    assert isinstance(model, FreeDecoder)
+    errors = torch.full(mask.shape, model.noise, dtype=torch.float64)
+    # The covariance is that of the data; the noise of hidden pixels is no part of the signal.
+    variance = model.covariance(mask).diagonal() - model.noise**2
+    errors[~mask] = variance.clamp(min=0).sqrt()
+    return model.fill(data, mask), errors
+
+
+def _draw_mask(generator: torch.Generator) -> Tensor:
+    part = float(torch.rand(1, generator=generator))
+    return _discs(flat_sky("B", 64), part, generator=generator)
+
+
 def make_recipe() -> Recipe:
     """Return the recipe of the free decoder."""
     full = Schedule(epochs=12, batch_size=8, lr=0.1, average=0.95)
@@ -216,4 +230,12 @@ def make_recipe() -> Recipe:
         score=_score,
         published={},
         float16=False,
+        question=patch_question(
+            _fill,
+            draw_mask=_draw_mask,
+            hidden=0.2,
+            mask="discs of 5 to 60 arcmin",
+            errors="standard deviation of the signal given the data, by the curves that the "
+            "network has learned; the noise where seen",
+        ),
     )

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from skytutor.chapters.inpainting.mixture import SteeredFill
 from skytutor.chapters.inpainting.mixture_exact import ShearedSky, fill_by_mixture
 from skytutor.chapters.inpainting.mixture_scores import score_mixture
+from skytutor.chapters.inpainting.question import patch_question
 from skytutor.chapters.recipe import Recipe
 from skytutor.chapters.seeds import INPAINTING as SEEDS
 from skytutor.data.patches import SETUPS, discs_mask
@@ -21,6 +22,13 @@ SIZE = 64
 _RADII = (30.0, 60.0)
 # Squared errors are counted in units of (100 muK)**2.
 _UNIT = 100.0
+
+
+def _discs(sky: ShearedSky, part: float, *, generator: torch.Generator) -> Tensor:
+    """Draw a mask of training; `part` from 0 to 1 says how large its discs are."""
+    low, high = _RADII
+    radius = low * (high / low) ** part
+    return discs_mask(sky.size, radius, pixel_arcmin=sky.flat.pixel_arcmin, generator=generator)
 
 
 class MixtureTask(Task):
@@ -48,14 +56,7 @@ class MixtureTask(Task):
     def _draw_masks(self, n: int, *, generator: torch.Generator) -> Tensor:
         """Return masks ``(n, H, H)`` of discs; their radii are even in the logarithm."""
         parts = torch.rand(n, generator=generator, dtype=torch.float64).tolist()
-        low, high = _RADII
-        masks = []
-        for part in parts:
-            radius = low * (high / low) ** part
-            pixel = self.sky.flat.pixel_arcmin
-            mask = discs_mask(self.sky.size, radius, pixel_arcmin=pixel, generator=generator)
-            masks.append(mask)
-        return torch.stack(masks)
+        return torch.stack([_discs(self.sky, part, generator=generator) for part in parts])
 
     def draw(self, n: int, *, generator: torch.Generator) -> list[Tensor]:
         """Draw signal, data and masks, ``(n, H, H)`` each. The axes are thrown away.
@@ -119,6 +120,21 @@ def _task(profile: Profile) -> MixtureTask:
     )
 
 
+def _fill(model: nn.Module, data: Tensor, mask: Tensor) -> tuple[Tensor, None]:
+    # The network computes in float32.
+    return torch.where(mask, data, model(data.float(), mask.expand(data.shape)).double()), None
+
+
+def _draw_mask(generator: torch.Generator) -> Tensor:
+    part = float(torch.rand(1, generator=generator))
+    return _discs(ShearedSky(SIZE), part, generator=generator)
+
+
+def _draw_skies(n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    signal, data, _ = ShearedSky(SIZE).draw(n, generator=generator)
+    return signal, data
+
+
 def make_recipe() -> Recipe:
     """Return the recipe ``inpaint-mixture``."""
     full = Schedule(epochs=12, batch_size=32, lr=0.03, warmup=0.1, average=0.9)
@@ -135,4 +151,12 @@ def make_recipe() -> Recipe:
         score=score_mixture,
         published={},
         float16=False,
+        question=patch_question(
+            _fill,
+            draw_mask=_draw_mask,
+            draw_skies=_draw_skies,
+            hidden=0.2,
+            mask="discs of 30 to 60 arcmin",
+            spectrum="best fit to Planck's data of 2018, lensed, sheared along an axis of each sky",
+        ),
     )

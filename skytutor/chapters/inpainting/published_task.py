@@ -18,6 +18,7 @@ from skytutor.chapters.inpainting.published import (
     latent_prior,
 )
 from skytutor.chapters.inpainting.published_loss import PublishedLoss, gaussian_kl
+from skytutor.chapters.inpainting.question import patch_question
 from skytutor.chapters.recipe import Recipe, Scores
 from skytutor.chapters.seeds import INPAINTING as SEEDS
 from skytutor.data.patches import RADII, SETUPS, best_fit_spectrum, disc_mask, flat_sky, mixed_mask
@@ -294,6 +295,10 @@ def _score_disc(
     return row, exact, ratio(mean)
 
 
+def _answer(model: nn.Module, data: Tensor, mask: Tensor) -> tuple[Tensor, None]:
+    return fill(model, data, mask), None
+
+
 def make_recipe() -> Recipe:
     """Return the recipe `inpaint-published`: in muK, with the published loss."""
 
@@ -311,4 +316,5 @@ def make_recipe() -> Recipe:
         seeds=SEEDS,
         score=score,
         published={},
+        question=patch_question(_answer),
     )

@@ -3,7 +3,7 @@
 Each recipe is made in the file of its task.
 """
 
-from torch import nn
+from torch import Tensor, nn
 
 from skytutor.chapters.inpainting import (
     decoder_task,
@@ -13,6 +13,7 @@ from skytutor.chapters.inpainting import (
     unet_task,
 )
 from skytutor.chapters.inpainting.networks import LearnedFill
+from skytutor.chapters.inpainting.question import exact_errors, patch_question
 from skytutor.chapters.inpainting.scores import score_learned
 from skytutor.chapters.inpainting.task import FillTask
 from skytutor.chapters.recipe import Recipe, Scores
@@ -41,6 +42,10 @@ def _score(model: nn.Module, *, seed: int, size: int | None, source: str | None 
     return score_learned(model, seed=SEEDS.test_seed(seed), size=size)
 
 
+def _fill(model: nn.Module, data: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    return model(data, mask), exact_errors(mask)
+
+
 def make_recipe() -> Recipe:
     """Return the recipe of ours: the learned preconditioner in four conjugate-gradient steps."""
     full = Schedule(epochs=8, batch_size=8, lr=1e-2, warmup=0.1)
@@ -57,6 +62,11 @@ def make_recipe() -> Recipe:
         score=_score,
         published={},
         float16=False,
+        question=patch_question(
+            _fill,
+            errors="standard deviation of the signal given the data, by the spectrum of the "
+            "training; the noise where seen",
+        ),
     )
 
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from skytutor.chapters.inpainting.sphere import SphereFill
 from skytutor.chapters.inpainting.sphere_masks import Masked, draw_mask, excess, masked_skies
+from skytutor.chapters.inpainting.sphere_question import sphere_question
 from skytutor.chapters.inpainting.sphere_sky import SphereSky
 from skytutor.chapters.recipe import Recipe, Scores
 from skytutor.chapters.seeds import INPAINTING as SEEDS
@@ -127,4 +128,5 @@ def make_recipe() -> Recipe:
         score=_score,
         published={},
         float16=False,
+        question=sphere_question(NSIDE),
     )

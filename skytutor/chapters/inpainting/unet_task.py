@@ -7,6 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from skytutor.chapters.inpainting.question import patch_question
 from skytutor.chapters.inpainting.scores import score_radii
 from skytutor.chapters.inpainting.skies import check_size
 from skytutor.chapters.inpainting.unet import UNetFill, biharmonic_fill
@@ -260,6 +261,16 @@ def score_unet(model: nn.Module, *, seed: int, size: int | None = None) -> Score
     )
 
 
+def _fill(model: nn.Module, data: Tensor, mask: Tensor) -> tuple[Tensor, None]:
+    assert isinstance(model, UNetFill)
+    return model.fill(data, mask), None
+
+
+def _draw_mask(generator: torch.Generator) -> Tensor:
+    number = int(torch.randint(8, (1,), generator=generator))
+    return training_mask(number, flat_sky("B", 64), generator=generator)
+
+
 def make_recipe() -> Recipe:
     """Return the recipe of the feed-forward U-Net."""
     full = Schedule(epochs=14, batch_size=16, lr=3e-3, weight_decay=1e-4, average=0.99)
@@ -276,4 +287,7 @@ def make_recipe() -> Recipe:
         score=_score,
         published={},
         float16=False,
+        question=patch_question(
+            _fill, draw_mask=_draw_mask, hidden=0.65, mask="discs of 5 to 200 arcmin, and blobs"
+        ),
     )

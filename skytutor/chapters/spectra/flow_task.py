@@ -6,9 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from skytutor.chapters.question import Answer
 from skytutor.chapters.recipe import Recipe, Scores
 from skytutor.chapters.seeds import SPECTRA as SEEDS
 from skytutor.chapters.spectra.networks import SpectrumNetwork
+from skytutor.chapters.spectra.question import galaxy_question, posterior_answer, target_outputs
 from skytutor.chapters.spectra.scores import pretrained_limits, score_posterior
 from skytutor.chapters.spectra.targets import N_TARGETS
 from skytutor.chapters.spectra.task import MeasuredTask
@@ -24,6 +26,7 @@ __all__ = ["FlowTask", "SpectrumFlow", "make_recipe", "sampler"]
 
 _DRAWS = 8  # times and noises for each galaxy of a batch
 _SAMPLES = 200  # of a posterior, where it is scored
+_ROWS = 50  # images at a time, for the memory's sake
 
 
 class SpectrumFlow(nn.Module):
@@ -157,6 +160,18 @@ def _score(
     return score_posterior(sampler(model, seed=seed), seed=seed, size=n)
 
 
+def _ask(model: nn.Module, images: Tensor) -> Answer:
+    assert isinstance(model, SpectrumFlow)
+    # Always the same noise: who asks twice gets the same answer.
+    rng = torch.Generator().manual_seed(0)
+    place = next(model.parameters()).device
+    parts = []
+    for rows in images.split(_ROWS):
+        parts.append(model.sample(rows.to(place), _SAMPLES, generator=rng).cpu())
+    samples = torch.cat(parts)
+    return posterior_answer(samples.mean(1), samples.std(1))
+
+
 def make_recipe() -> Recipe:
     """Return the recipe of the flow."""
     return Recipe(
@@ -171,4 +186,10 @@ def make_recipe() -> Recipe:
         seeds=SEEDS,
         score=_score,
         published={},
+        question=galaxy_question(
+            _ask,
+            outputs=target_outputs(
+                f"standard deviations of {_SAMPLES} samples of a posterior of any shape"
+            ),
+        ),
     )

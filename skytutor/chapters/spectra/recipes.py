@@ -2,8 +2,9 @@
 
 import copy
 
-from torch import nn
+from torch import Tensor, nn
 
+from skytutor.chapters.question import Answer
 from skytutor.chapters.recipe import Recipe, Scores
 from skytutor.chapters.seeds import SPECTRA as SEEDS
 from skytutor.chapters.spectra import (
@@ -15,6 +16,8 @@ from skytutor.chapters.spectra import (
 )
 from skytutor.chapters.spectra.measurement import MeasurementNetwork
 from skytutor.chapters.spectra.networks import SpectrumNetwork
+from skytutor.chapters.spectra.predictions import predict
+from skytutor.chapters.spectra.question import galaxy_question, posterior_answer, target_outputs
 from skytutor.chapters.spectra.scores import gaussian, pretrained_limits, score_posterior
 from skytutor.chapters.spectra.task import SCHEDULES, SpectrumTask, spectrum_sizes
 from skytutor.chapters.weights import load_needed
@@ -45,6 +48,13 @@ def _score(
     return score_posterior(gaussian(model), seed=seed, size=size)
 
 
+def _ask(model: nn.Module, images: Tensor) -> Answer:
+    assert isinstance(model, SpectrumNetwork)
+    found = predict(model, images)
+    deviation = found.scale_tril.square().sum(2).sqrt()
+    return posterior_answer(found.mean, deviation)
+
+
 def make_recipe() -> Recipe:
     """Return the recipe of ours: components cut out, measured by least squares, then inferred."""
     return Recipe(
@@ -56,6 +66,10 @@ def make_recipe() -> Recipe:
         score=_score,
         published={"rmse of the best published network, on real galaxies": 0.688},
         float32_below=("inference.",),  # as of the limits
+        question=galaxy_question(
+            _ask,
+            outputs=target_outputs("standard deviations of a Gaussian posterior"),
+        ),
     )
 
 

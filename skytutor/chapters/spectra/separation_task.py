@@ -6,10 +6,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from skytutor.chapters.question import Answer
 from skytutor.chapters.recipe import Recipe, Scores
 from skytutor.chapters.seeds import SPECTRA as SEEDS
 from skytutor.chapters.spectra.measurement import MeasurementNetwork
 from skytutor.chapters.spectra.observations import draw_components
+from skytutor.chapters.spectra.question import GalaxyOutputs, galaxy_question
 from skytutor.chapters.spectra.separation import light_loss, separation_loss
 from skytutor.chapters.spectra.targets import pretrained_autoencoder
 from skytutor.chunks import in_chunks
@@ -144,6 +146,21 @@ def _score(
     return Scores(scores=found, constant=constant, size=n, data="simulated galaxies, 64 pixels")
 
 
+_OUTPUTS = GalaxyOutputs(
+    names=("bulge", "disc", "clumps"),
+    units=("nanomaggies",) * 3,
+    scale="light of each component in the r band, a pixel, without the sky's noise",
+    errors="none: the network gives images alone",
+)
+
+
+def _ask(model: nn.Module, images: Tensor) -> Answer:
+    assert isinstance(model, MeasurementNetwork)
+    place = next(model.parameters()).device
+    parts = [model.separate(rows.to(place)).components.cpu() for rows in images.split(_ROWS)]
+    return Answer(_OUTPUTS.names, torch.cat(parts).double(), None, _OUTPUTS.units)
+
+
 def make_recipe() -> Recipe:
     """Return the recipe of the network that cuts pictures into components."""
     return Recipe(
@@ -158,4 +175,5 @@ def make_recipe() -> Recipe:
         seeds=SEEDS,
         score=_score,
         published={},
+        question=galaxy_question(_ask, outputs=_OUTPUTS),
     )

@@ -10,6 +10,7 @@ from skytutor.chapters.recipe import Recipe, Scores
 from skytutor.chapters.seeds import BANDS as SEEDS
 from skytutor.chapters.translation.bridge import BandBridge
 from skytutor.chapters.translation.networks import BandTranslator
+from skytutor.chapters.translation.question import Names, band_question
 from skytutor.chapters.translation.scored_scenes import SceneBatch, draw_batches
 from skytutor.chapters.translation.scores import decibels, score_plates
 from skytutor.chapters.translation.source_scores import measured_flux
@@ -177,6 +178,19 @@ def _score(
     return found
 
 
+def _translate(
+    model: nn.Module, images: Tensor, ivar: Tensor, bands: Names, targets: Names
+) -> tuple[Tensor, Tensor]:
+    assert isinstance(model, BandBridge)
+    rows = [TARGETS.index(name) for name in targets]
+    softening = model.translator.softening
+    shown = (images.to(softening.device), ivar.to(softening.device))
+    # Always the same noise: who asks twice gets the same answer.
+    rng = torch.Generator(softening.device).manual_seed(0)
+    samples = unstretched(model.sample(*shown, _SAMPLES, generator=rng), softening[model.rows])
+    return model.predict(*shown)[:, rows], samples.std(0)[:, rows]
+
+
 def _build() -> BandBridge:
     translator = load_needed("bands-flux", needed_for="the recipe bands-flow")
     assert isinstance(translator, BandTranslator)
@@ -203,4 +217,12 @@ def make_flow_recipe() -> Recipe:
         seeds=SEEDS,
         score=_score,
         published={},
+        question=band_question(
+            _translate,
+            bands=_PLATES,
+            targets=TARGETS,
+            fixed=True,
+            values="mean of samples, without noise, of stretched values",
+            errors=f"standard deviations of {_SAMPLES} samples",
+        ),
     )

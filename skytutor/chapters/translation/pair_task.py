@@ -10,6 +10,7 @@ from skytutor.chapters.recipe import Recipe, Scores
 from skytutor.chapters.seeds import BANDS as SEEDS
 from skytutor.chapters.translation.adversaries import NoiseMatched, Published, TranslationPair
 from skytutor.chapters.translation.networks import BandTranslator
+from skytutor.chapters.translation.question import Names, band_question
 from skytutor.chapters.translation.scored_scenes import SceneBatch
 from skytutor.chapters.translation.scores import decibels, score_plates
 from skytutor.chapters.translation.stretch import stretched
@@ -145,6 +146,16 @@ def _schedule(epochs: int, batch_size: int, *, lr: float) -> Schedule:
     )
 
 
+def _translate(
+    model: nn.Module, images: Tensor, ivar: Tensor, bands: Names, targets: Names
+) -> tuple[Tensor, None]:
+    assert isinstance(model, TranslationPair)
+    # The network answers with its own order of targets.
+    rows = [TARGETS.index(name) for name in targets]
+    place = model.softening.device
+    return model.predict(images.to(place), ivar.to(place))[:, rows], None
+
+
 def make_pix2pix_recipe() -> Recipe:
     """Return the recipe of the published pair, at a quarter of its width."""
     return Recipe(
@@ -160,6 +171,13 @@ def make_pix2pix_recipe() -> Recipe:
         score=_score,
         published={},
         adversarial=True,
+        question=band_question(
+            _translate,
+            bands=_PLATES,
+            targets=TARGETS,
+            fixed=True,
+            values="what a picture of 8 bits shows, its stretch undone",
+        ),
     )
 
 

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from skytutor.chapters.recipe import Recipe, Scores
 from skytutor.chapters.seeds import BANDS as SEEDS
@@ -15,11 +16,14 @@ from skytutor.chapters.translation import (
     task,
 )
 from skytutor.chapters.translation.networks import BandTranslator
+from skytutor.chapters.translation.question import Names, band_question
 from skytutor.chapters.translation.scores import score_limits, score_translator
 from skytutor.data.bands import SceneSimulator
 from skytutor.training.profile import Profile
 
 __all__ = ["RECIPES"]
+
+_ROWS = 25  # scenes at a time, for the memory's sake
 
 
 def _scenes(kind: type[task.BandsTask]) -> Callable[[Profile], task.BandsTask]:
@@ -52,6 +56,23 @@ def _score_limits(
     return score_limits(model, seed=SEEDS.test_seed(seed), size=size)
 
 
+def _translate(
+    model: nn.Module, images: Tensor, ivar: Tensor, bands: Names, targets: Names
+) -> tuple[Tensor, None]:
+    assert isinstance(model, BandTranslator)
+    given = torch.tensor([name in bands for name in model.bands]).expand(len(images), -1)
+    rows = [model.bands.index(name) for name in targets]
+    place = model.softening.device
+    parts = []
+    for part in torch.arange(len(images)).split(_ROWS):
+        shown = (images[part].to(place), ivar[part].to(place), given[part].to(place))
+        parts.append(model.predict(*shown, targets=rows).cpu())
+    return torch.cat(parts), None
+
+
+_MEDIAN = "median of what is possible, without noise, stretched as the network was trained"
+_LIGHT = "median of what is possible, without noise, with the light of each source as it should be"
+
 RECIPES = (
     Recipe(
         name="bands-limits",
@@ -71,6 +92,7 @@ RECIPES = (
         seeds=SEEDS,
         score=_score_bands,
         published={},
+        question=band_question(_translate, values=_MEDIAN),
     ),
     Recipe(
         name="bands-flux",
@@ -80,6 +102,7 @@ RECIPES = (
         seeds=SEEDS,
         score=_score_bands,
         published={},
+        question=band_question(_translate, values=_LIGHT),
     ),
     pair_task.make_pix2pix_recipe(),
     pair_task.make_gan_recipe(),
