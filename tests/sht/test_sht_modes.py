@@ -209,13 +209,8 @@ def iterates(name):
     return name in ("lsq", "least_squares")
 
 
-@spin_2
-@each_function
-def test_compiles_whole(name, backend, spin):
-    """One graph, forward and backward, the values equal; with ducc0 one operator for each sum."""
-    if iterates(name):
-        pytest.skip("iterates until it has converged")
-    function, x = case(name, backend, spin)
+def compiled(function):
+    """Return a function compiled as one graph, and the list of our operators that it calls."""
     operators = []
 
     def look_and_compile(graph, inputs):
@@ -224,7 +219,17 @@ def test_compiles_whole(name, backend, spin):
         return torch._dynamo.lookup_backend("aot_eager")(graph, inputs)
 
     torch._dynamo.reset()
-    fast = torch.compile(loss(function), fullgraph=True, backend=look_and_compile)
+    return torch.compile(function, fullgraph=True, backend=look_and_compile), operators
+
+
+@spin_2
+@each_function
+def test_compiles_whole(name, backend, spin):
+    """One graph, forward and backward, the values equal; with ducc0 one operator for each sum."""
+    if iterates(name):
+        pytest.skip("iterates until it has converged")
+    function, x = case(name, backend, spin)
+    fast, operators = compiled(loss(function))
     leaf = x.clone().requires_grad_()
     found = fast(leaf)
     torch.testing.assert_close(found, loss(function)(x), rtol=1e-12, atol=0)
@@ -378,18 +383,9 @@ def test_a_network_at_nside_32_compiles_without_a_break(backend):
     torch.manual_seed(0)
     net = Network(backend)
     maps = torch.randn(2, 1, 12 * 32**2)
-    torch._dynamo.reset()
-    told = torch._dynamo.explain(net)(maps)
-    operators = [
-        str(node.target)
-        for graph in told.graphs
-        for node in graph.graph.nodes
-        if "skytutor" in str(node.target)
-    ]
-    print(f"{backend}: {told.graph_break_count} breaks, operators {operators}")
-    assert told.graph_break_count == 0 and len(operators) == (4 if backend == "ducc0" else 0)
-    fast = torch.compile(net, fullgraph=True, backend="aot_eager")
+    fast, operators = compiled(net)  # refuses a graph with a break
     found = fast(maps)
+    assert len(operators) == (4 if backend == "ducc0" else 0), operators
     wanted = net(maps)
     torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
     slow = torch.autograd.grad(wanted.square().mean(), list(net.parameters()))
