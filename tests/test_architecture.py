@@ -255,9 +255,7 @@ def code_lines(function):
 @by_name
 def test_functions_are_short(path):
     functions = [
-        node
-        for node in nodes_of(path)
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        node for node in nodes_of(path) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     ]
     long = {f.name: code_lines(f) for f in functions if code_lines(f) > LONGEST_FUNCTION}
     assert not long, f"longer than {LONGEST_FUNCTION} lines: {long}"
