@@ -140,7 +140,7 @@ test-lint: $(READY)
 
 test-unit: $(READY)
 	@echo "== $(STEP)unit, property and book tests, doctests"
-	@$(ONE_THREAD) $(SMOKE) $(PYTEST) -n $(WORKERS) --dist worksteal -m "not built" --junitxml=$(RESULTS)/unit.xml
+	@$(ONE_THREAD) $(SMOKE) $(PYTEST) -p no:nbval -n $(WORKERS) --dist worksteal -m "not built" --junitxml=$(RESULTS)/unit.xml
 
 # nbval and the build run the same cells, each one notebook at a time: side by side they take half as long. What the build
 # says comes when both are through.

@@ -159,10 +159,13 @@ def _end(signum: int, frame: FrameType | None) -> None:
 def _expected() -> tuple[type[Exception], ...]:
     from skytutor.data.registry import DataError
     from skytutor.files import CheckpointError
-    from skytutor.io._fits import MissingPackage
 
-    bad_input = (ValueError, CheckpointError, DataError, MissingPackage)
-    return *bad_input, FloatingPointError, OverflowError, MemoryError, OSError
+    bad_input = (ValueError, CheckpointError, DataError)
+    expected = (*bad_input, FloatingPointError, OverflowError, MemoryError, OSError)
+    # A module that was not imported has raised nothing. To import it here would take two seconds:
+    # torch comes with it.
+    fits = sys.modules.get("skytutor.io._fits")
+    return expected if fits is None else (*expected, fits.MissingPackage)
 
 
 def _one_line(error: BaseException) -> str:

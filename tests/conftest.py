@@ -1,5 +1,6 @@
 """What every test shares: no network, repeatable examples, a fair share of the cores, data."""
 
+import gc
 import hashlib
 import os
 import signal
@@ -59,6 +60,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "mnist" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.data)
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector leave alone what the collection made: it lives to the end.
+
+    These are a million objects, which every full collection (some tests ask for one) and everything
+    that looks through all objects would go over.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

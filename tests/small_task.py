@@ -92,6 +92,9 @@ def schedule(**changes) -> Schedule:
     return Schedule(**plan | changes)
 
 
+PLAIN = {"optimizer": "sgd", "average": 0.0, "lr": 0.1}
+
+
 def plain_model() -> nn.Module:
     """Return a network without dropout and batch statistics: what several processes can repeat."""
     model = nn.Sequential(nn.Flatten(), nn.Linear(192, 32), nn.Tanh(), nn.Linear(32, 10))
@@ -119,7 +122,7 @@ def main() -> int:
     fabric = Fabric(accelerator="cpu", devices=args.devices, strategy=strategy)
     fabric.launch()
     model = plain_model() if args.plain else small_model()
-    changes = {"optimizer": "sgd", "average": 0.0, "lr": 0.1} if args.plain else {}
+    changes = PLAIN if args.plain else {}
     try:
         result = train(
             model,

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -102,9 +103,25 @@ CHAPTERS = {
 by_name = pytest.mark.parametrize("path", FILES, ids=name_of)
 
 
+@cache
+def text_of(path):
+    return path.read_text()
+
+
+@cache
+def tree_of(path):
+    return ast.parse(text_of(path))
+
+
+@cache
+def nodes_of(path):
+    """Return all nodes of a file: it is parsed and walked through once for all tests."""
+    return list(ast.walk(tree_of(path)))
+
+
 def imported(path):
     """Yield the modules of this package that a file imports, wherever in the file it does."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes_of(path):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -223,7 +240,7 @@ def test_no_circles():
 
 @by_name
 def test_the_file_is_short(path):
-    lines = len(path.read_text().splitlines())
+    lines = len(text_of(path).splitlines())
     assert lines <= LONGEST_FILE, f"{lines} lines: probably two things"
 
 
@@ -238,9 +255,7 @@ def code_lines(function):
 @by_name
 def test_functions_are_short(path):
     functions = [
-        node
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        node for node in nodes_of(path) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     ]
     long = {f.name: code_lines(f) for f in functions if code_lines(f) > LONGEST_FUNCTION}
     assert not long, f"longer than {LONGEST_FUNCTION} lines: {long}"
@@ -248,7 +263,7 @@ def test_functions_are_short(path):
 
 @by_name
 def test_public_things_are_described_and_annotated(path):
-    tree = ast.parse(path.read_text())
+    tree = tree_of(path)
     assert ast.get_docstring(tree), "what is this file for?"
     for node in tree.body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
@@ -263,7 +278,7 @@ def test_public_things_are_described_and_annotated(path):
 
 @by_name
 def test_keyword_only_after_the_second_argument(path):
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes_of(path):
         if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
             if "healpix" not in path.parts:
                 continue
@@ -274,7 +289,7 @@ def test_keyword_only_after_the_second_argument(path):
 
 @by_name
 def test_no_host_of_a_registry_and_no_path_of_this_machine(path):
-    text = path.read_text()
+    text = text_of(path)
     for word in (
         "pypi",
         "pythonhosted",

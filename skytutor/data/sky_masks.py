@@ -46,6 +46,7 @@ _CLOUDS = (
     (61, 0, 1.8),
 )
 _DISCS = 640  # about point sources
+_WIDTH = math.radians(2.8)  # of half the band, towards the Galactic centre
 _CHUNK = 2**17  # pixels at a time
 
 
@@ -165,14 +166,35 @@ def _renumbered(mask: Tensor, *, order: str) -> Tensor:
 def _made() -> Tensor:
     rng = torch.Generator().manual_seed(_SEED)
     ragged = _raggedness(rng)
-    pieces = []
-    for pix in torch.arange(nside_to_npix(NSIDE)).split(_CHUNK):
+    seen = torch.ones(nside_to_npix(NSIDE), dtype=torch.bool)  # RING order
+    # The band lies within the rings up to its widest place.
+    widest = _WIDTH * float(ragged.max())
+    for pix in _pixels_of_rings(math.pi / 2 - widest, math.pi / 2 + widest).split(_CHUNK):
         theta, phi = pixel_to_angle(pix, nside=NSIDE, order="ring")
-        pieces.append((math.pi / 2 - theta).abs() > _band_edge(phi, ragged))
-    seen = torch.cat(pieces)
+        seen[pix] = (math.pi / 2 - theta).abs() > _band_edge(phi, ragged)
     for lon, lat, radius in _discs(rng):
         _hide_disc(seen, lon=lon, lat=lat, radius=radius)
-    return _renumbered(seen, order="nested")
+    # Only what is hidden needs its number in the other order: 3 % of the pixels.
+    hidden = (~seen).nonzero().flatten()
+    nested = torch.ones_like(seen)
+    nested[ring_to_nested(hidden, nside=NSIDE)] = False
+    return nested
+
+
+def _rings_between(north: float, south: float) -> Tensor:
+    """Return the numbers of the rings between two colatitudes in radians."""
+    z = rings(NSIDE).z
+    low = math.cos(min(south, math.pi))
+    high = math.cos(max(north, 0.0))
+    return ((z >= low) & (z <= high)).nonzero().flatten()
+
+
+def _pixels_of_rings(north: float, south: float) -> Tensor:
+    """Return the pixels of the rings between two colatitudes in radians, RING order."""
+    ring = rings(NSIDE)
+    between = _rings_between(north, south)
+    last = between[-1]
+    return torch.arange(int(ring.start[between[0]]), int(ring.start[last] + ring.pixels[last]))
 
 
 def _raggedness(generator: torch.Generator) -> Tensor:
@@ -194,7 +216,7 @@ def _band_edge(phi: Tensor, ragged: Tensor) -> Tensor:
     It is widest towards the Galactic centre and gone 75 degrees away from it, and ragged.
     """
     away = torch.minimum(phi, 2 * math.pi - phi)
-    smooth = math.radians(2.8) * torch.cos(away * (90 / 75)).clamp(min=0) ** 0.3
+    smooth = _WIDTH * torch.cos(away * (90 / 75)).clamp(min=0) ** 0.3
     n = len(ragged)
     place = (phi * (n / (2 * math.pi))).long().clamp(max=n - 1)
     return smooth * ragged[place]
@@ -217,20 +239,25 @@ def _discs(generator: torch.Generator) -> list[tuple[float, float, float]]:
 
 def _hide_disc(seen: Tensor, *, lon: float, lat: float, radius: float) -> None:
     """Set `seen` False within a radius of a place, all in radians, RING order."""
-    # Only the rings that the disc can touch are looked at.
     colatitude = math.pi / 2 - lat
     ring = rings(NSIDE)
-    low = math.cos(min(colatitude + radius, math.pi))
-    high = math.cos(max(colatitude - radius, 0.0))
-    touched = ((ring.z >= low) & (ring.z <= high)).nonzero().flatten()
+    touched = _rings_between(colatitude - radius, colatitude + radius)
     if not len(touched):
         return
-    first = int(ring.start[touched[0]])
-    stop = int(ring.start[touched[-1]] + ring.pixels[touched[-1]])
-    theta, phi = pixel_to_angle(torch.arange(first, stop), nside=NSIDE, order="ring")
+    # Where a disc holds no pole, it reaches asin(sin(radius) / sin(colatitude)) in longitude to
+    # both sides. Of each ring the pixels up to there are looked at, and one more at either end.
+    reach = math.pi
+    if radius < min(colatitude, math.pi - colatitude):
+        reach = math.asin(math.sin(radius) / math.sin(colatitude))
+    n_pixels = ring.pixels[touched]
+    first = ((lon - reach) / (2 * math.pi) * n_pixels).floor().long() - 1
+    count = min(int(reach / math.pi * int(n_pixels.max())) + 4, int(n_pixels.max()))
+    along = (first[:, None] + torch.arange(count)) % n_pixels[:, None]  # (rings, pixels)
+    pix = (ring.start[touched, None] + along).flatten()
+    theta, phi = pixel_to_angle(pix, nside=NSIDE, order="ring")
     # sin^2(d / 2) of the separation d keeps its digits where d is small.
     half_chord = (
         torch.sin((theta - colatitude) / 2).square()
         + theta.sin() * math.sin(colatitude) * torch.sin((phi - lon) / 2).square()
     )
-    seen[first:stop] &= half_chord > math.sin(radius / 2) ** 2
+    seen[pix[half_chord <= math.sin(radius / 2) ** 2]] = False

@@ -61,11 +61,14 @@ class _Pixels(NamedTuple):
         ring: number of each pixel's ring from the north pole.
         phi: longitude in radians.
         root_area: root of the area that it stands for.
+        tables: by spin, Legendre functions of all orders at all northern rings, those of even and
+            those of odd l + m.
     """
 
     ring: Tensor
     phi: Tensor
     root_area: Tensor
+    tables: dict[int, tuple[Tensor, Tensor]]
 
 
 class Block(nn.Module):
@@ -121,7 +124,7 @@ class SymmetryBlocks(TableModule):
         self.nside = nside
         self.lmax = lmax
         self.spin = spin
-        pixels = _eighth_of_the_sky(nside)
+        pixels = _eighth_of_the_sky(nside, lmax, spin)
         self.blocks = nn.ModuleList()
         for parity in (0, 1):
             for residues in _RESIDUES:
@@ -182,22 +185,21 @@ class SymmetryBlocks(TableModule):
         sin = (entry.m * pixels.phi).sin() * weight
         # The other one is the derivative along the ring.
         same, other = (cos, -sin) if entry.kind == _COSINE else (sin, cos)
-        plus_spin = self._table(entry, self.spin)[:, pixels.ring]
+        plus_spin = self._table(entry, pixels.tables[self.spin])[:, pixels.ring]
         if not self.spin:
             return plus_spin * same
-        minus_spin = self._table(entry, -self.spin)[:, pixels.ring]
+        minus_spin = self._table(entry, pixels.tables[-self.spin])[:, pixels.ring]
         even = (plus_spin + minus_spin) / 2
         odd = (plus_spin - minus_spin) / 2
         if entry.component == 0:
             return torch.cat((-even * same, odd * other), 1)
         return torch.cat((-odd * other, -even * same), 1)
 
-    def _table(self, entry: _Entry, spin: int) -> Tensor:
+    def _table(self, entry: _Entry, tables: tuple[Tensor, Tensor]) -> Tensor:
         """Return Legendre functions ``(degrees, R)`` of one order, the lowest degree first."""
         m = entry.m
-        both = legendre.tables(self.nside, self.lmax, first=m, last=m + 1, spin=spin)
-        empty = (max(m, abs(spin)) - m - entry.parity + 1) // 2  # rows below l = |spin|
-        return both[entry.parity][0][empty : empty + len(entry.indices)]
+        empty = (max(m, self.spin) - m - entry.parity + 1) // 2  # rows below l = spin
+        return tables[entry.parity][m, empty : empty + len(entry.indices)]
 
     def forward(self, rhs: Tensor) -> Tensor:
         """Solve for right-hand sides ``(N, [2,] K)``; with spin 2, l < 2 is set to 0.
@@ -219,7 +221,7 @@ def _index(entries: list[_Entry]) -> Tensor:
     return torch.cat([entry.indices for entry in entries])
 
 
-def _eighth_of_the_sky(nside: int) -> _Pixels:
+def _eighth_of_the_sky(nside: int, lmax: int, spin: int) -> _Pixels:
     """Return the northern pixels at longitudes 0 to 90 degrees, with what area they stand for.
 
     Mirrors and turns make eight copies of each, but four of one on the ends of that range, and half
@@ -236,4 +238,9 @@ def _eighth_of_the_sky(nside: int) -> _Pixels:
     on_equator = ring == 2 * nside - 1
     multiplicity = (8.0 - 4.0 * at_end) * (1.0 - 0.5 * on_equator)
     root_area = (multiplicity.double() * 4 * math.pi / (12 * nside**2)).sqrt()
-    return _Pixels(ring, phi, root_area)
+    # All orders in one pass over the degrees: an order alone costs as many steps, of a few numbers
+    # each, and each is asked for by several blocks.
+    tables = {
+        one: legendre.tables(nside, lmax, first=0, last=lmax + 1, spin=one) for one in {spin, -spin}
+    }
+    return _Pixels(ring, phi, root_area, tables)

@@ -114,15 +114,29 @@ of_the_book = pytest.mark.parametrize("name", BOOK)
 
 
 @cache
+def made(name):
+    """Return network and example. They are made once: neither a trace nor a drawing changes them.
+
+    (tests/plot/test_trace.py looks at that.)
+    """
+    torch.manual_seed(0)
+    return ALL[name]()
+
+
+@cache
+def traced(name):
+    """Return the graph, and what is drawn of it."""
+    graph = trace(*made(name))
+    return graph, _plan(graph, title=None, output=None, sphere=None)
+
+
 def plan(name):
-    module, example = ALL[name]()
-    return _plan(trace(module, example), title=None, output=None, sphere=None)
+    return traced(name)[1]
 
 
 @cache
 def drawing(name):
-    torch.manual_seed(0)
-    return architecture(*ALL[name]())
+    return architecture(*made(name))
 
 
 def steps(name):
@@ -151,9 +165,8 @@ def arcs(name):
 
 @every
 def test_the_weights_add_up_to_those_of_the_module(name):
-    module, example = ALL[name]()
-    graph = trace(module, example)
-    _plan(graph, title=None, output=None, sphere=None)
+    module, _ = made(name)
+    graph, _ = traced(name)
     used = {}
     for node in graph.nodes:
         used.update(node.parameters)
@@ -165,14 +178,12 @@ def test_the_weights_add_up_to_those_of_the_module(name):
 
 @of_the_book
 def test_every_weight_of_the_book_is_used(name):
-    module, example = ALL[name]()
-    assert trace(module, example).unused() == {}
+    assert traced(name)[0].unused() == {}
 
 
 @every
 def test_the_weights_that_are_written_add_up(name):
     """Each box says its own, so a reader can add them: "same weights" stand in another box."""
-    module, example = ALL[name]()
     times = {id(row): 1 for row in steps(name)}
     for group in plan(name).groups:
         repeat = re.search(r"\u00d7 (\d+)$", group.label)  # not "with the same weights"
@@ -183,8 +194,7 @@ def test_the_weights_that_are_written_add_up(name):
     for row in steps(name):
         number = re.match(r"[\d,]+", row.weights)
         total += times[id(row)] * int(number[0].replace(",", "")) if number else 0
-    graph = trace(module, example)
-    _plan(graph, title=None, output=None, sphere=None)
+    graph, _ = traced(name)
     assert total == graph.n_weights - sum(graph.unused().values())
 
 
@@ -264,8 +274,8 @@ def test_the_noise_of_the_generator_of_skies_comes_from_the_latents():
 
 @of_the_book
 def test_a_drawing_takes_less_than_a_second(name):
-    module, example = ALL[name]()
-    architecture(module, example)  # tables are made in the first call
+    module, example = made(name)
+    drawing(name)  # tables are made in the first call
     start = time.process_time()
     architecture(module, example)
     assert time.process_time() - start < 1
@@ -533,10 +543,8 @@ def test_signals_are_not_taken_for_maps():
 
 @every
 def test_the_words_name_every_layer(name):
-    module, example = ALL[name]()
-    graph = trace(module, example)
+    graph, _ = traced(name)
     alt = drawing(name).alt
-    _plan(graph, title=None, output=None, sphere=None)
     missing = [node.name for node in graph.nodes if node.module and node.name not in alt]
     assert not missing
 

@@ -137,9 +137,12 @@ def test_least_squares_at_nside_64():
 def test_least_squares_has_a_gradient(spin):
     sky = Harmonics(2, 4, spin=spin, dtype=torch.float64, order="ring")
     maps = torch.randn(*((3, 2, 48) if spin else (3, 48)), dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda f: least_squares(f, sky).alms, (maps,))
+    # fast_mode: along random directions, which sees any wrong number of the Jacobian.
+    assert torch.autograd.gradcheck(lambda f: least_squares(f, sky).alms, (maps,), fast_mode=True)
     few = maps[:1].detach().requires_grad_()
-    assert torch.autograd.gradgradcheck(lambda f: least_squares(f, sky).alms, (few,))
+    assert torch.autograd.gradgradcheck(
+        lambda f: least_squares(f, sky).alms, (few,), fast_mode=True
+    )
 
 
 @each_spin

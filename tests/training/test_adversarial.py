@@ -114,18 +114,30 @@ def train_ring(folder, task, *, resume=False, plan=PLAN):
 
 
 def test_adversarial_training_finds_all_eight_spots(tmp_path):
-    _, found = train_ring(tmp_path, Ring(), plan=replace(PLAN, epochs=25))
+    _, found = train_ring(tmp_path, Ring(), plan=replace(PLAN, epochs=25, save_every_s=1e9))
     assert found.history[-1]["hit"] == 8, [row["hit"] for row in found.history]
 
 
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """Return the folder of a training that nothing stops; it saves at the end of an epoch alone."""
+    folder = tmp_path_factory.mktemp("whole")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    train_ring(folder, Ring(), plan=replace(PLAN, save_every_s=1e9))
+    torch.set_num_threads(before)
+    return folder
+
+
 @pytest.mark.parametrize("stop_at", [1, 33, 47])
-def test_a_killed_training_of_two_networks_ends_where_it_would_have_ended(tmp_path, stop_at):
+def test_a_killed_training_of_two_networks_ends_where_it_would_have_ended(
+    tmp_path, undisturbed, stop_at
+):
     """Both networks' weights, both optimizers, the average, the history: bit for bit."""
-    train_ring(tmp_path / "whole", Ring())
     with pytest.raises(KeyError, match="killed"):
         train_ring(tmp_path / "cut", Ring(stop_at=stop_at))
     train_ring(tmp_path / "cut", Ring(), resume=True)
-    whole, whole_card = load_tensors(tmp_path / "whole" / "state.safetensors")
+    whole, whole_card = load_tensors(undisturbed / "state.safetensors")
     cut, cut_card = load_tensors(tmp_path / "cut" / "state.safetensors")
     assert whole.keys() == cut.keys()
     assert all(torch.equal(whole[name], cut[name]) for name in whole)

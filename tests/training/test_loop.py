@@ -13,7 +13,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from lightning_fabric import Fabric
-from small_task import SignalledTask, SmallTask, schedule, small_model
+from small_task import PLAIN, SignalledTask, SmallTask, plain_model, schedule, small_model
 
 from skytutor.files import CheckpointError
 from skytutor.training import run as module
@@ -280,21 +280,27 @@ def wait_for_step(process, folder, step):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "stop", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda s: s.name
-)
-def test_a_process_that_is_stopped_ends_with_the_same_bits(reference, tmp_path, stop):
-    process = start(tmp_path, "--pause", "0.2")
-    wait_for_step(process, tmp_path, 10)
-    process.send_signal(stop)
-    out = process.communicate(timeout=60)[0]
-    _, card = load_tensors(tmp_path / "state.safetensors")
-    assert 10 <= card["step"] < 24, "stopped too late to show anything"
-    if stop == signal.SIGKILL:
-        assert process.returncode == -signal.SIGKILL
-    else:
-        assert process.returncode == 128 + stop, out
-        assert out.startswith("interrupted: ") and "Traceback" not in out, out
+def test_a_process_that_is_stopped_again_and_again_ends_with_the_same_bits(reference, tmp_path):
+    """By each signal in turn, every process going on where the one before was stopped."""
+    done = 0
+    for step, stop in (
+        (4, signal.SIGKILL),
+        (8, signal.SIGINT),
+        (12, signal.SIGTERM),
+        (16, signal.SIGHUP),
+    ):
+        process = start(tmp_path, "--resume", "--pause", "0.2")
+        wait_for_step(process, tmp_path, max(step, done + 1))
+        process.send_signal(stop)
+        out = process.communicate(timeout=60)[0]
+        _, card = load_tensors(tmp_path / "state.safetensors")
+        assert done < card["step"] < 24, "stopped too late to show anything"
+        done = card["step"]
+        if stop == signal.SIGKILL:
+            assert process.returncode == -signal.SIGKILL
+        else:
+            assert process.returncode == 128 + stop, out
+            assert out.startswith("interrupted: ") and "Traceback" not in out, out
     process = start(tmp_path, "--resume")
     assert process.communicate(timeout=120)[0] == "" and process.returncode == 0
     assert_same(state(tmp_path), reference[2])
@@ -321,8 +327,7 @@ def test_sigterm_at_any_moment(reference, tmp_path):
         assert process.returncode in (128 + signal.SIGTERM, -signal.SIGTERM, 0)
         path = folder / "state.safetensors"
         steps.append(load_tensors(path)[1]["step"] if path.exists() else None)
-        process = start(folder, "--resume")
-        assert process.communicate(timeout=120)[0] == "" and process.returncode == 0
+        run(folder, resume=True)  # in this process: the test above goes on in new ones
         assert_same(state(folder), reference[2])
     print(f"{kills} of {kills} runs stopped by SIGTERM, at steps {steps}, end with the same bytes")
 
@@ -351,14 +356,13 @@ def test_an_ignored_signal_stays_ignored(tmp_path):
 @pytest.mark.slow
 def test_two_processes_are_one(tmp_path):
     """Gloo on this machine: both ranks end with the same bits, and with one run's to rounding."""
-    for name, devices in (("one", "1"), ("two", "2")):
-        process = start(tmp_path / name, "--devices", devices, "--plain")
-        out = process.communicate(timeout=240)[0]
-        assert process.returncode == 0, out
-    one, *two = (
-        torch.load(tmp_path / p)["weights"]
-        for p in ("one/rank0.pt", "two/rank0.pt", "two/rank1.pt")
-    )
+    process = start(tmp_path / "two", "--devices", "2", "--plain")
+    model = plain_model()
+    run(tmp_path / "one", model=model, **PLAIN)
+    out = process.communicate(timeout=240)[0]
+    assert process.returncode == 0, out
+    one = weights(model)
+    two = [torch.load(tmp_path / "two" / f"rank{k}.pt")["weights"] for k in (0, 1)]
     for key in one:
         assert torch.equal(two[0][key], two[1][key])
         torch.testing.assert_close(two[0][key], one[key], rtol=1e-4, atol=1e-5)

