@@ -78,7 +78,7 @@ class WienerFilter(TableModule):
     mask, and takes the noise as uniform above. "hole" solves for all hidden pixels together: some
     seconds and 8 n**2 bytes for n of them, four times that with spin 2, then five to ten steps
     where the other takes hundreds. What is made for one mask, spectrum and noise serves until
-    another comes.
+    another comes. ``.half()`` and ``.double()`` of a network around leave its tables as they are.
 
     Arguments:
         nside: of the maps.
@@ -106,6 +106,7 @@ class WienerFilter(TableModule):
         torch.Size([3, 81])
     """
 
+    _fixed_precision = True
     l: Tensor  # degree of each coefficient
 
     def __init__(
