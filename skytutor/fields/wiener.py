@@ -31,6 +31,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from skytutor.arrays import split_masked
 from skytutor.fields._wiener_input import (
     check_hole,
     pixel_weight,
@@ -155,7 +156,8 @@ class WienerFilter(TableModule):
 
         Arguments:
             maps: ``(..., P)``, or ``(..., 2, P)``, Q and U, with spin 2, finite where the mask is
-                above 0; what stands where it is 0 does not count, be it NaN or UNSEEN.
+                above 0; what stands where it is 0 does not count, be it NaN or UNSEEN. A masked
+                array's own mask hides pixels too.
             spectra: {"TT": C_l}, or {"EE": C_l, "BB": C_l} with spin 2, each ``(lmax + 1,)`` in the
                 maps' units squared.
             variance: of the noise in a pixel, a number or ``(P,)``, positive where the mask is
@@ -200,6 +202,7 @@ class WienerFilter(TableModule):
         Raises:
             TypeError, ValueError: as a call does, which warns as this does.
         """
+        maps, mask = split_masked("maps", maps, mask, axes=1)
         named = dict(spectra) if isinstance(spectra, Mapping) else {}
         refuse_transforms(maps=maps, variance=variance, mask=mask, **named)
         maps = check_maps(maps, nside=self.nside, order=self.order, finite=False)

@@ -40,9 +40,7 @@ def apply_linear(tensor: Tensor, operator: Operator, *, adjoint: Operator) -> Te
 def _is_differentiated(tensor: Tensor) -> bool:
     """Return whether a derivative is recorded or taken; if not, a rule for it only takes time."""
     backward = torch.is_grad_enabled() and tensor.requires_grad
-    return (
-        backward or is_transformed(tensor) or forward_ad.unpack_dual(tensor).tangent is not None
-    )
+    return backward or is_transformed(tensor) or forward_ad.unpack_dual(tensor).tangent is not None
 
 
 def in_full_precision(tensor: Tensor, operator: Operator) -> Tensor:
