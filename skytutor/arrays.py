@@ -266,9 +266,8 @@ def _refuse_masked(name: str, value: Any) -> None:
     hidden = _hidden(value)
     if hidden is not None:
         raise ValueError(
-            f"{name} is masked in {int(hidden.sum())} of {hidden.size} values, which have no "
-            "meaning here; pass .filled(numpy.nan), or other values in their place. As a mask, True "
-            "where seen, pass ~numpy.ma.getmaskarray(array)"
+            f"{name} is masked in {int(hidden.sum())} of {hidden.size} values; pass .filled(nan) "
+            "or other values in their place; where a mask is taken, ~numpy.ma.getmaskarray(array)"
         )
 
 

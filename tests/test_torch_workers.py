@@ -2,13 +2,12 @@
 
 import multiprocessing
 import pickle
-import sys
 
 import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
-from torch_modes import near, outputs, used
+from torch_modes import forget, near, outputs, used
 from torch_modules import CASES
 
 from skytutor import healpix, sht
@@ -62,15 +61,6 @@ def threads():
     torch.set_num_threads(2)
     yield
     torch.set_num_threads(before)
-
-
-def forget():
-    """Forget all tables that this process keeps."""
-    for name, module in list(sys.modules.items()):
-        if name.startswith("skytutor."):
-            for value in list(vars(module).values()):
-                if hasattr(value, "cache_clear") and not isinstance(value, type):
-                    value.cache_clear()
 
 
 @pytest.fixture(scope="module")

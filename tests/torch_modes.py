@@ -3,6 +3,7 @@
 import copy
 import io
 import pickle
+import sys
 import traceback
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +25,15 @@ def default_dtype(dtype):
         yield
     finally:
         torch.set_default_dtype(before)
+
+
+def forget():
+    """Forget all tables that this process keeps."""
+    for name, module in list(sys.modules.items()):
+        if name.startswith("skytutor."):
+            for value in list(vars(module).values()):
+                if hasattr(value, "cache_clear") and not isinstance(value, type):
+                    value.cache_clear()
 
 
 def build(case, dtype=torch.float32):

@@ -87,8 +87,6 @@ def alm2map(
         torch.Size([12])
     """
     lmax = check_lmax(lmax, nside)
-    if method == "lsq":
-        maps, mask = split_masked("maps", maps, mask, axes=1)
     # Here to name what is wrong; the values are looked at by the transform.
     alms = check_alms(alms, lmax=lmax, spin=check_spin(spin), finite=False)
     dtype = torch.float64 if alms.dtype == torch.complex128 else torch.float32

@@ -79,8 +79,8 @@ def least_squares(
     in the maps.
 
     Arguments:
-        maps: ``(..., P)``, or ``(..., 2, P)``, Q and U, with spin 2, in the pixel order of `sky`. What
-            a masked array hides is not looked at.
+        maps: ``(..., P)``, or ``(..., 2, P)``, Q and U, with spin 2, in the pixel order of `sky`.
+            What a masked array hides is not looked at.
         sky: the transforms whose synthesis is inverted.
         mask: w, ``(P,)`` of bool, integers or floats, none negative: 0 for a pixel that is not
             looked at, whatever stands there; None for all pixels alike.
