@@ -17,8 +17,8 @@ from skytutor.arrays import as_tensor
 __all__ = [
     "all_finite",
     "extremes",
+    "has_memory",
     "is_intercepted",
-    "is_recorded",
     "is_transformed",
     "on_values",
 ]
@@ -37,16 +37,6 @@ def _find(module: str, name: str) -> Callable[..., Any] | None:
 _in_dispatch_mode = _find("torch.utils._python_dispatch", "is_in_torch_dispatch_mode")
 
 
-def is_recorded() -> bool:
-    """Return whether `torch.compile`, `torch.export` or `torch.jit.trace` records a graph.
-
-    Example:
-        >>> is_recorded()
-        False
-    """
-    return torch.compiler.is_compiling() or torch.jit.is_tracing()
-
-
 def is_intercepted() -> bool:
     """Return whether something else than torch's own code gets to see each operation.
 
@@ -57,7 +47,8 @@ def is_intercepted() -> bool:
         >>> is_intercepted()
         False
     """
-    return is_recorded() or _in_dispatch_mode is None or bool(_in_dispatch_mode())
+    recorded = torch.compiler.is_compiling() or torch.jit.is_tracing()
+    return recorded or _in_dispatch_mode is None or bool(_in_dispatch_mode())
 
 
 def is_transformed(tensor: Tensor) -> bool:
@@ -73,17 +64,33 @@ def is_transformed(tensor: Tensor) -> bool:
         >>> torch.func.grad(lambda x: x * is_transformed(x))(torch.tensor(3.0))
         tensor(1.)
     """
-    if is_recorded():
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():
         return False
-    # What an operation returns stands for numbers that are kept elsewhere: it has no memory, or
-    # with `torch.func.functionalize` some that cannot be read.
+    # What an operation returns is looked at: inside `torch.func.grad` it stands for another too.
+    return not has_memory(tensor.detach())
+
+
+def has_memory(tensor: Tensor) -> bool:
+    """Return whether a tensor has memory of its own, and does not stand for another one.
+
+    Inside the transforms of `torch.func` what they work on stands for tensors that are elsewhere.
+
+    Arguments:
+        tensor: of any kind.
+
+    Example:
+        >>> one = torch.ones(())
+        >>> torch.func.grad(lambda x: x * has_memory(x) + one * has_memory(one))(torch.ones(()))
+        tensor(0.)
+    """
+    # Those have no memory, or with `torch.func.functionalize` some that cannot be read.
     try:
-        memory = tensor.detach().untyped_storage()
+        memory = tensor.untyped_storage()
         if memory.device.type != "meta":
             memory.data_ptr()
     except RuntimeError:
-        return True
-    return False
+        return False
+    return True
 
 
 def on_values(tensor: Tensor, check: Callable[[Tensor], Found]) -> Found | None:
@@ -106,7 +113,7 @@ def on_values(tensor: Tensor, check: Callable[[Tensor], Found]) -> Found | None:
         >>> torch.func.vmap(scaled)(torch.arange(3.0))
         tensor([0., 2., 4.])
     """
-    if is_recorded() or tensor.is_meta:
+    if torch.compiler.is_compiling() or torch.jit.is_tracing() or tensor.is_meta:
         return None
     if is_transformed(tensor):
         found: list[Found | None] = []

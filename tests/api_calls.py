@@ -507,6 +507,7 @@ NO_ARRAYS = {
     "sht.implicit.implicit_gradient": "solutions tied to their equations by a gradient",
     "sht.legendre.rescale": "rows of a recurrence that the module makes",
     "validate.check_columns": "a tensor whose shape alone is looked at",
+    "values.has_memory": "a tensor, tested in test_torch_names",
     "values.is_transformed": "a tensor, tested in test_torch_names",
     "values.on_values": "tested by all others",
     "widgets.skies.title_of_all": "whatever view was given, unread",

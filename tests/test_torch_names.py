@@ -117,4 +117,3 @@ def test_a_transform_is_seen_from_its_tensor(transform):
     x = torch.tensor([[1.0, 4.0], [2.0, 3.0]])
     transform(loss)(x)
     assert not values.is_transformed(x)
-    assert not values.is_recorded()

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from skytutor.layers.resnet import ConvUnit
 from skytutor.validate import positive
-from skytutor.values import is_recorded, is_transformed
+from skytutor.values import is_transformed
 
 __all__ = ["UNet"]
 
@@ -92,7 +92,7 @@ class UNet(nn.Module):
             )
         # The layout is for speed alone; torch.func.vmap has no layouts, and compilers choose them.
         x = images
-        if not (is_recorded() or is_transformed(images)):
+        if not (torch.compiler.is_compiling() or is_transformed(images)):
             x = images.contiguous(memory_format=torch.channels_last)
         kept = []
         for stage in self.down:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from skytutor.values import is_recorded, is_transformed
+from skytutor.values import is_transformed
 
 Operator = Callable[[Tensor], Tensor]
 
@@ -31,7 +31,8 @@ def apply_linear(tensor: Tensor, operator: Operator, *, adjoint: Operator) -> Te
     Returns:
         ``(N, ...)``.
     """
-    if is_recorded() or not _is_differentiated(tensor):
+    recorded = torch.compiler.is_compiling() or torch.jit.is_tracing()
+    if recorded or not _is_differentiated(tensor):
         return in_full_precision(tensor, operator)
     result: Tensor = _Linear.apply(tensor, operator, adjoint)
     return result
