@@ -10,7 +10,9 @@ word and wrongly. Every function of the library that takes numbers lets them in 
   at the memory behind a tensor and would miss it;
 * a masked array whose values are all valid, and a quantity without a unit, as their numbers.
 
-Masked values, units, text and objects are refused: what they mean is not for a function to guess.
+A function that takes a mask beside its maps takes masked values too: they are hidden, as if the
+mask said so (`split_masked`). Elsewhere masked values are refused, as are units, text and objects:
+what they mean is not for a function to guess.
 """
 
 from typing import Any
@@ -20,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["as_floats", "as_integers", "as_tensor", "check_broadcast"]
+__all__ = ["as_floats", "as_integers", "as_tensor", "check_broadcast", "split_masked"]
 
 # Torch computes with few operations on these: they become the next larger signed integer.
 _UNSIGNED = {torch.uint16: torch.int32, torch.uint32: torch.int64, torch.uint64: torch.int64}
@@ -160,6 +162,60 @@ def as_integers(**values: Any) -> list[Tensor]:
     return tensors
 
 
+def split_masked(
+    name: str, value: Any, mask: Any, *, mask_name: str = "mask", axes: int | None = None
+) -> tuple[Any, Any]:
+    """Return the values of a masked array, and with them the mask of a function that takes both.
+
+    ``numpy.ma`` marks what is hidden with True, and the masks of this package what is seen. A pixel
+    is hidden if the array or the mask that is given says so. Anything but a masked array that hides
+    values comes back as it is.
+
+    Arguments:
+        name: what error messages call the value.
+        value: what the function was given, such as maps ``(..., P)``.
+        mask: that it was given too: True or above 0 where seen; None for none.
+        mask_name: what error messages call the mask.
+        axes: how many axes the function's mask has, the last ones of the value: 1 for ``(P,)``;
+            None for any that broadcast with the value.
+
+    Returns:
+        The value, NaN (0 in integers) where it is hidden, and the mask: True where seen, in the
+        precision of the one given.
+
+    Raises:
+        ValueError: a value with a unit; with `axes`, maps that hide different pixels.
+
+    Example:
+        >>> flux = np.ma.array([1.0, 2.0, 3.0], mask=[False, True, False])
+        >>> split_masked("flux", flux, None)
+        (array([ 1., nan,  3.]), tensor([ True, False,  True]))
+        >>> split_masked("flux", flux, [1.0, 1.0, 0.5])[1]
+        tensor([1.0000, 0.0000, 0.5000], dtype=torch.float64)
+    """
+    hidden = _hidden(value)
+    if hidden is None or np.asarray(value).dtype.kind not in "biufc":
+        return value, mask
+    value = _without_unit(name, value)
+    value = value.filled(np.nan if value.dtype.kind in "fc" else 0)
+    if axes is not None and hidden.ndim > axes:
+        each = hidden.reshape(-1, *hidden.shape[hidden.ndim - axes :])
+        if (each != each[0]).any():
+            raise ValueError(
+                f"{name} must hide the same values in every map, for one {mask_name} of all; pass "
+                "them one by one"
+            )
+        hidden = each[0]
+    seen = torch.from_numpy(~hidden)
+    if mask is None:
+        return value, seen
+    given = as_tensor(mask_name, mask)
+    try:
+        return value, given * seen.to(given.device)
+    except RuntimeError:  # shapes that do not go together are for the function to name
+        return value, given
+
+
 def _converted(name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
     """Return a tensor in another type, if that loses neither a part nor a fraction."""
     real = not dtype.is_complex
@@ -207,14 +263,20 @@ def _holds_arrays(values: list[Any] | tuple[Any, ...]) -> bool:
 
 def _refuse_masked(name: str, value: Any) -> None:
     """Refuse an array with masked values, NumPy's or astropy's."""
-    if not isinstance(value, np.ndarray):
-        return
-    hidden = np.asarray(getattr(value, "mask", False))
-    if hidden.dtype == bool and hidden.any():
+    hidden = _hidden(value)
+    if hidden is not None:
         raise ValueError(
-            f"{name} is masked in {int(hidden.sum())} of {value.size} values; pass .filled(...), "
-            "and ~array.mask as the mask where the function takes one"
+            f"{name} is masked in {int(hidden.sum())} of {hidden.size} values; pass .filled(nan) "
+            "or other values in their place; where a mask is taken, ~numpy.ma.getmaskarray(array)"
         )
+
+
+def _hidden(value: Any) -> NDArray[np.bool_] | None:
+    """Return where an array is masked, NumPy's or astropy's, or None if it is nowhere."""
+    hidden = np.asarray(getattr(value, "mask", False)) if isinstance(value, np.ndarray) else None
+    if hidden is None or hidden.dtype != bool or not hidden.any():
+        return None
+    return np.broadcast_to(hidden, value.shape)
 
 
 def _without_unit(name: str, value: Any) -> Any:

@@ -61,10 +61,12 @@ class TableModule(nn.Module, metaclass=_RemembersArguments):
     """
 
     _arguments: tuple[tuple[Any, ...], dict[str, Any]]
+    # Whether ``.half()`` and ``.double()`` of a network around it leave its tables as they are.
+    _fixed_precision = False
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         empty = self._empty_tables()
-        super()._apply(fn, recurse)
+        super()._apply(_careful(fn, fixed=self._fixed_precision), recurse)
         self._fill([name for name in empty if not self.get_buffer(name).is_meta])
         return self
 
@@ -96,7 +98,26 @@ class TableModule(nn.Module, metaclass=_RemembersArguments):
             table = fresh.get_buffer(name).to(dtype=place.dtype)
             path, _, last = name.rpartition(".")
             owner = self.get_submodule(path)
-            owner._buffers[last] = table.to(place.device if device is None else device)
+            setattr(owner, last, table.to(place.device if device is None else device))
+
+
+def _careful(fn: Callable[[Tensor], Tensor], *, fixed: bool) -> Callable[[Tensor], Tensor]:
+    """Return what moves tensors as `fn` does, and keeps complex numbers complex.
+
+    PyTorch drops the imaginary parts of what it converts to a real type. There are none of 16 bits
+    that it computes with: those stay as they are, and with `fixed` all tensors do.
+    """
+
+    def move(tensor: Tensor) -> Tensor:
+        parts = torch.view_as_real(tensor) if tensor.is_complex() else tensor
+        moved = fn(parts)
+        short = tensor.is_complex() and moved.dtype not in (torch.float32, torch.float64)
+        if short or (fixed and moved.dtype != parts.dtype):
+            # The digits that `fn` has cut off are still here.
+            return tensor.to(moved.device)
+        return torch.view_as_complex(moved) if tensor.is_complex() else moved
+
+    return move
 
 
 def _empty_in(prefix: str, module: nn.Module) -> Iterator[tuple[str, str]]:
@@ -104,10 +125,10 @@ def _empty_in(prefix: str, module: nn.Module) -> Iterator[tuple[str, str]]:
 
     That one makes its own.
     """
-    for name in sorted(module._non_persistent_buffers_set):
-        table = module._buffers[name]
-        if table is not None and table.is_meta:
-            yield prefix, name
+    tables = [name for name, table in module.named_buffers(recurse=False) if table.is_meta]
+    if tables:
+        saved = module.state_dict()
+        yield from ((prefix, name) for name in tables if name not in saved)
     for name, child in module.named_children():
         if not isinstance(child, TableModule):
             yield from _empty_in(f"{prefix}{name}.", child)

@@ -1,5 +1,10 @@
-"""The values of a tensor looked at, in every mode of torch in which it has any."""
+"""The values of a tensor looked at, in every mode of torch in which it has any.
 
+Torch has no public function for each of its modes. What is asked here is asked of the tensor, by
+public names; the one private name stands in `_find`, and without it all is as right, and slower.
+"""
+
+import importlib
 import math
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -9,9 +14,83 @@ from torch import Tensor
 
 from skytutor.arrays import as_tensor
 
-__all__ = ["all_finite", "extremes", "on_values"]
+__all__ = [
+    "all_finite",
+    "extremes",
+    "has_memory",
+    "is_intercepted",
+    "is_transformed",
+    "on_values",
+]
 
 Found = TypeVar("Found")
+
+
+def _find(module: str, name: str) -> Callable[..., Any] | None:
+    """Return a function of torch that a later version may not have."""
+    try:
+        return getattr(importlib.import_module(module), name, None)
+    except ImportError:
+        return None
+
+
+_in_dispatch_mode = _find("torch.utils._python_dispatch", "is_in_torch_dispatch_mode")
+
+
+def is_intercepted() -> bool:
+    """Return whether something else than torch's own code gets to see each operation.
+
+    Graphs that are recorded, fake tensors and other modes of ``__torch_dispatch__`` do, and would
+    miss what is done to NumPy's arrays. It is True as well if this version of torch does not say.
+
+    Example:
+        >>> is_intercepted()
+        False
+    """
+    recorded = torch.compiler.is_compiling() or torch.jit.is_tracing()
+    return recorded or _in_dispatch_mode is None or bool(_in_dispatch_mode())
+
+
+def is_transformed(tensor: Tensor) -> bool:
+    """Return whether operations on a tensor pass through a transform of `torch.func`.
+
+    Inside `torch.func.vmap` that is so for what is mapped over; inside `torch.func.grad` and its
+    kin for every tensor. A graph that is being recorded does not say: there it is False.
+
+    Arguments:
+        tensor: of any kind.
+
+    Example:
+        >>> torch.func.grad(lambda x: x * is_transformed(x))(torch.tensor(3.0))
+        tensor(1.)
+    """
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+        return False
+    # What an operation returns is looked at: inside `torch.func.grad` it stands for another too.
+    return not has_memory(tensor.detach())
+
+
+def has_memory(tensor: Tensor) -> bool:
+    """Return whether a tensor has memory of its own, and does not stand for another one.
+
+    Inside the transforms of `torch.func` what they work on stands for tensors that are elsewhere.
+
+    Arguments:
+        tensor: of any kind.
+
+    Example:
+        >>> one = torch.ones(())
+        >>> torch.func.grad(lambda x: x * has_memory(x) + one * has_memory(one))(torch.ones(()))
+        tensor(0.)
+    """
+    # Those have no memory, or with `torch.func.functionalize` some that cannot be read.
+    try:
+        memory = tensor.untyped_storage()
+        if memory.device.type != "meta":
+            memory.data_ptr()
+    except RuntimeError:
+        return False
+    return True
 
 
 def on_values(tensor: Tensor, check: Callable[[Tensor], Found]) -> Found | None:
@@ -34,9 +113,9 @@ def on_values(tensor: Tensor, check: Callable[[Tensor], Found]) -> Found | None:
         >>> torch.func.vmap(scaled)(torch.arange(3.0))
         tensor([0., 2., 4.])
     """
-    if torch.compiler.is_compiling() or torch._C._is_tracing() or tensor.is_meta:
+    if torch.compiler.is_compiling() or torch.jit.is_tracing() or tensor.is_meta:
         return None
-    if torch._C._are_functorch_transforms_active():
+    if is_transformed(tensor):
         found: list[Found | None] = []
         _OnValues.apply(tensor.detach(), lambda values: found.append(on_values(values, check)))
         return found[0]

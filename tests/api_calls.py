@@ -31,6 +31,29 @@ LIBRARY = [
     "widgets",
 ]
 
+# Functions in which a masked array hides pixels: its argument, and that of the mask beside it.
+HIDDEN_BY = {
+    "healpix.grades.degrade": [("maps", "weights")],
+    "healpix.checks.seen_maps": [("maps", "weights")],
+    "fields.dipole.fit_dipole": [("maps", "weights")],
+    "fields.dipole.fit_monopole": [("maps", "weights")],
+    "fields.dipole.remove_dipole": [("maps", "weights")],
+    "fields.dipole.remove_monopole": [("maps", "weights")],
+    "fields.fills.fill_by_cg": [("data", "mask")],
+    "fields.fills.fill_by_harmonics": [("data", "mask")],
+    "fields.mask_edge.check_mask_edge": [("maps", "mask")],
+    "fields.mask_edge.edge_excess": [("maps", "mask")],
+    "fields.pseudo.cross_pseudo_cl": [("maps", "mask"), ("other", "other_mask")],
+    "fields.realisations.constrained_realisation": [("maps", "mask")],
+    "fields.spectra.pseudo_cl": [("maps", "mask")],
+    "data.patches.check_units": [("maps", "mask")],
+    "data.spectral_grid.normalise_spectra": [("flux", "mask")],
+    "data.spectral_grid.rebin": [("flux", "mask")],
+    "sht.functions.map2alm": [("maps", "mask")],
+    "sht.inverse.least_squares": [("maps", "mask")],
+    "io.writing.write_map": [("maps", "mask")],
+}
+
 
 def modules():
     """Yield the names of the public modules of the library wing, those of packages last."""
@@ -472,6 +495,7 @@ def _rest():
 
 # Functions with an argument whose annotation would let arrays in, and why they have no row.
 NO_ARRAYS = {
+    "arrays.split_masked": "masked arrays, tested in test_masked_arrays",
     "data.cutout_stack.resample_cutout": "a Cutout, which is checked where it is read",
     "data.galaxy_catalogue.catalogue": "what a simulator has drawn",
     "data.hips.hips_of": "a header",
@@ -483,6 +507,8 @@ NO_ARRAYS = {
     "sht.implicit.implicit_gradient": "solutions tied to their equations by a gradient",
     "sht.legendre.rescale": "rows of a recurrence that the module makes",
     "validate.check_columns": "a tensor whose shape alone is looked at",
+    "values.has_memory": "a tensor, tested in test_torch_names",
+    "values.is_transformed": "a tensor, tested in test_torch_names",
     "values.on_values": "tested by all others",
     "widgets.skies.title_of_all": "whatever view was given, unread",
     "plot.borders.face_to_vector": "corners of pixels that the module makes",

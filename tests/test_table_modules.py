@@ -12,6 +12,7 @@ from skytutor.layers.hierarchy import HierarchicalConv
 from skytutor.layers.pixel import GatherConv, HaloConv
 from skytutor.layers.rotate import Rotate, Sample
 from skytutor.layers.spectral import SpectralConv, SpinConv, ZonalConv
+from skytutor.sht.fourier import RingFourier
 from skytutor.sht.symmetry import SymmetryBlocks
 from skytutor.tables import TableModule
 
@@ -133,3 +134,32 @@ def test_every_module_of_the_library_with_tables_is_one():
         for module in make().modules():
             if module._non_persistent_buffers_set:
                 assert isinstance(module, TableModule) or type(module) in parts, name
+
+
+@pytest.mark.parametrize(
+    "move",
+    [
+        nn.Module.half,
+        nn.Module.bfloat16,
+        nn.Module.double,
+        lambda network: network.to(torch.float64),
+        lambda network: network.half().float(),
+        lambda network: network.to(torch.float64).to(torch.float32),
+    ],
+    ids=["half", "bfloat16", "double", "to float64", "half and back", "float64 and back"],
+)
+def test_the_precision_of_a_transform_is_its_own(move):
+    """What is rounded away does not come back, so the tables are left alone."""
+    sky = sht.Harmonics(4, 8, order="ring", backend="torch")
+    wanted = sky.map2alm(MAPS, iterations=1)
+    blocks = SymmetryBlocks(4, 5)
+    solution = blocks(COEFS[:, 0])
+    move(nn.Sequential(sky, blocks))
+    assert torch.equal(sky.map2alm(MAPS, iterations=1), wanted)
+    assert torch.equal(blocks(COEFS[:, 0]), solution)
+
+
+def test_complex_tables_stay_complex():
+    rings = RingFourier(4, 9, dtype=torch.float32)
+    wanted = rings.to_orders(MAPS[:, 0])
+    assert torch.allclose(rings.to(torch.float64).to_orders(MAPS[:, 0].double()).to(wanted), wanted)

@@ -3,6 +3,7 @@
 import copy
 import io
 import pickle
+import sys
 import traceback
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +25,15 @@ def default_dtype(dtype):
         yield
     finally:
         torch.set_default_dtype(before)
+
+
+def forget():
+    """Forget all tables that this process keeps."""
+    for name, module in list(sys.modules.items()):
+        if name.startswith("skytutor."):
+            for value in list(vars(module).values()):
+                if hasattr(value, "cache_clear") and not isinstance(value, type):
+                    value.cache_clear()
 
 
 def build(case, dtype=torch.float32):
@@ -99,18 +109,30 @@ def built_on_meta(case):
     near(outputs(case, module, case.inputs), plain(case), 1e-6)
 
 
+def used(case):
+    """Return a module that has been called and differentiated: what it keeps of that goes along."""
+    module = build(case)
+    sum(t.square().sum() for t in outputs(case, module, moving(case.inputs))).backward()
+    return module
+
+
+def moving(inputs):
+    first, *rest = inputs
+    return (first.clone().requires_grad_(), *rest)
+
+
 def deepcopied(case):
-    near(outputs(case, copy.deepcopy(build(case)), case.inputs), plain(case), 0)
+    near(outputs(case, copy.deepcopy(used(case)), case.inputs), plain(case), 0)
 
 
 def pickled(case):
-    module = pickle.loads(pickle.dumps(build(case)))
+    module = pickle.loads(pickle.dumps(used(case)))
     near(outputs(case, module, case.inputs), plain(case), 0)
 
 
 def saved(case):
     file = io.BytesIO()
-    torch.save(build(case), file)
+    torch.save(used(case), file)
     file.seek(0)
     module = torch.load(file, weights_only=False)
     near(outputs(case, module, case.inputs), plain(case), 0)
@@ -232,13 +254,51 @@ def default_float64(case):
     near(got, plain(case), 1e-3)
 
 
-def shared(case):
-    """Put the module into a network twice: one state, training and evaluation for both places."""
-    module = build(case)
-    network = nn.ModuleList([module, nn.Sequential(module)])
+def in_two_places(case, first, second):
+    """Compare a network that holds the same weights twice with one that holds them once."""
+    network = nn.ModuleList([first, nn.Sequential(second)])
     assert all(part.training for part in network.train().modules())
     assert not any(part.training for part in network.eval().modules())
-    near(outputs(case, network[1][0], case.inputs), plain(case), 0)
+    weights = dict(first.named_parameters())
+    assert len(list(network.parameters())) == len(weights)
+    alone = build(case)
+    # The gradients of both places add up: as if the step were twice as long.
+    step([first, second], list(network.parameters()), case, rate=1e-3)
+    step([alone], list(alone.parameters()), case, rate=2e-3)
+    for name, weight in alone.named_parameters():
+        if weight.grad is None:  # a part that this call does not use
+            assert weights[name].grad is None
+        else:
+            near([weights[name].grad], [2 * weight.grad], 1e-4)
+    again = nn.ModuleList([build(case), nn.Sequential(build(case))]).eval()
+    again.load_state_dict(network.state_dict())
+    expected = outputs(case, alone, case.inputs)
+    for module in (first, second, again[0], again[1][0], copy.deepcopy(network)[1][0]):
+        near(outputs(case, module, case.inputs), expected, 1e-5)
+
+
+def step(modules, weights, case, *, rate):
+    """Take a step of gradient descent on the sum of squares of what modules return."""
+    if not weights:
+        return
+    optimizer = torch.optim.SGD(weights, lr=rate)
+    loss = sum(t.square().mean() for m in modules for t in outputs(case, m, case.inputs))
+    loss.backward()
+    optimizer.step()
+
+
+def shared(case):
+    module = build(case)
+    in_two_places(case, module, module)
+
+
+def tied(case):
+    first = build(case)
+    second = build(case)
+    for name, weight in first.named_parameters():
+        path, _, last = name.rpartition(".")
+        setattr(second.get_submodule(path), last, weight)
+    in_two_places(case, first, second)
 
 
 MODES = {
@@ -249,6 +309,7 @@ MODES = {
     "to_empty": to_empty,
     "built on meta": built_on_meta,
     "shared": shared,
+    "tied": tied,
     "deepcopy": deepcopied,
     "pickle": pickled,
     "torch.save": saved,

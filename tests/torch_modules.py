@@ -137,9 +137,9 @@ CASES = {
     ),
     "PolarResample": Case(
         lambda: PolarResample(4, rings=3, columns=8, order="ring"),
-        (MAPS,),
         # The frame, of channel 0, is held while maps vary.
-        lambda module, x: module(torch.cat([MASS[: len(x)].to(x), x], 1)),
+        (MAPS, MASS),
+        lambda module, x, mass: module(torch.cat([mass, x], 1)),
     ),
     "CircularConv2d": Case(lambda: CircularConv2d(3, 2), (IMAGES,)),
     "ZonalConv": Case(lambda: spectral.ZonalConv(3, 2, lmax=5, knots=3), (COEFS,)),

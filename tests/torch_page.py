@@ -7,7 +7,7 @@ writes it; a test compares.
 
 from pathlib import Path
 
-from torch_cells import OPEN, REFUSED, UNMEASURED
+from torch_cells import REFUSED
 from torch_modes import MODES
 from torch_modules import CASES
 
@@ -19,10 +19,12 @@ MEANINGS = {
     "bfloat16()": "after `.bfloat16()`, with inputs in bfloat16",
     "to_empty": "moved to the meta device, `to_empty`, then `load_state_dict`",
     "built on meta": "built under `torch.device('meta')`, then the same",
-    "shared": "the same module in two places of a network, through `train()` and back",
-    "deepcopy": "`copy.deepcopy`",
-    "pickle": "through `pickle`",
-    "torch.save": "through `torch.save` and `torch.load`",
+    "shared": "the same module in two places of a network, through `train()` and back, a step of "
+    "an optimizer and `load_state_dict`",
+    "tied": "two modules whose weights are the same parameters, likewise",
+    "deepcopy": "`copy.deepcopy` after a call and its gradient",
+    "pickle": "through `pickle`, likewise",
+    "torch.save": "through `torch.save` and `torch.load`, likewise",
     "vmap": "`torch.func.vmap` over the batch",
     "func.grad": "`torch.func.grad`, against finite differences",
     "func.jvp": "`torch.func.jvp`, against finite differences",
@@ -39,6 +41,13 @@ SAYS = (
     "outside of that mode, to the precision of the numbers, or it is refused in a sentence that "
     "says why. The tests run every cell, and this page is made from what they expect."
 )
+AFTER = (
+    "`WienerFilter` takes batches as they are, and `torch.autograd` gives its derivatives of every "
+    "order.",
+    "",
+    "In the workers of a `torch.utils.data.DataLoader`, forked or spawned, every one of these "
+    "modules gives what it gives in the main process.",
+)
 
 
 def page():
@@ -46,33 +55,26 @@ def page():
     lines = ["# Modes of torch", "", SAYS, "", "## The modes", ""]
     lines += ["| Mode | What is tried |", "|---|---|"]
     lines += [f"| {mode} | {MEANINGS[mode]} |" for mode in MODES]
-    names = sorted(set(CASES) - UNMEASURED)
+    names = sorted(CASES)
     cells = len(names) * len(MODES)
-    odd = len(REFUSED) + len(OPEN)
     lines += [
         "",
         "## The modules",
         "",
-        f"{len(names)} modules times {len(MODES)} modes are {cells} cells; {cells - odd} of them "
-        f"work, {len(REFUSED)} are refused in a sentence, and {len(OPEN)} end in an error of "
-        "torch's own: no wrong number comes out of any.",
+        f"{len(names)} modules times {len(MODES)} modes are {cells} cells; {cells - len(REFUSED)} "
+        f"of them work, and {len(REFUSED)} are refused in a sentence: no wrong number comes out of "
+        "any, and no error of torch's own.",
         "",
         ", ".join(f"`{name}`" for name in names) + ".",
         "",
-        "| Module | refused in a sentence | an error of torch |",
-        "|---|---|---|",
+        "| Module | refused in a sentence |",
+        "|---|---|",
     ]
     for name in names:
         refused = [mode for mode in MODES if (name, mode) in REFUSED]
-        torch_error = [mode for mode in MODES if (name, mode) in OPEN]
-        if refused or torch_error:
-            lines.append(f"| `{name}` | {', '.join(refused)} | {', '.join(torch_error)} |")
-    lines += [
-        "",
-        "`WienerFilter` refuses the transforms of `torch.func` and forward derivatives in a "
-        "sentence; `torch.autograd` gives its derivatives of every order. Its tests stand beside "
-        "those of the filter.",
-    ]
+        if refused:
+            lines.append(f"| `{name}` | {', '.join(refused)} |")
+    lines += ["", *AFTER]
     return "\n".join(lines) + "\n"
 
 

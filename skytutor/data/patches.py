@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from skytutor.arrays import as_tensor
+from skytutor.arrays import as_tensor, split_masked
 from skytutor.data.masks import RADII, blob_mask, check_hidden, disc_mask, discs_mask, mixed_mask
 from skytutor.data.sky_masks import galactic_cut, mask_source, sky_mask
 from skytutor.fields.best_fit import BEST_FIT, LMAX, best_fit_spectra
@@ -105,7 +105,7 @@ def check_units(maps: Tensor, sky: FlatSky, *, mask: Tensor | None = None) -> fl
     """Warn of maps whose variance is not nearly that of the sky, as of K taken for muK.
 
     Arguments:
-        maps: data ``(..., H, H)``, thought to be in muK.
+        maps: data ``(..., H, H)``, thought to be in muK. What a masked array hides does not count.
         sky: whose variance they should have.
         mask: bool, broadcasts with `maps`: only where it is True do pixels count, and of those only
             the ones that are finite and not UNSEEN.
@@ -124,6 +124,7 @@ def check_units(maps: Tensor, sky: FlatSky, *, mask: Tensor | None = None) -> fl
         >>> bool(0.8 < check_units(signal, sky) < 1.2)
         True
     """
+    maps, mask = split_masked("maps", maps, mask)
     pixels = as_tensor("maps", maps, dtype=torch.float64)
     if pixels.shape[-2:] != (sky.size, sky.size):
         raise ValueError(

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from skytutor.arrays import as_floats, as_tensor, check_broadcast
+from skytutor.arrays import as_floats, as_tensor, check_broadcast, split_masked
 from skytutor.data.spectral_templates import LOG_WAVELENGTH
 from skytutor.validate import as_length, hard_mask
 
@@ -100,7 +100,8 @@ def rebin(
     is left out, and the mean of a new bin is taken over the rest of it.
 
     Arguments:
-        flux: ``(..., L)`` mean flux density of each bin.
+        flux: ``(..., L)`` mean flux density of each bin; what a masked array hides was not
+            observed.
         edges: ``(L + 1,)`` or ``(..., L + 1)`` in any unit, rising.
         new_edges: ``(M + 1,)`` or ``(..., M + 1)`` in the same unit, rising.
         ivar: ``(..., L)`` inverse variance, 0 where not observed.
@@ -120,6 +121,7 @@ def rebin(
         >>> rebin(torch.tensor([1.0, 3.0, 5.0]), edges, new_edges=wider).flux
         tensor([2., 5.])
     """
+    flux, mask = split_masked("flux", flux, mask)
     (flux,) = as_floats(flux=flux)
     edges = as_tensor("edges", edges, dtype=torch.float64, like=flux)
     new_edges = as_tensor("new_edges", new_edges, dtype=torch.float64, like=flux)
@@ -225,7 +227,7 @@ def normalise_spectra(flux: Tensor, ivar: Tensor, *, mask: Tensor) -> tuple[Tens
     """Divide spectra by their mean over 4500 to 6500 angstrom.
 
     Arguments:
-        flux: ``(..., 1000)`` on the grid.
+        flux: ``(..., 1000)`` on the grid; what a masked array hides was not observed.
         ivar: the same shape.
         mask: bool, True where observed: the mean is taken over these bins.
 
@@ -241,6 +243,7 @@ def normalise_spectra(flux: Tensor, ivar: Tensor, *, mask: Tensor) -> tuple[Tens
         >>> float(mean), float(ivar[0])
         (5.0, 25.0)
     """
+    flux, mask = split_masked("flux", flux, mask)
     flux, ivar = as_floats(flux=flux, ivar=ivar)
     mask = hard_mask(mask)
     for name, values in (("flux", flux), ("ivar", ivar), ("mask", mask)):

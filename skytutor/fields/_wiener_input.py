@@ -6,24 +6,30 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor
-from torch._C._functorch import is_functorch_wrapped_tensor
 from torch.autograd.forward_ad import unpack_dual
 
 from skytutor.arrays import as_tensor
 from skytutor.fields.spectra import FIELDS
+from skytutor.values import has_memory
 
 _FAR = 1e3  # a variance off by that much is in another unit
 
 
 def refuse_transforms(**given: object) -> None:
-    """Refuse tensors inside a transform of torch.func or forward-mode differentiation.
+    """Refuse tensors inside a graph, a transform of torch.func or forward-mode differentiation.
 
     The steps depend on values, and what is made for a spectrum and a mask is kept.
     """
+    # Asked here, because torch.compile makes a graph of its own of a function that is only called.
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+        raise RuntimeError(
+            "the filter takes as many steps as the values ask for, which torch.compile and "
+            "torch.export do not record: record what stands before and after it"
+        )
     for name, value in given.items():
         if not isinstance(value, Tensor):
             continue
-        if is_functorch_wrapped_tensor(value) or unpack_dual(value).tangent is not None:
+        if not has_memory(value) or unpack_dual(value).tangent is not None:
             raise TypeError(
                 f"{name} must not be inside torch.func or forward-mode differentiation: the filter "
                 "takes batches as they are, and torch.autograd gives derivatives of every order"

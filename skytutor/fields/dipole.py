@@ -9,7 +9,7 @@ lies at higher l.
 import torch
 from torch import Tensor
 
-from skytutor.arrays import as_tensor
+from skytutor.arrays import as_tensor, split_masked
 from skytutor.healpix import (
     check_maps,
     check_order,
@@ -31,7 +31,7 @@ def fit_monopole(maps: Tensor, *, nside: int, order: str, weights: Tensor | None
 
     Arguments:
         maps: ``(..., P)`` of a scalar; what stands in pixels of weight 0 does not count, be it
-            UNSEEN or NaN.
+            UNSEEN or NaN. What a masked array hides has weight 0.
         nside: of the maps.
         order: of their pixels, "ring" or "nested".
         weights: not negative, of a shape that broadcasts with `maps`, such as a mask; None for 1.
@@ -47,6 +47,7 @@ def fit_monopole(maps: Tensor, *, nside: int, order: str, weights: Tensor | None
         >>> fit_monopole(torch.arange(12.0), nside=1, order="ring")
         tensor(5.5000)
     """
+    maps, weights = split_masked("maps", maps, weights, mask_name="weights")
     maps = as_tensor("maps", maps)
     values, weights = _seen(maps, weights, nside=nside, order=order)
     total = weights.sum(-1)
@@ -68,7 +69,7 @@ def remove_monopole(
 
     Returns:
         ``(..., P)``; taken away in all pixels, also where the weight is 0, but for those that are
-        UNSEEN, NaN or infinite, which stay as they are.
+        UNSEEN, NaN or infinite, which stay as they are; NaN where a masked array hides pixels.
 
     Raises:
         TypeError, ValueError: as `fit_monopole`.
@@ -77,6 +78,7 @@ def remove_monopole(
         >>> remove_monopole(torch.arange(12.0), nside=1, order="ring")[:3]
         tensor([-5.5000, -4.5000, -3.5000])
     """
+    maps, weights = split_masked("maps", maps, weights, mask_name="weights")
     maps = as_tensor("maps", maps)
     mean = fit_monopole(maps, nside=nside, order=order, weights=weights)
     return torch.where(_is_number(maps), maps - mean[..., None], maps)
@@ -91,7 +93,7 @@ def fit_dipole(
 
     Arguments:
         maps: ``(..., P)`` of a scalar; what stands in pixels of weight 0 does not count, be it
-            UNSEEN or NaN.
+            UNSEEN or NaN. What a masked array hides has weight 0.
         nside: of the maps.
         order: of their pixels, "ring" or "nested".
         weights: not negative, of a shape that broadcasts with `maps`, such as a mask; None for 1.
@@ -110,6 +112,7 @@ def fit_dipole(
         >>> monopole, dipole[2]
         (tensor(5.5000), tensor(-6.))
     """
+    maps, weights = split_masked("maps", maps, weights, mask_name="weights")
     maps = as_tensor("maps", maps)
     values, weights = _seen(maps, weights, nside=nside, order=order)
     columns = _columns(nside, order).to(maps.device)  # (P, 4)
@@ -139,7 +142,7 @@ def remove_dipole(maps: Tensor, *, nside: int, order: str, weights: Tensor | Non
 
     Returns:
         ``(..., P)``; taken away in all pixels, also where the weight is 0, but for those that are
-        UNSEEN, NaN or infinite, which stay as they are.
+        UNSEEN, NaN or infinite, which stay as they are; NaN where a masked array hides pixels.
 
     Raises:
         TypeError, ValueError: as `fit_dipole`.
@@ -150,6 +153,7 @@ def remove_dipole(maps: Tensor, *, nside: int, order: str, weights: Tensor | Non
         >>> bool(remove_dipole(dipole, nside=1, order="ring").abs().max() < 1e-12)
         True
     """
+    maps, weights = split_masked("maps", maps, weights, mask_name="weights")
     maps = as_tensor("maps", maps)
     monopole, dipole = fit_dipole(maps, nside=nside, order=order, weights=weights)
     vectors = _columns(nside, order)[:, 1:].to(dipole)

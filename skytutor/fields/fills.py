@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from skytutor.arrays import as_floats
+from skytutor.arrays import as_floats, split_masked
 from skytutor.fields.flat import FlatSky, filter_maps
 from skytutor.fields.holes import DenseHole, check_hard_mask, check_precision, seen_only
 from skytutor.sht.solvers import ConvergenceError, ConvergenceWarning, conjugate_gradients
@@ -62,7 +62,8 @@ def fill_by_cg(
     """Fill holes by conjugate gradients on ``Q_hh x = -Q_ho d_o``, with no matrix stored.
 
     Arguments:
-        data: ``(..., H, H)``; what stands in hidden pixels does not count.
+        data: ``(..., H, H)``; what stands in hidden pixels does not count. A masked array's own
+            mask hides pixels too.
         mask: ``(..., H, H)``, True where seen; leading axes broadcast with those of `data`.
         precision: as in `DenseHole`.
         preconditioner: an approximate inverse of Q_hh that takes and returns maps which are 0 in
@@ -89,6 +90,7 @@ def fill_by_cg(
         True
     """
     one_of("on_failure", on_failure, allowed=("raise", "warn"))
+    data, mask = split_masked("data", data, mask)
     (data,) = as_floats(data=data)
     seen = check_hard_mask(mask, size=data.shape[-1] if data.dim() else 0)
     precision = check_precision(precision, size=data.shape[-1])
@@ -236,7 +238,8 @@ def fill_by_harmonics(
     N^-1 zero behind the mask, and takes the noise as uniform for a preconditioner.
 
     Arguments:
-        data: ``(..., H, H)``; what stands in hidden pixels does not count.
+        data: ``(..., H, H)``; what stands in hidden pixels does not count. A masked array's own
+            mask hides pixels too.
         mask: ``(..., H, H)``, True where seen.
         sky: signal and noise; the noise must be positive.
         tolerance: relative residual to stop at.
@@ -260,6 +263,7 @@ def fill_by_harmonics(
     one_of("on_failure", on_failure, allowed=("raise", "warn"))
     if sky.noise == 0:
         raise ValueError("sky.noise must be positive, got 0: the filter divides by it")
+    data, mask = split_masked("data", data, mask)
     seen = check_hard_mask(mask, size=sky.size)
     known = seen_only(data, seen)
     weight = seen.to(known) / sky.noise**2

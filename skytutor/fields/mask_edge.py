@@ -12,6 +12,7 @@ import warnings
 import torch
 from torch import Tensor
 
+from skytutor.arrays import split_masked
 from skytutor.fields.spectra import check_mask
 from skytutor.healpix import neighbours, seen_maps
 
@@ -22,7 +23,8 @@ def edge_excess(maps: Tensor, mask: Tensor, *, nside: int, order: str) -> Tensor
     """Return the mean square of seen pixels beside hidden ones, over that of all seen pixels.
 
     Arguments:
-        maps: ``(..., P)``; what stands in hidden pixels does not count.
+        maps: ``(..., P)``; what stands in hidden pixels does not count. A masked array's own mask
+            hides pixels too.
         mask: ``(P,)``, above 0 where seen.
         nside: of the maps.
         order: of the pixels, "ring" or "nested".
@@ -39,6 +41,7 @@ def edge_excess(maps: Tensor, mask: Tensor, *, nside: int, order: str) -> Tensor
         >>> edge_excess(torch.ones(192), mask, nside=4, order="ring")
         tensor(1.)
     """
+    maps, mask = split_masked("maps", maps, mask, axes=1)
     mask = check_mask(mask, nside=nside)
     seen = mask > 0
     maps = seen_maps(maps, mask, nside=nside, order=order)

@@ -8,7 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from skytutor.arrays import as_floats, as_tensor
+from skytutor.arrays import as_floats, as_tensor, split_masked
 from skytutor.fields.spectra import alm2cl, check_mask
 from skytutor.healpix import seen_maps
 from skytutor.sht import check_lmax, map2alm
@@ -36,7 +36,7 @@ def cross_pseudo_cl(
 
     Arguments:
         maps: a, ``(..., P)``, or ``(..., 2, P)``, Q and U, with spin 2; where its mask is 0 it may
-            hold anything, and nowhere else.
+            hold anything, and nowhere else. A masked array's own mask hides pixels too.
         other: b, likewise; its leading axes broadcast.
         mask: w, ``(P,)`` in 0..1, of `maps`.
         other_mask: v, likewise, of `other`.
@@ -62,6 +62,8 @@ def cross_pseudo_cl(
         37.699
     """
     lmax = check_lmax(lmax, nside)
+    maps, mask = split_masked("maps", maps, mask, axes=1)
+    other, other_mask = split_masked("other", other, other_mask, mask_name="other_mask", axes=1)
     mask = check_mask(mask, nside=nside)
     other_mask = check_mask(other_mask, nside=nside, name="other_mask")
     norm = mean_product(mask, other_mask)

@@ -56,7 +56,8 @@ def constrained_realisation(
 
     Arguments:
         maps: data in the filter's order and precision, ``(..., P)`` or ``(..., 2, P)``, Q and U,
-            with spin 2; what stands where the mask is 0 does not count.
+            with spin 2; what stands where the mask is 0 does not count. A masked array's own mask
+            hides pixels too.
         spectra: of the sky without noise, {"TT": C_l}, or {"EE": C_l, "BB": C_l} with spin 2, each
             ``(lmax + 1,)`` in the maps' unit squared; with the beam and the pixel window that the
             maps have.

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from skytutor.arrays import as_floats, as_tensor, check_broadcast
+from skytutor.arrays import as_floats, as_tensor, check_broadcast, split_masked
 from skytutor.fields._roots import covariance_root, refuse, root_of_power
 from skytutor.healpix import check_order, nside_to_npix, seen_maps
 from skytutor.sht import (
@@ -100,7 +100,7 @@ def pseudo_cl(
 
     Arguments:
         maps: ``(..., P)``, or ``(..., 2, P)``, Q and U, with spin 2; where the mask is 0 they may
-            hold anything, and nowhere else.
+            hold anything, and nowhere else. A masked array's own mask hides pixels too.
         mask: ``(P,)`` in 0..1, in the order of the maps.
         nside: of the maps.
         lmax: largest degree to measure, at most 3 nside - 1.
@@ -119,6 +119,7 @@ def pseudo_cl(
 
     .. [1] E. Hivon et al., 2002, ApJ 567, 2.
     """
+    maps, mask = split_masked("maps", maps, mask, axes=1)
     mask = check_mask(mask, nside=nside)
     (maps,) = as_floats(maps=seen_maps(maps, mask, nside=nside, order=order))
     seen = mask.to(maps)

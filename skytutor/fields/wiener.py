@@ -31,6 +31,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from skytutor.arrays import split_masked
 from skytutor.fields._wiener_input import (
     check_hole,
     pixel_weight,
@@ -78,7 +79,7 @@ class WienerFilter(TableModule):
     mask, and takes the noise as uniform above. "hole" solves for all hidden pixels together: some
     seconds and 8 n**2 bytes for n of them, four times that with spin 2, then five to ten steps
     where the other takes hundreds. What is made for one mask, spectrum and noise serves until
-    another comes.
+    another comes. ``.half()`` and ``.double()`` of a network around leave its tables as they are.
 
     Arguments:
         nside: of the maps.
@@ -106,6 +107,7 @@ class WienerFilter(TableModule):
         torch.Size([3, 81])
     """
 
+    _fixed_precision = True
     l: Tensor  # degree of each coefficient
 
     def __init__(
@@ -154,7 +156,8 @@ class WienerFilter(TableModule):
 
         Arguments:
             maps: ``(..., P)``, or ``(..., 2, P)``, Q and U, with spin 2, finite where the mask is
-                above 0; what stands where it is 0 does not count, be it NaN or UNSEEN.
+                above 0; what stands where it is 0 does not count, be it NaN or UNSEEN. A masked
+                array's own mask hides pixels too.
             spectra: {"TT": C_l}, or {"EE": C_l, "BB": C_l} with spin 2, each ``(lmax + 1,)`` in the
                 maps' units squared.
             variance: of the noise in a pixel, a number or ``(P,)``, positive where the mask is
@@ -199,6 +202,7 @@ class WienerFilter(TableModule):
         Raises:
             TypeError, ValueError: as a call does, which warns as this does.
         """
+        maps, mask = split_masked("maps", maps, mask, axes=1)
         named = dict(spectra) if isinstance(spectra, Mapping) else {}
         refuse_transforms(maps=maps, variance=variance, mask=mask, **named)
         maps = check_maps(maps, nside=self.nside, order=self.order, finite=False)

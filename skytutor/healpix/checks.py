@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from skytutor.arrays import as_tensor
+from skytutor.arrays import as_tensor, split_masked
 from skytutor.validate import as_integer, one_of
 from skytutor.values import extremes, on_values
 
@@ -206,7 +206,7 @@ def seen_maps(
     after this, for 0 times NaN is NaN. What is not looked at has no gradient.
 
     Arguments:
-        maps: ``(..., P)``, as in `check_maps`.
+        maps: ``(..., P)``, as in `check_maps`; what a masked array hides has weight 0.
         weights: ``(P,)``, bool or numbers.
         nside: of both.
         order: of the pixels, "ring" or "nested".
@@ -226,6 +226,7 @@ def seen_maps(
         22.0
     """
     check_order(order, allowed=("ring", "nested"))
+    maps, weights = split_masked(name, maps, weights, mask_name="weights", axes=1)
     maps = check_maps(maps, nside=nside, order=order, name=name, finite=False)
     weights = as_tensor("weights", weights)
     if tuple(weights.shape) != (maps.shape[-1],):

@@ -14,7 +14,7 @@ from skytutor.healpix.numbering import (
     nested_to_ring,
     split_ring,
 )
-from skytutor.values import on_values
+from skytutor.values import extremes, on_values
 
 
 def _to_ring(pix: Tensor, *, nside: int, order: str) -> Tensor:
@@ -154,13 +154,13 @@ def angle_to_pixel(theta: Tensor, phi: Tensor, *, nside: int, order: str) -> Ten
     theta = as_tensor("theta", theta, dtype=torch.float64)
     phi = as_tensor("phi", phi, dtype=torch.float64)
     theta, phi = torch.broadcast_tensors(*check_broadcast(theta=theta, phi=phi))
-    if not (bool(torch.isfinite(theta).all()) and bool(torch.isfinite(phi).all())):
-        raise ValueError("theta and phi must be finite, got NaN or infinity")
+    for angle in (theta, phi):
+        if on_values(angle, lambda values: bool(torch.isfinite(values).all())) is False:
+            raise ValueError("theta and phi must be finite, got NaN or infinity")
+    low, high = extremes(theta) if theta.numel() else (0.0, 0.0)
     # pi in float32 is larger than pi
-    if theta.numel() and not (float(theta.min()) >= 0 and float(theta.max()) <= math.pi + 1e-6):
-        raise ValueError(
-            f"theta must lie in [0, pi], got {float(theta.min())}..{float(theta.max())}"
-        )
+    if low < 0 or high > math.pi + 1e-6:
+        raise ValueError(f"theta must lie in [0, pi], got {low}..{high}")
     theta = theta.clamp(max=math.pi)
     return _locate(theta.cos(), theta.sin(), phi, nside=nside, order=order)
 

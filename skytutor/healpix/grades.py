@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from skytutor.arrays import split_masked
 from skytutor.healpix.checks import (
     UNSEEN,
     check_maps,
@@ -35,7 +36,8 @@ def degrade(
     Maps are scalars: Q and U are averaged along each child's own axes, as healpy does.
 
     Arguments:
-        maps: ``(..., P)``, float32, float64 or bfloat16; UNSEEN where there is no value.
+        maps: ``(..., P)``, float32, float64 or bfloat16; UNSEEN where there is no value, or
+            a masked array.
         nside_out: of the result, at most nside.
         nside: of the maps.
         order: of their pixels and of the result's, "ring" or "nested".
@@ -59,6 +61,7 @@ def degrade(
         >>> degrade(maps, 1, nside=2, order="nested", pessimistic=True)[:2]
         tensor([-1.6375e+30,  5.5000e+00])
     """
+    maps, weights = split_masked("maps", maps, weights, mask_name="weights")
     maps, nside_out = _check_sizes(maps, nside_out, nside=nside, order=order)
     if nside_out > nside:
         raise ValueError(f"nside_out must be at most nside, {nside}, got {nside_out}; see upgrade")

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from skytutor.arrays import as_tensor
 from skytutor.validate import as_integer, as_length
+from skytutor.values import on_values
 
 __all__ = ["check_patch", "patch_vectors"]
 
@@ -62,9 +63,10 @@ def _centres(lon_deg: float | Tensor, lat_deg: float | Tensor) -> tuple[Tensor, 
     """Return longitudes and latitudes in radians, of one shape."""
     lon = as_tensor("lon_deg", lon_deg, dtype=torch.float64).deg2rad()
     lat = as_tensor("lat_deg", lat_deg, dtype=torch.float64).deg2rad()
-    if not bool((lat.abs() <= math.pi / 2 + 1e-12).all()):
+    inside = lat.abs() <= math.pi / 2 + 1e-12
+    if on_values(inside, lambda values: bool(values.all())) is False:
         raise ValueError("lat_deg must lie in -90..90")
-    if not bool(torch.isfinite(lon).all()):
+    if on_values(lon, lambda values: bool(torch.isfinite(values).all())) is False:
         raise ValueError("lon_deg must be finite, in degrees")
     if lon.dim() and lat.dim() and lon.shape != lat.shape:
         raise ValueError(

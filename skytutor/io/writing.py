@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from skytutor.arrays import split_masked
 from skytutor.files import write_atomic
 from skytutor.healpix import UNSEEN, check_maps, check_nside, check_order, nside_to_npix
 from skytutor.io._columns import is_unseen
@@ -71,7 +72,7 @@ def write_map(
     Arguments:
         path: of the file; one that ends in ".gz" is packed by gzip.
         maps: ``(P,)``, or ``(F, P)`` for several fields, float32 or float64. NaN and UNSEEN are
-            written as UNSEEN.
+            written as UNSEEN, as is what a masked array hides.
         nside: of the maps.
         order: of the pixels, "ring" or "nested".
         mask: bool ``(P,)`` or in the shape of `maps`, True where the sky is seen; the rest is
@@ -126,6 +127,7 @@ def write_map(
 
 def _checked_maps(maps: Tensor, *, nside: int, order: str, mask: Tensor | None) -> Tensor:
     """Return maps as ``(F, P)`` on the CPU, UNSEEN where they have no value."""
+    maps, mask = split_masked("maps", maps, mask)
     maps = check_maps(maps, nside=nside, order=order, finite=False)
     if maps.dtype not in _FORMATS:
         raise TypeError(f"maps must be float32 or float64, got {maps.dtype}; convert with .float()")

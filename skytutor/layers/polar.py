@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from skytutor.layers.rotate import Sample, principal_frame
+from skytutor.tables import TableModule
 from skytutor.validate import positive
 
 
@@ -49,7 +50,7 @@ def ring_directions(rings: int, columns: int, *, reach_deg: float) -> Tensor:
     return torch.stack([away.cos(), east, north], -1).flatten(0, 1)  # (R, A, 3) to (R A, 3)
 
 
-class PolarResample(nn.Module):
+class PolarResample(TableModule):
     """Resample maps ``(B, C, P)`` in rings around each map's own centre: ``(B, C, R, A)``.
 
     Centre and column 0 come from `skytutor.layers.rotate.principal_frame`. If the sky is rotated,

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from skytutor.layers.resnet import ConvUnit
 from skytutor.validate import positive
+from skytutor.values import is_transformed
 
 __all__ = ["UNet"]
 
@@ -89,9 +90,9 @@ class UNet(nn.Module):
                 f"images must have sides that are multiples of {self.factor}, "
                 f"got {height} by {width}"
             )
-        # The layout is for speed alone, and torch.func.vmap has no layouts.
+        # The layout is for speed alone; torch.func.vmap has no layouts, and compilers choose them.
         x = images
-        if not torch._C._are_functorch_transforms_active():
+        if not (torch.compiler.is_compiling() or is_transformed(images)):
             x = images.contiguous(memory_format=torch.channels_last)
         kept = []
         for stage in self.down:

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
+from skytutor.values import is_transformed
+
 Operator = Callable[[Tensor], Tensor]
 
 
@@ -29,7 +31,8 @@ def apply_linear(tensor: Tensor, operator: Operator, *, adjoint: Operator) -> Te
     Returns:
         ``(N, ...)``.
     """
-    if torch.compiler.is_compiling() or torch._C._is_tracing() or not _is_differentiated(tensor):
+    recorded = torch.compiler.is_compiling() or torch.jit.is_tracing()
+    if recorded or not _is_differentiated(tensor):
         return in_full_precision(tensor, operator)
     result: Tensor = _Linear.apply(tensor, operator, adjoint)
     return result
@@ -38,8 +41,7 @@ def apply_linear(tensor: Tensor, operator: Operator, *, adjoint: Operator) -> Te
 def _is_differentiated(tensor: Tensor) -> bool:
     """Return whether a derivative is recorded or taken; if not, a rule for it only takes time."""
     backward = torch.is_grad_enabled() and tensor.requires_grad
-    forward = forward_ad._current_level >= 0
-    return backward or forward or torch._C._are_functorch_transforms_active()
+    return backward or is_transformed(tensor) or forward_ad.unpack_dual(tensor).tangent is not None
 
 
 def in_full_precision(tensor: Tensor, operator: Operator) -> Tensor:

@@ -12,11 +12,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 from skytutor.healpix.rings import colatitudes, longitudes, rings
 from skytutor.memo import cached_object
 from skytutor.sht.packing import alm_size
+from skytutor.values import is_intercepted
 
 _SIZES = "int nside, int lmax, int spin) -> Tensor"
 
@@ -57,7 +57,7 @@ class Ducc:
         Returns:
             ``(N, c, P)`` real, RING order.
         """
-        if _is_recorded():
+        if is_intercepted():
             recorded: Tensor = torch.ops.skytutor.synthesis(alms, ring_weights, *self.sizes)
             return recorded
         return self.synthesis_now(alms, ring_weights)
@@ -78,7 +78,7 @@ class Ducc:
         Returns:
             ``(N, c, A)`` complex.
         """
-        if _is_recorded():
+        if is_intercepted():
             recorded: Tensor = torch.ops.skytutor.analysis(
                 maps, ring_weights, m_multiplicity, *self.sizes
             )
@@ -123,14 +123,6 @@ class Ducc:
         """
         weights = None if ring_weights is None else ring_weights.detach().double().numpy()
         return self.geometry | {"nthreads": torch.get_num_threads(), "ringfactor": weights}
-
-
-def _is_recorded() -> bool:
-    """Return whether torch records its operations, and would miss what is done to NumPy's arrays.
-
-    Fake tensors, which have a shape and no numbers, come with such a mode too.
-    """
-    return torch.compiler.is_compiling() or torch._C._is_tracing() or is_in_torch_dispatch_mode()
 
 
 @cached_object(maxsize=8)

@@ -5,6 +5,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from skytutor.arrays import split_masked
 from skytutor.healpix import check_maps, check_order
 from skytutor.memo import cached_object
 from skytutor.sht.inverse import least_squares
@@ -121,7 +122,7 @@ def map2alm(
         method: "quadrature" is `Harmonics.map2alm`; "lsq" is `least_squares`, exact for
             band-limited maps at every lmax, and uses neither iterations nor weights.
         mask: of the pixels with the method "lsq", ``(P,)``, as in `least_squares`: 0 for one that
-            is not looked at.
+            is not looked at, as are the pixels that a masked array hides.
         backend: "ducc0", "torch" or None, as in `Harmonics`.
 
     Returns:
@@ -144,6 +145,8 @@ def map2alm(
             "mask is for method='lsq'; quadrature takes maps that are multiplied by it"
         )
     check_order(order, allowed=("ring", "nested"))
+    if method == "lsq":
+        maps, mask = split_masked("maps", maps, mask, axes=1)
     # Here to name what is wrong; the values are looked at by the transform.
     maps = check_maps(maps, nside=nside, order=order, finite=False)
     lmax = check_lmax(lmax, nside)

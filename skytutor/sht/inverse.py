@@ -22,7 +22,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from skytutor.arrays import as_floats
+from skytutor.arrays import as_floats, split_masked
 from skytutor.healpix import check_maps, pixel_area
 from skytutor.memo import cached_object
 from skytutor.sht._cut_sky import DenseInverse, pixel_weight, random_alms
@@ -80,6 +80,7 @@ def least_squares(
 
     Arguments:
         maps: ``(..., P)``, or ``(..., 2, P)``, Q and U, with spin 2, in the pixel order of `sky`.
+            What a masked array hides is not looked at.
         sky: the transforms whose synthesis is inverted.
         mask: w, ``(P,)`` of bool, integers or floats, none negative: 0 for a pixel that is not
             looked at, whatever stands there; None for all pixels alike.
@@ -114,6 +115,7 @@ def least_squares(
         >>> bool(torch.allclose(least_squares(sky.alm2map(alms), sky).alms, alms))
         True
     """
+    maps, mask = split_masked("maps", maps, mask, axes=1)
     (maps,) = as_floats(maps=maps)
     tolerance = _TOLERANCE[sky.dtype] if tolerance is None else tolerance
     check_limits(tolerance, max_iter)

@@ -111,13 +111,15 @@ class SymmetryBlocks(TableModule):
 
     With spin 2 a block holds the E of one parity and kind (cosine or sine) and the B of the other
     parity and the other kind: that is how their Q look alike in both mirrors. Memory grows as
-    lmax**4 and the work to make it as lmax**6.
+    lmax**4 and the work to make it as lmax**6. ``.half()`` of a network around leaves them float64.
 
     Arguments:
         nside: of the maps.
         lmax: of the coefficients.
         spin: 0 or 2.
     """
+
+    _fixed_precision = True
 
     def __init__(self, nside: int, lmax: int, *, spin: int = 0):
         super().__init__()

@@ -35,8 +35,9 @@ class Harmonics(TableModule):
 
     Both are linear, and have derivatives of every order, forward and backward; `torch.func` may map
     over them and differentiate them. The sums are made in the precision of the tables under
-    `torch.autocast` too, and numbers of 16 bits are widened to it. In a graph that is being
-    compiled or exported values are not looked at.
+    `torch.autocast` too, and numbers of 16 bits are widened to it. It is that of `dtype` for good:
+    ``.half()`` and ``.double()`` of a network around leave the tables as they are. In a graph that
+    is being compiled or exported values are not looked at.
 
     Arguments:
         nside: of the maps.
@@ -60,6 +61,7 @@ class Harmonics(TableModule):
         torch.Size([3, 192])
     """
 
+    _fixed_precision = True
     m_multiplicity: Tensor  # (A,), 1 for m = 0 and 2 for m > 0, which stands for -m too
     area: Tensor  # (R,), a pixel's area in steradians, the same for every ring
     quadrature: Tensor  # (R,), the area times the ring weights

@@ -11,15 +11,24 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from skytutor.arrays import as_floats, as_integers, as_tensor
 from skytutor.training.schedule import Task
 from skytutor.validate import one_of
-from skytutor.values import all_finite
+from skytutor.values import all_finite, is_transformed
 
 NETWORKS = ("discriminator", "generator")  # in the order in which they take their steps
 KINDS = ("hinge", "logistic")
+# Of these a network has no public common class.
+_BATCH_NORMS = (
+    nn.BatchNorm1d,
+    nn.BatchNorm2d,
+    nn.BatchNorm3d,
+    nn.SyncBatchNorm,
+    nn.LazyBatchNorm1d,
+    nn.LazyBatchNorm2d,
+    nn.LazyBatchNorm3d,
+)
 
 
 def check_latent(z: Tensor, size: int) -> Tensor:
@@ -220,7 +229,7 @@ class AdversarialPair(nn.Module):
         self.discriminator = discriminator
         self.kind = one_of("kind", kind, allowed=KINDS)
         self.r1 = r1
-        self.two_passes = any(isinstance(part, _BatchNorm) for part in discriminator.modules())
+        self.two_passes = any(isinstance(part, _BATCH_NORMS) for part in discriminator.modules())
 
     def extra_repr(self) -> str:
         """Return the loss and the weight of the penalty."""
@@ -283,7 +292,8 @@ class AdversarialPair(nn.Module):
 
     def _check_r1(self, maps: Tensor) -> None:
         """Refuse the modes of torch in which a gradient cannot be taken inside the loss."""
-        if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+        tensors = (maps, *self.discriminator.parameters())
+        if torch.compiler.is_compiling() or any(map(is_transformed, tensors)):
             raise RuntimeError(
                 "r1 takes a gradient inside the loss, which torch.compile, torch.export and "
                 "torch.func do not record: compile the networks one by one, or use r1=0"

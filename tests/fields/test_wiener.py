@@ -278,3 +278,18 @@ def test_bad_words(change):
 def test_bad_limits(change):
     with pytest.raises(ValueError, match=next(iter(change))):
         WienerFilter(4, 8, order="ring", **change)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_compiled_function_breaks_its_graph_at_the_filter():
+    sky = WienerFilter(1, 2, order="ring", dtype=torch.float64)
+    maps = torch.randn(12, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    call = {"spectra": {"TT": torch.ones(3)}, "variance": 0.5, "mask": torch.arange(12) > 2}
+
+    def twice(x):
+        return 2 * sky(x + 1, **call).coefs
+
+    assert torch.equal(torch.compile(twice, backend="eager")(maps), twice(maps))
+    torch._dynamo.reset()  # it remembers where it broke the graph
+    with pytest.raises(torch._dynamo.exc.Unsupported, match="as many steps as the values ask for"):
+        torch.compile(twice, backend="eager", fullgraph=True)(maps)
