@@ -124,7 +124,7 @@ class GalaxySimulator:
         self.population = Population(gradient=gradient, null=null)
         self.renderer = GalaxyRenderer(size, device=self.device)
         self.bands = BandTable(PANSTARRS, device=self.device)
-        self.noise = torch.tensor(SKY_NOISE, device=self.device)
+        self.noise = torch.tensor(SKY_NOISE, dtype=torch.float32, device=self.device)
         grid = 10**LOG_WAVELENGTH
         templates = load_templates()
         self._wavelength = grid.float().to(self.device)

@@ -41,7 +41,7 @@ _OLD_RATIOS = {
 @cached_table(maxsize=1)
 def line_wavelengths() -> Tensor:
     """Return rest-frame wavelengths ``(L,)`` in angstrom, in the order of `LINES`."""
-    return torch.tensor(list(LINES.values()))
+    return torch.tensor(list(LINES.values()), dtype=torch.float32)
 
 
 def _young_ratios(metallicity: Tensor, scatter: Tensor) -> dict[str, Tensor]:

@@ -7,7 +7,9 @@ below.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -173,18 +175,26 @@ class Population:
 
 
 class _Normal:
-    """Random numbers for n galaxies."""
+    """Random numbers for n galaxies, float32 as the tables that they are combined with."""
 
     def __init__(self, generator: torch.Generator, n: int):
         self.generator = check_generator(generator)
         self.device = generator.device
         self.n = n
+        self._options: dict[str, Any] = {
+            "generator": generator,
+            "device": generator.device,
+            "dtype": torch.float32,
+        }
 
     def normal(self, *shape: int) -> Tensor:
-        return torch.randn(self.n, *shape, generator=self.generator, device=self.device)
+        return torch.randn(self.n, *shape, **self._options)
 
     def uniform(self, *shape: int) -> Tensor:
-        return torch.rand(self.n, *shape, generator=self.generator, device=self.device)
+        return torch.rand(self.n, *shape, **self._options)
+
+    def constant(self, values: Sequence[float]) -> Tensor:
+        return torch.tensor(values, dtype=torch.float32, device=self.device)
 
     def choice(self, size: int) -> Tensor:
         return torch.randint(size, (self.n,), generator=self.generator, device=self.device)
@@ -237,8 +247,8 @@ def _draw_structure(stars: _Stars, rng: _Normal) -> _Structure:
     bulge = torch.sigmoid(-0.6 + 3.5 * (old - 0.7) + 0.4 * stars.brightness + 0.8 * rng.normal())
     clumpiness = rng.normal()
     clumps = torch.sigmoid(-0.2 + 1.1 * clumpiness)
-    to_bulge = bulge[:, None] * torch.tensor(_TO_BULGE, device=rng.device)
-    to_clumps = clumps[:, None] * torch.tensor(_TO_CLUMPS, device=rng.device) * (1 - to_bulge)
+    to_bulge = bulge[:, None] * rng.constant(_TO_BULGE)
+    to_clumps = clumps[:, None] * rng.constant(_TO_CLUMPS) * (1 - to_bulge)
     fractions = torch.stack([to_bulge, 1 - to_bulge - to_clumps, to_clumps], dim=1)
     light = fractions * stars.coefficients[:, None]
     # Inclinations at random: the cosine is uniform.

@@ -263,8 +263,8 @@ class BandTable:
         device: torch.device | str = "cpu",
     ):
         names = as_names("filters", filters)
-        self.redshifts = torch.linspace(0, _FARTHEST, 201, device=device)
-        self.attenuations = torch.linspace(-0.6, 1.8, 17, device=device)
+        self.redshifts = torch.linspace(0, _FARTHEST, 201, device=device, dtype=torch.float32)
+        self.attenuations = torch.linspace(-0.6, 1.8, 17, device=device, dtype=torch.float32)
         self.table = _continuum_table(names, lines).to(device)
         self.responses = _response_table(names).to(device)
 

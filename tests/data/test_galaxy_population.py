@@ -7,7 +7,9 @@ import pytest
 import torch
 from complaints import complaint
 from scipy import stats
+from torch_modes import default_dtype
 
+from skytutor.data.galaxies import GalaxySimulator
 from skytutor.data.galaxy_population import Population
 from skytutor.data.galaxy_table import real_galaxies
 from skytutor.data.spectral_templates import LINES
@@ -201,3 +203,18 @@ def test_unfit_arguments_are_refused(error, arguments, words):
 def test_unfit_numbers_of_galaxies_are_refused(n, error):
     rng = torch.Generator()
     complaint(error, Population().draw, "n must be", n, n=n, generator=rng)
+
+
+def test_galaxies_do_not_depend_on_the_default_precision():
+    def drawn():
+        simulator = GalaxySimulator()
+        rng = torch.Generator().manual_seed(3)
+        galaxies = simulator.draw(5, generator=rng)
+        return galaxies, simulator.photometry(galaxies, generator=rng)
+
+    wanted, measured = drawn()
+    with default_dtype(torch.float64):
+        found, again = drawn()
+    for one, other in ((wanted, found), (measured, again)):
+        for part in fields(one):
+            assert torch.equal(getattr(one, part.name), getattr(other, part.name)), part.name
