@@ -8,7 +8,7 @@ ratios of LINERs (Kewley et al. 2006), so that the line of no galaxy vanishes.
 import torch
 from torch import Tensor
 
-from skytutor.arrays import as_floats
+from skytutor.arrays import as_floats, check_axes
 from skytutor.data.spectral_templates import LINES, attenuation, load_templates
 from skytutor.memo import cached_table
 
@@ -91,8 +91,21 @@ def line_fluxes(
         dusty: ``(B,)``, fraction of the light in the dusty template.
         activity: ``(B,)``, standard normal: star formation of late, beyond what the stars tell.
         scatter: ``(B, 8)``, standard normal: what no relation says.
+
+    Raises:
+        TypeError: no floating-point numbers.
+        ValueError: other shapes.
     """
     coefficients, a_v, brightness, dusty, activity, scatter = as_floats(
+        coefficients=coefficients,
+        a_v=a_v,
+        brightness=brightness,
+        dusty=dusty,
+        activity=activity,
+        scatter=scatter,
+    )
+    check_axes(
+        "B 3 5, B 3, B, B, B, B 8",
         coefficients=coefficients,
         a_v=a_v,
         brightness=brightness,

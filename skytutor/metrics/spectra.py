@@ -31,7 +31,7 @@ def power_spectra(maps: Tensor, *, order: str, lmax: int) -> Tensor:
     (maps,) = as_floats(maps=maps)
     if maps.dim() != 3 or maps.shape[1] != 1:
         raise ValueError(f"maps must be (N, 1, P), got shape {tuple(maps.shape)}")
-    nside = npix_to_nside(maps.shape[-1])
+    nside = npix_to_nside(maps.shape[-1], name="the pixels of maps")
     harmonics = Harmonics(nside, 3 * nside - 1, order=order)
 
     def spectra(part: Tensor) -> Tensor:
