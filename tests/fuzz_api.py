@@ -21,7 +21,18 @@ import torch
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from test_arrays_api import FUNCTIONS, OTHER_MEANINGS, ROWS, alike, outcome, places, plain, replaced
+from test_arrays_api import (
+    FUNCTIONS,
+    OTHER_MEANINGS,
+    ROWS,
+    alike,
+    outcome,
+    places,
+    plain,
+    read_only,
+    replaced,
+    reversed_twice,
+)
 
 from skytutor.files import CheckpointError
 from skytutor.healpix import UNSEEN
@@ -39,6 +50,29 @@ TYPES_MATTER = {"training.checkpoint.to_float16"}  # integers are left as they a
 CALLS = 20  # examples of one search: few, so that all arguments get their turn
 
 
+def column(values):
+    """Return the numbers as a column of a table, neither aligned nor contiguous."""
+    record = np.zeros(values.shape, dtype=[("flag", "u1"), ("value", values.dtype)])
+    record["value"] = values
+    return record["value"]
+
+
+def first_everywhere(values):
+    """Return the first of the numbers, in the same shape with strides of 0."""
+    return np.broadcast_to(values.reshape(-1)[0], values.shape) if values.size else values
+
+
+LAYOUTS = {
+    "as it is": lambda found: found,
+    "reversed": reversed_twice,
+    "read-only": read_only,
+    "Fortran": np.asfortranarray,
+    "every second": lambda found: np.repeat(found[..., None], 2, axis=-1)[..., 0],
+    "column of a table": column,
+    "broadcast": first_everywhere,
+}
+
+
 def values(dtype):
     """Return a strategy of numbers that a type holds, special ones among them."""
     kind = np.dtype(dtype).kind
@@ -52,19 +86,21 @@ def values(dtype):
 
 
 @st.composite
-def arrays(draw, shape):
-    """Draw an array: of the shape that belongs here, or of any other; strided as it comes."""
-    dtype = draw(st.sampled_from(TYPES))
-    wanted = draw(st.just(shape) | hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=5))
+def arrays(draw, base):
+    """Draw an array: near that of a valid call, or of any shape and values; strided as it comes."""
+    dtype = np.dtype(draw(st.sampled_from(TYPES)))
+    origin = draw(st.sampled_from(["the table", "the table but one", "of the shape", "any"]))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = np.asarray(draw(hnp.arrays(np.dtype(dtype), wanted, elements=values(dtype))))
-    turn = draw(st.sampled_from(["as it is", "reversed", "read-only", "Fortran"]))
-    if turn == "reversed" and found.ndim:
-        found = found[::-1]
-    if turn == "read-only":
-        found.flags.writeable = False
-    return np.asfortranarray(found) if turn == "Fortran" else found
+        if origin.startswith("the table"):
+            found = np.array(base.numpy(), dtype=dtype)
+        else:
+            shapes = hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=5)
+            wanted = tuple(base.shape) if origin == "of the shape" else draw(shapes)
+            found = np.asarray(draw(hnp.arrays(dtype, wanted, elements=values(dtype))))
+        if origin == "the table but one":
+            found.reshape(-1)[draw(st.integers(0, found.size - 1))] = draw(values(dtype))
+    return LAYOUTS[draw(st.sampled_from(sorted(LAYOUTS)))](found)
 
 
 def fault(name, place, array):
@@ -146,7 +182,7 @@ def search(name, place, *, number, calls, met):
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
-    @given(arrays(tuple(at(name, place).shape)))
+    @given(arrays(at(name, place)))
     def run(array):
         calls[where] += 1
         wrong = fault(name, place, array)

@@ -45,6 +45,7 @@ REFUSED = {
     "metrics.calibration.sharpness": [(0, torch.ones(2, 2), "posterior")],
     "metrics.maps.seam_ratio": [(0, torch.ones(2, 50), "maps")],
     "metrics.spectra.power_spectra": [(0, torch.ones(2, 1, 4), "maps")],
+    "metrics.spectra.relative_scatter": [(0, torch.ones(2, 5), "cl"), (0, torch.ones(1, 9), "cl")],
     "sht.packing.alm_index": [(1, torch.ones(5, dtype=torch.int64), "m")],
     # places that there are not
     "layers.faces.faces_from": [(1, FAR, "table"), (1, FAR + 32768 + 48, "table")],
@@ -76,6 +77,7 @@ REFUSED = {
         (2, torch.ones(1), "grid"),
         (2, torch.tensor([5000.0, 4000.0, 6000.0]), "grid"),
         (2, torch.tensor([5000.0, 1e30]), "grid"),
+        (2, torch.full((3,), -torch.inf), "grid"),
     ],
     # complex numbers where there is an order, and where torch drops a part with a warning
     "data.galaxy_table.fit_templates": [(0, torch.ones(2) * 1j, "redshift")],

@@ -207,8 +207,8 @@ def _check_grid(redshifts: np.ndarray, grid: np.ndarray) -> None:
             f"redshifts must be greater than -1 and at most {_LARGEST_REDSHIFT:g}, "
             f"got {redshifts.min():g} to {redshifts.max():g}"
         )
-    rising = len(grid) >= 2 and bool((np.diff(grid) > 0).all())
-    if not rising or not 0 < grid[0] < grid[-1] < _LONGEST:
+    within = bool(((grid > 0) & (grid < _LONGEST)).all())
+    if len(grid) < 2 or not within or not bool((np.diff(grid) > 0).all()):
         raise ValueError(f"grid must hold two or more rising wavelengths in 0..{_LONGEST:g}")
 
 

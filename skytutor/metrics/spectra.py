@@ -84,6 +84,19 @@ def _band_powers(cl: Tensor) -> Tensor:
 
 
 def relative_scatter(cl: Tensor) -> Tensor:
-    """Return the standard deviation of band powers between skies, over their mean: ``(bands,)``."""
-    powers = _band_powers(_checked("cl", cl))
+    """Return the standard deviation of band powers between skies, over their mean: ``(bands,)``.
+
+    Arguments:
+        cl: C_l ``(N, lmax + 1)`` of two skies or more.
+
+    Raises:
+        ValueError: another shape, one sky alone, or no whole band.
+    """
+    cl = _checked("cl", cl)
+    if len(cl) < 2 or cl.shape[1] < 2 + BAND:
+        raise ValueError(
+            f"cl must hold two skies or more up to an lmax of {1 + BAND} or more, "
+            f"got shape {tuple(cl.shape)}"
+        )
+    powers = _band_powers(cl)
     return powers.std(0) / powers.mean(0)
