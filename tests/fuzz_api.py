@@ -187,6 +187,8 @@ def search(name, place, *, number, calls, met):
         calls[where] += 1
         wrong = fault(name, place, array)
         if wrong:
+            if f"{where}: {wrong}" not in met:
+                print(f"met: {where}: {wrong}", file=sys.stderr, flush=True)
             met.setdefault(f"{where}: {wrong}", []).append(array)
 
     run()

@@ -1,6 +1,7 @@
 """Arrays that no function can take, met by the search of fuzz_api.py: refused in its own words."""
 
 import traceback
+import warnings
 
 import numpy as np
 import pytest
@@ -119,8 +120,12 @@ def test_nothing_is_finite_and_has_no_ends():
     assert extremes(torch.tensor([2.0, -1.0])) == (-1.0, 2.0)
 
 
-def test_no_peak_in_no_image():
+def test_no_peak_in_no_image_and_in_a_constant_one():
     peaks = FUNCTIONS["metrics.sources.find_peaks"](torch.ones(0, 4, 4), least=0.5)
+    assert not len(peaks.flux)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        peaks = FUNCTIONS["metrics.sources.find_peaks"](torch.ones(2, 7, 7), least=0.5)
     assert not len(peaks.flux)
 
 
