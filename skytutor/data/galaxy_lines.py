@@ -96,23 +96,17 @@ def line_fluxes(
         TypeError: no floating-point numbers.
         ValueError: other shapes.
     """
-    coefficients, a_v, brightness, dusty, activity, scatter = as_floats(
-        coefficients=coefficients,
-        a_v=a_v,
-        brightness=brightness,
-        dusty=dusty,
-        activity=activity,
-        scatter=scatter,
-    )
-    check_axes(
-        "B 3 5, B 3, B, B, B, B 8",
-        coefficients=coefficients,
-        a_v=a_v,
-        brightness=brightness,
-        dusty=dusty,
-        activity=activity,
-        scatter=scatter,
-    )
+    given = {
+        "coefficients": coefficients,
+        "a_v": a_v,
+        "brightness": brightness,
+        "dusty": dusty,
+        "activity": activity,
+        "scatter": scatter,
+    }
+    floats = as_floats(**given)
+    check_axes("B 3 5, B 3, B, B, B, B 8", **dict(zip(given, floats, strict=True)))
+    coefficients, a_v, brightness, dusty, activity, scatter = floats
     h_alpha = torch.from_numpy(load_templates().h_alpha).to(coefficients)
     young = coefficients @ h_alpha
     # One factor for the whole galaxy, of mean near 1, and one for its clumps alone.

@@ -127,9 +127,7 @@ def rebin(
     _check_bins(flux, edges, new_edges=new_edges, ivar=ivar)
     good = torch.isfinite(flux)
     if mask is not None:
-        mask = hard_mask(mask)
-        check_broadcast(flux=flux, mask=mask)
-        good = good & mask
+        good = good & check_broadcast(mask=hard_mask(mask), flux=flux)[0]
     if ivar is not None:
         good = good & (ivar > 0)
     # Sums over thousands of bins are subtracted from each other: float64.
