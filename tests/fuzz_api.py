@@ -10,6 +10,7 @@ import argparse
 import inspect
 import random
 import re
+import resource
 import sys
 import time
 import traceback
@@ -47,6 +48,7 @@ OTHERS_FUNCTIONS = {
 }
 KINDS = {"unsigned byte": "u", "bool": "b"}
 TYPES_MATTER = {"training.checkpoint.to_float16"}  # integers are left as they are
+MEMORY = 8 * 2**30  # bytes that a search may have
 CALLS = 20  # examples of one search: few, so that all arguments get their turn
 
 
@@ -213,6 +215,8 @@ def main(words=None):
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(words)
+    # A value that becomes the size of a result is met as an error, not as a machine without memory.
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     end = time.monotonic() + 60 * args.minutes
     every = [
         (name, place)

@@ -129,6 +129,11 @@ def test_no_peak_in_no_image_and_in_a_constant_one():
     assert not len(peaks.flux)
 
 
+def test_a_large_number_of_a_class_takes_no_memory():
+    labels = torch.tensor([2**62, 3, 2**62, 0])
+    assert FUNCTIONS["metrics.classification.constant_accuracy"](labels) == 0.5
+
+
 def test_counts_of_float32_are_those_of_float64():
     header = {"BSOFTEN": 10.0, "BOFFSET": 1.0}
     counts = FUNCTIONS["data.cutouts.linear_counts"](np.array([200.0, np.nan], "f4"), header)
