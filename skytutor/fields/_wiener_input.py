@@ -40,8 +40,10 @@ def spectra_root(spectra: Mapping[str, Tensor], l: Tensor, *, spin: int) -> Tens
     if set(spectra) != set(names):
         raise ValueError(f"spectra must be {names} for spin {spin}, got {tuple(spectra)}")
     size = int(l[-1]) + 1
-    wanted = {"dtype": torch.float64, "like": l}
-    found = {name: as_tensor(f"spectra[{name!r}]", spectra[name], **wanted) for name in names}
+    found = {
+        name: as_tensor(f"spectra[{name!r}]", spectra[name], dtype=torch.float64, like=l)
+        for name in names
+    }
     for name, cl in found.items():
         fits = cl.shape == (size,)
         if not fits or not bool(torch.isfinite(cl).all()) or bool((cl < 0).any()):
