@@ -1,4 +1,4 @@
-"""Files written whole or not at all, and JSON that any reader understands.
+"""Files written whole or not at all, JSON that any reader understands, and files of packages.
 
 The bytes go to a temporary file beside the target, reach the disk, and only then take the target's
 name. Whatever fails on the way, the old file is whole.
@@ -11,6 +11,7 @@ import math
 import os
 import tempfile
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ __all__ = [
     "CheckpointError",
     "cannot_write",
     "check_writable",
+    "package_file",
     "parse_json",
     "remove_parts",
     "strict_json",
@@ -164,3 +166,23 @@ def parse_json(text: str) -> Any:
         return json.loads(text, parse_constant=refuse)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+
+
+def package_file(package: str, *parts: str) -> Path:
+    """Return a data file of an installed package without importing the package.
+
+    Arguments:
+        package: its name.
+        parts: folders and file below it.
+
+    Raises:
+        ImportError: the package is not installed, or holds no such file; says how to install it.
+    """
+    spec = find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise ImportError(f"the package {package} is needed: pip install {package}")
+    path = Path(next(iter(spec.submodule_search_locations)), *parts)
+    if not path.exists():
+        name = "/".join(parts)
+        raise ImportError(f"the package {package} holds no {name}: pip install {package}")
+    return path

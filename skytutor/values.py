@@ -147,12 +147,17 @@ def all_finite(tensor: Tensor) -> bool:
     """Return whether every element of a real tensor is a finite number.
 
     Arguments:
-        tensor: real values of any shape with at least one element.
+        tensor: real values of any shape.
 
     Returns:
-        False if one of them is NaN or infinite; True of a tensor without values (`on_values`).
+        False if one of them is NaN or infinite; True of a tensor without values (`on_values`), or
+        without elements.
+
+    Raises:
+        TypeError: complex values.
     """
-    return all(math.isfinite(end) for end in extremes(tensor))
+    tensor = as_tensor("tensor", tensor)
+    return not tensor.numel() or all(math.isfinite(end) for end in extremes(tensor))
 
 
 def extremes(tensor: Tensor) -> tuple[float, float]:
@@ -166,8 +171,17 @@ def extremes(tensor: Tensor) -> tuple[float, float]:
 
     Returns:
         Minimum and maximum; NaN if an element is NaN; 0 of a tensor without values (`on_values`).
+
+    Raises:
+        TypeError: complex values, which have no order.
+        ValueError: no element.
     """
-    return on_values(as_tensor("tensor", tensor), _extremes) or (0.0, 0.0)
+    tensor = as_tensor("tensor", tensor)
+    if tensor.is_complex():
+        raise TypeError(f"tensor must be real, got {tensor.dtype}")
+    if not tensor.numel():
+        raise ValueError(f"tensor must have one element or more, got shape {tuple(tensor.shape)}")
+    return on_values(tensor, _extremes) or (0.0, 0.0)
 
 
 def _extremes(tensor: Tensor) -> tuple[float, float]:

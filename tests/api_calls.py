@@ -500,6 +500,7 @@ NO_ARRAYS = {
     "data.galaxy_catalogue.catalogue": "what a simulator has drawn",
     "data.hips.hips_of": "a header",
     "files.strict_json": "what JSON can hold",
+    "arrays.check_axes": "tensors that the door has let in",
     "arrays.check_broadcast": "tensors that the door has let in",
     "io.units.convert": "two words",
     "io.writing.check_new": "a path",

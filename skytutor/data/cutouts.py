@@ -131,7 +131,9 @@ def linear_counts(values: np.ndarray, header: Any) -> np.ndarray:
         header: of the image; without BSOFTEN and BOFFSET the values are linear already.
 
     Raises:
-        ValueError: one of the two keywords is missing, or is no number fit for it.
+        TypeError: complex values.
+        ValueError: one of the two keywords is missing, or is no number fit for it; or values that
+            are too large to have been stretched.
 
     Example:
         >>> counts = linear_counts(np.array([2.5]), {"BSOFTEN": 10.0, "BOFFSET": 1.0})
@@ -140,10 +142,7 @@ def linear_counts(values: np.ndarray, header: Any) -> np.ndarray:
 
     .. [1] Waters et al. 2020, arXiv:1612.05245, section 8.
     """
-    counts = as_tensor("values", values)
-    # NumPy has no bfloat16, and float16 ends at 65504.
-    half = counts.dtype in (torch.float16, torch.bfloat16)
-    values = (counts.float() if half else counts).numpy()
+    values = as_tensor("values", values, dtype=torch.float64).numpy()
     keys = ("BSOFTEN", "BOFFSET")
     have = [key for key in keys if key in header]
     if not have:
@@ -155,7 +154,16 @@ def linear_counts(values: np.ndarray, header: Any) -> np.ndarray:
         raise ValueError(
             f"BSOFTEN must be positive and BOFFSET finite, got {soften:g} and {offset:g}"
         )
-    return offset + 2 * soften * np.sinh(values / _POGSON)
+    with np.errstate(over="ignore"):
+        counts = offset + 2 * soften * np.sinh(values / _POGSON)
+    # A pixel that is not finite stays so; one that becomes so was never stretched like this.
+    too_large = np.isfinite(values) & ~np.isfinite(counts)
+    if too_large.any():
+        raise ValueError(
+            f"values must be the stretched ones that BSOFTEN and BOFFSET go with, got "
+            f"{values[too_large][0]:g}, whose counts are beyond float64"
+        )
+    return counts
 
 
 def clipped_scatter(values: np.ndarray) -> float:
@@ -165,11 +173,14 @@ def clipped_scatter(values: np.ndarray) -> float:
         values: any shape; what is not finite is left out.
 
     Raises:
-        ValueError: no scatter: all values are the same.
+        ValueError: no scatter: all values are the same, or none is finite.
     """
-    values = as_tensor("values", values).double().numpy()
+    values = as_tensor("values", values, dtype=torch.float64).numpy()
     kept = values[np.isfinite(values)]
+    spread = 0.0
     for _ in range(20):
+        if not len(kept):
+            break
         centre = np.median(kept)
         spread = 1.4826 * np.median(np.abs(kept - centre))
         inside = kept[np.abs(kept - centre) <= 3 * spread]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from skytutor.arrays import as_floats, as_tensor
+from skytutor.arrays import as_floats, as_tensor, check_axes
 from skytutor.data.surveys import Band, faint_error, sky_flux
 from skytutor.validate import check_generator
 from skytutor.values import all_finite
@@ -30,11 +30,19 @@ def noise_pixels(psf: Tensor) -> float:
     Arguments:
         psf: ``(H, W)``, image of a point source of flux 1.
 
+    Raises:
+        ValueError: another shape, NaN, infinite values or zeros alone.
+
     Example:
         >>> noise_pixels(torch.full((2, 2), 0.25))
         4.0
     """
-    return float(1 / as_tensor("psf", psf, dtype=torch.float64).square().sum())
+    psf = as_tensor("psf", psf, dtype=torch.float64)
+    check_axes("H W", psf=psf)
+    total = float(psf.square().sum())
+    if not 0 < total < math.inf:
+        raise ValueError(f"psf must be finite and not 0 everywhere, its squares sum to {total:g}")
+    return 1 / total
 
 
 def pixel_noise(band: Band, psf: Tensor) -> float:

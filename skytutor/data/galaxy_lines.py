@@ -8,7 +8,7 @@ ratios of LINERs (Kewley et al. 2006), so that the line of no galaxy vanishes.
 import torch
 from torch import Tensor
 
-from skytutor.arrays import as_floats
+from skytutor.arrays import as_floats, check_axes
 from skytutor.data.spectral_templates import LINES, attenuation, load_templates
 from skytutor.memo import cached_table
 
@@ -91,15 +91,22 @@ def line_fluxes(
         dusty: ``(B,)``, fraction of the light in the dusty template.
         activity: ``(B,)``, standard normal: star formation of late, beyond what the stars tell.
         scatter: ``(B, 8)``, standard normal: what no relation says.
+
+    Raises:
+        TypeError: no floating-point numbers.
+        ValueError: other shapes.
     """
-    coefficients, a_v, brightness, dusty, activity, scatter = as_floats(
-        coefficients=coefficients,
-        a_v=a_v,
-        brightness=brightness,
-        dusty=dusty,
-        activity=activity,
-        scatter=scatter,
-    )
+    given = {
+        "coefficients": coefficients,
+        "a_v": a_v,
+        "brightness": brightness,
+        "dusty": dusty,
+        "activity": activity,
+        "scatter": scatter,
+    }
+    floats = as_floats(**given)
+    check_axes("B 3 5, B 3, B, B, B, B 8", **dict(zip(given, floats, strict=True)))
+    coefficients, a_v, brightness, dusty, activity, scatter = floats
     h_alpha = torch.from_numpy(load_templates().h_alpha).to(coefficients)
     young = coefficients @ h_alpha
     # One factor for the whole galaxy, of mean near 1, and one for its clumps alone.

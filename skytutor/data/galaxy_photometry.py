@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from skytutor.arrays import as_floats
+from skytutor.arrays import as_floats, check_axes
 from skytutor.data._nodes import between
 from skytutor.data.galaxy_population import Galaxies
 from skytutor.data.galaxy_table import SDSS
@@ -28,12 +28,20 @@ def residual_factor(residual: Tensor, wavelength: Tensor) -> Tensor:
     Returns:
         ``(B, W)``.
 
+    Raises:
+        TypeError: no floating-point numbers.
+        ValueError: other shapes.
+
     Example:
         >>> fainter = torch.tensor([[0.0, 2.5, 0.0, 0.0]])
         >>> residual_factor(fainter, torch.tensor([3000.0, 6176.0]))
         tensor([[1.0000, 0.1000]])
     """
     residual, wavelength = as_floats(residual=residual, wavelength=wavelength)
+    if wavelength.dim() == 1:
+        check_axes("B 4, W", residual=residual, wavelength=wavelength)
+    else:
+        check_axes("B 4, B W", residual=residual, wavelength=wavelength)
     common = torch.promote_types(residual.dtype, wavelength.dtype)
     residual = residual.to(common)
     wavelength = wavelength.to(common)

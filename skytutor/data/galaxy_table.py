@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from skytutor.arrays import as_tensor
-from skytutor.data.spectral_templates import BandTable, package_file
+from skytutor.data.spectral_templates import BandTable
+from skytutor.files import package_file
 from skytutor.memo import cached_table
 
 __all__ = ["SDSS", "RealGalaxies", "fit_templates", "real_galaxies"]
@@ -100,7 +101,7 @@ def fit_templates(redshift: np.ndarray, flux: np.ndarray, error: np.ndarray) -> 
     from scipy.optimize import nnls
 
     redshift, flux, error = (
-        as_tensor(name, values).double().numpy()
+        as_tensor(name, values, dtype=torch.float64).numpy()
         for name, values in (("redshift", redshift), ("flux", flux), ("error", error))
     )
     _check_photometry(redshift, flux, error)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from skytutor.arrays import as_tensor, split_masked
+from skytutor.arrays import as_tensor, check_broadcast, split_masked
 from skytutor.data.masks import RADII, blob_mask, check_hidden, disc_mask, discs_mask, mixed_mask
 from skytutor.data.sky_masks import galactic_cut, mask_source, sky_mask
 from skytutor.fields.best_fit import BEST_FIT, LMAX, best_fit_spectra
@@ -132,7 +132,9 @@ def check_units(maps: Tensor, sky: FlatSky, *, mask: Tensor | None = None) -> fl
         )
     known = pixels.isfinite() & ~is_unseen(pixels)
     if mask is not None:
-        known = known & hard_mask(mask)
+        mask = hard_mask(mask)
+        check_broadcast(maps=pixels, mask=mask)
+        known = known & mask
     seen = known.double().sum((-2, -1), keepdim=True)
     if not bool((seen > 0).all()):
         raise ValueError("maps hold NaN, infinite or UNSEEN values alone where the mask is True")

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skytutor.arrays import as_floats, as_tensor
+from skytutor.arrays import as_floats, as_tensor, check_axes
 from skytutor.data.spectral_grid import (
     OBSERVED_WINDOW,
     air_to_vacuum,
@@ -239,11 +239,7 @@ def resample_to_observed(
     (flux,) = as_floats(flux=flux)
     redshift = as_tensor("redshift", redshift, dtype=torch.float64, like=flux)
     edges = as_tensor("edges", edges, dtype=torch.float64)
-    if redshift.ndim != 1 or flux.ndim != 2 or len(redshift) != len(flux):
-        raise ValueError(
-            "flux must be (B, L) and redshift (B,), got "
-            f"{tuple(flux.shape)} and {tuple(redshift.shape)}"
-        )
+    check_axes("B L, B", flux=flux, redshift=redshift)
     if not bool((redshift > -1).all()):
         raise ValueError("redshift must be greater than -1 everywhere")
     stretch = 1 + redshift[:, None]
@@ -253,6 +249,11 @@ def resample_to_observed(
         else as_tensor("rest_edges", rest_edges, dtype=torch.float64)
     )
     rest = rest.to(flux.device)
+    check_axes("N, M", edges=edges, rest_edges=rest)
+    if len(rest) != flux.shape[1] + 1:
+        raise ValueError(
+            f"rest_edges must be one more than the {flux.shape[1]} bins of flux, got {len(rest)}"
+        )
     for name, values in (("edges", edges), ("rest_edges", rest)):
         if values.shape[-1:] < (2,) or not bool((values.detach().diff(dim=-1) > 0).all()):
             raise ValueError(f"{name} must rise, and be at least two")

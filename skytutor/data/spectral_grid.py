@@ -17,9 +17,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from skytutor.arrays import as_floats, as_tensor, check_broadcast, split_masked
+from skytutor.arrays import (
+    as_floats,
+    as_tensor,
+    check_axes,
+    check_broadcast,
+    split_masked,
+)
 from skytutor.data.spectral_templates import LOG_WAVELENGTH
-from skytutor.validate import as_length, hard_mask
+from skytutor.validate import hard_mask
 
 __all__ = [
     "NORMALISED_OVER",
@@ -129,7 +135,7 @@ def rebin(
     _check_bins(flux, edges, new_edges=new_edges, ivar=ivar)
     good = torch.isfinite(flux)
     if mask is not None:
-        good = good & hard_mask(mask)
+        good = good & check_broadcast(mask=hard_mask(mask), flux=flux)[0]
     if ivar is not None:
         good = good & (ivar > 0)
     # Sums over thousands of bins are subtracted from each other: float64.
@@ -167,6 +173,8 @@ def _check_bins(flux: Tensor, edges: Tensor, *, new_edges: Tensor, ivar: Tensor 
     for name, values in (("edges", edges), ("new_edges", new_edges)):
         if values.shape[-1] < 2 or not bool((values.detach().diff(dim=-1) > 0).all()):
             raise ValueError(f"{name} must rise, and be at least two")
+    # One bin of each is enough to see whether the spectra go together.
+    check_broadcast(flux=flux[..., :1], edges=edges[..., :1], new_edges=new_edges[..., :1])
     if ivar is None:
         return
     if ivar.shape != flux.shape:
@@ -213,11 +221,15 @@ def observed_bins(redshift: Tensor, *, window: tuple[float, float] = OBSERVED_WI
     Returns:
         bool ``(B, 1000)``, True where the whole bin lies in the window.
 
+    Raises:
+        ValueError: redshifts of another shape.
+
     Example:
         >>> observed_bins(torch.tensor([0.01, 0.1, 0.2, 0.36])).sum(1)
         tensor([883, 978, 908, 769])
     """
     redshift = as_tensor("redshift", redshift, dtype=torch.float64)
+    check_axes("B", redshift=redshift)
     edges = bin_edges().to(redshift.device)
     seen = edges * (1 + redshift[:, None])
     return (seen[:, :-1] >= window[0]) & (seen[:, 1:] <= window[1])
@@ -278,7 +290,7 @@ def air_to_vacuum(wavelength: Tensor) -> Tensor:
         angstrom in vacuum, float64.
 
     Raises:
-        ValueError: wavelengths below 2000 angstrom, where vacuum is the custom.
+        ValueError: wavelengths below 2000 angstrom, where vacuum is the custom, or not finite.
 
     Example:
         >>> print(f"{air_to_vacuum(torch.tensor(6562.80)):.2f}")
@@ -287,9 +299,10 @@ def air_to_vacuum(wavelength: Tensor) -> Tensor:
     .. [2] Ciddor 1996, Applied Optics 35, 1566; inverted by N. Piskunov for the VALD database.
     """
     air = as_tensor("wavelength", wavelength, dtype=torch.float64)
-    as_length("wavelength", float(air.min()))
-    if bool((air < 2000).any()):
-        raise ValueError(f"wavelength must be at least 2000 angstrom, got {float(air.min()):g}")
+    fits = (air >= 2000) & air.isfinite()
+    if not bool(fits.all()):
+        wrong = float(air[~fits][0])
+        raise ValueError(f"wavelength must be finite and at least 2000 angstrom, got {wrong:g}")
     wavenumber = (1e4 / air).square()
     index = (
         1.00008336624212083

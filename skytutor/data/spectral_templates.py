@@ -7,15 +7,14 @@ The five templates come with the package `kcorrect` (Blanton & Roweis 2007), the
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
-from pathlib import Path
 
 import numpy as np
 import torch
 from scipy.integrate import trapezoid
 from torch import Tensor
 
-from skytutor.arrays import as_floats, as_tensor, check_broadcast
+from skytutor.arrays import as_floats, as_tensor, check_axes, check_broadcast
+from skytutor.files import package_file
 from skytutor.memo import cached_table, outside_modes
 from skytutor.validate import as_names
 from skytutor.values import extremes
@@ -29,7 +28,6 @@ __all__ = [
     "attenuation",
     "filter_curve",
     "load_templates",
-    "package_file",
     "photon_weights",
 ]
 
@@ -63,27 +61,9 @@ _NANOMAGGIE = 3.631e-12 * 2.99792458e18
 _CUT = 0.0045  # half width, relative, of what is cut out round a line: four pixels of a template
 _SIDE = 0.0095  # as far out the continuum is read
 _FARTHEST = 0.4  # redshift of the tables
+_LARGEST_REDSHIFT = 1e4  # beyond the last scattering of light, and
+_LONGEST = 1e13  # longer than a kilometre: neither product of the two overflows
 _LINE_OVER_BLEND = 0.7  # H-alpha over H-alpha + [NII] in the templates, which do not resolve them
-
-
-def package_file(package: str, *parts: str) -> Path:
-    """Return a data file of an installed package without importing the package.
-
-    Arguments:
-        package: its name.
-        parts: folders and file below it.
-
-    Raises:
-        ImportError: the package is not installed, or holds no such file; says how to install it.
-    """
-    spec = find_spec(package)
-    if spec is None or not spec.submodule_search_locations:
-        raise ImportError(f"galaxies need the package {package}: pip install {package}")
-    path = Path(next(iter(spec.submodule_search_locations)), *parts)
-    if not path.exists():
-        name = "/".join(parts)
-        raise ImportError(f"the package {package} holds no {name}: pip install {package}")
-    return path
 
 
 @dataclass(frozen=True)
@@ -199,9 +179,15 @@ def photon_weights(name: str, redshifts: np.ndarray, grid: np.ndarray = _FINE) -
         name: of `filter_curve`.
         redshifts: ``(Z,)``.
         grid: ``(W,)``, angstrom, rest frame, rising; the spectrum is in 1e-17 erg/s/cm^2/angstrom.
+
+    Raises:
+        TypeError: complex numbers.
+        ValueError: other shapes; a grid that does not rise, is not finite or has one point alone; a
+            redshift of -1 or less, or not finite.
     """
-    redshifts = as_tensor("redshifts", redshifts).double().numpy()
-    grid = as_tensor("grid", grid).double().numpy()
+    redshifts = as_tensor("redshifts", redshifts, dtype=torch.float64).numpy()
+    grid = as_tensor("grid", grid, dtype=torch.float64).numpy()
+    _check_grid(redshifts, grid)
     curve, response = filter_curve(name)
     norm = _NANOMAGGIE * trapezoid(response / curve, curve)
     steps = np.gradient(grid)  # of the trapezoid rule
@@ -212,6 +198,18 @@ def photon_weights(name: str, redshifts: np.ndarray, grid: np.ndarray = _FINE) -
         # falls by 1 + z and the step grows by it.
         row[:] = np.interp(observed, curve, response, left=0, right=0) * observed * steps / norm
     return weights
+
+
+def _check_grid(redshifts: np.ndarray, grid: np.ndarray) -> None:
+    check_axes("Z, W", redshifts=torch.from_numpy(redshifts), grid=torch.from_numpy(grid))
+    if not ((redshifts > -1) & (redshifts <= _LARGEST_REDSHIFT)).all():
+        raise ValueError(
+            f"redshifts must be greater than -1 and at most {_LARGEST_REDSHIFT:g}, "
+            f"got {redshifts.min():g} to {redshifts.max():g}"
+        )
+    within = bool(((grid > 0) & (grid < _LONGEST)).all())
+    if len(grid) < 2 or not within or not bool((np.diff(grid) > 0).all()):
+        raise ValueError(f"grid must hold two or more rising wavelengths in 0..{_LONGEST:g}")
 
 
 def _refined(grid: np.ndarray, wavelength: np.ndarray, spectra: np.ndarray) -> np.ndarray:

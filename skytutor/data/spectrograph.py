@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from skytutor.arrays import as_floats
+from skytutor.arrays import as_floats, check_broadcast
 from skytutor.data._nodes import between
 
 __all__ = ["spectrograph_noise"]
@@ -38,11 +38,16 @@ def spectrograph_noise(flux: Tensor, wavelength: Tensor) -> Tensor:
     Returns:
         ``(B, W)``, in the unit of the flux.
 
+    Raises:
+        TypeError: no floating-point numbers.
+        ValueError: shapes that do not broadcast.
+
     Example:
         >>> spectrograph_noise(torch.tensor([[10.0]]), torch.tensor([[6750.0]]))
         tensor([[0.2646]])
     """
     flux, wavelength = as_floats(flux=flux, wavelength=wavelength)
+    check_broadcast(flux=flux, wavelength=wavelength)
     common = torch.promote_types(flux.dtype, wavelength.dtype)
     wavelength = wavelength.to(common)
     nodes = torch.tensor(_WAVELENGTH, dtype=common, device=wavelength.device)

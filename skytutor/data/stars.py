@@ -16,7 +16,8 @@ from torch import Tensor
 
 from skytutor.arrays import as_floats
 from skytutor.data._nodes import between
-from skytutor.data.spectral_templates import package_file, photon_weights
+from skytutor.data.spectral_templates import photon_weights
+from skytutor.files import package_file
 from skytutor.memo import cached_table
 from skytutor.validate import as_names
 from skytutor.values import extremes

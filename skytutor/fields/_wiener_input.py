@@ -46,15 +46,18 @@ def spectra_root(spectra: Mapping[str, Tensor], l: Tensor, *, spin: int) -> Tens
     if set(spectra) != set(names):
         raise ValueError(f"spectra must be {names} for spin {spin}, got {tuple(spectra)}")
     size = int(l[-1]) + 1
-    spectra = {name: as_tensor(f"spectra[{name!r}]", spectra[name], like=l) for name in names}
-    for name, cl in spectra.items():
+    found = {
+        name: as_tensor(f"spectra[{name!r}]", spectra[name], dtype=torch.float64, like=l)
+        for name in names
+    }
+    for name, cl in found.items():
         fits = cl.shape == (size,)
         if not fits or not bool(torch.isfinite(cl).all()) or bool((cl < 0).any()):
             raise ValueError(
                 f"spectra[{name!r}] must be {size} finite values, none negative; "
                 f"got {tuple(cl.shape)}"
             )
-    cl = torch.stack([spectra[name] for name in names]).double()[:, l]  # (1 or 2, K)
+    cl = torch.stack(list(found.values()))[:, l]  # (1 or 2, K)
     cl = torch.where((l < spin) | (cl == 0), 0, cl)
     # The gradient of a root is infinite at 0, so the root is taken of 1 there.
     root = torch.where(cl > 0, cl, 1).sqrt() * (cl > 0)

@@ -270,7 +270,7 @@ def band_powers(
     area = (pixel_arcmin * _ARCMIN) ** 2
     norm = torch.ones(1, dtype=maps.dtype, device=maps.device)
     if window is not None:
-        window = _check_window(as_tensor("window", window).to(maps), size)
+        window = _check_window(as_tensor("window", window, dtype=maps.dtype).to(maps.device), size)
         # First the choice: 0 times NaN is NaN.
         maps = torch.where(window != 0, maps, 0)
     check_values(maps, name="maps", axes=2)

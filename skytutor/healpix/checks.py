@@ -255,11 +255,12 @@ def nside_to_npix(nside: int) -> int:
     return 12 * check_nside(nside) ** 2
 
 
-def npix_to_nside(npix: int) -> int:
+def npix_to_nside(npix: int, *, name: str = "npix") -> int:
     """Return the nside of a map with `npix` pixels.
 
     Arguments:
         npix: number of pixels of a full map.
+        name: what the error message calls it.
 
     Returns:
         Its nside.
@@ -268,10 +269,10 @@ def npix_to_nside(npix: int) -> int:
         TypeError: not an integer.
         ValueError: no HEALPix map has that many pixels.
     """
-    npix = as_integer("npix", npix)
+    npix = as_integer(name, npix)
     nside = math.isqrt(npix // 12) if npix >= 0 else 0
     if nside < 1 or nside & (nside - 1) or 12 * nside**2 != npix:
-        raise ValueError(f"npix must be 12 * nside**2 with nside a power of two, got {npix}")
+        raise ValueError(f"{name} must be 12 * nside**2 with nside a power of two, got {npix}")
     return nside
 
 

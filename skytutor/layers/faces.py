@@ -10,9 +10,11 @@ Shapes: B batch, C channels, P = 12 n**2 pixels.
 import torch
 from torch import Tensor
 
-from skytutor.arrays import as_integers, as_tensor
-from skytutor.healpix import check_maps, check_order, halo_indices
+from skytutor.arrays import as_integers, as_tensor, check_axes
+from skytutor.healpix import check_maps, check_order, halo_indices, npix_to_nside
 from skytutor.healpix.numbering import shared_order_table
+from skytutor.validate import hard_mask
+from skytutor.values import extremes
 
 
 def check_input(
@@ -88,6 +90,10 @@ def faces_from(maps: Tensor, table: Tensor, *, nside: int) -> Tensor:
 
     Returns:
         Faces ``(B, C, 12, n, n)``.
+
+    Raises:
+        TypeError: no numbers, or a table of other than integers.
+        ValueError: other shapes, or pixels that are none.
     """
     maps = as_tensor("maps", maps)
     (table,) = as_integers(table=table)
@@ -97,7 +103,34 @@ def faces_from(maps: Tensor, table: Tensor, *, nside: int) -> Tensor:
             f"maps must be (B, C, {npix}) and table ({npix},) for nside {nside}, "
             f"got {tuple(maps.shape)} and {tuple(table.shape)}"
         )
-    return maps.index_select(2, table).unflatten(2, (12, nside, nside))  # (B, C, 12, n, n)
+    return _gathered(maps, table, axis=2, name="table").unflatten(
+        2, (12, nside, nside)
+    )  # (B, C, 12, n, n)
+
+
+def _gathered(values: Tensor, table: Tensor, *, axis: int, name: str) -> Tensor:
+    """Return values by a table of their places.
+
+    Arguments:
+        values: of any shape.
+        table: one row of places on the axis.
+        axis: along which they are counted.
+        name: what the error message calls the table.
+
+    Raises:
+        ValueError: a place that is none.
+    """
+    try:
+        return values.index_select(axis, table)
+    except (IndexError, RuntimeError):
+        # Looked at only now: a table that is right, as nearly all are, must cost nothing.
+        length = values.shape[axis]
+        if bool(((table >= 0) & (table < length)).all()):
+            raise
+        low, high = extremes(table)
+        raise ValueError(
+            f"{name} must hold places in 0..{length - 1}, got {low:.0f} to {high:.0f}"
+        ) from None
 
 
 def from_faces(faces: Tensor, *, order: str) -> Tensor:
@@ -131,16 +164,22 @@ def maps_from(faces: Tensor, table: Tensor) -> Tensor:
 
     Returns:
         Maps ``(B, C, P)``.
+
+    Raises:
+        TypeError: no numbers, or a table of other than integers.
+        ValueError: other shapes, or cells that are none.
     """
     faces = as_tensor("faces", faces)
     (table,) = as_integers(table=table)
-    return faces.flatten(2).index_select(2, table)  # (B, C, P)
+    check_axes("B C 12 n n, P", faces=faces, table=table)
+    return _gathered(faces.flatten(2), table, axis=2, name="table")  # (B, C, P)
 
 
 def _side(faces: Tensor) -> int:
-    if faces.dim() == 0:
-        raise TypeError("faces must be (B, C, 12, n, n), got a single number")
-    return faces.shape[-1]
+    """Return n of faces ``(B, C, 12, n, n)``, the nside of their maps."""
+    check_axes("B C 12 n n", faces=faces)
+    n = faces.shape[-1]
+    return npix_to_nside(12 * n**2, name=f"the pixels of faces {tuple(faces.shape)}")
 
 
 def border_indices(nside: int) -> tuple[Tensor, Tensor]:
@@ -171,16 +210,25 @@ def pad_rows(faces: Tensor, source: Tensor, present: Tensor) -> Tensor:
 
     Returns:
         ``(B, 12, n + 2, n + 2, C)``, 0 in the 24 corner cells that no pixel fills.
+
+    Raises:
+        TypeError: no numbers, or a source of other than integers.
+        ValueError: other shapes, cells that are none, or `present` neither 0 nor 1.
     """
     faces = as_tensor("faces", faces)
     (source,) = as_integers(source=source)
-    present = as_tensor("present", present, like=faces)
+    present = hard_mask(as_tensor("present", present, like=faces), name="present")
+    # Looked at in one step first: this stands in the inner loop of every convolution.
+    if faces.shape[2:] != (12, *faces.shape[-1:] * 2):
+        check_axes("B C 12 n n", faces=faces)
     # Channels last: each index then copies a whole row of channels.
     rows = faces.permute(0, 2, 3, 4, 1).contiguous()  # (B, 12, n, n, C)
     n = rows.shape[3]
     c = rows.shape[4]
     _check_tables(source, present, n=n)
-    edge = rows.view(-1, 12 * n * n, c).index_select(1, source)  # (B, 12 (4n + 4), C)
+    edge = _gathered(
+        rows.view(-1, 12 * n * n, c), source, axis=1, name="source"
+    )  # (B, 12 (4n + 4), C)
     edge = edge.view(-1, 12, 4 * n + 4, c) * present.to(edge.dtype)
     low, high, left, right = edge.split([n + 2, n + 2, n, n], 2)
     middle = torch.cat([left.unsqueeze(3), rows, right.unsqueeze(3)], 3)  # (B, 12, n, n + 2, C)

@@ -42,7 +42,7 @@ def check_seen(mask: Tensor, maps: Tensor) -> Tensor:
     """
     maps = as_tensor("maps", maps)
     mask = as_tensor("mask", mask, like=maps)
-    fits = mask.ndim == 4 and mask.shape[0] in (1, maps.shape[0])
+    fits = mask.ndim == maps.ndim == 4 and mask.shape[0] in (1, maps.shape[0])
     if not fits or mask.shape[1] not in (1, maps.shape[1]) or mask.shape[2:] != maps.shape[2:]:
         raise ValueError(
             "mask must be (B, 1, H, W) or (B, C, H, W) of the maps, "

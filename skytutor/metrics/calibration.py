@@ -194,7 +194,7 @@ def sharpness(posterior: Posterior, *, level: float = 0.68) -> Tensor:
         def width(samples: Tensor) -> Tensor:
             return samples.quantile(upper, 1) - samples.quantile(1 - upper, 1)
 
-        rows = rows_at_once(posterior)
+        rows = rows_at_once(posterior, name="posterior")
         return in_chunks(width, posterior, size=rows).double().mean(0) / 2
     half_width = torch.special.ndtri(torch.tensor(upper, dtype=torch.float64))
     return posterior.stddev.double().mean(0) * float(half_width)
@@ -238,7 +238,9 @@ def tarp(
     posterior, truth = check_posterior(posterior, truth)
     samples = draw_samples(posterior, n_samples, generator=generator)
     points = _reference_points(references, truth, repeats=repeats, generator=generator)
-    scale = truth.std(0, correction=0).clamp(min=torch.finfo(truth.dtype).tiny)
+    # A quantity without scatter has no such unit, and is measured in its own.
+    scatter = truth.std(0, correction=0)
+    scale = torch.where(scatter > 0, scatter, 1)
 
     def closer(x: Tensor, true: Tensor, centre: Tensor) -> Tensor:
         """Count the samples inside the ball: (b, S, D), (b, D), (b, D) to (b,)."""

@@ -25,7 +25,7 @@ def seam_ratio(maps: Tensor, *, order: str) -> float:
             constant inside the base pixels.
     """
     maps = as_tensor("maps", maps, dtype=torch.float64)
-    nside = npix_to_nside(maps.shape[-1] if maps.dim() else 0)
+    nside = npix_to_nside(maps.shape[-1] if maps.dim() else 0, name="the pixels of maps")
     if maps.dim() != 2 or nside < 2:
         raise ValueError(
             f"maps must be (N, P) with nside of at least 2, got shape {tuple(maps.shape)}"

@@ -83,15 +83,20 @@ def check_posterior(posterior: Posterior, truth: Tensor) -> tuple[Posterior, Ten
     return posterior, truth
 
 
-def rows_at_once(samples: Tensor) -> int:
+def rows_at_once(samples: Tensor, *, name: str = "samples") -> int:
     """Return how many rows of samples are compared at a time, for the memory's sake.
 
     Arguments:
         samples: ``(B, S, D)``.
+        name: what the error message calls them.
+
+    Raises:
+        TypeError: no floating-point numbers.
+        ValueError: another shape, or no samples.
     """
-    (samples,) = as_floats(samples=samples)
+    (samples,) = as_floats(**{name: samples})
     if samples.dim() != 3 or not samples.numel():
-        raise ValueError(f"samples must be (B, S, D), not empty, got {tuple(samples.shape)}")
+        raise ValueError(f"{name} must be (B, S, D), not empty, got {tuple(samples.shape)}")
     return max(1, _CHUNK // samples[0].numel())
 
 

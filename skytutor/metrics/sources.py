@@ -112,8 +112,9 @@ def find_peaks(flux: Tensor, *, least: float, box: int = 3) -> Peaks:
         raise ValueError(f"flux must be (B, H, H) and finite, got shape {tuple(flux.shape)}")
     places: list[tuple[int, int, int]] = []
     for number, image in enumerate(flux.detach().cpu().double().numpy()):
-        # None and a warning where there is no peak: looked for only where there is one.
-        if not (image > threshold).any():
+        # None and a warning where there is no peak: looked for only where there is one, which no
+        # constant image has.
+        if not (image > threshold).any() or image.min() == image.max():
             continue
         table = find(image, threshold, box_size=box)
         if table is not None:

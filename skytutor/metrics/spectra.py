@@ -31,7 +31,7 @@ def power_spectra(maps: Tensor, *, order: str, lmax: int) -> Tensor:
     (maps,) = as_floats(maps=maps)
     if maps.dim() != 3 or maps.shape[1] != 1:
         raise ValueError(f"maps must be (N, 1, P), got shape {tuple(maps.shape)}")
-    nside = npix_to_nside(maps.shape[-1])
+    nside = npix_to_nside(maps.shape[-1], name="the pixels of maps")
     harmonics = Harmonics(nside, 3 * nside - 1, order=order)
 
     def spectra(part: Tensor) -> Tensor:
@@ -84,6 +84,19 @@ def _band_powers(cl: Tensor) -> Tensor:
 
 
 def relative_scatter(cl: Tensor) -> Tensor:
-    """Return the standard deviation of band powers between skies, over their mean: ``(bands,)``."""
-    powers = _band_powers(_checked("cl", cl))
+    """Return the standard deviation of band powers between skies, over their mean: ``(bands,)``.
+
+    Arguments:
+        cl: C_l ``(N, lmax + 1)`` of two skies or more.
+
+    Raises:
+        ValueError: another shape, one sky alone, or no whole band.
+    """
+    cl = _checked("cl", cl)
+    if len(cl) < 2 or cl.shape[1] < 2 + BAND:
+        raise ValueError(
+            f"cl must hold two skies or more up to an lmax of {1 + BAND} or more, "
+            f"got shape {tuple(cl.shape)}"
+        )
+    powers = _band_powers(cl)
     return powers.std(0) / powers.mean(0)

@@ -8,10 +8,11 @@ import math
 import torch
 from torch import Tensor
 
-from skytutor.arrays import as_integers
+from skytutor.arrays import as_integers, check_axes
 from skytutor.healpix.rings import rings
 from skytutor.sht.chirp import CapFourier
 from skytutor.tables import TableModule
+from skytutor.values import on_values
 
 _SHORT = 64  # pixels: a ring that is shorter, and has fewer pixels than orders, is a matrix product
 
@@ -28,9 +29,17 @@ def ring_phases(nside: int, orders: Tensor, ring: Tensor) -> Tensor:
 
     Returns:
         ``(R', M)`` complex128.
+
+    Raises:
+        TypeError: no integers.
+        ValueError: other shapes, or a ring that nside has not.
     """
     orders, ring = as_integers(orders=orders, ring=ring)
     geometry = rings(nside)
+    check_axes("M, R", orders=orders, ring=ring)
+    last = len(geometry.pixels) - 1
+    if on_values(ring, lambda values: bool(((values < 0) | (values > last)).any())):
+        raise ValueError(f"ring must hold numbers in 0..{last} for nside {nside}")
     whole = 2 * geometry.pixels[ring, None]  # a whole turn in units of pi / n_r
     angle = (orders * geometry.shift[ring, None]) % whole
     return torch.polar(torch.ones(()).double(), 2 * math.pi * angle.double() / whole)

@@ -8,7 +8,7 @@ an mmax below lmax; only `resize_alms` and the sizes and indices here take such 
 import torch
 from torch import Tensor
 
-from skytutor.arrays import as_integers, as_tensor
+from skytutor.arrays import as_integers, as_tensor, check_broadcast
 from skytutor.healpix import check_nside
 from skytutor.validate import as_integer
 from skytutor.values import all_finite
@@ -57,13 +57,14 @@ def alm_index(l: Tensor, m: Tensor, *, lmax: int, mmax: int | None = None) -> Te
         int64 of the common shape, from 0.
 
     Raises:
-        ValueError: mmax outside 0..lmax, or an order above it.
+        ValueError: mmax outside 0..lmax, an order above it, or shapes that do not broadcast.
 
     Example:
         >>> alm_index(torch.tensor([1, 2]), torch.tensor([1, 1]), lmax=2, mmax=1)
         tensor([3, 4])
     """
     l, m = as_integers(l=l, m=m)
+    check_broadcast(l=l, m=m)
     if mmax is not None and bool((m > check_mmax(mmax, lmax=lmax)).any()):
         raise ValueError(f"m must lie in 0..{mmax} (mmax), got {int(m.max())}")
     return m * (2 * lmax + 1 - m) // 2 + l

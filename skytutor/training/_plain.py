@@ -22,6 +22,22 @@ def plain_tensors(tensors: Mapping[str, Any], *, name: str = "tensors") -> dict[
     return {key: as_tensor(f"{name}[{key!r}]", tensor) for key, tensor in tensors.items()}
 
 
+def cast_like(tensors: Mapping[str, Any], current: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return tensors in the types of those whose place they take.
+
+    Arguments:
+        tensors: by name.
+        current: of the same names.
+
+    Raises:
+        TypeError: complex numbers for real ones, or floating numbers for integers.
+    """
+    return {
+        key: as_tensor(f"tensors[{key!r}]", tensor, dtype=current[key].dtype)
+        for key, tensor in tensors.items()
+    }
+
+
 def storable(tensors: Mapping[str, Any]) -> dict[str, Tensor]:
     """Return the same on the CPU, refused if safetensors has no such type.
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 import skytutor
 from skytutor.files import CheckpointError, parse_json, strict_json, write_atomic
-from skytutor.training._plain import plain_tensors, storable
+from skytutor.training._plain import cast_like, plain_tensors, storable
 
 __all__ = [
     "load_checkpoint",
@@ -150,7 +150,7 @@ def load_into(
         raise CheckpointError(
             f"{path} does not fit this network: {'; '.join(wrong[:3])} ({len(wrong)} in all)"
         )
-    model.load_state_dict({k: v.to(current[k].dtype) for k, v in plain_tensors(tensors).items()})
+    model.load_state_dict(cast_like(tensors, current))
 
 
 def misfits(

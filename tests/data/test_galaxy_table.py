@@ -10,7 +10,8 @@ from complaints import complaint
 
 from skytutor.data import registry
 from skytutor.data.galaxy_table import SDSS, fit_templates, real_galaxies
-from skytutor.data.spectral_templates import BandTable, load_templates, package_file
+from skytutor.data.spectral_templates import BandTable, load_templates
+from skytutor.files import package_file
 
 
 def colours(flux):

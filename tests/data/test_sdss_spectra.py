@@ -169,7 +169,7 @@ def test_gradient_of_a_shifted_model():
     with torch.no_grad():
         slope = (pixel(redshift + step) - pixel(redshift - step)) / (2 * step)
     assert float(redshift.grad) == pytest.approx(float(slope), rel=0.03)
-    with pytest.raises(ValueError, match=r"flux must be \(B, L\) and redshift \(B,\)"):
+    with pytest.raises(ValueError, match=r"flux \(B, L\) and redshift \(B,\)"):
         resample_to_observed(smooth, redshift[0], edges=edges)
     with pytest.raises(ValueError, match="greater than -1"):
         resample_to_observed(smooth, torch.tensor([float("nan")]), edges=edges)

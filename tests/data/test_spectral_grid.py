@@ -154,5 +154,5 @@ def test_bad_input():
     for bad in (-1.0, float("nan")):
         with pytest.raises(ValueError, match=r"ivar must be 0 or more .* got 1 values"):
             rebin(flux, edges, new_edges=edges, ivar=torch.tensor([1, bad, 1, 1]))
-    with pytest.raises(ValueError, match="wavelength must be at least 2000"):
+    with pytest.raises(ValueError, match="wavelength must be finite and at least 2000"):
         air_to_vacuum(torch.tensor([1000.0]))

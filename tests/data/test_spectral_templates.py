@@ -7,6 +7,7 @@ from astropy import units
 from complaints import complaint
 from speclite.filters import load_filters
 
+from skytutor import files
 from skytutor.data import spectral_templates
 from skytutor.data.spectral_templates import (
     BANDS,
@@ -16,8 +17,8 @@ from skytutor.data.spectral_templates import (
     attenuation,
     filter_curve,
     load_templates,
-    package_file,
 )
+from skytutor.files import package_file
 
 PANSTARRS = [f"panstarrs-{band}" for band in BANDS]
 SDSS_R = "sdss2010-r"
@@ -206,7 +207,7 @@ def test_a_missing_package_or_file_says_how_to_install_it(monkeypatch):
     complaint(ImportError, package_file, "pip install nosuchpackage", package="nosuchpackage")
     with pytest.raises(ImportError, match=r"kcorrect holds no data/none\.fits: pip install"):
         package_file("kcorrect", "data", "none.fits")
-    monkeypatch.setattr(spectral_templates, "find_spec", lambda name: None)
+    monkeypatch.setattr(files, "find_spec", lambda name: None)
     filter_curve.cache_clear()
     complaint(ImportError, filter_curve, "pip install speclite", name="panstarrs-g")
 

@@ -39,7 +39,7 @@ BAD = {
         lambda: seam_ratio(torch.zeros(3, 12), order="ring"),
         "nside of at least 2",
     ),
-    "no map": (lambda: seam_ratio(torch.zeros(3, 50), order="ring"), "npix must be"),
+    "no map": (lambda: seam_ratio(torch.zeros(3, 50), order="ring"), "the pixels of maps must be"),
     "constant": (lambda: seam_ratio(torch.ones(3, 48), order="ring"), "constant inside"),
     "order": (lambda: seam_ratio(torch.rand(3, 48), order="face"), "'ring', 'nested'"),
 }
