@@ -97,7 +97,7 @@ def faces_from(maps: Tensor, table: Tensor, *, nside: int) -> Tensor:
             f"maps must be (B, C, {npix}) and table ({npix},) for nside {nside}, "
             f"got {tuple(maps.shape)} and {tuple(table.shape)}"
         )
-    return maps.index_select(2, table).unflatten(2, (12, nside, nside))  # (B, C, 12, n, n)
+    return _picked(maps, table).unflatten(2, (12, nside, nside))  # (B, C, 12, n, n)
 
 
 def from_faces(faces: Tensor, *, order: str) -> Tensor:
@@ -134,7 +134,13 @@ def maps_from(faces: Tensor, table: Tensor) -> Tensor:
     """
     faces = as_tensor("faces", faces)
     (table,) = as_integers(table=table)
-    return faces.flatten(2).index_select(2, table)  # (B, C, P)
+    return _picked(faces.flatten(2), table)  # (B, C, P)
+
+
+def _picked(pixels: Tensor, table: Tensor) -> Tensor:
+    """Return the pixels ``(B, C, P)`` that a table names, map by map."""
+    # `index_select` goes pixel by pixel through all maps on a CPU, which takes nine times as long.
+    return pixels.gather(2, table.expand(*pixels.shape[:2], -1))
 
 
 def _side(faces: Tensor) -> int:
