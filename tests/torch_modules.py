@@ -197,7 +197,9 @@ CASES = {
     "RingFourier": Case(
         lambda: fourier.RingFourier(4, 9, dtype=torch.float32),
         (MAPS[:, 0],),
-        lambda module, x: torch.view_as_real(module.to_orders(x)),
+        lambda module, x: torch.view_as_real(
+            module.to_orders(x).unflatten(-1, (2, -1)).movedim(-1, 0)
+        ),
         dtyped=True,
     ),
     "CapFourier": Case(

@@ -19,6 +19,7 @@ from skytutor.sht.packing import alm_index, alm_size
 from skytutor.tables import TableModule
 
 CHUNKS = 8  # of m; a table is padded to its chunk's longest column, so more chunks waste less
+_NARROW = 16  # orders: a chunk is not narrower, unless there is no memory for it
 _FAINT = 1e-30  # rings near the pole, where a chunk's harmonics are all fainter, are left out
 
 
@@ -40,18 +41,13 @@ class Parity(nn.Module):
     table: Tensor
     crossed: Tensor | None
     source: Tensor  # (m K,), index of each entry in the packing; if padded, that of another one
-    present: Tensor  # which of the entries are not padded
-    target: Tensor  # index of those in the packing
 
     def __init__(self, table: Tensor, crossed: Tensor | None, *, l: Tensor, m: Tensor, lmax: int):
         super().__init__()
         source = alm_index(l.clamp(max=lmax), m, lmax=lmax).flatten()
-        present = (l <= lmax).flatten().nonzero().flatten()
         self.register_buffer("table", table, persistent=False)
         self.register_buffer("crossed", crossed, persistent=False)
         self.register_buffer("source", source, persistent=False)
-        self.register_buffer("present", present, persistent=False)
-        self.register_buffer("target", source[present], persistent=False)
 
     def gather(self, alms: Tensor) -> Tensor:
         """Return coefficients ``(N, c, A)`` as ``(m, N, c, 2, K)``, real and imaginary parts apart.
@@ -60,12 +56,6 @@ class Parity(nn.Module):
         """
         columns = alms.index_select(2, self.source).unflatten(2, (len(self.table), -1))
         return torch.view_as_real(columns).permute(2, 0, 1, 4, 3)  # of (N, c, m, K, 2)
-
-    def scatter(self, columns: Tensor, out: Tensor) -> None:
-        """Write ``(m, N, c, 2, K)`` into coefficients ``(N, c, A)``, padded entries left out."""
-        columns = columns.permute(1, 2, 0, 4, 3).contiguous()  # (N, c, m, K, 2)
-        flat = torch.view_as_complex(columns).flatten(2)  # (N, c, m K)
-        out.index_copy_(2, self.target, flat.index_select(2, self.present))
 
 
 class Legendre(TableModule):
@@ -116,29 +106,33 @@ class Legendre(TableModule):
         antisymmetric = _product(odd, self.odd.table)
         if self.even.crossed is not None and self.odd.crossed is not None:
             # The odd part in the spin has the other parity about the equator.
-            symmetric = -(symmetric + _cross(_product(odd, self.odd.crossed)))
-            antisymmetric = -(antisymmetric + _cross(_product(even, self.even.crossed)))
+            symmetric = -(symmetric + _cross(_product(odd, self.odd.crossed), 2))
+            antisymmetric = -(antisymmetric + _cross(_product(even, self.even.crossed), 2))
         north = symmetric + antisymmetric
         south = (symmetric - antisymmetric)[..., :-1].flip(-1)  # the equator is a northern ring
         rings = torch.view_as_real(out)
         rings[:, :, self.north] = north.permute(1, 2, 4, 0, 3)  # (N, c, R', m, 2)
         rings[:, :, self.south] = south.permute(1, 2, 4, 0, 3)
 
-    def analysis(self, orders: Tensor, out: Tensor) -> None:
-        """Write coefficients ``(N, c, A)`` from ``(N, c, R, m)``: the adjoint of `synthesis`."""
-        rings = torch.view_as_real(orders).permute(3, 0, 1, 4, 2)  # (m, N, c, 2, R)
-        north = rings[..., self.north]
-        south = nn.functional.pad(rings[..., self.south].flip(-1), (0, 1))
-        symmetric = north + south  # (m, N, c, 2, R')
-        antisymmetric = north - south
+    def analysis(self, orders: Tensor) -> list[Tensor]:
+        """Return coefficients of even and of odd l + m, ``(m K, N c)`` each: `synthesis`' adjoint.
+
+        Arguments:
+            orders: ``(R', m, 2 N c)`` complex, of all northern rings: sums, then differences.
+        """
+        rows = torch.view_as_real(orders[self.skip :]).transpose(0, 1)  # (m, R', 2 N c, 2)
+        symmetric, antisymmetric = (part.flatten(2) for part in rows.chunk(2, 2))
+        out = []
         for group, same, opposite in (
             (self.even, symmetric, antisymmetric),
             (self.odd, antisymmetric, symmetric),
         ):
-            columns = _product(same, group.table.mT)  # (m, N, c, 2, K)
+            columns = torch.bmm(group.table, same).unflatten(2, (-1, 2))  # (m, K, N c, 2)
             if group.crossed is not None:
-                columns = -(columns + _cross(_product(opposite, group.crossed.mT)))
-            group.scatter(columns, out)
+                crossed = torch.bmm(group.crossed, opposite).unflatten(2, (-1, 2, 2))
+                columns = -(columns + _cross(crossed, 3).flatten(2, 3))
+            out.append(torch.view_as_complex(columns).flatten(0, 1))
+        return out
 
 
 def _parts(
@@ -162,12 +156,12 @@ def _product(columns: Tensor, table: Tensor) -> Tensor:
     return (columns.flatten(1, 3) @ table).unflatten(1, columns.shape[1:4])
 
 
-def _cross(x: Tensor) -> Tensor:
-    """Return ``(i B, -i E)`` of ``(E, B)``: components on axis 2, real and imaginary on axis 3."""
-    e, b = x.unbind(2)
-    turned_b = torch.stack([-b[:, :, 1], b[:, :, 0]], 2)
-    turned_e = torch.stack([e[:, :, 1], -e[:, :, 0]], 2)
-    return torch.stack([turned_b, turned_e], 2)
+def _cross(x: Tensor, axis: int) -> Tensor:
+    """Return ``(i B, -i E)`` of ``(E, B)`` on an axis; the next one holds real and imaginary."""
+    e, b = x.unbind(axis)
+    turned_b = torch.stack([-b.select(axis, 1), b.select(axis, 0)], axis)
+    turned_e = torch.stack([e.select(axis, 1), -e.select(axis, 0)], axis)
+    return torch.stack([turned_b, turned_e], axis)
 
 
 class Dense(TableModule):
@@ -179,8 +173,11 @@ class Dense(TableModule):
         spin: 0 or 2.
         dtype: of the maps.
         max_bytes: the tables are kept if they fit into so much memory, else made at each call.
-        chunks: in how many ranges of m the tables are laid out, at least.
+        chunks: in how many ranges of m the tables are laid out; fewer if these would be narrow,
+            more if the memory asks for it.
     """
+
+    packing: Tensor  # (A,), where each coefficient stands among the columns of all chunks
 
     def __init__(
         self,
@@ -205,15 +202,32 @@ class Dense(TableModule):
         # leaves the rest for what making one takes.
         kept = table_bytes <= max_bytes
         needed = 1 if kept else -(-8 * table_bytes // max_bytes)
-        # Not fewer chunks than asked for, and not more than orders.
-        n_chunks = max(min(chunks, lmax + 1), min(needed, lmax + 1))
+        # What padding costs a small table is less than what a call costs.
+        wanted = min(chunks, max(1, (lmax + 1) // _NARROW))
+        n_chunks = max(wanted, min(needed, lmax + 1))
         self.edges = [round(k * (lmax + 1) / n_chunks) for k in range(n_chunks + 1)]
         self.kept = (
             nn.ModuleList(self._make(first, last) for first, last in self._ranges())
             if kept
             else None
         )
+        self.register_buffer("packing", self._packing(), persistent=False)
         self.fourier = RingFourier(nside, lmax + 1, dtype=dtype)
+
+    def _packing(self) -> Tensor:
+        """Return where each coefficient stands in the columns of all chunks, ``(A,)``."""
+        out = torch.empty(alm_size(self.lmax), dtype=torch.int64)
+        n_columns = 0
+        for first, last in self._ranges():
+            m = torch.arange(first, last)[:, None]
+            k = torch.arange((self.lmax - first) // 2 + 1)
+            for parity in (0, 1):
+                l = m + 2 * k + parity  # (m, K)
+                present = l <= self.lmax
+                column = n_columns + torch.arange(l.numel()).view_as(l)
+                out[alm_index(l, m, lmax=self.lmax)[present]] = column[present]
+                n_columns += l.numel()
+        return out
 
     def _ranges(self) -> Iterator[tuple[int, int]]:
         return zip(self.edges, self.edges[1:], strict=False)
@@ -257,17 +271,17 @@ class Dense(TableModule):
 
         Arguments:
             maps: ``(N, c, P)`` real, RING order.
-            ring_weights: ``(R,)``; None for 1.
+            ring_weights: ``(R,)``, the same north and south; None for 1.
             m_multiplicity: ``(A,)``, by which the sums are multiplied; None for 1.
 
         Returns:
             ``(N, c, A)`` complex.
         """
-        orders = self.fourier.to_orders(maps.flatten(0, 1))
-        orders = orders.unflatten(0, maps.shape[:2])  # (N, c, R, M)
-        if ring_weights is not None:
-            orders *= ring_weights[:, None]
-        out = orders.new_zeros(*maps.shape[:2], alm_size(self.lmax))
+        orders = self.fourier.to_orders(maps.flatten(0, 1), ring_weights)  # (R', M, 2 N c)
+        columns = []
         for first, last, chunk in self._chunks_on(maps.device):
-            chunk.analysis(orders[..., first:last], out)
-        return out if m_multiplicity is None else out * m_multiplicity
+            columns.extend(chunk.analysis(orders[:, first:last]))
+        out = torch.cat(columns).index_select(0, self.packing)  # (A, N c)
+        if m_multiplicity is not None:
+            out = out * m_multiplicity[:, None]
+        return out.T.contiguous().unflatten(0, maps.shape[:2])
