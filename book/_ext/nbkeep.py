@@ -126,8 +126,8 @@ class File(nbval.plugin.IPyNbFile):
     def collect(self):
         """Yield the cells."""
         for cell in super().collect():
-            told = {"cell_num": cell.cell_num, "cell": cell.cell, "options": cell.options}
-            yield Cell.from_parent(self, name=cell.name, **told)
+            given = {"cell_num": cell.cell_num, "cell": cell.cell, "options": cell.options}
+            yield Cell.from_parent(self, name=cell.name, **given)
 
     def setup(self):
         """Start the kernel, and note what the results depend on."""
