@@ -142,15 +142,13 @@ test-unit: $(READY)
 	@echo "== $(STEP)unit, property and book tests, doctests"
 	@$(ONE_THREAD) $(SMOKE) $(PYTEST) -p no:nbval -n $(WORKERS) --dist worksteal -m "not built" --junitxml=$(RESULTS)/unit.xml
 
-# nbval and the build run the same cells, each one notebook at a time: side by side they take half as long. What the build
-# says comes when both are through.
+# nbval keeps what the notebooks show, so the build runs none of them again; after a failure it runs those that are missing.
 test-chapters: $(READY)
-	@echo "== $(STEP)every notebook and the book, side by side"
-	+@log=$$(mktemp); status=0; \
-	SKYTUTOR_JOBS=1 $(MAKE) --no-print-directory test-build STEP= >"$$log" 2>&1 & build=$$!; \
-	$(MAKE) --no-print-directory test-notebooks STEP= WORKERS=1 STAGE=chapters || status=$$?; \
-	wait $$build || status=$$?; \
-	cat "$$log"; rm "$$log"; exit $$status
+	@echo "== $(STEP)every notebook, then the book"
+	+@status=0; \
+	$(MAKE) --no-print-directory test-notebooks STEP= STAGE=chapters || status=$$?; \
+	$(MAKE) --no-print-directory test-build STEP= || status=$$?; \
+	exit $$status
 
 test-notebooks: $(READY)
 	@echo "== $(STEP)every notebook, cell by cell, each in its own process"
@@ -158,7 +156,7 @@ ifeq ($(NOTEBOOKS),)
 	@echo "no notebook in book/chapters" >&2; exit 1
 else
 	@$(ONE_THREAD) $(SMOKE) \
-	  $(PYTEST) --nbval --nbval-cell-timeout=300 -n $(WORKERS) --dist loadscope --junitxml=$(RESULTS)/$(or $(STAGE),notebooks).xml $(NOTEBOOKS)
+	  $(PYTEST) --nbval --keep-executed --nbval-cell-timeout=300 -n $(WORKERS) --dist loadscope --no-loadscope-reorder --junitxml=$(RESULTS)/$(or $(STAGE),notebooks).xml $(NOTEBOOKS)
 endif
 
 test-build: $(READY)

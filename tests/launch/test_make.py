@@ -349,7 +349,7 @@ def test_the_last_line_adds_up_the_stages(checkout):
         (1, "lint", "ruff check", 0, 0),
         (1, "lint", "mypy", 0, 0),
         (2, "unit", "unit.xml", 1, 1),
-        # Notebooks and build run side by side, to the end of both.
+        # Both run to their end.
         (3, "chapters", "--nbval", 2, 3),
         (3, "chapters", "build book", 2, 3),
         (4, "browser", "browser.xml", 3, 4),
@@ -402,9 +402,8 @@ def test_what_looks_at_data_is_tested_again(checkout):
         r"2 passed, 0 failed, 2 skipped \(2: no luck\)"
     )
     assert re.fullmatch(said, done.stdout.splitlines()[-1])
-    marked, *both, _ = checkout.ran
-    build, notebooks = sorted(both, key=lambda call: "--nbval" in call)
-    assert "-m data and not built" in marked and "--nbval" in notebooks
+    marked, notebooks, build, _ = checkout.ran
+    assert "-m data and not built" in marked and "--nbval --keep-executed" in notebooks
     assert "--path-output _build/data" in build and "-W" in build
     results = checkout.folder / "_build" / "results"
     assert not results.exists(), "the results of `make test` stay as they are"
