@@ -20,6 +20,8 @@ __all__ = [
     "as_length",
     "as_names",
     "as_seed",
+    "check_axes",
+    "check_broadcast",
     "check_columns",
     "check_generator",
     "check_spin",
@@ -293,3 +295,55 @@ def check_columns(
         raise ValueError(
             f"{name} must be (N, {len(columns)}): {', '.join(columns)}; got {tuple(values.shape)}"
         )
+
+
+def check_broadcast(**tensors: Tensor) -> list[Tensor]:
+    """Return tensors if their shapes go together; they are not expanded.
+
+    Arguments:
+        **tensors: by the names that an error message calls them.
+
+    Raises:
+        ValueError: shapes that do not broadcast.
+
+    Example:
+        >>> len(check_broadcast(theta=torch.zeros(3), phi=torch.zeros(2, 1)))
+        2
+    """
+    try:
+        torch.broadcast_shapes(*[tensor.shape for tensor in tensors.values()])
+    except RuntimeError:
+        shapes = " and ".join(f"{name} {tuple(t.shape)}" for name, t in tensors.items())
+        raise ValueError(f"{shapes} must have shapes that broadcast") from None
+    return list(tensors.values())
+
+
+def check_axes(axes: str, **tensors: Tensor) -> list[Tensor]:
+    """Return tensors if each has the axes that belong to it, and axes of one name one length.
+
+    Arguments:
+        axes: of each tensor, in their order: ``"B 3, B"`` stands for ``(B, 3)`` and ``(B,)``.
+        **tensors: by the names that an error message calls them.
+
+    Raises:
+        ValueError: another number of axes, or another length.
+
+    Example:
+        >>> len(check_axes("B 3, B", colours=torch.zeros(5, 3), redshift=torch.zeros(5)))
+        2
+    """
+    wanted = [tuple(part.split()) for part in axes.split(",")]
+    lengths: dict[str, int] = {}
+    fits = True
+    for names, tensor in zip(wanted, tensors.values(), strict=True):
+        fits = fits and len(names) == tensor.dim()
+        for axis, length in zip(names, tensor.shape, strict=False):
+            # A number is its own length; a letter has that which it was met with first.
+            first = int(axis) if axis.isdigit() else lengths.setdefault(axis, length)
+            fits = fits and length == first
+    if not fits:
+        shapes = [f"({', '.join(names)}{',' if len(names) == 1 else ''})" for names in wanted]
+        rules = " and ".join(f"{n} {shape}" for n, shape in zip(tensors, shapes, strict=True))
+        found = " and ".join(str(tuple(tensor.shape)) for tensor in tensors.values())
+        raise ValueError(f"{rules}: these axes are wanted, got {found}")
+    return list(tensors.values())

@@ -76,7 +76,7 @@ ROOMS = (
     ),
     (
         "cli",
-        "files training io data commands map_commands",
+        "files training data commands map_commands",
         "the command `skytutor`: words, signals, errors",
     ),
 )

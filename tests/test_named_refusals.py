@@ -9,7 +9,7 @@ import torch
 from api_calls import functions, rows
 from test_arrays_api import outcome, replaced
 
-from skytutor.arrays import check_axes
+from skytutor.validate import check_axes
 from skytutor.values import all_finite, extremes
 
 FUNCTIONS = functions()

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from skytutor.arrays import as_floats, as_tensor, check_axes
+from skytutor.arrays import as_floats, as_tensor
 from skytutor.data.surveys import Band, faint_error, sky_flux
-from skytutor.validate import check_generator
+from skytutor.validate import check_axes, check_generator
 from skytutor.values import all_finite
 
 __all__ = ["Plate", "expose", "noise_pixels", "pixel_noise", "true_variance"]

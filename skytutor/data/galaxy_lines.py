@@ -8,9 +8,10 @@ ratios of LINERs (Kewley et al. 2006), so that the line of no galaxy vanishes.
 import torch
 from torch import Tensor
 
-from skytutor.arrays import as_floats, check_axes
+from skytutor.arrays import as_floats
 from skytutor.data.spectral_templates import LINES, attenuation, load_templates
 from skytutor.memo import cached_table
+from skytutor.validate import check_axes
 
 __all__ = ["line_fluxes", "line_wavelengths"]
 

@@ -3,11 +3,12 @@
 import torch
 from torch import Tensor
 
-from skytutor.arrays import as_floats, check_axes
+from skytutor.arrays import as_floats
 from skytutor.data._nodes import between
 from skytutor.data.galaxy_population import Galaxies
 from skytutor.data.galaxy_table import SDSS
 from skytutor.data.spectral_templates import BandTable
+from skytutor.validate import check_axes
 
 __all__ = ["component_fluxes", "residual_factor", "sdss_magnitudes"]
 

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from skytutor.arrays import as_tensor, check_broadcast, split_masked
+from skytutor.arrays import as_tensor, split_masked
 from skytutor.data.masks import RADII, blob_mask, check_hidden, disc_mask, discs_mask, mixed_mask
 from skytutor.data.sky_masks import galactic_cut, mask_source, sky_mask
 from skytutor.fields.best_fit import BEST_FIT, LMAX, best_fit_spectra
 from skytutor.fields.flat import FlatSky
 from skytutor.healpix import is_unseen
-from skytutor.validate import hard_mask, one_of
+from skytutor.validate import check_broadcast, hard_mask, one_of
 
 __all__ = [
     "BEST_FIT",

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skytutor.arrays import as_floats, as_tensor, check_axes
+from skytutor.arrays import as_floats, as_tensor
 from skytutor.data.spectral_grid import (
     OBSERVED_WINDOW,
     air_to_vacuum,
@@ -25,6 +25,7 @@ from skytutor.data.spectral_grid import (
     rebin,
 )
 from skytutor.io._fits import opened
+from skytutor.validate import check_axes
 
 __all__ = [
     "MAX_REDSHIFT",

@@ -17,15 +17,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from skytutor.arrays import (
-    as_floats,
-    as_tensor,
-    check_axes,
-    check_broadcast,
-    split_masked,
-)
+from skytutor.arrays import as_floats, as_tensor, split_masked
 from skytutor.data.spectral_templates import LOG_WAVELENGTH
-from skytutor.validate import hard_mask
+from skytutor.validate import check_axes, check_broadcast, hard_mask
 
 __all__ = [
     "NORMALISED_OVER",

@@ -13,10 +13,10 @@ import torch
 from scipy.integrate import trapezoid
 from torch import Tensor
 
-from skytutor.arrays import as_floats, as_tensor, check_axes, check_broadcast
+from skytutor.arrays import as_floats, as_tensor
 from skytutor.files import package_file
 from skytutor.memo import cached_table, outside_modes
-from skytutor.validate import as_names
+from skytutor.validate import as_names, check_axes, check_broadcast
 from skytutor.values import extremes
 
 __all__ = [

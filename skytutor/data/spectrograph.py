@@ -3,8 +3,9 @@
 import torch
 from torch import Tensor
 
-from skytutor.arrays import as_floats, check_broadcast
+from skytutor.arrays import as_floats
 from skytutor.data._nodes import between
+from skytutor.validate import check_broadcast
 
 __all__ = ["spectrograph_noise"]
 

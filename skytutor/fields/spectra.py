@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from skytutor.arrays import as_floats, as_tensor, check_broadcast, split_masked
+from skytutor.arrays import as_floats, as_tensor, split_masked
 from skytutor.fields._roots import covariance_root, refuse, root_of_power
 from skytutor.healpix import check_order, nside_to_npix, seen_maps
 from skytutor.sht import (
@@ -25,7 +25,7 @@ from skytutor.sht import (
     map2alm,
     real_degrees,
 )
-from skytutor.validate import as_integer, check_generator, check_spin
+from skytutor.validate import as_integer, check_broadcast, check_generator, check_spin
 
 NAMES = ("TT", "EE", "BB", "TE", "EB", "TB")
 FIELDS = {0: ("TT",), 2: ("EE", "BB")}  # the auto-spectra of a field of each spin

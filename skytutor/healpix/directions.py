@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from skytutor.arrays import as_floats, as_tensor, check_broadcast
+from skytutor.arrays import as_floats, as_tensor
 from skytutor.healpix.checks import check_nside, check_order
 from skytutor.healpix.numbering import (
     check_pixels,
@@ -14,6 +14,7 @@ from skytutor.healpix.numbering import (
     nested_to_ring,
     split_ring,
 )
+from skytutor.validate import check_broadcast
 from skytutor.values import extremes, on_values
 
 

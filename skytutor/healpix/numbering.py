@@ -3,10 +3,11 @@
 import torch
 from torch import Tensor
 
-from skytutor.arrays import as_integers, as_tensor, check_broadcast
+from skytutor.arrays import as_integers, as_tensor
 from skytutor.chunks import in_chunks
 from skytutor.healpix.checks import check_nside, check_order, npix_to_nside, nside_to_npix
 from skytutor.memo import cached_object
+from skytutor.validate import check_broadcast
 from skytutor.values import on_values
 
 _CHUNK = 2**16  # pixels of a table made at a time: whole ones need 30 times its memory on the way
@@ -39,12 +40,8 @@ def _ends_outside(numbers: Tensor, *, stop: int) -> str:
     """Return "lowest..highest" if one of the numbers lies outside 0 .. stop - 1, else nothing."""
     if not numbers.numel():
         return ""
-    low, high = on_values(numbers, _ends) or (0, stop - 1)
+    low, high = on_values(numbers, lambda v: (int(v.min()), int(v.max()))) or (0, stop - 1)
     return "" if low >= 0 and high < stop else f"{low}..{high}"
-
-
-def _ends(numbers: Tensor) -> tuple[int, int]:
-    return int(numbers.min()), int(numbers.max())
 
 
 def _spread(v: Tensor) -> Tensor:

@@ -10,10 +10,10 @@ Shapes: B batch, C channels, P = 12 n**2 pixels.
 import torch
 from torch import Tensor
 
-from skytutor.arrays import as_integers, as_tensor, check_axes
+from skytutor.arrays import as_integers, as_tensor
 from skytutor.healpix import check_maps, check_order, halo_indices, npix_to_nside
 from skytutor.healpix.numbering import shared_order_table
-from skytutor.validate import hard_mask
+from skytutor.validate import check_axes, hard_mask
 from skytutor.values import extremes
 
 

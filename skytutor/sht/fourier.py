@@ -10,10 +10,11 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from skytutor.arrays import as_integers, check_axes
+from skytutor.arrays import as_integers
 from skytutor.healpix.rings import rings
 from skytutor.sht.chirp import CapFourier
 from skytutor.tables import TableModule
+from skytutor.validate import check_axes
 from skytutor.values import on_values
 
 _GROUP = 16  # rings that are one batch of matrix products, padded to the longest of them
@@ -34,8 +35,7 @@ def ring_phases(nside: int, orders: Tensor, ring: Tensor) -> Tensor:
         ``(R', M)`` complex128.
 
     Raises:
-        TypeError: no integers.
-        ValueError: other shapes, or a ring that nside has not.
+        TypeError, ValueError: no integers, other shapes, or a ring that nside has not.
     """
     orders, ring = as_integers(orders=orders, ring=ring)
     geometry = rings(nside)

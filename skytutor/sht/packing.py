@@ -8,9 +8,9 @@ an mmax below lmax; only `resize_alms` and the sizes and indices here take such 
 import torch
 from torch import Tensor
 
-from skytutor.arrays import as_integers, as_tensor, check_broadcast
+from skytutor.arrays import as_integers, as_tensor
 from skytutor.healpix import check_nside
-from skytutor.validate import as_integer
+from skytutor.validate import as_integer, check_broadcast
 from skytutor.values import all_finite
 
 # Numbers of 16 bits, which no sum over a sky fits into, and what to compute in instead.

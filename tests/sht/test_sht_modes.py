@@ -387,11 +387,10 @@ class Network(nn.Module):
         return self.filtered(1, self.pool(self.conv(self.filtered(0, maps)).relu()))
 
 
-# The graph of plain torch grows with nside, ring by ring. At 4 it has all there is: rings that are
-# products with a matrix, rings in a loop, the belt, and as many ranges of orders as at 32.
 @pytest.mark.slow
-@pytest.mark.parametrize(("backend", "nside"), [("ducc0", 32), ("torch", 4)])
-def test_a_network_compiles_without_a_break(backend, nside):
+@pytest.mark.parametrize("backend", ["ducc0", "torch"])
+def test_a_network_at_nside_32_compiles_without_a_break(backend):
+    nside = 32
     torch.manual_seed(0)
     net = Network(backend, nside)
     maps = torch.randn(2, 1, 12 * nside**2)
