@@ -162,4 +162,6 @@ def test_the_precision_of_a_transform_is_its_own(move):
 def test_complex_tables_stay_complex():
     rings = RingFourier(4, 9, dtype=torch.float32)
     wanted = rings.to_orders(MAPS[:, 0])
-    assert torch.allclose(rings.to(torch.float64).to_orders(MAPS[:, 0].double()).to(wanted), wanted)
+    found = rings.to(torch.float64).to_orders(MAPS[:, 0].double())
+    # The numbers are those of float32 tables; a phase that became real would be off by ones.
+    assert float((found - wanted).abs().max()) < 1e-5

@@ -35,8 +35,10 @@ def test_own_galaxies_are_not_warned_of_and_redshifts_lie_within_errors(galaxies
     found = predict("spectra", images, unit="nanomaggies", bands=GRIZY)
     assert int(found.outside.sum()) <= 1
     assert found.names[-1] == "redshift" and found.values.shape == found.errors.shape == (60, 9)
-    square = ((found.values[:, -1] - redshift) / found.errors[:, -1]).square().mean()
-    assert 0.6 < float(square) < 1.6
+    off = ((found.values[:, -1] - redshift) / found.errors[:, -1]).abs()
+    # Of 60, within three standard deviations of 68 %. A few lie far off, as on larger samples.
+    assert 0.5 < float((off < 1).double().mean()) < 0.86
+    assert float(off.square().mean()) < 2.5
     # The first six are those of the network itself.
     mean, deviation = predict_latents(load_pretrained("spectra"), images).latents
     torch.testing.assert_close(found.values[:, :6].float(), mean)
