@@ -27,17 +27,14 @@
         && one.top < other.bottom - 1 && one.bottom > other.top + 1;
     const values = (style, names) => names.map(name => style[name]).join();
 
-    // A number for a name, of 53 bits: https://github.com/bryc/code (cyrb53, public domain).
+    // A number for a name, below 2**52: two polynomials of its letters, each modulo a prime.
     function number(name) {
-        let a = 0xdeadbeef, b = 0x41c6ce57;
+        let a = 0, b = 0;
         for (let i = 0; i < name.length; i++) {
-            const c = name.charCodeAt(i);
-            a = Math.imul(a ^ c, 2654435761);
-            b = Math.imul(b ^ c, 1597334677);
+            a = (a * 257 + name.charCodeAt(i)) % 67108859;
+            b = (b * 8191 + name.charCodeAt(i)) % 67108837;
         }
-        a = Math.imul(a ^ (a >>> 16), 2246822507) ^ Math.imul(b ^ (b >>> 13), 3266489909);
-        b = Math.imul(b ^ (b >>> 16), 2246822507) ^ Math.imul(a ^ (a >>> 13), 3266489909);
-        return 4294967296 * (2097151 & b) + (a >>> 0);
+        return a * 67108864 + b;
     }
 
     // What an element and all around it do to a text in it: a name of that; the boxes that a text

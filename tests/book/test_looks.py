@@ -41,8 +41,10 @@ def opened(browser, tmp_path):
 
         def do(body):
             page = "<!doctype html><html lang=en><title>Page</title><main>{}</main></html>"
-            (tmp_path / "index.html").write_text(page.format(body), encoding="utf-8")
-            visit.page.goto(address + "index.html")
+            # A name of its own: a browser keeps a page that was written in the same second.
+            name = f"{len(list(tmp_path.iterdir()))}.html"
+            (tmp_path / name).write_text(page.format(body), encoding="utf-8")
+            visit.page.goto(address + name)
             bookaxe.start(visit.page)
             return visit.page
 
