@@ -37,6 +37,7 @@ from test_arrays_api import (
 
 from skytutor.files import CheckpointError
 from skytutor.healpix import UNSEEN
+from skytutor.sht.solvers import ConvergenceError
 
 TYPES = ["f4", ">f4", "f8", ">f8", "f2", "i1", ">i2", "i4", ">i8", "u1", "u8", "?", "c8", ">c16"]
 SPECIAL = [0.0, -0.0, 1.0, np.nan, np.inf, -np.inf, UNSEEN, -1e-3 * UNSEEN, 1e30, 1e-300]
@@ -127,6 +128,10 @@ def fault(name, place, array):
     double = plain(base.numpy().dtype.kind, array)
     if double is None or (not is_double(array) and is_extreme(array)):
         return None  # what overflows in a short type is another matter in a long one
+    if array.dtype.kind == "f" and array.dtype.itemsize == 2 and np.isneginf(array).any():
+        return (
+            None  # UNSEEN does not fit into float16: a picture shows its minus infinity as a hole
+        )
     wanted, why = outcome(function, *replaced(args, arguments, key, inner, double))
     if why is not None:
         return f"accepted, and the plain tensor is not: {in_words(why)}"
@@ -159,8 +164,12 @@ def unnamed(name, inner, error):
     words = {*inspect.signature(FUNCTIONS[name]).parameters, str(inner)}
     words |= {word for word in ROWS[name][0] if isinstance(word, str)}
     named = any(re.search(rf"\b{re.escape(word)}\b", str(error)) for word in words)
+    # What a solver reached is said with its bound; no argument alone is at fault.
+    named = named or isinstance(error, ConvergenceError)
     ours = "skytutor" in traceback.extract_tb(error.__traceback__)[-1].filename
-    allowed = TypeError | ValueError | OverflowError | UserWarning | CheckpointError
+    allowed = (
+        TypeError | ValueError | OverflowError | UserWarning | CheckpointError | ConvergenceError
+    )
     if named and ours and isinstance(error, allowed):
         return None
     return in_words(error)
