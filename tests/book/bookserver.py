@@ -18,41 +18,24 @@ NO_BROWSER = (
 )
 
 
-# What a browser is started with: it finds no host but this machine.
-NO_HOSTS = "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1"
-
-
 class Quiet(http.server.SimpleHTTPRequestHandler):
-    """Serves files over connections that stay open, and logs nothing."""
-
-    protocol_version = "HTTP/1.1"
+    """Serves files and logs nothing."""
 
     def log_message(self, *args):
         pass
 
 
-class Lasting(Quiet):
-    """Says that files stay as they are, so that a browser asks once for what all pages load."""
-
-    def end_headers(self):
-        self.send_header("Cache-Control", "max-age=3600")
-        super().end_headers()
-
-
-def serve(folder: Path, handler=Quiet):
+def serve(folder: Path):
     """Serve the files below `folder`; return the server and its address."""
     server = http.server.ThreadingHTTPServer(
-        ("127.0.0.1", 0), functools.partial(handler, directory=str(folder))
+        ("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder))
     )
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return server, f"http://127.0.0.1:{server.server_port}/"
 
 
 class Visit:
-    """A page as a reader opens it; what went wrong is noted.
-
-    The browser finds no other host, but it is noted which it asks for: see `NO_HOSTS`.
-    """
+    """A page as a reader opens it, with every other host blocked; what went wrong is noted."""
 
     def __init__(self, browser, base: str, *, scheme: str = "light", width: int = 1280):
         self.base = base
@@ -66,22 +49,13 @@ class Visit:
         self.page.on("console", lambda m: self.errors.append(m.text) if m.type == "error" else None)
         self.page.on("pageerror", lambda e: self.errors.append(str(e)))
         self.page.on("response", lambda r: self.missing.append(r.url) if r.status >= 400 else None)
-        self.page.on("request", lambda r: self.note(r.url))
+        self.page.route("**/*", self.route)
 
-    def note(self, url: str) -> None:
-        """Note an address that is not of the served folder."""
-        if not url.startswith((self.base, "data:", "blob:", "about:")):
-            self.foreign.append(url)
-
-    def again(self) -> None:
-        """Become a reader who comes for the first time, but has the files of the book already."""
-        if self.page.url.startswith(self.base):
-            self.page.evaluate("localStorage.clear(); sessionStorage.clear()")
-        self.page.goto("about:blank")
-        self.page.emulate_media(color_scheme="light")
-        self.page.set_viewport_size({"width": 1280, "height": 900})
-        for noted in (self.foreign, self.errors, self.missing):
-            noted.clear()
+    def route(self, route):
+        if route.request.url.startswith((self.base, "data:", "blob:")):
+            return route.continue_()
+        self.foreign.append(route.request.url)
+        return route.abort()
 
     def open(self, path: str):
         """Load `path` and wait until equations are set and widgets stand."""

@@ -1,7 +1,7 @@
 """One browser and one server for all tests of a process."""
 
 import pytest
-from bookserver import CHROMIUM, HTML, NO_BOOK, NO_BROWSER, NO_HOSTS, Lasting, Visit, serve
+from bookserver import CHROMIUM, HTML, NO_BOOK, NO_BROWSER, serve
 
 
 @pytest.fixture(scope="session")
@@ -12,7 +12,7 @@ def browser():
 
     with sync_playwright() as play:
         opened = play.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--enable-unsafe-swiftshader", NO_HOSTS]
+            executable_path=CHROMIUM, args=["--no-sandbox", "--enable-unsafe-swiftshader"]
         )
         yield opened
         opened.close()
@@ -22,31 +22,7 @@ def browser():
 def site():
     if not (HTML / "index.html").is_file():
         pytest.skip(NO_BOOK)
-    server, address = serve(HTML, Lasting)
+    server, address = serve(HTML)
     yield address
     server.shutdown()
     server.server_close()
-
-
-@pytest.fixture(scope="session")
-def readers(browser, site):
-    """Hold the one reader of all tests that take `reader`."""
-    kept = [Visit(browser, site)]
-    yield kept
-    kept[0].context.close()
-
-
-@pytest.fixture
-def reader(readers, browser, site):
-    """Return a reader of the book who has not been here; a new page in a new window costs seconds.
-
-    After a page that crashed it is another one.
-    """
-    from playwright.sync_api import Error
-
-    try:
-        readers[0].again()
-    except Error:
-        readers[0].context.close()
-        readers[0] = Visit(browser, site)
-    return readers[0]
