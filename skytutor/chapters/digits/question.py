@@ -22,7 +22,7 @@ from skytutor.chapters.question import Answer, Question
 from skytutor.chapters.question_checks import as_rows, check_pixels
 from skytutor.data import digits
 from skytutor.data.projection import SphereProjection
-from skytutor.healpix import nside_to_npix, pixel_to_vector, reorder
+from skytutor.healpix import npix_to_nside, nside_to_npix, pixel_to_vector, reorder
 from skytutor.validate import one_of
 
 __all__ = [
@@ -116,7 +116,7 @@ def map_features(maps: Tensor) -> Tensor:
         [1.0, 0.0, 0.25, 0.25, 0.0, 0.0]
     """
     light = maps[:, 0].double()
-    nside = round((light.shape[1] / 12) ** 0.5)
+    nside = npix_to_nside(light.shape[1])
     variance = light.var(1, correction=0).clamp(min=1e-12)
     parts = [light.amax(1), light.amin(1), light.mean(1), (light > _LIT).double().mean(1)]
     for group in (4, 16):

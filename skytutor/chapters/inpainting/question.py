@@ -29,8 +29,11 @@ __all__ = [
     "PatchInputs",
     "exact_errors",
     "fill_outputs",
+    "hidden_numbers",
+    "log_powers",
     "mixed_masks",
     "patch_question",
+    "seen_pixels",
     "whitened_powers",
 ]
 
@@ -112,17 +115,62 @@ def _sky() -> FlatSky:
     return flat_sky("B", SIZE)
 
 
-def _seen(hidden: tuple[int, ...]) -> Tensor:
-    """Return the mask ``(H, H)`` of numbers of hidden pixels, which are hashable."""
-    seen = torch.ones(SIZE**2, dtype=torch.bool)
+def hidden_numbers(seen: Tensor) -> tuple[int, ...]:
+    """Return the numbers of the hidden pixels: unlike a mask, they are hashable.
+
+    Arguments:
+        seen: bool, of any shape, flattened to be numbered.
+
+    Example:
+        >>> hidden_numbers(torch.tensor([[True, False], [True, False]]))
+        (1, 3)
+    """
+    return tuple((~seen).flatten().nonzero()[:, 0].tolist())
+
+
+def seen_pixels(hidden: tuple[int, ...], n_pixels: int) -> Tensor:
+    """Return the flattened mask of which `hidden_numbers` gave the numbers, bool ``(n_pixels,)``.
+
+    Arguments:
+        hidden: numbers of the hidden pixels.
+        n_pixels: of the mask.
+
+    Example:
+        >>> seen_pixels((1, 3), 4)
+        tensor([ True, False,  True, False])
+    """
+    seen = torch.ones(n_pixels, dtype=torch.bool)
     seen[list(hidden)] = False
-    return seen.view(SIZE, SIZE)
+    return seen
+
+
+def _seen(hidden: tuple[int, ...]) -> Tensor:
+    return seen_pixels(hidden, SIZE**2).view(SIZE, SIZE)
+
+
+def log_powers(squares: Tensor, bins: Tensor, *, counts: Tensor) -> Tensor:
+    """Return logarithms of mean squares in bands, each over its scatter, ``(N, F)`` float64.
+
+    The scatter of the logarithm of a mean of n squares is ``sqrt(2 / n)``.
+
+    Arguments:
+        squares: of the amplitudes over what is expected of them, ``(N, K)`` float64.
+        bins: the band of each, ``(K,)`` int64 from 0 on, none of them empty.
+        counts: how many amplitudes each stands for, ``(K,)`` float64.
+
+    Example:
+        >>> squares = torch.ones(1, 4, dtype=torch.float64)
+        >>> log_powers(squares, torch.tensor([0, 0, 1, 1]), counts=squares[0])
+        tensor([[0., 0.]], dtype=torch.float64)
+    """
+    n_bins = int(bins.max()) + 1
+    n = counts.new_zeros(n_bins).index_add(0, bins, counts)
+    sums = squares.new_zeros(len(squares), n_bins).index_add(1, bins, squares * counts)
+    return (sums / n).clamp(min=1e-60).log() / (2 / n).sqrt()
 
 
 def whitened_powers(patches: Tensor, hidden: tuple[int, ...]) -> Tensor:
     """Return logarithms of powers over those of the training's sky, each over its scatter.
-
-    The scatter of the logarithm of a mean of n squares is ``sqrt(2 / n)``.
 
     Arguments:
         patches: ``(N, 64, 64)`` in muK; hidden pixels do not count.
@@ -146,10 +194,7 @@ def whitened_powers(patches: Tensor, hidden: tuple[int, ...]) -> Tensor:
     counts[:, -1] = 1
     edges = torch.logspace(0, 1, _BINS, base=float(sky.l.max() / sky.l[0, 1])) * sky.l[0, 1]
     bins = torch.bucketize(sky.l, 0.999 * edges[1:-1], right=True).flatten()
-    n = torch.zeros(_BINS - 1, dtype=torch.float64).index_add(0, bins, counts.flatten())
-    weighted = (squares * counts).flatten(1)
-    sums = weighted.new_zeros(len(filled), _BINS - 1).index_add(1, bins, weighted)
-    return (sums / n).clamp(min=1e-60).log() / (2 / n).sqrt()
+    return log_powers(squares.flatten(1), bins, counts=counts.flatten())
 
 
 def exact_errors(mask: Tensor) -> Tensor:
@@ -206,8 +251,7 @@ def _prepare(
     check_pixels(batch, seen)
     if noise is not None:
         check_noise(float(noise) * factor, inputs.noise)
-    hidden = tuple((~seen).flatten().nonzero()[:, 0].tolist())
-    return torch.where(seen, batch, 0) * factor, hidden
+    return torch.where(seen, batch, 0) * factor, hidden_numbers(seen)
 
 
 def _one_mask(mask: Any, size: int) -> Tensor:
@@ -244,7 +288,7 @@ def _sample(
     generator = torch.Generator().manual_seed(seed)
     seen = draw_mask(generator)
     signal, data = draw_skies(n, generator)
-    return signal, data, tuple((~seen).flatten().nonzero()[:, 0].tolist())
+    return signal, data, hidden_numbers(seen)
 
 
 def patch_question(

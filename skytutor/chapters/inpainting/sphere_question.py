@@ -12,13 +12,18 @@ import torch
 from torch import Tensor, nn
 
 from skytutor.arrays import as_tensor
-from skytutor.chapters.inpainting.question import fill_outputs
+from skytutor.chapters.inpainting.question import (
+    fill_outputs,
+    hidden_numbers,
+    log_powers,
+    seen_pixels,
+)
 from skytutor.chapters.inpainting.sphere_masks import draw_mask
 from skytutor.chapters.inpainting.sphere_sky import SphereSky
 from skytutor.chapters.question import Answer, Question
 from skytutor.chapters.question_checks import as_rows, check_noise, check_pixels, unit_factor
 from skytutor.fields.preconditioners import HolePreconditioner
-from skytutor.healpix import nside_to_npix, pixel_area, reorder
+from skytutor.healpix import npix_to_nside, nside_to_npix, pixel_area, reorder
 from skytutor.memo import cached_object
 from skytutor.validate import hard_mask, one_of
 
@@ -70,9 +75,7 @@ def _hole(nside: int, hidden: tuple[int, ...]) -> HolePreconditioner:
 
 
 def _seen(nside: int, hidden: tuple[int, ...]) -> Tensor:
-    seen = torch.ones(nside_to_npix(nside), dtype=torch.bool)
-    seen[list(hidden)] = False
-    return seen
+    return seen_pixels(hidden, nside_to_npix(nside))
 
 
 @torch.no_grad()
@@ -102,12 +105,7 @@ def sphere_powers(nside: int, maps: Tensor, hidden: tuple[int, ...], order: str)
     squares = sky.harmonics.analysis(filled).square() / (sky.cl + noise_power)[sky.degree]
     edges = torch.logspace(0, math.log10(sky.lmax + 1), _BINS, dtype=torch.float64)
     bins = torch.bucketize(sky.degree.double(), edges[1:-1], right=True)
-    n_bins = int(bins.max()) + 1
-    ones = torch.ones(len(bins), dtype=torch.float64)
-    n = torch.zeros(n_bins, dtype=torch.float64).index_add(0, bins, ones)
-    sums = squares.new_zeros(len(maps), n_bins).index_add(1, bins, squares)
-    # The scatter of the logarithm of a mean of n squares is sqrt(2 / n).
-    return (sums / n).clamp(min=1e-60).log() / (2 / n).sqrt()
+    return log_powers(squares, bins, counts=squares.new_ones(len(bins)))
 
 
 def _prepare(
@@ -136,8 +134,7 @@ def _prepare(
     check_pixels(ring, seen)
     if noise is not None:
         check_noise(float(noise) * factor, inputs.noise)
-    hidden = tuple((~seen).nonzero()[:, 0].tolist())
-    return torch.where(seen, ring, 0) * factor, hidden, order
+    return torch.where(seen, ring, 0) * factor, hidden_numbers(seen), order
 
 
 def _one_mask(mask: Any, n_pixels: int) -> Tensor:
@@ -156,7 +153,7 @@ def _moved(maps: Tensor, source: str, *, target: str) -> Tensor:
 @torch.no_grad()
 def _answer(model: nn.Module, maps: Tensor, hidden: tuple[int, ...], order: str) -> Answer:
     """Return filled maps and their errors ``(N, 1, P)``, in the order in which they were given."""
-    nside = math.isqrt(maps.shape[-1] // 12)
+    nside = npix_to_nside(maps.shape[-1])
     noise = _sky(nside).noise
     filled = model(maps, _seen(nside, hidden))
     # The inverse of the matrix is the covariance of the hidden data in units of the noise.
@@ -174,7 +171,7 @@ def _sample(nside: int, n: int, *, seed: int) -> tuple[Tensor, Tensor, tuple[int
     generator = torch.Generator().manual_seed(seed)
     seen = draw_mask(nside, generator=generator)
     signal, data = _sky(nside).draw(n, generator=generator)
-    return signal, data, tuple((~seen).nonzero()[:, 0].tolist()), "ring"
+    return signal, data, hidden_numbers(seen), "ring"
 
 
 def sphere_question(nside: int) -> Question:
