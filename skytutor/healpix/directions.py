@@ -15,7 +15,7 @@ from skytutor.healpix.numbering import (
     split_ring,
 )
 from skytutor.validate import check_broadcast
-from skytutor.values import extremes, on_values
+from skytutor.values import all_finite, extremes, on_values
 
 
 def _to_ring(pix: Tensor, *, nside: int, order: str) -> Tensor:
@@ -155,9 +155,8 @@ def angle_to_pixel(theta: Tensor, phi: Tensor, *, nside: int, order: str) -> Ten
     theta = as_tensor("theta", theta, dtype=torch.float64)
     phi = as_tensor("phi", phi, dtype=torch.float64)
     theta, phi = torch.broadcast_tensors(*check_broadcast(theta=theta, phi=phi))
-    for angle in (theta, phi):
-        if on_values(angle, lambda values: bool(torch.isfinite(values).all())) is False:
-            raise ValueError("theta and phi must be finite, got NaN or infinity")
+    if not (all_finite(theta) and all_finite(phi)):
+        raise ValueError("theta and phi must be finite, got NaN or infinity")
     low, high = extremes(theta) if theta.numel() else (0.0, 0.0)
     # pi in float32 is larger than pi
     if low < 0 or high > math.pi + 1e-6:

@@ -9,7 +9,7 @@ from skytutor.arrays import as_tensor
 from skytutor.healpix.checks import check_nside, check_order, is_unseen, nside_to_npix
 from skytutor.healpix.numbering import ring_to_nested
 from skytutor.healpix.rings import colatitudes, rings
-from skytutor.values import on_values
+from skytutor.values import all_finite, on_values
 
 __all__ = ["interpolate", "interpolation_weights"]
 
@@ -139,6 +139,6 @@ def _check_angles(theta: Tensor, phi: Tensor) -> tuple[Tensor, Tensor]:
     inside = (theta >= 0) & (theta <= math.pi + 1e-6)
     if on_values(inside, lambda values: bool(values.all())) is False:
         raise ValueError("theta must lie in 0..pi, in radians from the north pole")
-    if on_values(phi, lambda values: bool(torch.isfinite(values).all())) is False:
+    if not all_finite(phi):
         raise ValueError("phi holds NaN or infinite values")
     return theta.clamp(max=math.pi), phi

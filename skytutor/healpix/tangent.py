@@ -7,7 +7,7 @@ from torch import Tensor
 
 from skytutor.arrays import as_tensor
 from skytutor.validate import as_integer, as_length
-from skytutor.values import on_values
+from skytutor.values import all_finite, on_values
 
 __all__ = ["check_patch", "patch_vectors"]
 
@@ -66,7 +66,7 @@ def _centres(lon_deg: float | Tensor, lat_deg: float | Tensor) -> tuple[Tensor, 
     inside = lat.abs() <= math.pi / 2 + 1e-12
     if on_values(inside, lambda values: bool(values.all())) is False:
         raise ValueError("lat_deg must lie in -90..90")
-    if on_values(lon, lambda values: bool(torch.isfinite(values).all())) is False:
+    if not all_finite(lon):
         raise ValueError("lon_deg must be finite, in degrees")
     if lon.dim() and lat.dim() and lon.shape != lat.shape:
         raise ValueError(
