@@ -183,7 +183,7 @@ def invoke(function, args, arguments):
 def numbers(result):
     """Yield the arrays of a result, whatever holds them."""
     if isinstance(result, torch.Tensor):
-        yield result.detach().resolve_conj().to(torch.complex128)
+        yield result.detach().cpu().resolve_conj().to(torch.complex128)
     elif isinstance(result, np.ndarray | float | int | complex):
         yield torch.as_tensor(np.ma.filled(np.asarray(result), np.nan)).to(torch.complex128)
     elif hasattr(result, "get_array"):  # an image of matplotlib
