@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields, replace
 import torch
 from torch import Tensor
 
-from skytutor.data.exposures import Recorder
+from skytutor.data.exposures import Recorder, draw_exposures
 from skytutor.data.galaxy_photometry import component_fluxes
 from skytutor.data.galaxy_population import Galaxies, Population
 from skytutor.data.rendering import Shapes
@@ -35,7 +35,7 @@ _TEMPERATURES = (3000.0, 15000.0)  # kelvin, evenly in the logarithm
 _MARGIN = 2.0  # arcsec between a source's middle and the edge
 _SMALLEST = 0.05  # arcsec, half-light radius
 # Scenes at a time whose transforms fit into the memory, and that are work enough for a GPU.
-_CHUNK, _DEVICE_CHUNK = 25, 250
+_CHUNK, _DEVICE_CHUNK = 25, 100
 
 
 @dataclass(frozen=True)
@@ -102,18 +102,6 @@ class Observation:
         return Observation(self.images.to(device), self.ivar.to(device), self.truth.to(device))
 
 
-def _runs(kinds: Sequence[str], *, pixels: int) -> list[slice]:
-    """Return which bands' random numbers are drawn in one go: neighbours of one distribution."""
-    starts = [0]
-    for f in range(1, len(kinds)):
-        alike = (kinds[f] == "photons") == (kinds[f - 1] == "photons")
-        # torch makes normal numbers sixteen at a time: only then are they the same in one go.
-        if not alike or pixels % 16:
-            starts.append(f)
-    ends = [*starts[1:], len(kinds)]
-    return [slice(first, last) for first, last in zip(starts, ends, strict=True)]
-
-
 class SceneSimulator:
     """Draw scenes and observe them.
 
@@ -173,7 +161,6 @@ class SceneSimulator:
             Recorder(band, psf=self.renderer.psf_image(f), pixel_arcsec=pixel_arcsec)
             for f, band in enumerate(chosen)
         ]
-        self._runs = _runs([band.kind for band in chosen], pixels=self.renderer.scene_size**2)
 
     def draw(self, n: int, *, generator: torch.Generator) -> Scenes:
         """Draw `n` scenes.
@@ -328,29 +315,14 @@ class SceneSimulator:
             raise ValueError(f"truth must be (B, F, H, H) = (B, {wanted}), got {truth.shape}")
         if not all_finite(truth):
             raise ValueError("truth must be finite, got NaN or infinite values")
-        drawn = self._drawn(truth, generators)
+        for generator in generators:
+            check_generator(generator, self.device)
+        drawn = draw_exposures(truth, self._recorders, generators=generators)
         images = torch.empty_like(truth)
         ivar = torch.empty_like(truth)
         for f, recorder in enumerate(self._recorders):
             images[:, f], ivar[:, f] = recorder.record(truth[:, f], drawn[:, f])
         return Observation(images, ivar, truth)
-
-    def _drawn(self, truth: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
-        """Return what is random in the exposures of groups of images, shaped as `truth`."""
-        n = len(generators)
-        if not n or len(truth) % n:
-            raise ValueError(f"generators must divide the {len(truth)} images, got {n}")
-        # (F, groups, images of each, H, H): a generator draws band after band.
-        by_band = truth.unflatten(0, (n, -1)).movedim(2, 0)
-        light = torch.stack(
-            [one.expected(by_band[f]) for f, one in enumerate(self._recorders)]
-        )
-        drawn = torch.empty_like(light)
-        for k, generator in enumerate(generators):
-            check_generator(generator, self.device)
-            for run in self._runs:
-                drawn[run, k] = self._recorders[run.start].draw(light[run, k], generator)
-        return drawn.movedim(0, 2).flatten(0, 1).contiguous()
 
     def variance(self, truth: Tensor) -> Tensor:
         """Return the variance of the noise about images without, ``(B, F, H, H)``.

@@ -5,6 +5,7 @@ subtracted, and an inverse variance that is told from what was recorded, never f
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +16,15 @@ from skytutor.data.surveys import Band, faint_error, sky_flux
 from skytutor.validate import check_axes, check_generator
 from skytutor.values import all_finite
 
-__all__ = ["Plate", "Recorder", "expose", "noise_pixels", "pixel_noise", "true_variance"]
+__all__ = [
+    "Plate",
+    "Recorder",
+    "draw_exposures",
+    "expose",
+    "noise_pixels",
+    "pixel_noise",
+    "true_variance",
+]
 
 _PLATE_MAX = 4.5  # density of an emulsion that has turned black
 _PLATE_SKY = 1.0  # density of the sky
@@ -184,9 +193,7 @@ class Recorder:
         """
         if self.band.kind == "photons":
             return torch.poisson(light, generator=generator)
-        return torch.randn(
-            light.shape, generator=generator, device=light.device, dtype=light.dtype
-        )
+        return torch.randn(light.shape, generator=generator, device=light.device, dtype=light.dtype)
 
     def record(self, truth: Tensor, drawn: Tensor) -> tuple[Tensor, Tensor]:
         """Return images with noise, and the inverse variance of each pixel.
@@ -239,6 +246,46 @@ class Recorder:
         deviation = plate.slope(density) * plate.noise(density) * self.sky
         black = density > _PLATE_BLACK * _PLATE_MAX
         return image, torch.where(black, 0, deviation**-2)
+
+
+def draw_exposures(
+    truth: Tensor, recorders: Sequence[Recorder], *, generators: Sequence[torch.Generator]
+) -> Tensor:
+    """Return what is random in exposures of F bands, shaped as `truth`.
+
+    Arguments:
+        truth: ``(B, F, H, W)``, finite, nanomaggies a pixel.
+        recorders: of the F bands.
+        generators: one for each of as many equal groups of images, on the device of `truth`; each
+            draws band after band.
+
+    Raises:
+        ValueError: a number of generators that does not divide that of the images.
+    """
+    n = len(generators)
+    if not n or len(truth) % n:
+        raise ValueError(f"generators must divide the {len(truth)} images, got {n}")
+    # (F, groups, images of each, H, W)
+    by_band = truth.unflatten(0, (n, -1)).movedim(2, 0)
+    light = torch.stack([one.expected(by_band[f]) for f, one in enumerate(recorders)])
+    runs = _runs([one.band.kind for one in recorders], pixels=light[0, 0].numel())
+    drawn = torch.empty_like(light)
+    for k, generator in enumerate(generators):
+        for run in runs:
+            drawn[run, k] = recorders[run.start].draw(light[run, k], generator)
+    return drawn.movedim(0, 2).flatten(0, 1).contiguous()
+
+
+def _runs(kinds: Sequence[str], *, pixels: int) -> list[slice]:
+    """Return which bands' random numbers are drawn in one go: neighbours of one distribution."""
+    starts = [0]
+    for f in range(1, len(kinds)):
+        alike = (kinds[f] == "photons") == (kinds[f - 1] == "photons")
+        # torch makes normal numbers sixteen at a time: only then are they the same in one go.
+        if not alike or pixels % 16:
+            starts.append(f)
+    ends = [*starts[1:], len(kinds)]
+    return [slice(first, last) for first, last in zip(starts, ends, strict=True)]
 
 
 def expose(
