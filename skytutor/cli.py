@@ -140,7 +140,8 @@ def _describe_compute(compute: argparse.ArgumentParser) -> None:
         "published networks of chapter 4 (ten minutes each on a GPU); the checks of the limits of "
         "chapter 4 (minutes on a GPU); which bands help in chapter 5 (ten minutes), its "
         "adversaries (an hour), what half of the scenes cost its oracle (minutes on a GPU), and "
-        "its cards beside a new oracle (seconds); inputs and outputs in the cards of a folder (seconds)",
+        "its cards beside a new oracle (seconds); inputs and outputs in the cards of a folder "
+        "(seconds)",
     )
     compute.add_argument(
         "--folder", type=_folder, default=Path("runs"), help="where the table goes (default: runs)"

@@ -59,9 +59,12 @@ def on_device(model: nn.Module, device: torch.device | None = None) -> Iterator[
         device: of the copy; default: that of this machine's profile.
     """
     own = copy.deepcopy(model).to(profile.device() if device is None else device)
-    precise = {"enabled": True, "benchmark": False, "deterministic": False, "allow_tf32": False}
-    with torch.backends.cudnn.flags(**precise):
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
         yield own
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
 
 
 def decibels(squares: Tensor) -> float:
