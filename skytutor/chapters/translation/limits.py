@@ -112,7 +112,17 @@ def _least_squares(
     scaled = gram / (length[:, :, None] * length[:, None])
     scaled = scaled + torch.diag_embed((~there).double())
     lower = stable_cholesky(scaled)
-    inverse = torch.cholesky_inverse(lower) / (length[:, :, None] * length[:, None])
+    inverse = _inverse(lower) / (length[:, :, None] * length[:, None])
     both = there[:, :, None] & there[:, None]
     inverse = torch.where(both, inverse, 0)
     return (inverse @ sums)[..., 0].float(), inverse.float()
+
+
+def _inverse(lower: Tensor) -> Tensor:
+    """Return the inverses of matrices of which the lower Cholesky factors are given."""
+    if lower.device.type == "cpu":
+        return torch.cholesky_inverse(lower)
+    # On a GPU that goes through them one by one; this is one call for all.
+    one = torch.eye(lower.shape[-1], dtype=lower.dtype, device=lower.device)
+    half = torch.linalg.solve_triangular(lower, one.expand_as(lower), upper=False)
+    return half.mT @ half
