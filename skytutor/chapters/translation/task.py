@@ -23,7 +23,7 @@ __all__ = ["SCHEDULES", "BandsTask", "dihedral", "draw_truths", "scene_sizes"]
 SCHEDULES = {
     "smoke": Schedule(epochs=1, batch_size=4, lr=2e-3),
     "cpu": Schedule(epochs=2, batch_size=16, lr=2e-3),
-    "gpu": Schedule(epochs=12, batch_size=32, lr=3e-3),
+    "gpu": Schedule(epochs=8, batch_size=16, lr=3e-3),
 }
 _PART = 500  # scenes drawn from one seed
 _CHUNK = 25  # scenes at a time, for the memory's sake
@@ -37,7 +37,7 @@ def scene_sizes(profile: Profile) -> tuple[int, int]:
     Arguments:
         profile: of the training.
     """
-    sizes: tuple[int, int] = profile.pick(smoke=(8, 4), cpu=(2000, 100), gpu=(32_000, 400))
+    sizes: tuple[int, int] = profile.pick(smoke=(8, 4), cpu=(2000, 100), gpu=(12_000, 200))
     return sizes
 
 
