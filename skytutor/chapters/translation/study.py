@@ -180,9 +180,9 @@ def study_subsets(
         assert isinstance(oracle, SourceOracle)
         for name, inputs in CHOICES.items():
             translations[f"oracle, {name}"] = by_oracle(simulator, oracle, inputs, TARGETS)
-            for k, own in enumerate(networks):
-                assert isinstance(own, BandTranslator)
-                translations[f"{k}, {name}"] = by_network(own, inputs, TARGETS)
+            for k, network in enumerate(networks):
+                assert isinstance(network, BandTranslator)
+                translations[f"{k}, {name}"] = by_network(network, inputs, TARGETS)
         sources, answers = answers_on(
             simulator, translations, targets=TARGETS, n=n, seed=seed, peaks=False
         )
@@ -202,13 +202,16 @@ def study_subsets(
             for who, answer in (("network", own[0]), ("oracle", best))
         }
         choices[name]["network"]["by_network"] = [decibels(answer.squares) for answer in own]
-    gains = []
-    for less, more in _ADDED:
-        gain: dict[str, Any] = {"from": less, "to": more}
-        for who, found in squares.items():
-            gain[who] = paired_gain(found[less], found[more], networks=True)
-        gains.append(gain)
+    gains = [_gained(squares, less=less, more=more) for less, more in _ADDED]
     return {"scenes": n, "networks": len(models), "choices": choices, "gains": gains}
+
+
+def _gained(squares: Mapping[str, Mapping[str, Tensor]], *, less: str, more: str) -> dict[str, Any]:
+    """Return what bands bring that are added, to networks and to the oracle."""
+    gain: dict[str, Any] = {"from": less, "to": more}
+    for who, found in squares.items():
+        gain[who] = paired_gain(found[less], found[more], networks=True)
+    return gain
 
 
 def make_subsets(folder: Path, *, command: str, profile: Profile) -> Path:
