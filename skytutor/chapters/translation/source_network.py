@@ -226,9 +226,10 @@ class SourceTranslator(nn.Module):
         """Return better places, and what each given band says of the sources there."""
         renderer = self.renderer()
         seen = []
-        for column in self.columns:
-            if not bool((weights[:, column] > 0).any()):
-                continue
+        there = (weights[:, self.columns] > 0).flatten(2).any(2).any(0).tolist()
+        # One band at least, that says nothing where nothing was measured.
+        columns = [column for column, one in zip(self.columns, there, strict=True) if one]
+        for column in columns or self.columns[:1]:
             t = self._nearest(column)
             profile = self.translator.optics.carried(profiles[t], source=self.rows[t], band=column)
             # Of flux 1, so that what is fitted is a flux.
