@@ -129,6 +129,8 @@ def _describe_compute(compute: argparse.ArgumentParser) -> None:
             "spectra-limits-check",
             "bands-subsets",
             "bands-adversaries",
+            "bands-limits-check",
+            "bands-limits-beside",
             "card-descriptions",
         ),
         help="information limits of chapter 3 (a quarter of an hour); nodes of CAMB's spectra "
@@ -136,8 +138,10 @@ def _describe_compute(compute: argparse.ArgumentParser) -> None:
         "(some seconds); ablations of chapter 2's published "
         "GAN (twenty minutes); chapter 4's network where there is more or less to see, and the "
         "published networks of chapter 4 (ten minutes each on a GPU); the checks of the limits of "
-        "chapter 4 (minutes on a GPU); which bands help in chapter 5 (ten minutes), and its "
-        "adversaries (an hour); inputs and outputs in the cards of a folder (seconds)",
+        "chapter 4 (minutes on a GPU); which bands help in chapter 5 (ten minutes), its "
+        "adversaries (an hour), what half of the scenes cost its oracle (minutes on a GPU), and "
+        "its cards beside a new oracle (seconds); inputs and outputs in the cards of a folder "
+        "(seconds)",
     )
     compute.add_argument(
         "--folder", type=_folder, default=Path("runs"), help="where the table goes (default: runs)"

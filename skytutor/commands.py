@@ -141,9 +141,11 @@ def _study(what: str) -> Callable[..., Path] | None:
             limit_checks.CHECK_CARD: limit_checks.make_limits_check,
         }[what]
     if what.startswith("bands-"):
+        from skytutor.chapters.translation import oracle_checks
         from skytutor.chapters.translation import study as bands_study
 
         return {
+            oracle_checks.CHECK_CARD: oracle_checks.make_limits_check,
             bands_study.SUBSETS_CARD: bands_study.make_subsets,
             bands_study.ADVERSARIES_CARD: bands_study.make_adversaries,
         }[what]
@@ -172,6 +174,12 @@ def compute(args: argparse.Namespace) -> None:
         from skytutor.chapters.pretrained import describe_cards
 
         for path in describe_cards(args.folder):
+            print(path)
+        return
+    if args.what == "bands-limits-beside":
+        from skytutor.chapters.translation.oracle_checks import make_beside
+
+        for path in make_beside(args.folder):
             print(path)
         return
     make_card = _study(args.what)

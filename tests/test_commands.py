@@ -101,6 +101,8 @@ def fault(module, words):
             "spectra-limits-check",
             "bands-subsets",
             "bands-adversaries",
+            "bands-limits-check",
+            "bands-limits-beside",
         },
         "train": recipes,
         "evaluate": recipes,
@@ -320,6 +322,7 @@ def test_compute_ablations(capsys, tmp_path, small_ablations):
         ("spectra-published", "spectra.study", "make_published"),
         ("spectra-limits-check", "spectra.limit_checks", "make_limits_check"),
         ("bands-subsets", "translation.study", "make_subsets"),
+        ("bands-limits-check", "translation.oracle_checks", "make_limits_check"),
         ("bands-adversaries", "translation.study", "make_adversaries"),
     ],
 )

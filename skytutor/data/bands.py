@@ -10,12 +10,11 @@ nanomaggies, lengths in arcsec.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from skytutor.data.exposures import expose, true_variance
+from skytutor.data.exposures import Recorder, draw_exposures
 from skytutor.data.galaxy_photometry import component_fluxes
 from skytutor.data.galaxy_population import Galaxies, Population
 from skytutor.data.rendering import Shapes
@@ -24,6 +23,7 @@ from skytutor.data.spectral_templates import BandTable
 from skytutor.data.stars import StarTable
 from skytutor.data.surveys import BANDS, band_names
 from skytutor.validate import check_generator, positive
+from skytutor.values import all_finite
 
 __all__ = ["EMPTY", "GALAXY", "STAR", "Observation", "SceneSimulator", "Scenes"]
 
@@ -34,6 +34,8 @@ _MAGNITUDES = (14.0, 20.5)  # in r; evenly, so that bright and faint are met equ
 _TEMPERATURES = (3000.0, 15000.0)  # kelvin, evenly in the logarithm
 _MARGIN = 2.0  # arcsec between a source's middle and the edge
 _SMALLEST = 0.05  # arcsec, half-light radius
+# Scenes at a time whose transforms fit into the memory, and that are work enough for a GPU.
+_CHUNK, _DEVICE_CHUNK = 25, 100
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,15 @@ class Scenes:
     def __len__(self) -> int:
         return len(self.kind)
 
+    def to(self, device: torch.device | str) -> "Scenes":
+        """Return the same scenes with every tensor on a device.
+
+        Arguments:
+            device: where they go.
+        """
+        names = [entry.name for entry in fields(self) if entry.name != "bands"]
+        return replace(self, **{name: getattr(self, name).to(device) for name in names})
+
     def source_flux(self) -> Tensor:
         """Return the flux of each source in each band, ``(B, S, F)``."""
         return self.flux.sum(2)
@@ -82,6 +93,14 @@ class Observation:
     ivar: Tensor
     truth: Tensor
 
+    def to(self, device: torch.device | str) -> "Observation":
+        """Return the same images on a device.
+
+        Arguments:
+            device: where they go.
+        """
+        return Observation(self.images.to(device), self.ivar.to(device), self.truth.to(device))
+
 
 class SceneSimulator:
     """Draw scenes and observe them.
@@ -96,6 +115,9 @@ class SceneSimulator:
         size: H.
         pixel_arcsec: side of a pixel.
         device: where the tables lie; draws come from a generator on the same device.
+
+    Attributes:
+        chunk: scenes to draw at a time where there are many; other chunks give other scenes.
 
     Raises:
         TypeError: one name instead of several; a size is no integer.
@@ -120,6 +142,7 @@ class SceneSimulator:
     ):
         self.bands = band_names(bands)
         self.device = torch.device(device)
+        self.chunk = _CHUNK if self.device.type == "cpu" else _DEVICE_CHUNK
         chosen = [BANDS[name] for name in self.bands]
         self.renderer = SceneRenderer(
             size,
@@ -134,7 +157,10 @@ class SceneSimulator:
         self._stars = StarTable(filters, device=self.device)
         self._galaxies = BandTable(filters, device=self.device)
         self._population = Population()
-        self._psf = [self.renderer.psf_image(band) for band in range(len(self.bands))]
+        self._recorders = [
+            Recorder(band, psf=self.renderer.psf_image(f), pixel_arcsec=pixel_arcsec)
+            for f, band in enumerate(chosen)
+        ]
 
     def draw(self, n: int, *, generator: torch.Generator) -> Scenes:
         """Draw `n` scenes.
@@ -265,15 +291,37 @@ class SceneSimulator:
             ValueError: a truth of another shape or not finite, or a generator on another device.
         """
         check_generator(generator, self.device)
+        return self.expose_each(truth, generators=[generator])
+
+    def expose_each(self, truth: Tensor, *, generators: Sequence[torch.Generator]) -> Observation:
+        """Return images with the noise of each survey, groups of them from their own generators.
+
+        The random numbers are those of `expose`, called once for each group; what is made of them
+        is made of all images in one go, which on a GPU takes a tenth of the time.
+
+        Arguments:
+            truth: ``(B, F, H, H)``, nanomaggies a pixel.
+            generators: of the noise, on the simulator's device, one for each of as many equal
+                groups of images.
+
+        Raises:
+            TypeError: no generator.
+            ValueError: a truth of another shape or not finite, a number of generators that does not
+                divide that of the images, or one on another device.
+        """
         size = self.renderer.scene_size
         wanted = (len(self.bands), size, size)
         if truth.ndim != 4 or truth.shape[1:] != wanted:
             raise ValueError(f"truth must be (B, F, H, H) = (B, {wanted}), got {truth.shape}")
+        if not all_finite(truth):
+            raise ValueError("truth must be finite, got NaN or infinite values")
+        for generator in generators:
+            check_generator(generator, self.device)
+        drawn = draw_exposures(truth, self._recorders, generators=generators)
         images = torch.empty_like(truth)
         ivar = torch.empty_like(truth)
-        for f in range(len(self.bands)):
-            settings = self._settings(f)
-            images[:, f], ivar[:, f] = expose(truth[:, f], generator=generator, **settings)
+        for f, recorder in enumerate(self._recorders):
+            images[:, f], ivar[:, f] = recorder.record(truth[:, f], drawn[:, f])
         return Observation(images, ivar, truth)
 
     def variance(self, truth: Tensor) -> Tensor:
@@ -282,10 +330,5 @@ class SceneSimulator:
         Arguments:
             truth: ``(B, F, H, H)``, nanomaggies a pixel.
         """
-        made = [true_variance(truth[:, f], **self._settings(f)) for f in range(len(self.bands))]
+        made = [one.variance(truth[:, f]) for f, one in enumerate(self._recorders)]
         return torch.stack(made, dim=1)
-
-    def _settings(self, band: int) -> dict[str, Any]:
-        """Return what `skytutor.data.exposures` has to know of one band."""
-        side = self.renderer.scene_pixel
-        return {"band": BANDS[self.bands[band]], "psf": self._psf[band], "pixel_arcsec": side}

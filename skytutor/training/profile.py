@@ -16,7 +16,7 @@ import torch
 
 from skytutor.validate import as_seed
 
-__all__ = ["NAMES", "Profile", "cores", "current", "set_threads", "threads"]
+__all__ = ["NAMES", "Profile", "cores", "current", "device", "set_threads", "threads"]
 
 NAMES = ("smoke", "cpu", "gpu")
 _MANY_CORES = 8  # from here on a second thread is unlikely to wait for a core
@@ -75,15 +75,36 @@ def current(name: str | None = None, *, seed: int = 0) -> Profile:
     Raises:
         ValueError: unknown name; lists those there are. Or a SKYTUTOR_THREADS that is no number.
     """
-    cuda = torch.cuda.is_available()
+    chosen = _chosen(name)
+    set_threads()
+    return Profile(chosen, device(chosen), as_seed("seed", seed))
+
+
+def _chosen(name: str | None) -> str:
+    """Return the name of the profile that is asked for, or of the one that fits this machine."""
     source = "profile" if name else "SKYTUTOR_PROFILE"
-    fitting = "gpu" if cuda else "cpu"
+    fitting = "gpu" if torch.cuda.is_available() else "cpu"
     name = name or os.environ.get("SKYTUTOR_PROFILE") or fitting
     if name not in NAMES:
         raise ValueError(f"{source} must be one of {', '.join(map(repr, NAMES))}, got {name!r}")
-    set_threads()
-    device = torch.device("cuda" if cuda and name == "gpu" else "cpu")
-    return Profile(name, device, as_seed("seed", seed))
+    return name
+
+
+def device(name: str | None = None) -> torch.device:
+    """Return the device of the profile that `current` would return.
+
+    Arguments:
+        name: of the profile, as `current` takes it.
+
+    Raises:
+        ValueError: unknown name; lists those there are.
+
+    Example:
+        >>> device("smoke")
+        device(type='cpu')
+    """
+    cuda = torch.cuda.is_available() and _chosen(name) == "gpu"
+    return torch.device("cuda" if cuda else "cpu")
 
 
 def threads() -> int:

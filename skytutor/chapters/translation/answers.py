@@ -49,7 +49,7 @@ class TestSources:
 
 @dataclass(frozen=True)
 class Answer:
-    """What one translation made of the scenes.
+    """What one translation made of the scenes; no band has peaks where none were looked for.
 
     Attributes:
         squares: ``(n, T)``, mean squared error of each image, stretched.
@@ -88,10 +88,10 @@ class _Collected:
     def together(self) -> Answer:
         """Return all batches as one."""
         by_band = [
-            {name: torch.cat(parts) for name, parts in peaks.items()}
+            {name: torch.cat(parts).cpu() for name, parts in peaks.items()}
             for peaks in (self.invented, self.lost, self.there)
         ]
-        return Answer(torch.cat(self.squares), torch.cat(self.flux), *by_band)
+        return Answer(torch.cat(self.squares).cpu(), torch.cat(self.flux).cpu(), *by_band)
 
 
 def answers_on(
@@ -101,31 +101,38 @@ def answers_on(
     targets: Sequence[str],
     n: int,
     seed: int,
+    peaks: bool = True,
 ) -> tuple[TestSources, dict[str, Answer]]:
     """Let translations answer on the same n scenes.
 
     Arguments:
-        simulator: to draw from.
+        simulator: of the scenes; all is computed on its device. What is random is drawn on the
+            CPU, so that every device is asked about the same scenes.
         translations: by name.
         targets: names of the T bands that are asked for.
         n: scenes.
         seed: of the generator.
+        peaks: whether to look for sources that are invented or lost, which takes most of the time.
+
+    Returns:
+        the sources and the answers, on the CPU.
 
     Raises:
         TypeError, ValueError: n is no positive integer.
     """
     positive(n=n)
     rows = [simulator.bands.index(name) for name in targets]
-    softening = softenings(targets, pixel_arcsec=simulator.renderer.scene_pixel)
-    finders = [_finder(simulator, f) for f in rows]
+    scale = softenings(targets, pixel_arcsec=simulator.renderer.scene_pixel)
+    softening = scale.to(simulator.device)
+    finders = [_finder(simulator, f) for f in rows] if peaks else []
     collected = {name: _Collected() for name in translations}
     sources: list[tuple[Tensor, ...]] = []
-    rng = torch.Generator(simulator.device).manual_seed(seed)
+    rng = torch.Generator().manual_seed(seed)
     for batch in draw_batches(simulator, n, generator=rng):
         scenes = batch.scenes
         there = scenes.kind != EMPTY
         about = (scenes.source_flux(), scenes.kind, scenes.temperature, scenes.redshift)
-        sources.append(tuple(column[there] for column in about))
+        sources.append(tuple(column[there].cpu() for column in about))
         truth = batch.seen.truth[:, rows]
         wanted = stretched(truth, softening)
         # Of the truth once, for all translations.
@@ -137,8 +144,9 @@ def answers_on(
             error = (stretched(images, softening) - wanted).double()
             found.squares.append(error.square().mean((-2, -1)))
             found.flux.append(measured_flux(simulator, batch, images, rows))
-            for t, (band, find) in enumerate(zip(targets, finders, strict=True)):
-                found.count(band, find(images[:, t]), true_peaks[t])
+            # No finder where nobody asks for peaks.
+            for t, find in enumerate(finders):
+                found.count(targets[t], find(images[:, t]), true_peaks[t])
     columns = [torch.cat(parts) for parts in zip(*sources, strict=True)]
     return TestSources(*columns), {name: found.together() for name, found in collected.items()}
 

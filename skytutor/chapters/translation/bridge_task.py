@@ -12,7 +12,7 @@ from skytutor.chapters.translation.bridge import BandBridge
 from skytutor.chapters.translation.networks import BandTranslator
 from skytutor.chapters.translation.question import Names, band_question
 from skytutor.chapters.translation.scored_scenes import SceneBatch, draw_batches
-from skytutor.chapters.translation.scores import decibels, score_plates
+from skytutor.chapters.translation.scores import decibels, on_device, score_plates
 from skytutor.chapters.translation.source_scores import measured_flux
 from skytutor.chapters.translation.stretch import stretched, unstretched
 from skytutor.chapters.translation.subsets import PUBLISHED, TARGETS
@@ -31,6 +31,7 @@ _SAMPLES = 16
 _COVERAGE_SCENES = 100
 _SIGNIFICANT = 5.0  # of a source in the best of the plates
 _LATE = 0.1  # keeps the weight of late times finite
+_FLOOR = 0.05  # stretched: pixels known better than this do not count more for it
 _VALIDATION_CHUNK = 25
 
 
@@ -67,6 +68,9 @@ class BridgeTask(BandsTask):
     ) -> Tensor:
         """Return the mean squared error of where the way leads, late times the heavier.
 
+        Added to it is how unlikely the translator's errors are by the deviations that the model
+        says of them. Pixels of which much is known count more than others.
+
         Arguments:
             model: a `BandBridge`.
             batch: of `batch`.
@@ -80,9 +84,15 @@ class BridgeTask(BandsTask):
         condition = own.condition(images, ivar)
         t = time[:, None, None, None]
         way = (1 - t) * own.start(condition, noise) + t * wanted
-        error: Tensor = (model(way, time, condition) - wanted).square().mean((1, 2, 3))
+        found = model(way, time, condition)
+        spread = own.deviation(condition)
+        answer = condition[:, len(own.rows) : 2 * len(own.rows)]
+        unlikely = spread.log() + ((answer - wanted) / spread).square() / 2
+        weight = 1 / (spread.detach().square() + _FLOOR**2)
+        # Relative: the loss keeps its size while deviations are still being learned.
+        error: Tensor = (weight / weight.mean() * (found - wanted).square()).mean((1, 2, 3))
         # The error of the velocity is that of the end over what is left of the way.
-        return (error / (1 - time + _LATE)).mean()
+        return (error / (1 - time + _LATE)).mean() + unlikely.mean()
 
     def validate(self, model: nn.Module) -> dict[str, float]:
         """Return the PSNR of the mean of four samples.
@@ -127,7 +137,7 @@ def central_interval(samples: Tensor, *, level: float) -> tuple[Tensor, Tensor]:
     if n < 2 or rank < 1:
         raise ValueError(f"samples must be more than {n} for an interval of level {level:g}")
     part = (rank - 1) / (n - 1)
-    ends = torch.tensor([part, 1 - part], dtype=samples.dtype)
+    ends = torch.tensor([part, 1 - part], dtype=samples.dtype, device=samples.device)
     low, high = samples.quantile(ends, dim=0)
     return low, high
 
@@ -140,15 +150,18 @@ def score_coverage(model: BandBridge, *, seed: int, size: int) -> dict[str, floa
         seed: of the generator that draws scenes and noise.
         size: scenes.
     """
-    simulator = SceneSimulator()
+    device = model.given.device
+    simulator = SceneSimulator(device=device)
     softening = model.translator.softening[model.rows]
+    # Scenes are drawn on the CPU, whichever device they are shown on.
     rng = torch.Generator().manual_seed(seed)
+    noise = rng if device.type == "cpu" else torch.Generator(device).manual_seed(seed)
     plates = [simulator.bands.index(name) for name in _PLATES]
-    errors = torch.tensor([faint_error(BANDS[name]) for name in _PLATES])
+    errors = torch.tensor([faint_error(BANDS[name]) for name in _PLATES], device=device)
     held = []
     for batch in draw_batches(simulator, size, generator=rng):
         seen = batch.seen
-        samples = model.sample(seen.images, seen.ivar, _SAMPLES, generator=rng)
+        samples = model.sample(seen.images, seen.ivar, _SAMPLES, generator=noise)
         fluxes = [
             measured_flux(simulator, batch, unstretched(one, softening), model.rows)
             for one in samples
@@ -167,14 +180,16 @@ def _score(
 ) -> Scores:
     # Scenes are drawn: there is no source to choose.
     number = SEEDS.test_seed(seed)
-    assert isinstance(model, BandBridge)
-
-    def translate(batch: SceneBatch) -> Tensor:
-        return model.predict(batch.seen.images, batch.seen.ivar)
-
-    found = score_plates(translate, seed=number, size=size)
     scenes = _COVERAGE_SCENES if size is None else min(size, _COVERAGE_SCENES)
-    found.scores["coverage"] = score_coverage(model, seed=number, size=scenes)
+    with on_device(model) as own:
+        assert isinstance(own, BandBridge)
+        predict = own.predict
+
+        def translate(batch: SceneBatch) -> Tensor:
+            return predict(batch.seen.images, batch.seen.ivar)
+
+        found = score_plates(translate, seed=number, size=size, device=own.given.device)
+        found.scores["coverage"] = score_coverage(own, seed=number, size=scenes)
     return found
 
 
@@ -198,7 +213,7 @@ def _build() -> BandBridge:
 
 
 def _task(profile: Profile) -> BridgeTask:
-    size, n_validation = profile.pick(smoke=(8, 4), cpu=(2000, 50), gpu=(12_000, 100))
+    size, n_validation = profile.pick(smoke=(8, 4), cpu=(2000, 50), gpu=(32_000, 200))
     simulator = SceneSimulator(device=profile.device)
     return BridgeTask(simulator, size=size, n_validation=n_validation)
 
@@ -212,7 +227,7 @@ def make_flow_recipe() -> Recipe:
         schedules={
             "smoke": Schedule(epochs=1, batch_size=4, lr=2e-3),
             "cpu": Schedule(epochs=1, batch_size=16, lr=2e-3),
-            "gpu": Schedule(epochs=2, batch_size=16, lr=2e-3),
+            "gpu": Schedule(epochs=8, batch_size=32, lr=2e-3),
         },
         seeds=SEEDS,
         score=_score,

@@ -29,7 +29,7 @@ __all__ = ["SCHEDULES", "FluxTask", "build_flux", "peaks_of"]
 SCHEDULES = {
     "smoke": Schedule(epochs=1, batch_size=4, lr=1e-3),
     "cpu": Schedule(epochs=1, batch_size=16, lr=1e-3),
-    "gpu": Schedule(epochs=3, batch_size=16, lr=1e-3),
+    "gpu": Schedule(epochs=5, batch_size=32, lr=1e-3),
 }
 _WEIGHT = 0.2  # of the sources beside the pixels: both errors are then of one size
 _MOST = 20.0  # stretched: far above any star

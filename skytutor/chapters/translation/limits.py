@@ -29,6 +29,7 @@ __all__ = [
     "MeasuredSources",
     "components_there",
     "flux_in_images",
+    "inverse_from_factor",
     "measure_sources",
 ]
 
@@ -156,7 +157,21 @@ def _least_squares(
     scaled = gram / (length[:, :, None] * length[:, None])
     scaled = scaled + torch.diag_embed((~there).double())
     lower = stable_cholesky(scaled)
-    inverse = torch.cholesky_inverse(lower) / (length[:, :, None] * length[:, None])
+    inverse = inverse_from_factor(lower) / (length[:, :, None] * length[:, None])
     both = there[:, :, None] & there[:, None]
     inverse = torch.where(both, inverse, 0)
     return (inverse @ sums).float(), inverse.float()
+
+
+def inverse_from_factor(lower: Tensor) -> Tensor:
+    """Return the inverses of matrices of which the lower Cholesky factors are given.
+
+    Arguments:
+        lower: ``(..., C, C)``.
+    """
+    if lower.device.type == "cpu":
+        return torch.cholesky_inverse(lower)
+    # On a GPU that goes through them one by one; this is one call for all.
+    one = torch.eye(lower.shape[-1], dtype=lower.dtype, device=lower.device)
+    half = torch.linalg.solve_triangular(lower, one.expand_as(lower), upper=False)
+    return half.mT @ half

@@ -28,7 +28,7 @@ __all__ = [
 SCHEDULES = {
     "smoke": Schedule(epochs=2, batch_size=16, lr=3e-3, optimizer="muon"),
     "cpu": Schedule(epochs=20, batch_size=256, lr=3e-3, optimizer="muon"),
-    "gpu": Schedule(epochs=60, batch_size=512, lr=3e-3, optimizer="muon"),
+    "gpu": Schedule(epochs=30, batch_size=2048, lr=3e-3, optimizer="muon"),
 }
 _PART = 500  # scenes drawn from one seed
 
@@ -39,7 +39,7 @@ def oracle_sizes(profile: Profile) -> tuple[int, int]:
     Arguments:
         profile: of the training.
     """
-    sizes: tuple[int, int] = profile.pick(smoke=(10, 5), cpu=(1000, 200), gpu=(20_000, 1000))
+    sizes: tuple[int, int] = profile.pick(smoke=(10, 5), cpu=(1000, 200), gpu=(240_000, 2000))
     return sizes
 
 

@@ -12,7 +12,7 @@ from skytutor.chapters.translation.adversaries import NoiseMatched, Published, T
 from skytutor.chapters.translation.networks import BandTranslator
 from skytutor.chapters.translation.question import Names, band_question
 from skytutor.chapters.translation.scored_scenes import SceneBatch
-from skytutor.chapters.translation.scores import decibels, score_plates
+from skytutor.chapters.translation.scores import decibels, on_device, score_plates
 from skytutor.chapters.translation.stretch import stretched
 from skytutor.chapters.translation.subsets import PUBLISHED, TARGETS
 from skytutor.chapters.translation.task import BandsTask
@@ -131,12 +131,14 @@ def _score(
 ) -> Scores:
     # Scenes are drawn: there is no source to choose.
     number = SEEDS.test_seed(seed)
-    assert isinstance(model, TranslationPair)
+    with on_device(model) as own:
+        assert isinstance(own, TranslationPair)
+        predict = own.predict
 
-    def translate(batch: SceneBatch) -> Tensor:
-        return model.predict(batch.seen.images, batch.seen.ivar)
+        def translate(batch: SceneBatch) -> Tensor:
+            return predict(batch.seen.images, batch.seen.ivar)
 
-    return score_plates(translate, seed=number, size=size)
+        return score_plates(translate, seed=number, size=size, device=own.softening.device)
 
 
 def _schedule(epochs: int, batch_size: int, *, lr: float) -> Schedule:

@@ -18,7 +18,7 @@ from skytutor.chapters.translation import (
 )
 from skytutor.chapters.translation.networks import BandTranslator
 from skytutor.chapters.translation.question import Names, band_question
-from skytutor.chapters.translation.scores import score_limits, score_translator
+from skytutor.chapters.translation.scores import on_device, score_limits, score_translator
 from skytutor.chapters.translation.source_network import SourceTranslator
 from skytutor.chapters.translation.subsets import TARGETS
 from skytutor.data.bands import SceneSimulator
@@ -58,13 +58,15 @@ def _score_bands(
     model: nn.Module, *, seed: int, size: int | None = None, source: str | None = None
 ) -> Scores:
     # Scenes are drawn: there is no source to choose.
-    return score_translator(model, seed=SEEDS.test_seed(seed), size=size)
+    with on_device(model) as own:
+        return score_translator(own, seed=SEEDS.test_seed(seed), size=size)
 
 
 def _score_limits(
     model: nn.Module, *, seed: int, size: int | None = None, source: str | None = None
 ) -> Scores:
-    return score_limits(model, seed=SEEDS.test_seed(seed), size=size)
+    with on_device(model) as own:
+        return score_limits(own, seed=SEEDS.test_seed(seed), size=size)
 
 
 def _translate(

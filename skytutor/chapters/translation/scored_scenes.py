@@ -19,8 +19,6 @@ __all__ = [
     "sources_of",
 ]
 
-_CHUNK = 25  # scenes at a time, for the memory's sake
-
 
 @dataclass(frozen=True)
 class SceneBatch:
@@ -97,12 +95,24 @@ def draw_batches(
     Arguments:
         simulator: to draw from.
         n: scenes.
-        generator: of the random numbers.
+        generator: of the random numbers. From one on the CPU come the scenes and images of a
+            simulator on the CPU, whichever device they are measured on.
     """
-    for start in range(0, n, _CHUNK):
-        scenes = simulator.draw(min(_CHUNK, n - start), generator=generator)
-        planes = simulator.planes(scenes)
-        seen = simulator.expose(simulator.truth(scenes, planes=planes), generator=generator)
+    drawer = simulator
+    if generator.device.type != simulator.device.type:
+        drawer = SceneSimulator(
+            simulator.bands,
+            size=simulator.renderer.scene_size,
+            pixel_arcsec=simulator.renderer.scene_pixel,
+            device=generator.device,
+        )
+    for start in range(0, n, drawer.chunk):
+        scenes = drawer.draw(min(drawer.chunk, n - start), generator=generator)
+        planes = drawer.planes(scenes)
+        seen = drawer.expose(drawer.truth(scenes, planes=planes), generator=generator)
+        if drawer is not simulator:
+            scenes, seen = scenes.to(simulator.device), seen.to(simulator.device)
+            planes = planes.to(simulator.device)
         yield SceneBatch(scenes, planes, seen, sources_of(simulator, scenes, seen, planes=planes))
 
 

@@ -1,7 +1,9 @@
 """Scores of translations on scenes that nothing was trained on, beside the limits."""
 
+import contextlib
+import copy
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -30,10 +32,12 @@ from skytutor.data.bands import GALAXY, STAR, SceneSimulator
 from skytutor.data.stars import StarTable
 from skytutor.data.surveys import BANDS, faint_error
 from skytutor.metrics.redshifts import sigma_nmad
+from skytutor.training import profile
 
 __all__ = [
     "TEST_SIZE",
     "decibels",
+    "on_device",
     "score_limits",
     "score_plates",
     "score_translator",
@@ -43,6 +47,25 @@ __all__ = [
 TEST_SIZE = 500  # scenes
 _PLATES = "plates"  # of the published choices, the one that sources are scored with
 _BRIGHT, _FAINT = 20.0, 5.0  # signal-to-noise ratios that part sources
+
+
+@contextlib.contextmanager
+def on_device(model: nn.Module, device: torch.device | None = None) -> Iterator[nn.Module]:
+    """Let a copy of a network be scored on a device.
+
+    A GPU computes convolutions in full precision meanwhile, so that its scores are those of a CPU.
+
+    Arguments:
+        model: stays where it is.
+        device: of the copy; default: that of this machine's profile.
+    """
+    own = copy.deepcopy(model).to(profile.device() if device is None else device)
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield own
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
 
 
 def decibels(squares: Tensor) -> float:
@@ -132,12 +155,18 @@ def score_translator(
         targets: names of the bands that are asked for.
     """
     assert isinstance(model, BandTranslator | SourceTranslator)
+    device = model.softening.device
     networks = {name: by_network(model, given, targets) for name, given in PUBLISHED.items()}
-    return _scored(networks, seed=seed, size=size, targets=tuple(targets))
+    return _scored(networks, seed=seed, size=size, targets=tuple(targets), device=device)
 
 
 def score_plates(
-    translate: Translation, *, seed: int, size: int | None = None, targets: Sequence[str] = TARGETS
+    translate: Translation,
+    *,
+    seed: int,
+    size: int | None = None,
+    targets: Sequence[str] = TARGETS,
+    device: torch.device | str = "cpu",
 ) -> Scores:
     """Score a translation of photographic plates.
 
@@ -146,17 +175,24 @@ def score_plates(
         seed: of the generator that draws the scenes.
         size: scenes; None for `TEST_SIZE`.
         targets: names of the bands that it answers with.
+        device: on which it is asked.
     """
-    return _scored({_PLATES: translate}, seed=seed, size=size, targets=tuple(targets))
+    about: dict[str, Any] = {"targets": tuple(targets), "device": torch.device(device)}
+    return _scored({_PLATES: translate}, seed=seed, size=size, **about)
 
 
 def _scored(
-    networks: Mapping[str, Translation], *, seed: int, size: int | None, targets: tuple[str, ...]
+    networks: Mapping[str, Translation],
+    *,
+    seed: int,
+    size: int | None,
+    targets: tuple[str, ...],
+    device: torch.device,
 ) -> Scores:
     """Score translations of published choices of bands, that of plates among them."""
     n = TEST_SIZE if size is None else size
-    simulator = SceneSimulator()
-    oracle = pretrained_oracle()
+    simulator = SceneSimulator(device=device)
+    oracle = pretrained_oracle().to(device)
     plates = PUBLISHED[_PLATES]
     translations = {**simple(plates, targets), "survey": survey(simulator, targets)}
     for name, translate in networks.items():
@@ -201,7 +237,7 @@ def score_limits(model: nn.Module, *, seed: int, size: int | None = None) -> Sco
     """
     assert isinstance(model, SourceOracle)
     n = TEST_SIZE if size is None else size
-    simulator = SceneSimulator()
+    simulator = SceneSimulator(device=model.softening.device)
     translations: dict[str, Translation] = {
         name: by_oracle(simulator, model, inputs, TARGETS) for name, inputs in PUBLISHED.items()
     }

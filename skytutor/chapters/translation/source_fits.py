@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from skytutor.chapters.translation.limits import inverse_from_factor
 from skytutor.chapters.translation.source_finding import FoundSources, distances
 from skytutor.data.exposures import true_variance
 from skytutor.data.scene_rendering import SceneRenderer
@@ -62,7 +63,7 @@ def fitted(templates: Tensor, image: Tensor, weight: Tensor) -> tuple[Tensor, Te
     length = torch.where(there, length, 1)
     scaled = gram / (length[:, :, None] * length[:, None])
     scaled = scaled + torch.diag_embed((~there).double() + _RIDGE)
-    inverse = torch.cholesky_inverse(torch.linalg.cholesky(scaled))
+    inverse = inverse_from_factor(torch.linalg.cholesky(scaled))
     flux = (inverse @ (sums / length)[..., None])[..., 0] / length
     error = torch.diagonal(inverse, dim1=-2, dim2=-1).sqrt() / length
     return torch.where(there, flux, 0).float(), torch.where(there, error, 0).float()

@@ -1,11 +1,12 @@
 """Studies whose cards chapter 5 reads: which bands help, and what adversaries do to their end.
 
-``skytutor compute bands-subsets`` scores the trained network and the oracle with every choice of
-plates, infrared and ultraviolet; ``bands-adversaries`` trains the pairs.
+``skytutor compute bands-subsets`` scores networks trained from several seeds and the oracle with
+every choice of plates, infrared and ultraviolet; ``bands-adversaries`` trains the pairs.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch import Tensor
 from skytutor.chapters.pretrained import card as read_card
 from skytutor.chapters.pretrained import load_pretrained
 from skytutor.chapters.recipe import Recipe
+from skytutor.chapters.registry import get
 from skytutor.chapters.seeds import BANDS as SEEDS
 from skytutor.chapters.study_card import write_study
 from skytutor.chapters.train import train_recipe
@@ -22,7 +24,8 @@ from skytutor.chapters.translation.adversaries import TranslationPair
 from skytutor.chapters.translation.answers import Answer, TestSources, Translation, answers_on
 from skytutor.chapters.translation.networks import BandTranslator
 from skytutor.chapters.translation.pair_task import make_gan_recipe, make_pix2pix_recipe
-from skytutor.chapters.translation.scores import decibels
+from skytutor.chapters.translation.scores import decibels, on_device
+from skytutor.chapters.translation.source_oracle import SourceOracle
 from skytutor.chapters.translation.source_scores import flux_errors
 from skytutor.chapters.translation.subsets import PUBLISHED, TARGETS
 from skytutor.chapters.translation.translations import by_network, by_oracle, pretrained_oracle
@@ -68,22 +71,30 @@ _SCENES = {"smoke": 10, "cpu": 100, "gpu": 1000}
 _SEPARATION = {"smoke": 4, "cpu": 40, "gpu": 200}  # scenes
 _SPLIT = 17.0  # magnitude in r that parts bright sources from faint ones
 _RESAMPLES = 2000
+_NETWORKS = {"smoke": 2, "cpu": 2, "gpu": 5}  # trained from different seeds
 _SEEDS = range(3)  # of the noise-matched adversary
 
 Gain = tuple[float, float, float]
 
 
 def paired_gain(
-    without: Tensor, with_more: Tensor, *, resamples: int = _RESAMPLES, seed: int = 0
+    without: Tensor,
+    with_more: Tensor,
+    *,
+    networks: bool = False,
+    resamples: int = _RESAMPLES,
+    seed: int = 0,
 ) -> Gain:
     """Return by how many decibels a second score is better, and the ends of its 95 % interval.
 
     Scenes differ far more from each other than two translations of one scene do. So both are scored
-    on the same scenes, and scenes are drawn again in pairs.
+    on the same scenes, and scenes are drawn again in pairs; and so are networks that were trained
+    from different seeds.
 
     Arguments:
         without: ``(n, ...)``, mean squared errors of n scenes.
         with_more: the same scenes translated otherwise.
+        networks: whether both are ``(S, n, ...)``, of S networks.
         resamples: bootstrap samples.
         seed: of the bootstrap.
 
@@ -96,7 +107,8 @@ def paired_gain(
         3.010299956639812
     """
     positive(resamples=resamples)
-    if without.shape != with_more.shape or len(without) < 2:
+    axes = 2 if networks else 1
+    if without.shape != with_more.shape or without.ndim < axes or without.shape[axes - 1] < 2:
         raise ValueError(
             "without and with_more must be of the same scenes, two or more, "
             f"got {tuple(without.shape)} and {tuple(with_more.shape)}"
@@ -104,15 +116,28 @@ def paired_gain(
     for name, squares in (("without", without), ("with_more", with_more)):
         if not bool(((squares >= 0) & squares.isfinite()).all()) or not bool(squares.any()):
             raise ValueError(f"{name} must be finite, not negative and not all 0")
+    n = without.shape[axes - 1]
     first, second = (
-        squares.double().reshape(len(squares), -1).mean(1) for squares in (without, with_more)
+        squares.double().reshape(-1, n, *squares.shape[axes:]).flatten(2).mean(2)
+        if squares.ndim > axes
+        else squares.double().reshape(-1, n)
+        for squares in (without, with_more)
     )
     rng = torch.Generator().manual_seed(seed)
-    chosen = torch.randint(len(first), (resamples, len(first)), generator=rng)
-    ratio = first[chosen].mean(1) / second[chosen].mean(1)
+    many = len(first)
+    chosen = torch.randint(n, (resamples, n), generator=rng)
+    again = torch.randint(many, (resamples, many), generator=rng)
+    # How often each network is taken: (resamples, S).
+    weights = torch.nn.functional.one_hot(again, many).double().mean(1)
+    ratio = _resampled(first, chosen, weights) / _resampled(second, chosen, weights)
     ends = (10 * ratio.log10()).quantile(torch.tensor([0.025, 0.975], dtype=torch.float64))
     low, high = ends.tolist()
     return 10 * math.log10(float(first.mean() / second.mean())), low, high
+
+
+def _resampled(squares: Tensor, scenes: Tensor, weights: Tensor) -> Tensor:
+    """Return means of errors ``(S, n)`` over scenes ``(R, n)`` and weighted networks ``(R, S)``."""
+    return (weights @ squares).gather(1, scenes).mean(1)
 
 
 def _by_magnitude(answer: Answer, sources: TestSources, *, rows: list[int]) -> dict[str, Any]:
@@ -130,60 +155,89 @@ def _by_magnitude(answer: Answer, sources: TestSources, *, rows: list[int]) -> d
     }
 
 
-def study_subsets(model: BandTranslator, *, n: int, seed: int) -> dict[str, Any]:
-    """Score a network and the oracle with every choice of `CHOICES`, on the same scenes.
+def study_subsets(
+    models: Sequence[BandTranslator], *, n: int, seed: int, device: torch.device | str = "cpu"
+) -> dict[str, Any]:
+    """Score networks and the oracle with every choice of `CHOICES`, on the same scenes.
 
     Arguments:
-        model: in evaluation mode.
+        models: trained from different seeds, in evaluation mode.
         n: scenes.
         seed: of the generator that draws them.
+        device: on which they answer.
 
     Returns:
-        ``choices``: of each, PSNR of network and oracle and errors of fluxes by magnitude;
-        ``gains``: of each pair, what is gained, with its interval, in decibels, by both.
+        ``choices``: of each, PSNR of the networks together (``by_network``: of each) and of the
+        oracle, and errors of fluxes by magnitude, those of the first network; ``gains``: of each
+        pair, what is gained, with its interval, in decibels, by both.
     """
-    simulator = SceneSimulator()
-    oracle = pretrained_oracle()
+    place = torch.device(device)
+    simulator = SceneSimulator(device=place)
     translations: dict[str, Translation] = {}
-    for name, inputs in CHOICES.items():
-        translations[f"network, {name}"] = by_network(model, inputs, TARGETS)
-        translations[f"oracle, {name}"] = by_oracle(simulator, oracle, inputs, TARGETS)
-    sources, answers = answers_on(simulator, translations, targets=TARGETS, n=n, seed=seed)
+    with ExitStack() as stack:
+        networks = [stack.enter_context(on_device(model, place)) for model in models]
+        oracle = stack.enter_context(on_device(pretrained_oracle(), place))
+        assert isinstance(oracle, SourceOracle)
+        for name, inputs in CHOICES.items():
+            translations[f"oracle, {name}"] = by_oracle(simulator, oracle, inputs, TARGETS)
+            for k, own in enumerate(networks):
+                assert isinstance(own, BandTranslator)
+                translations[f"{k}, {name}"] = by_network(own, inputs, TARGETS)
+        sources, answers = answers_on(
+            simulator, translations, targets=TARGETS, n=n, seed=seed, peaks=False
+        )
     rows = [simulator.bands.index(name) for name in TARGETS]
+    squares: dict[str, dict[str, Tensor]] = {"network": {}, "oracle": {}}
     choices: dict[str, Any] = {}
     for name in CHOICES:
-        choices[name] = {}
-        for who in ("network", "oracle"):
-            answer = answers[f"{who}, {name}"]
-            choices[name][who] = {
-                "psnr": decibels(answer.squares),
+        own = [answers[f"{k}, {name}"] for k in range(len(models))]
+        best = answers[f"oracle, {name}"]
+        squares["network"][name] = torch.stack([answer.squares for answer in own])
+        squares["oracle"][name] = best.squares[None]
+        choices[name] = {
+            who: {
+                "psnr": decibels(squares[who][name]),
                 "flux": _by_magnitude(answer, sources, rows=rows),
             }
+            for who, answer in (("network", own[0]), ("oracle", best))
+        }
+        choices[name]["network"]["by_network"] = [decibels(answer.squares) for answer in own]
     gains = []
     for less, more in _ADDED:
         gain: dict[str, Any] = {"from": less, "to": more}
-        for who in ("network", "oracle"):
-            before, after = (answers[f"{who}, {name}"].squares for name in (less, more))
-            gain[who] = paired_gain(before, after)
+        for who, found in squares.items():
+            gain[who] = paired_gain(found[less], found[more], networks=True)
         gains.append(gain)
-    return {"scenes": n, "choices": choices, "gains": gains}
+    return {"scenes": n, "networks": len(models), "choices": choices, "gains": gains}
 
 
 def make_subsets(folder: Path, *, command: str, profile: Profile) -> Path:
-    """Score every choice of bands and write a card.
+    """Score every choice of bands with networks of several seeds, and write a card.
+
+    The network of seed 0 is the one there is. The others are trained, or go on where an earlier
+    call stopped.
 
     Arguments:
-        folder: where the card goes.
+        folder: where the card goes, and a folder for each training.
         command: that repeats this, for the card.
-        profile: size and seed.
+        profile: size, device and seed.
 
     Returns:
         path of the card.
     """
-    model = load_needed("bands", needed_for="the study of which bands help")
-    assert isinstance(model, BandTranslator)
+    models = [load_needed("bands", needed_for="the study of which bands help")]
+    recipe = get("bands")
+    for seed in range(1, _NETWORKS[profile.name]):
+        own, _ = _trained(recipe, folder, profile=profile, seed=seed)
+        models.append(load_pretrained(recipe, own))
+    networks = [model for model in models if isinstance(model, BandTranslator)]
     # Seed 0 scores the network itself: the study has scenes of its own.
-    found = study_subsets(model, n=_SCENES[profile.name], seed=SEEDS.test_seed(1 + profile.seed))
+    found = study_subsets(
+        networks,
+        n=_SCENES[profile.name],
+        seed=SEEDS.test_seed(1 + profile.seed),
+        device=profile.device,
+    )
     return write_study(folder, SUBSETS_CARD, found, command=command, profile=profile)
 
 
@@ -200,21 +254,28 @@ def make_adversaries(folder: Path, *, command: str, profile: Profile) -> Path:
     """
     found: dict[str, Any] = {"noise-matched": {}, "published": {}}
     for seed in _SEEDS:
-        card = _trained(make_gan_recipe(), folder, profile=profile, seed=seed)
+        card = _trained_pair(make_gan_recipe(), folder, profile=profile, seed=seed)
         found["noise-matched"][str(seed)] = card
-    found["published"]["0"] = _trained(make_pix2pix_recipe(), folder, profile=profile, seed=0)
+    found["published"]["0"] = _trained_pair(make_pix2pix_recipe(), folder, profile=profile, seed=0)
     return write_study(folder, ADVERSARIES_CARD, found, command=command, profile=profile)
 
 
-def _trained(recipe: Recipe, folder: Path, *, profile: Profile, seed: int) -> dict[str, Any]:
-    """Train a pair from a seed in a folder of its own; return history, scores and duration."""
+def _trained(
+    recipe: Recipe, folder: Path, *, profile: Profile, seed: int
+) -> tuple[Path, dict[str, Any]]:
+    """Train a recipe from a seed in a folder of its own, if it is not; return folder and card."""
     own = Path(folder) / f"{recipe.name}-seed{seed}"
     command = f"skytutor train {recipe.name} --profile {profile.name} --seed {seed}"
     seeded = Profile(profile.name, profile.device, seed)
     if (own / f"{recipe.name}.json").exists():
-        card = read_card(recipe, own)
-    else:
-        _, card, _ = train_recipe(recipe, profile=seeded, folder=own, command=command, resume=True)
+        return own, read_card(recipe, own)
+    _, card, _ = train_recipe(recipe, profile=seeded, folder=own, command=command, resume=True)
+    return own, card
+
+
+def _trained_pair(recipe: Recipe, folder: Path, *, profile: Profile, seed: int) -> dict[str, Any]:
+    """Train a pair from a seed; return history, scores and duration."""
+    own, card = _trained(recipe, folder, profile=profile, seed=seed)
     found = {name: card[name] for name in ("command", "seconds", "history", "test")}
     pair = load_pretrained(recipe, own)
     assert isinstance(pair, TranslationPair)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from skytutor.chapters.parts import draw_parts
+from skytutor.chapters.parts import each_part
 from skytutor.chapters.seeds import BANDS as SEEDS
 from skytutor.chapters.translation.networks import BandTranslator
 from skytutor.chapters.translation.stretch import STRETCHED_RANGE, softenings, stretched
@@ -23,7 +23,7 @@ __all__ = ["SCHEDULES", "BandsTask", "dihedral", "draw_truths", "scene_sizes"]
 SCHEDULES = {
     "smoke": Schedule(epochs=1, batch_size=4, lr=2e-3),
     "cpu": Schedule(epochs=2, batch_size=16, lr=2e-3),
-    "gpu": Schedule(epochs=8, batch_size=16, lr=3e-3),
+    "gpu": Schedule(epochs=12, batch_size=32, lr=3e-3),
 }
 _PART = 500  # scenes drawn from one seed
 _CHUNK = 25  # scenes at a time, for the memory's sake
@@ -37,7 +37,7 @@ def scene_sizes(profile: Profile) -> tuple[int, int]:
     Arguments:
         profile: of the training.
     """
-    sizes: tuple[int, int] = profile.pick(smoke=(8, 4), cpu=(2000, 100), gpu=(12_000, 200))
+    sizes: tuple[int, int] = profile.pick(smoke=(8, 4), cpu=(2000, 100), gpu=(32_000, 400))
     return sizes
 
 
@@ -50,8 +50,8 @@ def draw_truths(simulator: SceneSimulator, n: int, generator: torch.Generator) -
         generator: of the random numbers.
     """
     made = []
-    for start in range(0, n, _CHUNK):
-        scenes = simulator.draw(min(_CHUNK, n - start), generator=generator)
+    for start in range(0, n, simulator.chunk):
+        scenes = simulator.draw(min(simulator.chunk, n - start), generator=generator)
         made.append(simulator.truth(scenes))
     return torch.cat(made)
 
@@ -70,6 +70,16 @@ def dihedral(images: Tensor, number: int) -> Tensor:
     """
     mirrored = images.flip(-1) if number >= 4 else images
     return mirrored.rot90(number % 4, (-2, -1))
+
+
+def _turned(images: Tensor, numbers: Tensor) -> Tensor:
+    """Return images ``(B, F, H, H)``, each turned in its way of `dihedral`."""
+    side = images.shape[-1]
+    pixels = torch.arange(side * side, device=images.device).reshape(side, side)
+    # Which pixel of the image stands where, for each of the eight ways.
+    ways = torch.stack([dihedral(pixels, number) for number in range(8)]).flatten(1)
+    source = ways[numbers][:, None].expand(-1, images.shape[1], -1)
+    return images.flatten(-2).gather(-1, source).unflatten(-1, (side, side))
 
 
 class BandsTask(Task):
@@ -92,13 +102,12 @@ class BandsTask(Task):
         self.size = size
         scale = softenings(simulator.bands, pixel_arcsec=simulator.renderer.scene_pixel)
         self.softening = scale.to(simulator.device)
-
-        def make(n: int, generator: torch.Generator) -> dict[str, Tensor]:
-            return {"truth": draw_truths(simulator, n, generator)}
-
         device = simulator.device
-        made = draw_parts(make, size, seeds=SEEDS, seed=seed, device=device, part=_PART)
-        self.truth = made["truth"]
+        side = simulator.renderer.scene_size
+        # Gigabytes on a GPU: written where they stay.
+        self.truth = torch.empty(size, len(simulator.bands), side, side, device=device)
+        for rows, rng in each_part(size, seeds=SEEDS, seed=seed, device=device, part=_PART):
+            self.truth[rows] = draw_truths(simulator, rows.stop - rows.start, rng)
         rng = torch.Generator(device).manual_seed(SEEDS.validation[0])
         truth = draw_truths(simulator, n_validation, rng)
         self.validation = simulator.expose(truth, generator=rng)
@@ -122,17 +131,14 @@ class BandsTask(Task):
         """
         rows = draws[0]
         device = self.simulator.device
-        made = []
-        for index, row in zip(indices.tolist(), rows[:, :2].tolist(), strict=True):
-            # A generator for each scene: its noise is the same in whichever batch it stands.
-            rng = torch.Generator(device).manual_seed(int(row[0] * _SEEDS))
-            truth = dihedral(self.truth[index], int(row[1] * 8))
-            made.append(self.simulator.expose(truth[None], generator=rng))
+        numbers = (rows[:, :2] * torch.tensor([_SEEDS, 8.0], dtype=torch.float64)).long()
+        truth = _turned(self.truth[indices.to(device)], numbers[:, 1].to(device))
+        # A generator for each scene: its noise is the same in whichever batch it stands.
+        generators = [torch.Generator(device).manual_seed(seed) for seed in numbers[:, 0].tolist()]
+        seen = self.simulator.expose_each(truth, generators=generators)
         given = draw_given(rows[:, 3:].float(), bands=self.simulator.bands)
         targets = self._targets(float(rows[0, 2]), rows[0, 5:])
-        parts = ("images", "ivar", "truth")
-        columns = (torch.cat([getattr(one, name) for one in made]) for name in parts)
-        return *columns, given.to(device), targets
+        return seen.images, seen.ivar, seen.truth, given.to(device), targets
 
     def _targets(self, number: float, order: Tensor) -> Tensor:
         """Return which bands a step asks for: in half of the steps the published among them."""

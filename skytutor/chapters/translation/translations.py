@@ -66,7 +66,7 @@ def by_network(
 
     def translate(batch: SceneBatch) -> Tensor:
         seen = batch.seen
-        rows_given = given.expand(len(batch), -1)
+        rows_given = given.to(seen.images.device).expand(len(batch), -1)
         return model.predict(seen.images, seen.ivar, rows_given, targets=rows)
 
     return translate
@@ -91,7 +91,8 @@ def by_oracle(
     rows = [simulator.bands.index(name) for name in targets]
 
     def translate(batch: SceneBatch) -> Tensor:
-        return oracle_images(simulator, batch, oracle_flux(oracle, batch, given))[:, rows]
+        shown = given.to(batch.sources.flux.device)
+        return oracle_images(simulator, batch, oracle_flux(oracle, batch, shown))[:, rows]
 
     return translate
 
@@ -121,8 +122,14 @@ def simple(inputs: tuple[str, ...], targets: tuple[str, ...]) -> dict[str, Trans
     trees = _boosted(inputs, targets)
     softening = softenings(targets)
     columns = [bands.index(nearest_band(inputs, target)) for target in targets]
+
+    def pixelwise(batch: SceneBatch) -> Tensor:
+        # Trees grow on the CPU alone.
+        flux = unstretched(trees.predict(batch.seen.to("cpu")), softening)
+        return flux.to(batch.seen.images.device)
+
     return {
-        "pixelwise": lambda batch: unstretched(trees.predict(batch.seen), softening),
+        "pixelwise": pixelwise,
         "nearest": lambda batch: batch.seen.images[:, columns],
         "empty": lambda batch: torch.zeros_like(batch.seen.truth[:, : len(targets)]),
     }

@@ -1,5 +1,6 @@
 """The bridge from the nearest band: where it begins and ends, its samples and their coverage."""
 
+import math
 from itertools import pairwise
 from types import SimpleNamespace
 
@@ -54,6 +55,13 @@ def blank(channels=(8, 8)):
     return BandBridge(PLATES, TARGETS, translator=empty, channels=channels).eval()
 
 
+def set_open(network, monkeypatch, value):
+    """Let a bridge believe that its translator errs by `value` everywhere."""
+    monkeypatch.setattr(
+        network, "deviation", lambda condition: torch.full_like(condition[:, :3], value)
+    )
+
+
 def generator(seed=0):
     return torch.Generator().manual_seed(seed)
 
@@ -103,9 +111,13 @@ def test_who_knows_the_truth_walks_to_it(task, bridge, monkeypatch):
     sky = stretched(truth[:, bridge.rows], softenings(TARGETS))
     monkeypatch.setattr(bridge, "forward", lambda way, time, condition: sky)
     samples = bridge.sample(images, ivar, 2, generator=generator())
-    assert torch.allclose(samples, sky.expand(2, -1, -1, -1, -1), atol=1e-4)
-    flux = bridge.predict(images, ivar, n_samples=1)
-    assert torch.allclose(flux, truth[:, bridge.rows], rtol=1e-3, atol=1e-4)
+    # It begins 0.5 away, and believes that 0.1 is left open.
+    assert float((samples - sky).square().mean().sqrt()) < 0.02
+    set_open(bridge, monkeypatch, 0.002)
+    samples = bridge.sample(images, ivar, 2, generator=generator())
+    assert float((samples - sky).square().mean().sqrt()) < 0.005
+    flux = bridge.predict(images, ivar, n_samples=2)
+    assert torch.allclose(flux, truth[:, bridge.rows], rtol=1e-3, atol=1e-3)
 
 
 def test_every_step_goes_on_from_where_the_last_one_ended(bridge, monkeypatch):
@@ -123,9 +135,13 @@ def test_every_step_goes_on_from_where_the_last_one_ended(bridge, monkeypatch):
     assert all(before > after > 0 for before, after in pairwise(steps))
 
 
-@pytest.mark.parametrize("is_open", [0.05, 0.1, 0.3, 1.0])
-def test_samples_of_a_gaussian_lie_as_far_apart_as_they_should(monkeypatch, is_open):
+@pytest.mark.parametrize("is_open", [0.005, 0.05, 0.1, 0.3, 1.0])
+@pytest.mark.parametrize(("believed", "tolerance"), [(1.0, 0.02), (0.5, 0.35), (2.0, 0.5)])
+def test_samples_of_a_gaussian_lie_as_far_apart_as_they_should(
+    monkeypatch, is_open, believed, tolerance
+):
     network = blank()
+    set_open(network, monkeypatch, believed * is_open)
 
     def exact(way, time, condition):
         # The mean of skies of deviation `is_open` about an empty one.
@@ -136,7 +152,28 @@ def test_samples_of_a_gaussian_lie_as_far_apart_as_they_should(monkeypatch, is_o
     images = torch.zeros(4, 10, SIZE, SIZE)
     samples = network.sample(images, torch.ones_like(images), 8, generator=generator())
     # Steps towards where each begins, eight of equal length, would give 0.5 to 0.85 of it.
-    assert float(samples.std()) == pytest.approx(is_open, rel=0.14)
+    assert float(samples.std()) == pytest.approx(is_open, rel=tolerance)
+
+
+def test_deviations_are_learned_from_the_errors_of_the_translator(task):
+    network = blank()
+    before = network.deviation(torch.zeros(1, 8, SIZE, SIZE))
+    assert torch.allclose(before, torch.full_like(before, 0.1))
+    images = torch.zeros(16, 10, SIZE, SIZE)
+    rng = generator(9)
+    batches = []
+    for _ in range(60):
+        truth = torch.zeros_like(images)
+        error = torch.randn(16, 3, SIZE, SIZE, generator=rng)
+        # One band is known to a hundredth, another to a half.
+        error = error * torch.tensor([0.01, 0.1, 0.5])[:, None, None]
+        truth[:, 2:5] = unstretched(error, softenings(TARGETS))
+        noise = torch.randn(error.shape, generator=rng)
+        batches.append((images, torch.ones_like(images), truth, noise, torch.rand(16)))
+    fitted(network, task, batches, lr=2e-2)
+    condition = network.condition(images, torch.ones_like(images))
+    found = network.deviation(condition).mean((0, 2, 3))
+    assert found.tolist() == pytest.approx([0.01, 0.1, 0.5], rel=0.25)
 
 
 def test_one_seed_gives_the_same_samples_and_another_noise_another_sky(task, bridge):
@@ -196,13 +233,27 @@ def test_a_perfect_end_costs_nothing_and_late_errors_cost_more(task, bridge, mon
     images, ivar, truth, noise, _ = batch_of(task)
     sky = stretched(truth[:, bridge.rows], softenings(TARGETS))
 
-    def cost(error, time):
+    def loss(error, time):
         monkeypatch.setattr(bridge, "forward", lambda way, t, condition: sky + error)
         return float(task.loss(bridge, (images, ivar, truth, noise, torch.full((4,), time))))
 
-    assert cost(0.0, 0.5) == 0
-    assert cost(0.2, 0.0) == pytest.approx(0.04 / 1.1, rel=1e-4)
-    assert cost(0.2, 0.9) == pytest.approx(0.04 / 0.2, rel=1e-4)
+    def cost(error, time):
+        return loss(error, time) - loss(0.0, time)
+
+    set_open(bridge, monkeypatch, 0.5)
+    # What is left is how unlikely the translator's errors are.
+    wrong = bridge.condition(images, ivar)[:, 3:6] - sky
+    unlikely = float((wrong / 0.5).square().mean()) / 2 + math.log(0.5)
+    assert loss(0.0, 0.5) == pytest.approx(unlikely, rel=1e-4)
+    assert cost(0.2, 0.0) == pytest.approx(0.04 / 1.1, rel=1e-3)
+    assert cost(0.2, 0.9) == pytest.approx(0.04 / 0.2, rel=1e-3)
+    # Where much is known an error counts more: in the first band, known to a hundredth.
+    first = torch.tensor([1.0, 0.0, 0.0])[:, None, None]
+    rest = 1 - first
+    known = torch.tensor([0.01, 0.5, 0.5])[:, None, None]
+    monkeypatch.setattr(bridge, "deviation", lambda c: known.expand_as(c[:, :3]))
+    ratio = cost(0.2 * first, 0.0) / (cost(0.2 * rest, 0.0) / 2)
+    assert ratio == pytest.approx((0.5**2 + 0.05**2) / (0.01**2 + 0.05**2), rel=1e-2)
 
 
 def fitted(network, task, batches, *, lr=3e-3):
@@ -239,6 +290,8 @@ def two_skies(rng, images):
 
 def test_where_two_answers_are_possible_samples_give_both(task, monkeypatch):
     network = blank(channels=(16, 16))
+    # It begins with the right deviation, 1: the noise of 200 steps is for the two answers.
+    torch.nn.init.constant_(network.log_open[-1].bias, 3.5 * math.atanh(math.log(10) / 3.5))
     images = torch.zeros(32, 10, 8, 8)
     condition = torch.zeros(32, 8, 8, 8)  # that of an empty plate, at every step
     monkeypatch.setattr(network, "condition", lambda images, ivar: condition)
@@ -347,6 +400,7 @@ def test_coverage_finds_samples_that_are_honest_and_those_that_are_not(
     monkeypatch.setattr(bridge_task, "measured_flux", measured)
     network = SimpleNamespace(
         rows=[2, 3, 4],
+        given=torch.zeros(10, dtype=torch.bool),
         translator=SimpleNamespace(softening=softenings()),
         sample=lambda images, ivar, n, *, generator: images.new_zeros(n, len(images), 3, 64, 64),
     )

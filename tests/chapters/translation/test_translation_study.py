@@ -87,6 +87,24 @@ def test_a_bootstrap_repeats_itself_and_another_seed_changes_the_ends_alone():
     assert other[0] == same[0] and other[1:] != same[1:]
 
 
+def test_networks_that_differ_widen_the_interval_and_equal_ones_do_not():
+    first, second = scenes(60)
+    alone = paired_gain(first, second)
+    equal = [torch.stack([squares] * 5) for squares in (first, second)]
+    assert paired_gain(*equal, networks=True) == pytest.approx(alone, abs=1e-9)
+    # Each network gains another part of a decibel.
+    factors = 10 ** (0.1 * torch.tensor([-0.4, -0.2, 0.0, 0.2, 0.4]))[:, None, None]
+    gain, low, high = paired_gain(equal[0], equal[1] / factors, networks=True)
+    assert gain == pytest.approx(alone[0], abs=0.05)
+    assert high - low > 1.5 * (alone[2] - alone[1]) or high - low > 0.4
+
+
+def test_networks_are_drawn_again_in_pairs():
+    first = torch.ones(4, 30) * torch.tensor([1.0, 2.0, 4.0, 8.0])[:, None]
+    # However good a network is, infrared halves its error: nothing is uncertain.
+    assert paired_gain(first, first / 2, networks=True) == pytest.approx((10 * math.log10(2),) * 3)
+
+
 @pytest.mark.parametrize(
     ("without", "with_more"),
     [((5, 3), (4, 3)), ((5, 3), (5, 2)), ((1, 3), (1, 3)), ((5,), (5, 1)), ((0,), (0,))],
@@ -120,7 +138,7 @@ def test_every_choice_of_the_three_kinds_is_there_and_none_holds_a_target():
 @pytest.fixture(scope="module")
 def found():
     network = load_needed("bands", needed_for="a test")
-    return study.study_subsets(network, n=2, seed=1)
+    return study.study_subsets([network, network], n=2, seed=1)
 
 
 def numbers(value):
@@ -158,7 +176,10 @@ def check_study(found):
 
 
 def test_a_study_of_two_scenes_has_all_choices_and_gains(found):
-    assert found["scenes"] == 2
+    assert found["scenes"] == 2 and found["networks"] == 2
+    for choice in found["choices"].values():
+        one, other = choice["network"]["by_network"]
+        assert one == other == pytest.approx(choice["network"]["psnr"])
     check_study(found)
     json.dumps(found)
 
@@ -175,22 +196,29 @@ def test_plates_help_more_than_anything(found):
 
 @pytest.mark.parametrize("seed", [0, 2])
 def test_the_card_of_the_choices_says_what_made_it(tmp_path, monkeypatch, seed):
-    network = BandTranslator(size=16)
-    asked = []
+    network, other = BandTranslator(size=16), BandTranslator(size=16)
+    asked, trained = [], []
 
-    def fake(model, *, n, seed):
-        asked.append((model, n, seed))
+    def fake(models, *, n, seed, device):
+        asked.append((models, n, seed))
         return {"scenes": n, "choices": {}, "gains": []}
 
+    def fake_trained(recipe, folder, *, profile, seed):
+        trained.append((recipe.name, seed))
+        return folder / f"bands-seed{seed}", {}
+
     monkeypatch.setattr(study, "load_needed", lambda name, needed_for: network)
+    monkeypatch.setattr(study, "_trained", fake_trained)
+    monkeypatch.setattr(study, "load_pretrained", lambda recipe, folder: other)
     monkeypatch.setattr(study, "study_subsets", fake)
     profile = Profile("smoke", torch.device("cpu"), seed)
     path = study.make_subsets(tmp_path, command="a command", profile=profile)
     card = checkpoint.read_card(path)
     assert path == tmp_path / f"{study.SUBSETS_CARD}.json"
     assert (card["command"], card["profile"], card["seed"]) == ("a command", "smoke", seed)
-    ((model, n, drawn),) = asked
-    assert model is network and n == card["scenes"] > 1
+    ((models, n, drawn),) = asked
+    assert models == [network, other] and n == card["scenes"] > 1
+    assert trained == [("bands", 1)]
     # The scenes on which the weights' own card is scored are others.
     assert drawn != SEEDS.test_seed(seed)
 
