@@ -107,7 +107,7 @@ def distances(found: FoundSources, size: int) -> Tensor:
 def segments(image: Tensor, found: FoundSources) -> tuple[Tensor, Tensor]:
     """Return which part of the light in each pixel belongs to which source, and widths.
 
-    The light is parted as sources of a PSF's profile would share it, each as wide as its own light.
+    The light is parted as sources of a PSF's profile would part it, each as wide as its own light.
 
     Arguments:
         image: ``(B, H, H)``, without noise.

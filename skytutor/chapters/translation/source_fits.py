@@ -24,7 +24,7 @@ __all__ = ["BandData", "BandFit", "band_data", "fit_band", "fitted", "point_imag
 _RIDGE = 1e-5  # on the diagonal of a matrix of unit columns: two templates may be one
 _FARTHEST = 0.7  # pixels that a place moves in one round
 _WINDOWS = (1.5, 3.0, 6.0)  # pixels, deviations of Gaussian apertures
-_LOCAL = 2.5  # pixels, of the window in which a fit is judged
+_LOCAL = 2.5  # pixels, of the window in which a fit is compared
 
 
 def point_images(renderer: SceneRenderer, found: FoundSources, band: int) -> Tensor:
@@ -210,7 +210,7 @@ def fit_band(renderer: SceneRenderer, found: FoundSources, data: BandData) -> Ba
     shaped_flux, shaped_error = _alone(own, shaped, weight)
     squared = distances(found, renderer.scene_size).flatten(2)
     local = torch.exp(-squared / (2 * _LOCAL**2)) * seen[:, None]
-    judged = local / local.sum(-1, keepdim=True).clamp(min=1e-6) * weight[:, None]
+    local_weight = local / local.sum(-1, keepdim=True).clamp(min=1e-6) * weight[:, None]
     return BandFit(
         point=point_flux,
         point_error=point_error,
@@ -219,8 +219,8 @@ def fit_band(renderer: SceneRenderer, found: FoundSources, data: BandData) -> Ba
         both_point=both_point,
         both_shaped=both_shaped,
         apertures=_apertures(own, point, squared, seen),
-        point_misfit=(judged * (own - point_flux[..., None] * point).square()).sum(-1),
-        shaped_misfit=(judged * (own - shaped_flux[..., None] * shaped).square()).sum(-1),
+        point_misfit=(local_weight * (own - point_flux[..., None] * point).square()).sum(-1),
+        shaped_misfit=(local_weight * (own - shaped_flux[..., None] * shaped).square()).sum(-1),
         black=(point * (1 - seen)[:, None]).sum(-1),
     )
 
