@@ -79,8 +79,8 @@ def predict(
     - Chapter 3, ``cmb-...``: parameters of maps T ``(N, P)``, or Q and U ``(N, 2, P)``.
     - Chapter 4, ``spectra``, ``spectra-flow``, ``spectra-separation``: what images of galaxies
       ``(N, 5, 64, 64)`` say of a spectrum, or the light of bulge, disc and clumps.
-    - Chapter 5, ``bands``, ``bands-flux``, ``bands-pix2pix``, ``bands-flow``: images ``(N, I, 64,
-      64)`` in I bands, as they would be in the bands ``targets``.
+    - Chapter 5, ``bands``, ``bands-flux``, ``bands-sources``, ``bands-pix2pix``, ``bands-flow``:
+      images ``(N, I, 64, 64)`` in I bands, as they would be in the bands ``targets``.
     - Chapter 6, ``inpaint...``: maps ``(N, 64, 64)`` or ``(N, P)`` whose hidden pixels are filled.
 
     Arguments:

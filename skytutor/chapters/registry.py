@@ -101,6 +101,9 @@ ENTRIES = {
     "bands-limits": _bands("What no translation can beat: the oracle that knows the scene"),
     "bands": _bands("Any bands of GALEX, SDSS, 2MASS and plates from any others, in fluxes"),
     "bands-flux": _bands("The same network, gone on with a loss on the light of sources"),
+    "bands-sources": _bands(
+        "The answer of bands-flux with each source measured in the given bands: g, r and i"
+    ),
     "bands-pix2pix": _bands(
         "The published pix2pix pair on 8-bit pictures, at a quarter of its width"
     ),

@@ -24,7 +24,14 @@ from torch import Tensor
 from skytutor.data.bands import EMPTY, GALAXY, Observation, Scenes, SceneSimulator
 from skytutor.data.galaxies import stable_cholesky
 
-__all__ = ["COMPONENTS", "MeasuredSources", "components_there", "measure_sources"]
+__all__ = [
+    "COMPONENTS",
+    "MeasuredSources",
+    "components_there",
+    "flux_in_images",
+    "inverse_from_factor",
+    "measure_sources",
+]
 
 COMPONENTS = 3
 
@@ -82,15 +89,11 @@ def measure_sources(
     variance = simulator.variance(seen.truth)
     # Nothing is read off where a plate is black.
     weights = torch.where(seen.ivar > 0, 1 / variance, 0)
-    # Components that are not there are left out of the transforms, which cost most of the time.
-    row, column = columns.nonzero(as_tuple=True)
     fluxes, covariances = [], []
     for f in chosen:
-        made = simulator.renderer.templates(planes[row, column][:, None], band=f)[:, 0]
-        templates = made.new_zeros(n, columns.shape[1], made[0].numel())
-        templates[row, column] = made.flatten(1)
+        templates = _templates(simulator, planes, columns, band=f)
         flux, covariance = _least_squares(
-            templates, seen.images[:, f].flatten(1), weights[:, f].flatten(1), columns
+            templates, seen.images[:, f].flatten(1)[..., None], weights[:, f].flatten(1), columns
         )
         fluxes.append(flux.reshape(n, places, COMPONENTS))
         # Of each source's own components: the blocks on the diagonal.
@@ -99,27 +102,73 @@ def measure_sources(
     return MeasuredSources(torch.stack(fluxes, 2), torch.stack(covariances, 2))
 
 
+def flux_in_images(
+    simulator: SceneSimulator,
+    scenes: Scenes,
+    images: Tensor,
+    *,
+    truth: Tensor,
+    planes: Tensor,
+    band: int,
+) -> Tensor:
+    """Return the flux that each source has in each of K images of its scene, ``(B, S, K)``.
+
+    As `measure_sources` measures it. It is linear in the images: those of a sum are the sum of
+    those of its parts.
+
+    Arguments:
+        simulator: that drew the scenes.
+        scenes: of its `draw`.
+        images: ``(B, K, H, H)``, of one band.
+        truth: ``(B, F, H, H)``, without noise, of all bands.
+        planes: of `SceneSimulator.planes`.
+        band: number of the band.
+    """
+    there = components_there(scenes).flatten(1)
+    templates = _templates(simulator, planes, there, band=band)
+    weight = 1 / simulator.variance(truth)[:, band].flatten(1)
+    flux, _ = _least_squares(templates, images.flatten(2).mT, weight, there)
+    return flux.unflatten(1, (-1, COMPONENTS)).sum(2)
+
+
+def _templates(simulator: SceneSimulator, planes: Tensor, there: Tensor, *, band: int) -> Tensor:
+    """Return the image of each component of flux 1, ``(B, C, P)``; 0 for those not there."""
+    # What is not there is left out of the transforms, which cost most of the time.
+    row, column = there.nonzero(as_tuple=True)
+    made = simulator.renderer.templates(planes[row, column][:, None], band=band)[:, 0]
+    templates = made.new_zeros(*there.shape, made[0].numel())
+    templates[row, column] = made.flatten(1)
+    return templates
+
+
 def _least_squares(
-    templates: Tensor, image: Tensor, weight: Tensor, there: Tensor
+    templates: Tensor, images: Tensor, weight: Tensor, there: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Return fluxes ``(B, C)`` and their covariance ``(B, C, C)``; 0 for components not there."""
+    """Return fluxes in images ``(B, P, K)``, ``(B, C, K)``, and their covariance ``(B, C, C)``.
+
+    0 for components that are not there.
+    """
     weighted = templates * weight[:, None]
     gram = (weighted @ templates.mT).double()
-    sums = (weighted @ image[..., None]).double()
+    sums = (weighted @ images).double()
     # Columns of unit length, for those of a faint band and of a bright one differ by 1e6; and ones
     # on the diagonal for what is not there, so that the matrix has an inverse.
     length = torch.diagonal(gram, dim1=-2, dim2=-1).sqrt().clamp(min=1e-30)
     scaled = gram / (length[:, :, None] * length[:, None])
     scaled = scaled + torch.diag_embed((~there).double())
     lower = stable_cholesky(scaled)
-    inverse = _inverse(lower) / (length[:, :, None] * length[:, None])
+    inverse = inverse_from_factor(lower) / (length[:, :, None] * length[:, None])
     both = there[:, :, None] & there[:, None]
     inverse = torch.where(both, inverse, 0)
-    return (inverse @ sums)[..., 0].float(), inverse.float()
+    return (inverse @ sums).float(), inverse.float()
 
 
-def _inverse(lower: Tensor) -> Tensor:
-    """Return the inverses of matrices of which the lower Cholesky factors are given."""
+def inverse_from_factor(lower: Tensor) -> Tensor:
+    """Return the inverses of matrices of which the lower Cholesky factors are given.
+
+    Arguments:
+        lower: ``(..., C, C)``.
+    """
     if lower.device.type == "cpu":
         return torch.cholesky_inverse(lower)
     # On a GPU that goes through them one by one; this is one call for all.

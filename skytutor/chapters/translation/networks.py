@@ -95,6 +95,18 @@ class Optics(nn.Module):
         """
         return self._cut(torch.fft.rfft2(self._framed(images)) * self.blur[list(bands)])
 
+    def carried(self, images: Tensor, *, source: int, band: int) -> Tensor:
+        """Return images of one band as another sees them, ``(B, C, H, H)``.
+
+        Arguments:
+            images: ``(B, C, H, H)``, with the PSF of a band.
+            source: its number.
+            band: number of the band whose PSF they get.
+        """
+        # Made sharp boldly, as there is no noise in a translation, and blurred again.
+        waves = torch.fft.rfft2(self._framed(images))
+        return self._cut(waves * (self.sharpen[source] * self.blur[band]))
+
     def _framed(self, images: Tensor) -> Tensor:
         return F.pad(images, (_MARGIN,) * 4)
 

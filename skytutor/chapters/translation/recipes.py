@@ -13,12 +13,16 @@ from skytutor.chapters.translation import (
     gaussian,
     oracle_task,
     pair_task,
+    source_task,
     task,
 )
 from skytutor.chapters.translation.networks import BandTranslator
 from skytutor.chapters.translation.question import Names, band_question
 from skytutor.chapters.translation.scores import on_device, score_limits, score_translator
+from skytutor.chapters.translation.source_network import SourceTranslator
+from skytutor.chapters.translation.subsets import TARGETS
 from skytutor.data.bands import SceneSimulator
+from skytutor.data.surveys import BANDS
 from skytutor.training.profile import Profile
 
 __all__ = ["RECIPES"]
@@ -43,6 +47,13 @@ def _limits_task(profile: Profile) -> oracle_task.OracleTask:
     return oracle_task.OracleTask(simulator, size=size, n_validation=n_validation)
 
 
+def _sources_task(profile: Profile) -> source_task.SourcesTask:
+    size, n_validation = source_task.source_sizes(profile)
+    simulator = SceneSimulator(device=profile.device)
+    network = source_task.build_sources()
+    return source_task.SourcesTask(simulator, network, size=size, n_validation=n_validation)
+
+
 def _score_bands(
     model: nn.Module, *, seed: int, size: int | None = None, source: str | None = None
 ) -> Scores:
@@ -61,7 +72,7 @@ def _score_limits(
 def _translate(
     model: nn.Module, images: Tensor, ivar: Tensor, bands: Names, targets: Names
 ) -> tuple[Tensor, None]:
-    assert isinstance(model, BandTranslator)
+    assert isinstance(model, BandTranslator | SourceTranslator)
     given = torch.tensor([name in bands for name in model.bands]).expand(len(images), -1)
     rows = [model.bands.index(name) for name in targets]
     place = model.softening.device
@@ -74,6 +85,9 @@ def _translate(
 
 _MEDIAN = "median of what is possible, without noise, stretched as the network was trained"
 _LIGHT = "median of what is possible, without noise, with the light of each source as it should be"
+_PUT_RIGHT = "as of bands-flux, with the light of each source as it was measured in the given bands"
+# What is asked for is none of what is given.
+_GIVEN = tuple(name for name in BANDS if name not in TARGETS)
 
 RECIPES = (
     Recipe(
@@ -105,6 +119,18 @@ RECIPES = (
         score=_score_bands,
         published={},
         question=band_question(_translate, values=_LIGHT),
+    ),
+    Recipe(
+        name="bands-sources",
+        build=source_task.build_sources,
+        task=_sources_task,
+        schedules=source_task.SCHEDULES,
+        seeds=SEEDS,
+        score=_score_bands,
+        published={},
+        # Fluxes to a per cent: the translator's weights alone are rounded.
+        float32_below=("body.", "answers.", "centre", "scale"),
+        question=band_question(_translate, bands=_GIVEN, targets=TARGETS, values=_PUT_RIGHT),
     ),
     pair_task.make_pix2pix_recipe(),
     pair_task.make_gan_recipe(),

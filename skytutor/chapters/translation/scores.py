@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from skytutor.chapters.recipe import Scores
 from skytutor.chapters.translation.answers import Answer, TestSources, Translation, answers_on
 from skytutor.chapters.translation.networks import BandTranslator
+from skytutor.chapters.translation.source_network import SourceTranslator
 from skytutor.chapters.translation.source_oracle import SourceOracle
 from skytutor.chapters.translation.source_scores import (
     flux_errors,
@@ -148,12 +149,12 @@ def score_translator(
     """Score a network with each published choice of bands.
 
     Arguments:
-        model: a `BandTranslator`, in evaluation mode.
+        model: a `BandTranslator` or a `SourceTranslator`, in evaluation mode.
         seed: of the generator that draws the scenes.
         size: scenes; None for `TEST_SIZE`.
         targets: names of the bands that are asked for.
     """
-    assert isinstance(model, BandTranslator)
+    assert isinstance(model, BandTranslator | SourceTranslator)
     device = model.softening.device
     networks = {name: by_network(model, given, targets) for name, given in PUBLISHED.items()}
     return _scored(networks, seed=seed, size=size, targets=tuple(targets), device=device)

@@ -10,6 +10,7 @@ from skytutor.chapters.translation.answers import Translation
 from skytutor.chapters.translation.baselines import PixelBoosting, nearest_band
 from skytutor.chapters.translation.networks import BandTranslator
 from skytutor.chapters.translation.scored_scenes import SceneBatch, oracle_flux, oracle_images
+from skytutor.chapters.translation.source_network import SourceTranslator
 from skytutor.chapters.translation.source_oracle import SourceOracle
 from skytutor.chapters.translation.source_scores import PhotoZ
 from skytutor.chapters.translation.stretch import softenings, unstretched
@@ -46,7 +47,9 @@ def pretrained_oracle() -> SourceOracle:
     return oracle
 
 
-def by_network(model: BandTranslator, inputs: Sequence[str], targets: Sequence[str]) -> Translation:
+def by_network(
+    model: BandTranslator | SourceTranslator, inputs: Sequence[str], targets: Sequence[str]
+) -> Translation:
     """Return the translation that a network makes of some bands.
 
     Arguments:
