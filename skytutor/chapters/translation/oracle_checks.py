@@ -39,13 +39,13 @@ _SCENES = {"smoke": 4, "cpu": 100, "gpu": 1000}
 
 
 def compare_oracles(
-    whole: SourceOracle, half: SourceOracle, *, n: int, seed: int, device: torch.device
+    whole: SourceOracle, smaller: SourceOracle, *, n: int, seed: int, device: torch.device
 ) -> dict[str, Any]:
     """Return by how many decibels one oracle is better than another, for each choice of bands.
 
     Arguments:
         whole: in evaluation mode.
-        half: trained on half of the scenes.
+        smaller: trained on half of the scenes.
         n: scenes.
         seed: of the generator that draws them.
         device: on which they answer.
@@ -57,7 +57,7 @@ def compare_oracles(
         number: half as much.
     """
     simulator = SceneSimulator(device=device)
-    with on_device(whole, device) as large, on_device(half, device) as small:
+    with on_device(whole, device) as large, on_device(smaller, device) as small:
         translations = {}
         for name, inputs in CHOICES.items():
             for who, oracle in (("whole", large), ("half", small)):
@@ -111,13 +111,13 @@ def make_limits_check(folder: Path, *, command: str, profile: Profile) -> Path:
     Returns:
         path of the card.
     """
-    half, scenes = _trained_on_half(folder, profile=profile)
+    smaller, scenes = _trained_on_half(folder, profile=profile)
     whole = load_needed(LIMITS, needed_for="the check of the oracle")
     assert isinstance(whole, SourceOracle)
     n = _SCENES[profile.name]
     # Scenes of its own: no card of a recipe is scored on them.
     seed = SEEDS.test_seed(1000 + profile.seed)
-    choices = compare_oracles(whole, half, n=n, seed=seed, device=profile.device)
+    choices = compare_oracles(whole, smaller, n=n, seed=seed, device=profile.device)
     found = {"scenes": n, "trained_on": [scenes, 2 * scenes], "choices": choices}
     return write_study(folder, CHECK_CARD, found, command=command, profile=profile)
 

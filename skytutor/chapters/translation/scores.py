@@ -200,11 +200,7 @@ def _scored(
         translations[f"oracle, {name}"] = by_oracle(simulator, oracle, PUBLISHED[name], targets)
     sources, answers = answers_on(simulator, translations, targets=targets, n=n, seed=seed)
     psnr = {name: decibels(answer.squares) for name, answer in answers.items()}
-    subsets = {}
-    for name in networks:
-        own, best = psnr[f"network, {name}"], psnr[f"oracle, {name}"]
-        closed = gap_closed(own, psnr["pixelwise"], best)
-        subsets[name] = {"psnr": own, "psnr_oracle": best, "gap_closed": closed}
+    subsets = {name: _closed(psnr, name) for name in networks}
     about: dict[str, Any] = {"simulator": simulator, "inputs": plates, "targets": targets}
     network, oracles, surveyed = (
         source_scores(answers[name], sources, **about)
@@ -225,6 +221,13 @@ def _scored(
         data="simulated scenes",
         limit={"psnr": subsets[_PLATES]["psnr_oracle"]},
     )
+
+
+def _closed(psnr: Mapping[str, float], name: str) -> dict[str, float]:
+    """Return what a network reaches from a choice of bands, and what the oracle does."""
+    own, best = psnr[f"network, {name}"], psnr[f"oracle, {name}"]
+    closed = gap_closed(own, psnr["pixelwise"], best)
+    return {"psnr": own, "psnr_oracle": best, "gap_closed": closed}
 
 
 def score_limits(model: nn.Module, *, seed: int, size: int | None = None) -> Scores:

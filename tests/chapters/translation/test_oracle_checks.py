@@ -28,7 +28,7 @@ def test_an_oracle_gains_nothing_over_itself_and_much_over_one_that_answers_too_
     found = compare_oracles(oracle, wrong, n=2, seed=1, device=torch.device("cpu"))
     for row in found.values():
         assert row["gain"][0] == pytest.approx(row["whole"] - row["half"], abs=1e-3)
-        assert row["gain"][0] > 3 and row["next_gain"] == row["gain"][0] / 2
+        assert row["gain"][0] > 1 and row["next_gain"] == row["gain"][0] / 2
 
 
 def test_the_check_trains_on_half_of_the_scenes_and_writes_a_card(tmp_path, monkeypatch):
