@@ -41,7 +41,7 @@ __all__ = ["SCHEDULES", "SourcesTask", "build_sources", "source_sizes"]
 SCHEDULES = {
     "smoke": Schedule(epochs=2, batch_size=8, lr=3e-3, optimizer="muon"),
     "cpu": Schedule(epochs=60, batch_size=64, lr=3e-3, optimizer="muon"),
-    "gpu": Schedule(epochs=80, batch_size=256, lr=3e-3, optimizer="muon"),
+    "gpu": Schedule(epochs=40, batch_size=128, lr=3e-3, optimizer="muon"),
 }
 _BASE = "bands-flux"  # recipe whose answers are corrected
 _TABLE = 20  # number of the training set: not that of the translator, nor that of the oracle
@@ -59,7 +59,7 @@ def source_sizes(profile: Profile) -> tuple[int, int]:
     Arguments:
         profile: of the training.
     """
-    sizes: tuple[int, int] = profile.pick(smoke=(16, 8), cpu=(1000, 100), gpu=(60_000, 1000))
+    sizes: tuple[int, int] = profile.pick(smoke=(16, 8), cpu=(1000, 100), gpu=(12_000, 500))
     return sizes
 
 
