@@ -9,7 +9,7 @@ from skytutor.chapters.translation.question import band_features
 from skytutor.data.surveys import BANDS
 from skytutor.training import checkpoint
 
-ASKED = ["bands", "bands-flux", "bands-pix2pix", "bands-flow"]
+ASKED = ["bands", "bands-flux", "bands-sources", "bands-pix2pix", "bands-flow"]
 PLATES = ("blue", "red")
 ALL = tuple(BANDS)
 GRI = [ALL.index(name) for name in ("g", "r", "i")]
@@ -39,7 +39,7 @@ def test_the_card_says_inputs_and_outputs(name):
     assert len(inputs["bands"]) == len(inputs["noise"]) == len(inputs["psf_fwhm"])
 
 
-@pytest.mark.parametrize("name", ["bands", "bands-flux", "bands-pix2pix"])
+@pytest.mark.parametrize("name", ["bands", "bands-flux", "bands-sources", "bands-pix2pix"])
 def test_own_plates_are_translated_better_than_by_nothing(name, scenes):
     truth, images = scenes
     found = asked(name, plates(images[:8]))
