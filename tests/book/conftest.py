@@ -29,8 +29,8 @@ def site():
 
 
 @pytest.fixture(scope="session")
-def readers():
-    """Hold the reader whom the tests that take `reader` hand on."""
+def readers(browser):
+    """Hold the reader whom the tests that take `reader` hand on, as long as there is a browser."""
     kept = []
     yield kept
     for reader in kept:
