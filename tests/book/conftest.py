@@ -1,7 +1,7 @@
 """One browser and one server for all tests of a process."""
 
 import pytest
-from bookserver import CHROMIUM, HTML, NO_BOOK, NO_BROWSER, serve
+from bookserver import CHROMIUM, HTML, NO_BOOK, NO_BROWSER, NO_HOSTS, Lasting, Visit, serve
 
 
 @pytest.fixture(scope="session")
@@ -12,7 +12,7 @@ def browser():
 
     with sync_playwright() as play:
         opened = play.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--enable-unsafe-swiftshader"]
+            executable_path=CHROMIUM, args=["--no-sandbox", "--enable-unsafe-swiftshader", NO_HOSTS]
         )
         yield opened
         opened.close()
@@ -22,7 +22,32 @@ def browser():
 def site():
     if not (HTML / "index.html").is_file():
         pytest.skip(NO_BOOK)
-    server, address = serve(HTML)
+    server, address = serve(HTML, Lasting)
     yield address
     server.shutdown()
     server.server_close()
+
+
+@pytest.fixture(scope="session")
+def readers(browser):
+    """Hold the reader whom the tests that take `reader` hand on, as long as there is a browser."""
+    kept = []
+    yield kept
+    for reader in kept:
+        reader.context.close()
+
+
+@pytest.fixture
+def reader(request, readers, browser, site):
+    """Return a reader of the book who has not been here; a new page in a new window costs seconds.
+
+    A test that fails leaves its page in any state: nobody reads on in it.
+    """
+    failed = request.session.testsfailed
+    one = readers.pop() if readers else Visit(browser, site)
+    one.again()
+    yield one
+    if request.session.testsfailed > failed:
+        one.context.close()
+    else:
+        readers.append(one)

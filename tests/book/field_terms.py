@@ -122,9 +122,15 @@ def attributes(node: ast.ClassDef) -> Iterator[tuple[int, str, str]]:
                 yield inner.lineno, str(first.value), "attribute"
 
 
-def generators(tree: ast.AST) -> Iterator[tuple[int, str, str]]:
+def generators(tree: ast.AST, source: str) -> Iterator[tuple[int, str, str]]:
     """Yield names that hold a random generator: bound to one, or annotated so."""
+    lines = source.split("\n")
     for node in ast.walk(tree):
+        if not isinstance(node, (ast.Assign, ast.arg)):
+            continue
+        # To write a node anew takes long, and nearly none has the word in its lines.
+        if not any("Generator" in line for line in lines[node.lineno - 1 : node.end_lineno]):
+            continue
         if isinstance(node, ast.Assign) and "Generator(" in ast.unparse(node.value):
             yield from bound(node)
         elif isinstance(node, ast.arg):
@@ -171,11 +177,14 @@ class Rows:
         return self.met[key]
 
     def _matching(self, fields: tuple[str, ...], name: str) -> Iterator[Term]:
+        words = {field: parts(name) if field == "name" else {name} for field in fields}
+        # One look at each word says that there is nothing, as nearly always.
+        if not any(self._together((field,)).fullmatch(w) for field in fields for w in words[field]):
+            return
         for term in self.terms:
             for field in fields:
-                words = parts(name) if field == "name" else {name}
                 pattern = getattr(term, field)
-                if pattern and any(re.fullmatch(pattern, word) for word in words):
+                if pattern and any(re.fullmatch(pattern, word) for word in words[field]):
                     yield term
 
     def hits(self, fields: tuple[str, ...], line: str) -> Iterator[tuple[str, Term]]:
@@ -214,7 +223,7 @@ class Search:
         tree = ast.parse(source)
         package = path.startswith("skytutor/")
         yield from self._names(path, place, ("name", "whole"), identifiers(tree))
-        yield from self._names(path, place, ("rng",), generators(tree))
+        yield from self._names(path, place, ("rng",), generators(tree, source))
         if path not in SPELLING:
             yield from self._names(path, place, ("name", "whole"), words_in_quotes(tree))
         if package:

@@ -3,8 +3,9 @@
 Light and dark, wide and narrow, with no other host to ask.
 """
 
+import bookaxe
 import pytest
-from bookserver import HTML, NO_BOOK, ROOT, Visit
+from bookserver import HTML, NO_BOOK, Visit
 
 # index.html only leads to the first page.
 PAGES = sorted(
@@ -13,31 +14,15 @@ PAGES = sorted(
     if not {"_static", "index.html"} & set(p.parts)
 )
 WIDTHS = (1280, 390)
-AXE = ROOT / "_build/vendor/axe-core/axe.min.js"
-FAULTS = """rules => axe.run(document, {resultTypes: ["violations"], ...rules}).then(result =>
-    result.violations
-    .filter(v => ["serious", "critical"].includes(v.impact))
-    .map(v => [v, v.nodes.map(n => n.target.join(" ")).slice(0, 4).join(", ")])
-    .map(([v, places]) => `${v.impact} ${v.id}: ${places}`))"""
-CONTRAST = {"runOnly": ["color-contrast"]}
 # A hash or a file's name is no alt text.
 NO_ALT = r"""[...document.images]
     .filter(i => !i.alt.trim() || /^[0-9a-f]{32,}|\.(png|svg|jpe?g)$/.test(i.alt.trim()))
     .map(i => i.src)"""
-# A chapter has tens of thousands of elements that are words of code or glyphs, and axe looks at the
-# contrast of each. Words of the same class before the same background look the same: one of them
-# stays an element, the others become bare text, which changes nothing that is seen. Glyphs of
-# equations in the text go, after it was checked that they are set.
-THIN = """() => {
-    const seen = new Set();
-    for (const word of [...document.querySelectorAll(".highlight span, .sig span")]) {
-        const around = word.closest(".admonition, .cell_output, details, table, figure, a");
-        const key = [word.className, word.parentElement.className, around?.className].join("|");
-        if (seen.has(key)) word.replaceWith(...word.childNodes);
-        seen.add(key);
-    }
-    for (const inline of document.querySelectorAll("span.math mjx-math")) inline.replaceChildren();
-}"""
+# All pictures that have one for each theme.
+SEEN = """[...document.querySelectorAll(".light-dark img")].map(image => {
+    const style = getComputedStyle(image);
+    return [image.className, image.alt, style.display, style.filter, style.backgroundColor];
+})"""
 
 pytestmark = pytest.mark.built
 
@@ -70,37 +55,63 @@ def seen_faults(page):
         yield "shows a traceback"
 
 
-def axe_faults(page):
-    """Yield what keeps readers from using the page: all rules in light, contrast in dark too."""
-    page.add_script_tag(content=AXE.read_text())
-    page.evaluate(THIN)
-    for width in WIDTHS:
+def figure_faults(page, scheme):
+    """Yield what is wrong with the figures that have a picture for each theme."""
+    if page.locator(".light-dark:not(:has(img))").count():
+        yield f"{scheme}: a figure has no picture"
+    images = page.evaluate(SEEN)
+    shown = [image for image in images if image[2] != "none"]
+    if len(images) != 2 * len(shown) or any(image[0] != f"only-{scheme}" for image in shown):
+        yield f"{scheme}: {len(shown)} of {len(images)} pictures are shown, or of the wrong theme"
+    if any(image[3:] != ["none", "rgba(0, 0, 0, 0)"] for image in shown):
+        yield f"{scheme}: a figure has a frame"
+    for light, dark in zip(images[::2], images[1::2], strict=False):
+        if light[1] != dark[1]:
+            yield f"two texts for one figure: {light[1]!r}, {dark[1]!r}"
+
+
+def faults_of(page):
+    """Yield all that is wrong with a page in both themes: all of axe's rules in light.
+
+    From wide to narrow, to wide, and to narrow again: a long page takes a second to lay out.
+    """
+    yield from seen_faults(page)
+    yield from figure_faults(page, "light")
+    bookaxe.start(page)
+    for width in reversed(WIDTHS):
         resize(page, width)
-        yield from (f"{width} px, light: {fault}" for fault in page.evaluate(FAULTS, {}))
+        yield from (f"{width} px, light: {fault}" for fault in bookaxe.faults_of(page))
     page.emulate_media(color_scheme="dark")
     page.wait_for_function("document.documentElement.dataset.theme === 'dark'", timeout=60_000)
+    yield from figure_faults(page, "dark")
     for width in WIDTHS:
         resize(page, width)
-        yield from (f"{width} px, dark: {fault}" for fault in page.evaluate(FAULTS, CONTRAST))
+        faults = bookaxe.faults_of(page, every_rule=False)
+        yield from (f"{width} px, dark: {fault}" for fault in faults)
+
+
+def faults_at(reader, path):
+    """Return all that is wrong where a reader opens a page."""
+    faults = list(faults_of(reader.open(path)))
+    faults += [f"asks another host: {url}" for url in reader.foreign]
+    faults += [f"not there: {url}" for url in reader.missing]
+    faults += [f"console: {error[:300]}" for error in reader.errors]
+    return faults
 
 
 @pytest.mark.parametrize("path", PAGES)
-def test_page(browser, site, path):
-    with Visit(browser, site) as visit:
-        page = visit.open(path)
-        faults = [*seen_faults(page), *axe_faults(page)]
-        faults += [f"asks another host: {url}" for url in visit.foreign]
-        faults += [f"not there: {url}" for url in visit.missing]
-        faults += [f"console: {error[:300]}" for error in visit.errors]
+def test_page(reader, path):
+    faults = faults_at(reader, path)
     assert not faults, f"\n{path}:\n" + "\n".join(faults)
 
 
 @pytest.mark.parametrize("path", [p for p in PAGES if p.startswith(("intro", "appendices/"))])
-def test_a_page_that_is_opened_in_the_dark_is_dark(browser, site, path):
-    with Visit(browser, site, scheme="dark") as visit:
-        page = visit.open(path)
-        assert page.evaluate("document.documentElement.dataset.theme") == "dark"
-        assert not visit.foreign and not visit.missing and not visit.errors
+def test_a_page_that_is_opened_in_the_dark_is_dark(reader, path):
+    reader.page.emulate_media(color_scheme="dark")
+    page = reader.open(path)
+    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+    assert not list(figure_faults(page, "dark"))
+    assert not reader.foreign and not reader.missing and not reader.errors
 
 
 @pytest.mark.skipif(not PAGES, reason=NO_BOOK)

@@ -14,7 +14,6 @@ import nbformat
 import numpy as np
 import pytest
 import torch
-from bookserver import HTML, NO_BOOK, Visit
 from PIL import Image
 
 from skytutor import plot
@@ -355,28 +354,3 @@ def test_a_table_with_two_captions_is_refused(folder):
 )
 def test_what_stands_before_a_number(page, prefix):
     assert figures.prefix_of(page, ["appendices/first", "appendices/second"]) == prefix
-
-
-# --- the built book ---
-
-SEEN = """[...document.querySelectorAll(".light-dark img")].map(image => {
-    const style = getComputedStyle(image);
-    return [image.className, image.alt, style.display, style.filter, style.backgroundColor];
-})"""
-
-
-@pytest.mark.built
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_page_shows_the_figure_of_its_theme_without_a_frame(browser, site, scheme):
-    pages = [p for p in sorted(HTML.glob("*/*.html")) if 'class="light-dark' in p.read_text()]
-    if not pages:
-        pytest.skip(NO_BOOK)
-    with Visit(browser, site, scheme=scheme) as visit:
-        for path in pages:
-            images = visit.open(path.relative_to(HTML).as_posix()).evaluate(SEEN)
-            shown = [image for image in images if image[2] != "none"]
-            assert images and all(image[0] == f"only-{scheme}" for image in shown)
-            assert len(images) == 2 * len(shown)
-            for light, dark in zip(images[::2], images[1::2], strict=True):
-                assert light[1] == dark[1], "two texts for one figure"
-            assert all(image[3:] == ["none", "rgba(0, 0, 0, 0)"] for image in shown)

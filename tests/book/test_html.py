@@ -2,6 +2,7 @@
 
 import re
 from functools import cache
+from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urldefrag, urlsplit
 
@@ -14,14 +15,34 @@ PAGES = sorted(p for p in HTML.rglob("*.html") if "_static" not in p.parts) if H
 pytestmark = [pytest.mark.built, pytest.mark.skipif(not PAGES, reason=NO_BOOK)]
 
 
-@cache
-def soup(path: Path) -> BeautifulSoup:
+@pytest.fixture(scope="module", params=PAGES, ids=lambda p: p.relative_to(HTML).as_posix())
+def path(request):
+    """Return each page in turn: all tests of a page, then those of the next."""
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def soup(path):
+    """Return the page as a tree, which takes a fifth of a second to make."""
     return BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
 
 
+class Ids(HTMLParser):
+    """Collects the places of a page that a link may lead to, without a tree of it."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = {"", "top"}
+
+    def handle_starttag(self, tag, attrs):
+        self.found.update(value for key, value in attrs if key == "id")
+
+
 @cache
-def anchors(path: Path) -> frozenset:
-    return frozenset(tag["id"] for tag in soup(path).find_all(id=True)) | {"", "top"}
+def anchors(path: Path) -> set[str]:
+    ids = Ids()
+    ids.feed(path.read_text(encoding="utf-8"))
+    return ids.found
 
 
 def well_formed(url: str) -> bool:
@@ -38,10 +59,9 @@ def well_formed(url: str) -> bool:
     )
 
 
-@pytest.mark.parametrize("path", PAGES, ids=lambda p: p.relative_to(HTML).as_posix())
-def test_links(path):
+def test_links(path, soup):
     faults = []
-    for link in soup(path).find_all("a", href=True):
+    for link in soup.find_all("a", href=True):
         href = link["href"]
         if urlsplit(href).scheme in ("http", "https"):
             faults += [f"misshapen address {href}"] * (not well_formed(href))
@@ -56,9 +76,8 @@ def test_links(path):
     assert not faults, "\n".join(faults)
 
 
-@pytest.mark.parametrize("path", PAGES, ids=lambda p: p.relative_to(HTML).as_posix())
-def test_a_cell_shows_one_picture_at_most(path):
-    for output in soup(path).select(".cell_output"):
+def test_a_cell_shows_one_picture_at_most(soup):
+    for output in soup.select(".cell_output"):
         # The copy for the dark theme is the same picture with the same words.
         # Both images of `ImageSwipe` have words of their own.
         assert len(output.select("img:not(.only-dark):not(.sky-swipe img)")) <= 1, (
@@ -66,21 +85,19 @@ def test_a_cell_shows_one_picture_at_most(path):
         )
 
 
-@pytest.mark.parametrize("path", PAGES, ids=lambda p: p.relative_to(HTML).as_posix())
-def test_no_warning_and_no_path_of_the_builder_in_an_output(path):
-    for output in soup(path).select(".cell_output"):
+def test_no_warning_and_no_path_of_the_builder_in_an_output(soup):
+    for output in soup.select(".cell_output"):
         text = output.get_text()
         assert "Warning:" not in text and "Traceback" not in text, text[:300]
         assert str(Path(__file__).parents[2]) not in text, text[:300]
 
 
-def test_every_script_and_style_comes_with_the_book():
-    for path in PAGES:
-        for tag in soup(path).find_all(["script", "link", "img", "iframe", "source"]):
-            address = tag.get("src") or ""
-            if not address and tag.name == "link" and tag.get("rel") != ["canonical"]:
-                address = tag.get("href") or ""
-            assert not urlsplit(address).netloc, f"{path.name} loads {address}"
+def test_every_script_and_style_comes_with_the_book(soup):
+    for tag in soup.find_all(["script", "link", "img", "iframe", "source"]):
+        address = tag.get("src") or ""
+        if not address and tag.name == "link" and tag.get("rel") != ["canonical"]:
+            address = tag.get("href") or ""
+        assert not urlsplit(address).netloc, f"the page loads {address}"
 
 
 @pytest.mark.parametrize(

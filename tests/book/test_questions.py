@@ -7,12 +7,12 @@ built book is needed.
 from pathlib import Path
 
 import pytest
+from bookaxe import AXE
 
 from skytutor.check import session
 
 ROOT = Path(__file__).resolve().parents[2]
 OURS = ROOT / "book/_static/questions.css"
-AXE = ROOT / "_build/vendor/axe-core/axe.min.js"
 
 TOGGLE = """<details class="admonition hide above-input">
 <summary><p class="collapsed admonition-title">Show code</p>

@@ -4,6 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
+from bookaxe import AXE, FAULTS
 from bookserver import CHROMIUM, NO_BROWSER
 from spheres import NO_WEBGL2, SPHERE, open_controls, pages, sky, state, static_view
 
@@ -76,8 +77,6 @@ def test_mathjax_leaves_titles_alone(opened, tmp_path):
 
     It looks before the script runs, and after.
     """
-    from test_browser import AXE
-
     mathjax = AXE.parents[1] / "static/vendor/mathjax"
     if not mathjax.is_dir():
         pytest.skip("MathJax is not here: run `make test-build` first")
@@ -131,14 +130,12 @@ def test_many_spheres_share_the_contexts(opened):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_nobody_is_shut_out(opened, scheme):
-    from test_browser import AXE, FAULTS
-
     if not AXE.is_file():
         pytest.skip("axe-core is not here: run `make test-build` first")
     two = static_view({"a": sky(8), "b": sky(8, seed=2)}, nside=8, order="ring", swipe=True)
     frames = static_view(np.stack([sky(4), sky(4)]), nside=4, order="ring")
     page = opened(two, frames, scheme=scheme)
-    page.add_script_tag(content=AXE.read_text())
+    page.add_script_tag(path=AXE)
     assert page.evaluate(FAULTS) == []
     described = f"document.getElementById({SPHERE}.stage.getAttribute('aria-describedby'))"
     # Also while the panel is closed: the description of an element may be hidden.
