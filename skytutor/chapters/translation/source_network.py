@@ -19,6 +19,7 @@ pixels along a side, D numbers a source.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -82,9 +83,8 @@ class MeasuredScenes:
     reference: Tensor
 
 
-@dataclass(frozen=True)
-class SourceAnswer:
-    """What the perceptron makes of sources.
+class SourceAnswer(NamedTuple):
+    """What the perceptron makes of sources: a tuple, which Fabric hands through.
 
     Attributes:
         logit: ``(...)``, above 0 where a source is more likely a star.
