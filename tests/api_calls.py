@@ -16,6 +16,7 @@ ROOT = Path(skytutor.__file__).parent
 LIBRARY = [
     "arrays",
     "values",
+    "inputs",
     "validate",
     "files",
     "chunks",
@@ -495,6 +496,8 @@ def _rest():
 
 # Functions with an argument whose annotation would let arrays in, and why they have no row.
 NO_ARRAYS = {
+    "arrays.only_hidden": "masked arrays, tested in test_masked_arrays",
+    "inputs.as_input": "what a module is given, tested in test_module_inputs",
     "arrays.split_masked": "masked arrays, tested in test_masked_arrays",
     "data.cutout_stack.resample_cutout": "a Cutout, which is checked where it is read",
     "data.galaxy_catalogue.catalogue": "what a simulator has drawn",
