@@ -532,6 +532,7 @@ NO_ARRAYS = {
     "training.state.check_progress": "a card",
     "training.state.check_tensors": "tensors that were read from a file",
     "training.state.save_state": "by save_tensors, tested below",
+    "data.masks.size_between": "a number and two ends",
     "validate.as_integer": "one number",
     "validate.as_length": "one number",
     "validate.as_seed": "one number",
