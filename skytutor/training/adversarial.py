@@ -256,8 +256,8 @@ class AdversarialPair(nn.Module):
         Raises:
             TypeError, ValueError: an unknown `network`, or maps unlike those of the generator.
         """
-        as_input("maps", maps)
         if one_of("network", network, allowed=NETWORKS) == "discriminator":
+            as_input("maps", maps)
             return self._discriminator_loss(maps, labels, z=z, fake_labels=fake_labels)
         return self._generator_loss(z, fake_labels)
 
