@@ -257,7 +257,6 @@ class AdversarialPair(nn.Module):
             TypeError, ValueError: an unknown `network`, or maps unlike those of the generator.
         """
         if one_of("network", network, allowed=NETWORKS) == "discriminator":
-            as_input("maps", maps)
             return self._discriminator_loss(maps, labels, z=z, fake_labels=fake_labels)
         return self._generator_loss(z, fake_labels)
 
@@ -267,9 +266,8 @@ class AdversarialPair(nn.Module):
         # The generator is fixed during the discriminator's step: no gradient of its weights.
         with torch.no_grad():
             generated = self.generator(z, fake_labels)
-        if maps.shape[1:] != generated.shape[1:]:
-            wanted = ("B", *generated.shape[1:])
-            raise ValueError(f"maps must be {wanted}, as the generator's, got {tuple(maps.shape)}")
+        if as_input("maps", maps).shape[1:] != generated.shape[1:]:
+            raise ValueError(f"maps must be {tuple(generated.shape)}, got {tuple(maps.shape)}")
         if self.two_passes:
             real = self.discriminator(maps, labels)
             fake = self.discriminator(generated, fake_labels)
