@@ -11,8 +11,9 @@ word and wrongly. Every function of the library that takes numbers lets them in 
 * a masked array whose values are all valid, and a quantity without a unit, as their numbers.
 
 A function that takes a mask beside its maps takes masked values too: they are hidden, as if the
-mask said so (`split_masked`). Elsewhere masked values are refused, as are units, text and objects:
-what they mean is not for a function to guess.
+mask said so (`split_masked`). What was made for one mask, such as the exact fill of a hole, takes
+them where that mask hides them (`only_hidden`). Elsewhere masked values are refused, as are units,
+text and objects: what they mean is not for a function to guess.
 """
 
 from typing import Any
@@ -26,6 +27,7 @@ __all__ = [
     "as_floats",
     "as_integers",
     "as_tensor",
+    "only_hidden",
     "split_masked",
 ]
 
@@ -198,6 +200,45 @@ def split_masked(
         return value, given * seen.to(given.device)
     except RuntimeError:  # shapes that do not go together are for the function to name
         return value, given
+
+
+def only_hidden(name: str, value: Any, seen: Any, *, mask_name: str = "mask") -> Any:
+    """Return the values of a masked array that hides nothing but what a mask hides already.
+
+    For what was made for one mask and answers for its hidden pixels alone: one more hidden pixel
+    would count as seen, whatever stands there.
+
+    Arguments:
+        name: what error messages call the value.
+        value: maps ``(..., P)`` or ``(..., H, H)``, a masked array or not.
+        seen: the mask, which broadcasts with the value: True or above 0 where seen.
+        mask_name: what error messages call the mask.
+
+    Returns:
+        The value, NaN (0 in integers) where a masked array hides it; anything else as it is.
+
+    Raises:
+        ValueError: values that are masked where the mask shows them; a value with a unit.
+
+    Example:
+        >>> data = np.ma.array([1.0, 2.0], mask=[False, True])
+        >>> only_hidden("data", data, [True, False])
+        array([ 1., nan])
+    """
+    filled, own = split_masked(name, value, None)
+    if own is None:
+        return value
+    shown = as_tensor(mask_name, seen).cpu() > 0
+    try:
+        exposed = int((shown & ~own).sum())
+    except RuntimeError:  # shapes that do not go together are for the function to name
+        return filled
+    if exposed:
+        raise ValueError(
+            f"{name} is masked in {exposed} values that {mask_name} shows; hide them in "
+            f"{mask_name} too"
+        )
+    return filled
 
 
 def _converted(name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:

@@ -16,6 +16,7 @@ ROOT = Path(skytutor.__file__).parent
 LIBRARY = [
     "arrays",
     "values",
+    "inputs",
     "validate",
     "files",
     "chunks",
@@ -495,6 +496,8 @@ def _rest():
 
 # Functions with an argument whose annotation would let arrays in, and why they have no row.
 NO_ARRAYS = {
+    "arrays.only_hidden": "masked arrays, tested in test_masked_arrays",
+    "inputs.as_input": "what a module is given, tested in test_module_inputs",
     "arrays.split_masked": "masked arrays, tested in test_masked_arrays",
     "data.cutout_stack.resample_cutout": "a Cutout, which is checked where it is read",
     "data.galaxy_catalogue.catalogue": "what a simulator has drawn",
@@ -529,6 +532,7 @@ NO_ARRAYS = {
     "training.state.check_progress": "a card",
     "training.state.check_tensors": "tensors that were read from a file",
     "training.state.save_state": "by save_tensors, tested below",
+    "data.masks.size_between": "a number and two ends",
     "validate.as_integer": "one number",
     "validate.as_length": "one number",
     "validate.as_seed": "one number",

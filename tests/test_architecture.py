@@ -18,6 +18,7 @@ ROOMS = (
     ("lazy", "", "packages whose modules load when they are first asked for"),
     ("arrays", "", "arrays as they come: to tensors, or refused by name"),
     ("values", "", "the values of a tensor, looked at in every mode in which it has any"),
+    ("inputs", "", "what modules are given: tensors in the precision of their weights"),
     ("validate", "", "checks of arguments: integers, positive numbers, one of a list"),
     ("memo", "", "results that are made once and kept, in every mode of torch"),
     ("tables", "", "modules whose tables follow from their arguments, on the meta device too"),
@@ -80,7 +81,7 @@ ROOMS = (
         "the command `skytutor`: words, signals, errors",
     ),
 )
-EVERYWHERE = {"lazy", "memo", "arrays", "values", "tables"}
+EVERYWHERE = {"lazy", "memo", "arrays", "values", "inputs", "tables"}
 # Symptoms, not goals: what is longer is probably two things. Nothing is packed to fit.
 LONGEST_FILE = 350
 LONGEST_FUNCTION = 40

@@ -4,17 +4,22 @@
 that says the same with a mask of its own.
 """
 
+import functools
 import inspect
 
 import numpy as np
 import pytest
 import torch
-from api_calls import HIDDEN_BY, rand, randn, seen
+from api_calls import HIDDEN_BY, rand, randn, rng, seen
 from astropy.utils.masked import Masked
 from test_arrays_api import FUNCTIONS, ROWS, alike, invoke
 
 from skytutor import io, sht
 from skytutor.arrays import split_masked
+from skytutor.fields.covariance import PixelCovariance
+from skytutor.fields.flat import laplacian
+from skytutor.fields.gnomonic import PatchCovariance
+from skytutor.fields.holes import DenseHole, seen_only
 from skytutor.fields.wiener import WienerFilter
 
 MASKS = ("mask", "weights", "other_mask")
@@ -114,6 +119,41 @@ def test_the_filter_takes_a_masked_array(masked):
     both = seen()
     both[7] = 0
     assert torch.equal(found, sky(torch.from_numpy(numbers), mask=both, **more).coefs)
+
+
+def holes():
+    """Yield what is made for one mask, as data shape, mask, and a function of the data."""
+    mask = torch.ones(8, 8)
+    mask[2:5, 3:6] = 0
+    dense = DenseHole(laplacian(8) + 0.1, mask)
+    sky = PatchCovariance(8, pixel_arcmin=7.0, cl=torch.ones(2000), noise=0.1)
+    fills = {
+        "DenseHole.fill": dense.fill,
+        "DenseHole.realisation": lambda data: dense.realisation(data, generator=rng()),
+        "GnomonicHole.fill": sky.hole(mask).fill,
+        "seen_only": lambda data: seen_only(data, mask),
+    }
+    for name, function in fills.items():
+        yield pytest.param(randn(2, 8, 8).numpy(), mask.numpy(), function, id=name)
+    cut = torch.arange(12) < 9
+    flat = {"TT": torch.ones(2)}
+    covariance = PixelCovariance(1, 1, mask=cut, variance=0.1)
+    likely = functools.partial(covariance.log_likelihood, spectra=flat)
+    yield pytest.param(randn(2, 12).numpy(), cut.numpy(), likely, id="PixelCovariance")
+
+
+@pytest.mark.parametrize("masked", [np.ma.array, Masked], ids=["numpy", "astropy"])
+@pytest.mark.parametrize(("data", "mask", "function"), list(holes()))
+def test_what_was_made_for_a_mask_takes_what_it_hides_and_no_more(data, mask, function, masked):
+    hidden = np.broadcast_to(mask == 0, data.shape)
+    wanted = function(torch.from_numpy(np.where(hidden, np.nan, data)))
+    found = function(masked(np.where(hidden, 1e6, data), mask=hidden))
+    assert torch.equal(found, wanted) and bool(found.isfinite().all())
+    # One more would count as seen, whatever stands there.
+    more = hidden.copy()
+    more[1].flat[0] = True
+    with pytest.raises(ValueError, match=r"is masked in 1 values that mask shows; hide them in"):
+        function(masked(data, mask=more))
 
 
 def test_every_function_with_a_mask_is_tried():

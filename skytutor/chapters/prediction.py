@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from skytutor.arrays import split_masked
 from skytutor.chapters.pretrained import load_pretrained
 from skytutor.chapters.question import Question
 from skytutor.chapters.question_checks import InputRangeWarning
@@ -92,7 +93,8 @@ def predict(
             "muJy", "mJy" or "Jy" too where it says nanomaggies; else what it says.
         noise: standard deviation of the white noise in a pixel, in `unit`, if you have it.
         mask: one for all maps, of their order, above 0 where they were observed. Chapter 6 fills
-            what it hides. Chapter 5 takes NaN in images too, and a mask for each of them.
+            what it hides. Chapter 5 takes NaN in images too, and a mask for each of them. A masked
+            array's own mask hides pixels too, and may stand alone.
         bands: names of the bands of images, in the order of the images.
         targets: names of the bands that chapter 5 is asked for; None for g, r and i.
         folder: where the checkpoint lies; None for the one that comes with the package.
@@ -117,6 +119,8 @@ def predict(
         (('tau',), True)
     """
     question = _question(name)
+    if "mask" in (*question.needs, *question.takes):
+        maps, mask = split_masked("maps", maps, mask, axes=question.mask_axes)
     said = {
         "order": order,
         "unit": unit,

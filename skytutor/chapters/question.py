@@ -93,6 +93,8 @@ class Question:
         compared: what may be wrong with data whose features are unlike, in words.
         skies: how many, as in training, data are compared with.
         margin: by which the distance that is allowed is wider, where few are compared with.
+        mask_axes: how many axes the option "mask" has, the last ones of the maps; None for any that
+            broadcast with them.
         strange: ``strange(*given)`` says which data are unlike, bool ``(N,)``, where those of the
             training do not come with the package; None where they can be drawn.
     """
@@ -108,6 +110,7 @@ class Question:
     compared: str
     skies: int = 1000
     margin: float = 1.0
+    mask_axes: int | None = 1
     strange: Callable[..., Tensor] | None = None
 
     def for_card(self) -> dict[str, Any]:

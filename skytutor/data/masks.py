@@ -13,7 +13,15 @@ from torch import Tensor
 from skytutor.arrays import as_tensor
 from skytutor.validate import as_length, check_generator, positive
 
-__all__ = ["RADII", "blob_mask", "check_hidden", "disc_mask", "discs_mask", "mixed_mask"]
+__all__ = [
+    "RADII",
+    "blob_mask",
+    "check_hidden",
+    "disc_mask",
+    "discs_mask",
+    "mixed_mask",
+    "size_between",
+]
 
 # Radii of the discs that results are given for, in arcmin.
 RADII = (5, 15, 30, 60, 180)
@@ -201,12 +209,12 @@ def mixed_mask(size: int, *, pixel_arcmin: float, generator: torch.Generator) ->
             f"{size * pixel:.4g}', and discs of training need {3 * ends[0]:.4g}'"
         )
     if kind < 0.25:
-        low, high = (max(pixel_arcmin, min(end, largest)) for end in _BLOBS)
+        narrow, wide = (max(pixel_arcmin, min(end, largest)) for end in _BLOBS)
         return blob_mask(
             size,
             pixel_arcmin=pixel_arcmin,
             hidden=hidden,
-            width_arcmin=_log_uniform(sizes[0], low, high=high),
+            width_arcmin=size_between(sizes[0], (narrow, wide)),
             generator=generator,
         )
     seen = torch.ones(size, size, dtype=torch.bool)
@@ -214,12 +222,27 @@ def mixed_mask(size: int, *, pixel_arcmin: float, generator: torch.Generator) ->
     for u in radii:  # several radii share what is to be hidden
         seen &= discs_mask(
             size,
-            _log_uniform(u, *ends),
+            size_between(u, ends),
             pixel_arcmin=pixel_arcmin,
             hidden=hidden / len(radii),
             generator=generator,
         )
     return check_hidden(seen)
+
+
+def size_between(part: float, ends: tuple[float, float]) -> float:
+    """Turn a number of 0..1 into a size between two, even in its logarithm.
+
+    Arguments:
+        part: how far from the first to the second; drawn evenly, every ratio is as likely.
+        ends: the smallest and the largest size, above 0.
+
+    Example:
+        >>> size_between(0.5, (5.0, 20.0))
+        10.0
+    """
+    low, high = ends
+    return low * (high / low) ** part
 
 
 def check_hidden(mask: Tensor) -> Tensor:
@@ -286,8 +309,3 @@ def _check_fraction(hidden: float) -> float:
     if isinstance(hidden, str | None) or not 0 < hidden < 1:
         raise ValueError(f"hidden must lie between 0 and 1, the fraction to hide, got {hidden!r}")
     return float(hidden)
-
-
-def _log_uniform(u: float, low: float, high: float) -> float:
-    """Turn a number of 0..1 into one of low..high, even in its logarithm."""
-    return low * (high / low) ** u

@@ -22,9 +22,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from skytutor.arrays import only_hidden
 from skytutor.chunks import in_chunks
 from skytutor.fields.spectra import FIELDS, check_mask, check_spectra
-from skytutor.healpix import check_maps, seen_maps
+from skytutor.healpix import check_maps, nside_to_npix, seen_maps
 from skytutor.healpix.rings import rings
 from skytutor.sht import check_lmax, real_degrees
 from skytutor.sht.real import to_complex
@@ -147,22 +148,23 @@ class PixelCovariance:
         """Return the entries of maps in each block, by Fourier sums over the pixel orbits.
 
         Arguments:
-            maps: ``(N, [2,] P)``, RING; pixels that are not seen may hold anything.
+            maps: ``(N, [2,] P)``, RING; pixels that are not seen may hold anything, be it masked.
 
         Returns:
             G tensors ``(N, D)``, float64 or complex128.
 
         Raises:
-            ValueError: another shape, or seen pixels that are not finite.
+            ValueError: another shape, or seen pixels that are masked or not finite.
         """
-        maps = check_maps(maps, nside=self.nside, order="ring", finite=False)
+        looked_at = torch.zeros(nside_to_npix(self.nside), dtype=torch.bool)
+        looked_at[self.pixel_orbits.flatten()] = True
+        given = only_hidden("maps", maps, looked_at)
+        maps = check_maps(given, nside=self.nside, order="ring", finite=False)
         if maps.dim() != (3 if self.spin else 2) or (self.spin and maps.shape[1] != 2):
             raise ValueError(
                 f"maps must be (N, {'2, ' if self.spin else ''}P) for spin {self.spin}, "
                 f"got shape {tuple(maps.shape)}"
             )
-        looked_at = torch.zeros(maps.shape[-1], dtype=torch.bool)
-        looked_at[self.pixel_orbits.flatten()] = True
         kept = seen_maps(maps, looked_at, nside=self.nside, order="ring")
         seen = kept.double()[..., self.pixel_orbits]  # (N, [2,] T, 4 or 1)
         if self.pixel_orbits.shape[1] == 1:
@@ -184,10 +186,8 @@ class PixelCovariance:
             ValueError: other names, lengths, or negative values.
         """
         if not isinstance(spectra, Mapping) or set(spectra) != set(FIELDS[self.spin]):
-            if isinstance(spectra, Mapping):
-                came = ", ".join(map(str, spectra))
-            else:
-                came = type(spectra).__name__
+            kind = type(spectra).__name__
+            came = ", ".join(map(str, spectra)) if isinstance(spectra, Mapping) else kind
             raise ValueError(
                 f"spectra must be a dict of {', '.join(FIELDS[self.spin])} for spin {self.spin}, "
                 f"got {came}"

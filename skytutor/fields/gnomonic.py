@@ -238,10 +238,10 @@ class GnomonicHole:
         """Return the data, hidden pixels replaced by their mean given the seen ones.
 
         Arguments:
-            data: ``(..., H, H)``; what stands in hidden pixels does not count.
+            data: ``(..., H, H)``; what stands in hidden pixels does not count, be it masked.
 
         Raises:
-            ValueError: another size, NaN, infinite or UNSEEN values in seen pixels.
+            ValueError: another size, NaN, infinite, UNSEEN or masked values in seen pixels.
         """
         known = seen_only(data, self.seen)
         mean = known.flatten(-2)[..., self.seen.flatten()].double() @ self.weights.T

@@ -21,7 +21,7 @@ seen; n hidden pixels, in the order of the flattened map.
 import torch
 from torch import Tensor
 
-from skytutor.arrays import as_floats, as_integers, as_tensor
+from skytutor.arrays import as_floats, as_integers, as_tensor, only_hidden
 from skytutor.chunks import in_chunks
 from skytutor.fields.flat import filter_maps
 from skytutor.healpix import check_values
@@ -173,10 +173,10 @@ class DenseHole:
         """Return the data, hidden pixels replaced by their mean given the seen ones.
 
         Arguments:
-            data: ``(..., H, H)``; what stands in hidden pixels does not count.
+            data: ``(..., H, H)``; what stands in hidden pixels does not count, be it masked.
 
         Raises:
-            ValueError: another size, NaN or infinite values in seen pixels.
+            ValueError: another size, NaN, infinite, UNSEEN or masked values in seen pixels.
         """
         known = seen_only(data, self.seen)
         pull = filter_maps(known.to(self.precision), self.precision)
@@ -253,18 +253,19 @@ def seen_only(data: Tensor, seen: Tensor) -> Tensor:
     """Return data with 0 behind the mask, refused if what is seen is not finite.
 
     Arguments:
-        data: ``(..., H, H)``, floating.
+        data: ``(..., H, H)``, floating. A masked array may hide what the mask hides, not more: the
+            caller's mask would still count it as seen.
         seen: ``(..., H, H)`` bool; leading axes broadcast with those of `data`.
 
     Raises:
         TypeError: no floating tensor: a fill would be rounded to whole numbers.
-        ValueError: no data, another size, NaN, infinite or UNSEEN values in seen pixels.
+        ValueError: no data, another size, NaN, infinite, UNSEEN or masked values in seen pixels.
 
     Example:
         >>> seen_only(torch.tensor([[torch.nan, 2.0]]), torch.tensor([[False, True]]))
         tensor([[0., 2.]])
     """
-    (data,) = as_floats(data=data)
+    (data,) = as_floats(data=only_hidden("data", data, seen))
     seen = hard_mask(seen, name="seen")
     if data.numel() == 0:
         raise ValueError(f"data must hold one map at least, got shape {tuple(data.shape)}")

@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from skytutor.arrays import as_floats
+from skytutor.inputs import as_input
 from skytutor.validate import as_integer, as_length, one_of, positive
 
 __all__ = ["NetworkDeconvolution2d", "fold_deconvolutions", "inverse_square_root"]
@@ -280,9 +281,7 @@ class NetworkDeconvolution2d(nn.Module):
 
     def _check(self, x: Tensor) -> None:
         """Refuse what is not ``(B, C, H, W)`` or smaller than one window."""
-        if not isinstance(x, Tensor) or not x.is_floating_point():
-            kind = x.dtype if isinstance(x, Tensor) else type(x).__name__
-            raise TypeError(f"x must be a floating torch tensor, got {kind}")
+        as_input("x", x, weight=self.weight)
         if x.ndim != 4 or x.shape[1] != self.in_channels:
             raise ValueError(f"x must be (B, {self.in_channels}, H, W), got {tuple(x.shape)}")
         least = max(1, self.kernel_size - 2 * self.padding)

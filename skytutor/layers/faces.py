@@ -13,12 +13,19 @@ from torch import Tensor
 from skytutor.arrays import as_integers, as_tensor
 from skytutor.healpix import check_maps, check_order, halo_indices, npix_to_nside
 from skytutor.healpix.numbering import shared_order_table
+from skytutor.inputs import as_input
 from skytutor.validate import check_axes, hard_mask
 from skytutor.values import extremes
 
 
 def check_input(
-    maps: Tensor, *, nside: int, order: str, channels: int | None = None, name: str = "maps"
+    maps: Tensor,
+    *,
+    nside: int,
+    order: str,
+    channels: int | None = None,
+    name: str = "maps",
+    weight: Tensor | None = None,
 ) -> None:
     """Refuse an input that a layer cannot work on.
 
@@ -31,17 +38,14 @@ def check_input(
         order: pixel order, "ring", "nested" or "face".
         channels: number of channels that the layer takes; None takes any.
         name: what the error message calls the maps.
+        weight: of the layer, in whose precision it computes; None for any.
 
     Raises:
-        TypeError: as `skytutor.healpix.check_maps`.
+        TypeError: as `skytutor.healpix.check_maps`, or another precision than the weights'.
         ValueError: likewise, or a wrong number of dimensions or channels.
     """
     # A layer goes on with what it was given, so that an array is refused here.
-    if not isinstance(maps, Tensor):
-        kind = type(maps).__name__
-        raise TypeError(
-            f"{name} must be a floating-point torch tensor, got {kind}; convert with torch.tensor"
-        )
+    as_input(name, maps, weight=weight)
     between_layers = order == "face" or torch.compiler.is_compiling() or maps.requires_grad
     check_maps(maps, nside=nside, order=order, name=name, finite=not between_layers)
     dims = 5 if order == "face" else 3

@@ -21,6 +21,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from skytutor.layers._flow_input import check_places, check_rows
 from skytutor.layers.gaussian_head import (
     GaussianHead,
     standard_normal,
@@ -28,12 +29,10 @@ from skytutor.layers.gaussian_head import (
 )
 from skytutor.tables import TableModule
 from skytutor.validate import one_of, positive
-from skytutor.values import all_finite
 
 __all__ = ["FlowMatching", "VelocityNetwork"]
 
 BASES = ("gaussian", "standard")
-_SHAPES = {2: "(B, T)", 3: "(B, S, T)"}
 _PLACES_CPU = 2**12  # that `sample` moves at once
 _PLACES_GPU = 2**20
 
@@ -96,7 +95,18 @@ class VelocityNetwork(TableModule):
 
         Returns:
             ``(B, S, T)``.
+
+        Raises:
+            TypeError: no tensors of floating-point numbers, or another precision than the weights'.
+            ValueError: shapes that do not fit.
         """
+        check_places(
+            y,
+            time,
+            features,
+            weight=self.from_features.weight,
+            n_targets=self.from_place.in_features,
+        )
         angles = time * self.waves  # (B, S, K)
         waves = torch.cat([angles.cos(), angles.sin()], dim=2)
         # What all samples of a row share, its features and often the time, is taken once.
@@ -184,7 +194,7 @@ class FlowMatching(nn.Module):
         Raises:
             TypeError, ValueError: shapes that do not fit, or `draws` that is no positive integer.
         """
-        self._check(features, ndim=(2,), target=target)
+        self._check(features, (2,), target=target)
         positive(draws=draws)
         y1 = whiten(target, *self._gaussian(features)).unsqueeze(1)  # (B, 1, T)
         shape = (len(target), draws, self.n_targets)
@@ -209,7 +219,7 @@ class FlowMatching(nn.Module):
             TypeError, ValueError: shapes that do not fit, NaN or infinite features, or `steps` that
                 is no positive integer.
         """
-        self._check(features, ndim=(3,), noise=noise)
+        self._check(features, (3,), noise=noise)
         positive(steps=steps)
         mean, scale_tril = self._gaussian(features)
         y = noise
@@ -243,6 +253,7 @@ class FlowMatching(nn.Module):
             TypeError, ValueError: as in `transport`.
         """
         positive(n=n)
+        self._check(features, ())
         noise = standard_normal(
             (len(features), n, self.n_targets), like=features, generator=generator
         )
@@ -270,7 +281,7 @@ class FlowMatching(nn.Module):
         Raises:
             TypeError, ValueError: as in `transport`.
         """
-        self._check(features, ndim=(2, 3), target=target)
+        self._check(features, (2, 3), target=target)
         positive(steps=steps)
         mean, scale_tril = self._gaussian(features)
         with torch.no_grad():
@@ -322,23 +333,9 @@ class FlowMatching(nn.Module):
         within = torch.rand(count, generator=generator, dtype=torch.float64, device=device)
         return ((order + within) / count).reshape(*like.shape[:2], 1).to(like)
 
-    def _check(self, features: Tensor, *, ndim: tuple[int, ...], **rows: Tensor) -> None:
-        """Refuse features or rows of targets of another shape, or with NaN or infinite values."""
-        if features.ndim != 2 or features.shape[1] != self.in_features:
-            raise ValueError(
-                f"features must be (B, {self.in_features}), got {tuple(features.shape)}"
-            )
-        for name, x in rows.items():
-            shape = tuple(x.shape)
-            if x.ndim not in ndim or (shape[0], shape[-1]) != (len(features), self.n_targets):
-                allowed = " or ".join(_SHAPES[k] for k in ndim)
-                raise ValueError(
-                    f"{name} must be {allowed} with B {len(features)} and T {self.n_targets}, "
-                    f"got {shape}"
-                )
-        for name, x in {"features": features, **rows}.items():
-            if not all_finite(x):
-                raise ValueError(f"{name} holds NaN or infinite values")
+    def _check(self, features: Tensor, ndim: tuple[int, ...], **rows: Tensor) -> None:
+        weight = self.velocity.from_features.weight
+        check_rows(features, rows, weight=weight, n_targets=self.n_targets, ndim=ndim)
 
     def extra_repr(self) -> str:
         """Return the arguments for `print`."""

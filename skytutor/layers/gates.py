@@ -13,13 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from skytutor.arrays import as_floats
+from skytutor.inputs import as_input
 
 _TINY = 1e-12  # keeps the length's gradient finite where a field vanishes
 
 
 def _check_field(name: str, field: Tensor, *, channels: int | None = None) -> Tensor:
-    """Return `field` if it is ``(B, C, 2, P)``."""
-    shape = tuple(field.shape)
+    """Return `field` if it is a tensor ``(B, C, 2, P)``."""
+    shape = tuple(as_input(name, field).shape)
     fits = len(shape) == 4 and shape[2] == 2
     if not fits or (channels is not None and shape[1] != channels):
         raise ValueError(f"{name} must be (B, {channels or 'C'}, 2, P), Q and U; got {shape}")
@@ -72,6 +73,7 @@ class NormGate(nn.Module):
             ``(B, C, 2, P)``.
 
         Raises:
+            TypeError: no tensor of floating-point numbers.
             ValueError: a field of another shape.
         """
         size = length(_check_field("field", field, channels=self.channels))  # (B, C, P)
@@ -101,9 +103,11 @@ class ScalarGate(nn.Module):
             ``(B, C, 2, P)``.
 
         Raises:
+            TypeError: no tensors of floating-point numbers.
             ValueError: shapes that are others or do not fit together.
         """
         batch, channels, _, pixels = _check_field("field", field).shape
+        as_input("gate", gate)
         if gate.shape != (batch, channels, pixels):
             raise ValueError(
                 f"gate must be (B, C, P) of the field, {tuple(field.shape)}; "
@@ -134,6 +138,7 @@ class SpinProduct(nn.Module):
             ``(B, 2 C, P)``: the C real parts, then the C imaginary parts.
 
         Raises:
+            TypeError: no tensors of floating-point numbers.
             ValueError: shapes that are others or differ.
         """
         if _check_field("u", u).shape != _check_field("v", v).shape:

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from skytutor.arrays import as_floats
+from skytutor.inputs import as_input
 from skytutor.validate import as_length, check_generator, positive
 
 __all__ = ["GaussianHead", "gaussian_loss", "gaussian_nll", "gaussian_sample", "whiten"]
@@ -270,10 +271,14 @@ class GaussianHead(nn.Module):
             The mean ``(B, T)`` and L ``(B, T, T)``, lower triangular with a positive diagonal.
 
         Raises:
+            TypeError: no tensor of floating-point numbers, or another precision than the weights'.
             ValueError: features of another shape.
         """
+        as_input("features", features, weight=self.mean.weight)
         if features.ndim != 2 or features.shape[1] != self.in_features:
-            raise ValueError(f"features must be (B, {self.in_features}), got {features.shape}")
+            raise ValueError(
+                f"features must be (B, {self.in_features}), got {tuple(features.shape)}"
+            )
         mean = self.mean(features)
         raw = self.covariance(features.detach() if self.detach else features)
         log_s, below = raw.split([self.n_targets, raw.shape[1] - self.n_targets], dim=1)

@@ -123,7 +123,9 @@ class _Hierarchical(TableModule):
                 maps have.
         """
         nside = self._nside(maps)
-        check_input(maps, nside=nside, order=self.order, channels=self.in_channels)
+        weight = getattr(self, "weight", None)
+        channels = self.in_channels
+        check_input(maps, nside=nside, order=self.order, channels=channels, weight=weight)
         if self.downsamples and nside < self.stride:
             most = nside.bit_length() - 1
             raise ValueError(

@@ -15,8 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from skytutor.arrays import as_tensor
+from skytutor.arrays import as_tensor, split_masked
 from skytutor.healpix import check_values
+from skytutor.inputs import as_input
 from skytutor.validate import hard_mask, one_of, positive
 
 __all__ = ["PartialConv2d", "check_seen"]
@@ -116,7 +117,8 @@ class PartialConv2d(nn.Module):
         """Convolve what is seen.
 
         Arguments:
-            maps: ``(B, C, H, W)``, anything where hidden.
+            maps: ``(B, C, H, W)``, anything where hidden. A masked array does too: it becomes a
+                tensor, and its own mask hides pixels as well.
             mask: ``(B, 1, H, W)`` or ``(B, C, H, W)``, as in `check_seen`.
 
         Returns:
@@ -127,6 +129,9 @@ class PartialConv2d(nn.Module):
             TypeError, ValueError: maps of another shape, a mask that does not fit, or NaN, infinite
                 or UNSEEN pixels where seen: looked for in what asks for no gradient.
         """
+        filled, mask = split_masked("maps", maps, mask)
+        # A layer works on tensors: of arrays it takes those alone that say what is seen.
+        maps = maps if filled is maps else as_tensor("maps", filled, like=self.weight)
         self._check(maps)
         seen = check_seen(mask, maps).expand(-1, self.in_channels, -1, -1)
         # `where` and not a product: NaN times 0 would be NaN.
@@ -156,9 +161,7 @@ class PartialConv2d(nn.Module):
 
     def _check(self, maps: Tensor) -> None:
         """Refuse maps that are not ``(B, C, H, W)`` or smaller than the padding needs."""
-        if not isinstance(maps, Tensor) or not maps.is_floating_point():
-            kind = maps.dtype if isinstance(maps, Tensor) else type(maps).__name__
-            raise TypeError(f"maps must be a floating torch tensor, got {kind}")
+        as_input("maps", maps, weight=self.weight)
         if maps.ndim != 4 or maps.shape[1] != self.in_channels:
             raise ValueError(f"maps must be (B, {self.in_channels}, H, W), got {tuple(maps.shape)}")
         least = self.kernel_size // 2

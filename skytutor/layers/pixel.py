@@ -97,6 +97,15 @@ class _PixelLayer(TableModule):
         self._keep("face_of", face_of)
         self._keep("pixel_of", face_of.argsort())
 
+    def _check(self, maps: Tensor) -> None:
+        check_input(
+            maps,
+            nside=self.nside,
+            order=self.order,
+            channels=self.in_channels,
+            weight=self.weight,
+        )
+
     def extra_repr(self) -> str:
         """Return the arguments for `print`."""
         return (
@@ -154,7 +163,7 @@ class HaloConv(_PixelLayer):
         Raises:
             TypeError, ValueError: as `skytutor.layers.faces.check_input`.
         """
-        check_input(maps, nside=self.nside, order=self.order, channels=self.in_channels)
+        self._check(maps)
         if self.order == "face":
             return self._on_faces(maps)
         faces = faces_from(maps, self.face_of, nside=self.nside)  # (B, C, 12, n, n)
@@ -211,7 +220,7 @@ class GatherConv(_PixelLayer):
         Raises:
             TypeError, ValueError: as `skytutor.layers.faces.check_input`.
         """
-        check_input(maps, nside=self.nside, order=self.order, channels=self.in_channels)
+        self._check(maps)
         if self.order == "face":
             out = self._on_maps(maps_from(maps, self.pixel_of))  # (B, O, P)
             return faces_from(out, self.face_of, nside=self.nside)  # (B, O, 12, n, n)

@@ -16,9 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from skytutor.inputs import as_input
 from skytutor.layers.rotate import Sample, principal_frame
 from skytutor.tables import TableModule
-from skytutor.validate import positive
+from skytutor.validate import check_axes, positive
 
 
 def ring_directions(rings: int, columns: int, *, reach_deg: float) -> Tensor:
@@ -168,5 +169,15 @@ class CircularConv2d(nn.Module):
         self.conv = nn.Conv2d(in_channels, out_channels, 3, bias=False)
 
     def forward(self, pictures: Tensor) -> Tensor:
-        """Turn pictures ``(B, C, R, A)`` into ``(B, O, R, A)``."""
+        """Turn pictures ``(B, C, R, A)`` into ``(B, O, R, A)``.
+
+        Arguments:
+            pictures: ``(B, C, R, A)``.
+
+        Raises:
+            TypeError: no tensor of floating-point numbers, or another precision than the weights'.
+            ValueError: another shape.
+        """
+        as_input("pictures", pictures, weight=self.conv.weight)
+        check_axes(f"B {self.conv.in_channels} R A", pictures=pictures)
         return self.conv(_CircularPad.apply(pictures))

@@ -18,8 +18,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from skytutor.inputs import as_input
 from skytutor.layers.deconvolution import NetworkDeconvolution2d
-from skytutor.validate import as_length, one_of, positive
+from skytutor.validate import as_length, check_axes, one_of, positive
 
 __all__ = ["ConvUnit", "ResidualBlock", "SelfAttention2d", "XResNet", "scaled", "xresnet18"]
 
@@ -121,7 +122,13 @@ class SelfAttention2d(nn.Module):
 
         Arguments:
             x: ``(B, C, H, W)``.
+
+        Raises:
+            TypeError: no tensor of floating-point numbers, or another precision than the weights'.
+            ValueError: another shape.
         """
+        as_input("x", x, weight=self.value.weight)
+        check_axes(f"B {self.value.in_channels} H W", x=x)
         columns = x.flatten(2)  # (B, C, H W)
         similarity = columns @ columns.mT / columns.shape[2]  # (B, C, C)
         attended = similarity @ self.value(columns)  # (B, C, H W)
@@ -149,6 +156,7 @@ class ResidualBlock(nn.Module):
         attention: bool = False,
     ):
         super().__init__()
+        self.in_channels = in_channels
         self.convs = nn.Sequential(
             unit(in_channels, out_channels, stride=stride),
             unit(out_channels, out_channels, active=False, zero=True),
@@ -164,7 +172,17 @@ class ResidualBlock(nn.Module):
         self.activation = unit.activation()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return ``(B, C', H', W')`` of `x` ``(B, C, H, W)``."""
+        """Return ``(B, C', H', W')`` of `x` ``(B, C, H, W)``.
+
+        Arguments:
+            x: ``(B, C, H, W)``.
+
+        Raises:
+            TypeError: no tensor of floating-point numbers, or another precision than the weights'.
+            ValueError: another shape.
+        """
+        as_input("x", x, weight=next(self.parameters()))
+        check_axes(f"B {self.in_channels} H W", x=x)
         return self.activation(self.convs(x) + self.shortcut(x))
 
 
@@ -218,8 +236,10 @@ class XResNet(nn.Module):
             x: pictures ``(B, C, H, W)``, at least 32 pixels a side, of order one.
 
         Raises:
+            TypeError: no tensor of floating-point numbers, or another precision than the weights'.
             ValueError: pictures of another shape.
         """
+        as_input("x", x, weight=self.head.weight)
         if x.ndim != 4 or x.shape[1] != self.in_channels or min(x.shape[2:]) < LEAST:
             raise ValueError(
                 f"x must be (B, {self.in_channels}, H, W) with at least {LEAST} pixels a side, "

@@ -133,7 +133,7 @@ class Sample(TableModule):
                 "maps must have an even number of channels, Q and U in pairs, for spin 2; "
                 f"got {maps.shape[1]} in shape {tuple(maps.shape)}"
             )
-        check_rotations(rotations, shape=(len(maps), 3, 3))
+        rotations = check_rotations(rotations, shape=(len(maps), 3, 3))
         # Directions in bfloat16 would be off by a fraction of a pixel: the geometry keeps its
         # precision under autocast.
         geometry = torch.float64 if maps.dtype == torch.float64 else torch.float32

@@ -15,13 +15,19 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from skytutor.inputs import as_input
 from skytutor.sht import lmax_of, real_degrees
 from skytutor.tables import TableModule
 from skytutor.validate import as_integer, positive
 
 
-def _check_coefs(coefs: Tensor, *, channels: int, lmax: int, spin: int) -> None:
+def _check_coefs(coefs: Tensor, *, channels: int, lmax: int, spin: int, weight: Tensor) -> None:
     """Refuse coefficients that are not real and ``(B, C, K)``, or ``(B, C, 2, K)`` for spin 2."""
+    if isinstance(coefs, Tensor) and coefs.is_complex():
+        raise TypeError(
+            f"coefs must be real coefficients (skytutor.sht.to_real), got {coefs.dtype}"
+        )
+    as_input("coefs", coefs, weight=weight)
     n_coefs = (lmax + 1) ** 2
     wanted = (channels, 2, n_coefs) if spin else (channels, n_coefs)
     shape = tuple(coefs.shape)
@@ -29,10 +35,6 @@ def _check_coefs(coefs: Tensor, *, channels: int, lmax: int, spin: int) -> None:
         text = ", ".join(map(str, wanted))
         raise ValueError(
             f"coefs must be (B, {text}): {channels} channels, lmax {lmax}, spin {spin}; got {shape}"
-        )
-    if coefs.is_complex():
-        raise TypeError(
-            f"coefs must be real coefficients (skytutor.sht.to_real), got {coefs.dtype}"
         )
 
 
@@ -81,6 +83,9 @@ class _ByDegree(TableModule):
             for part, matrix in zip(degrees, matrices, strict=True)
         ]
         return torch.cat(mixed, 1).transpose(1, 2)
+
+    def _check(self, coefs: Tensor, *, spin: int, weight: Tensor) -> None:
+        _check_coefs(coefs, channels=self.in_channels, lmax=self.lmax, spin=spin, weight=weight)
 
     def extra_repr(self) -> str:
         """Return the arguments for `print`."""
@@ -136,10 +141,10 @@ class ZonalConv(_ByDegree):
             ``(B, C', K)``.
 
         Raises:
-            TypeError: complex coefficients.
+            TypeError: complex coefficients, no tensor, or another precision than the weights'.
             ValueError: coefficients of another shape.
         """
-        _check_coefs(coefs, channels=self.in_channels, lmax=self.lmax, spin=0)
+        self._check(coefs, spin=0, weight=self.weight)
         out = self._mix(coefs, self.weight)
         if self.bias is None:
             return out
@@ -198,10 +203,10 @@ class SpinConv(_ByDegree):
             ``(B, C', 2, K)``, E and B.
 
         Raises:
-            TypeError: complex coefficients.
+            TypeError: complex coefficients, no tensor, or another precision than the weights'.
             ValueError: coefficients of another shape.
         """
-        _check_coefs(coefs, channels=self.in_channels, lmax=self.lmax, spin=self.source)
+        self._check(coefs, spin=self.source, weight=self.real)
         if self.source == 0:
             e_mode = self._mix(coefs, self.real)
             b_mode = self._mix(coefs, self.imag)
@@ -265,10 +270,10 @@ class SpectralConv(TableModule):
             ``(B, C', K)``.
 
         Raises:
-            TypeError: complex coefficients.
+            TypeError: complex coefficients, no tensor, or another precision than the weights'.
             ValueError: coefficients of another shape.
         """
-        _check_coefs(coefs, channels=self.in_channels, lmax=self.lmax, spin=0)
+        _check_coefs(coefs, channels=self.in_channels, lmax=self.lmax, spin=0, weight=self.real)
         # The imaginary part of a weight mixes the cosine (m > 0) and the sine (m < 0) of a pair.
         straight = torch.einsum("bik,kio->bok", coefs, self.real[self.row])
         crossed = torch.einsum(
@@ -319,9 +324,10 @@ class BinnedSpectrum(nn.Module):
             ``(..., bins)``, in the square of the coefficients' unit.
 
         Raises:
+            TypeError: no tensor of real floating-point numbers.
             ValueError: coefficients that do not reach the last bin.
         """
-        lmax = lmax_of(coefs)
+        lmax = lmax_of(as_input("coefs", coefs))
         if lmax < self.edges[-1] - 1:
             raise ValueError(
                 f"coefs must reach l = {self.edges[-1] - 1}, the last bin; got lmax {lmax}"

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from skytutor.inputs import as_input
 from skytutor.layers.resnet import ConvUnit
 from skytutor.validate import positive
 from skytutor.values import is_transformed
@@ -78,13 +79,15 @@ class UNet(nn.Module):
             images: ``(B, C, H, W)``, H and W multiples of 2 to the number of halvings.
 
         Raises:
+            TypeError: no tensor of floating-point numbers, or another precision than the weights'.
             ValueError: of another shape.
         """
-        height, width = images.shape[-2:]
+        as_input("images", images, weight=self.last.weight)
         if images.ndim != 4 or images.shape[1] != self.in_channels:
             raise ValueError(
                 f"images must be (B, {self.in_channels}, H, W), got {tuple(images.shape)}"
             )
+        height, width = images.shape[-2:]
         if height % self.factor or width % self.factor:
             raise ValueError(
                 f"images must have sides that are multiples of {self.factor}, "

@@ -217,7 +217,8 @@ class RealHarmonics(TableModule):
             TypeError: another precision than the tables'.
             ValueError: too many coefficients, a number that is no square, or not E and B.
         """
-        fits = coefs.shape[-1] <= (self.lmax + 1) ** 2 and lmax_of(coefs) >= 0
+        coefs = as_tensor("coefs", coefs)
+        fits = lmax_of(coefs) <= self.lmax
         coefs = self._checked("coefs", coefs, fits)
         missing = (self.lmax + 1) ** 2 - coefs.shape[-1]
         if self.transform is not None:
@@ -247,7 +248,8 @@ class RealHarmonics(TableModule):
             TypeError: another precision than the tables'.
             ValueError: another number of pixels, or not Q and U.
         """
-        maps = self._checked("maps", maps, maps.shape[-1] == 12 * self.nside**2)
+        maps = as_tensor("maps", maps)
+        maps = self._checked("maps", maps, maps.shape[-1:] == (12 * self.nside**2,))
         if self.transform is not None:
             return to_real(self.transform.map2alm(maps), lmax=self.lmax)
         return in_full_precision(maps, lambda pixels: self._rows(pixels) @ self.weighted)
@@ -267,7 +269,8 @@ class RealHarmonics(TableModule):
             TypeError: another precision than the tables'.
             ValueError: another number of pixels, or not Q and U.
         """
-        maps = self._checked("maps", maps, maps.shape[-1] == 12 * self.nside**2)
+        maps = as_tensor("maps", maps)
+        maps = self._checked("maps", maps, maps.shape[-1:] == (12 * self.nside**2,))
         if self.transform is not None:
             alms = self.transform.map2alm(maps, weights=None)
             return to_real(alms, lmax=self.lmax) / pixel_area(self.nside)

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from skytutor.arrays import as_floats, as_integers, as_tensor
+from skytutor.inputs import as_input
 from skytutor.training.schedule import Task
 from skytutor.validate import one_of
 from skytutor.values import all_finite, is_transformed
@@ -253,7 +254,7 @@ class AdversarialPair(nn.Module):
             fake_labels: classes ``(B,)`` that the generated maps are to show, or None.
 
         Raises:
-            ValueError: an unknown `network`.
+            TypeError, ValueError: an unknown `network`, or maps unlike those of the generator.
         """
         if one_of("network", network, allowed=NETWORKS) == "discriminator":
             return self._discriminator_loss(maps, labels, z=z, fake_labels=fake_labels)
@@ -265,6 +266,8 @@ class AdversarialPair(nn.Module):
         # The generator is fixed during the discriminator's step: no gradient of its weights.
         with torch.no_grad():
             generated = self.generator(z, fake_labels)
+        if as_input("maps", maps).shape[1:] != generated.shape[1:]:
+            raise ValueError(f"maps must be {tuple(generated.shape)}, got {tuple(maps.shape)}")
         if self.two_passes:
             real = self.discriminator(maps, labels)
             fake = self.discriminator(generated, fake_labels)

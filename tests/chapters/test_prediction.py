@@ -2,8 +2,10 @@
 
 import warnings
 
+import numpy as np
 import pytest
 import torch
+from astropy.utils.masked import Masked
 
 import skytutor
 from skytutor import chapters
@@ -124,6 +126,23 @@ def test_what_the_mask_hides_does_not_count():
         seen = seen.clone()
         seen[0] = False
         predict("cmb-t2-sky10", maps, order="ring", unit="1", mask=seen)
+
+
+@pytest.mark.parametrize("masked", [np.ma.array, Masked], ids=["numpy", "astropy"])
+def test_a_masked_array_says_itself_what_it_hides(masked):
+    name = "cmb-t2-sky10"
+    _, maps = question_of(name).sample(2, seed=seed_of(name))
+    plain = predict(name, maps, order="ring", unit="1")
+    hidden = np.broadcast_to((maps[0] == 0).all(0).numpy(), maps.shape)
+    own = masked(np.where(hidden, 1e6, maps.numpy()), mask=hidden)
+    assert torch.equal(predict(name, own, order="ring", unit="1").values, plain.values)
+    more = hidden.copy()
+    more[..., 0] = True
+    with pytest.raises(ValueError, match=r"mask must show all 3.. pixels.*hides 1 of them"):
+        predict(name, masked(maps.numpy(), mask=more), order="ring", unit="1")
+    more[0, 0, 1] = True
+    with pytest.raises(ValueError, match=r"maps must hide the same values in every map"):
+        predict(name, masked(maps.numpy(), mask=more), order="ring", unit="1")
 
 
 FULL = torch.randn(1, 2, 3072, generator=torch.Generator().manual_seed(0))

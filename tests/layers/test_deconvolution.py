@@ -322,7 +322,7 @@ def test_bad_arguments_are_named():
         layer(torch.zeros(2, 3, 4, 8))
     with pytest.raises(ValueError, match="at least one picture"):
         layer(torch.zeros(0, 3, 8, 8))
-    with pytest.raises(TypeError, match=r"x must be a floating torch tensor, got torch\.int64"):
+    with pytest.raises(TypeError, match=r"x must be floating-point numbers, got torch\.int64"):
         layer(torch.zeros(2, 3, 8, 8).long())
     with pytest.raises(ValueError, match=r"matrices must be \(\.\.\., D, D\), got \(2, 3\)"):
         inverse_square_root(torch.zeros(2, 3))

@@ -6,6 +6,12 @@ least light of a pixel, the mean, how many pixels are lit, how much of the varia
 groups of 4 and of 16 neighbours, and where the light is. The spans stand in the cards, for the
 digits themselves do not come with the package.
 
+A warning is no verdict on a single map, nor is silence a promise. Of 400 of scikit-learn's digits,
+which are bolder than MNIST's, 54 % are warned of where they lie as those of ``digits-fixed`` do.
+That network reads 92 % of these and 97 % of the others, but 99.7 % of MNIST's; ``digits-mended``
+75, 94 and 99 %. Where digits are turned, size and place say little: 0.5 % are warned of, and
+``digits-rotated`` reads 52 % of all, ``digits-invariant`` 82 %.
+
 Shapes: N maps ``(N, 1, P)``, F features.
 """
 

@@ -14,6 +14,7 @@ from skytutor.chapters.inpainting.scores import score_fill
 from skytutor.chapters.inpainting.skies import HoleTest, check_size, crowded_tests, disc_test
 from skytutor.chapters.recipe import Recipe, Scores
 from skytutor.chapters.seeds import INPAINTING as SEEDS
+from skytutor.data.masks import size_between
 from skytutor.data.patches import RADII, SETUPS, discs_mask, flat_sky
 from skytutor.fields.flat import FlatSky, band_powers
 from skytutor.training.profile import Profile
@@ -29,8 +30,7 @@ _HIDDEN = 0.05
 
 def _discs(sky: FlatSky, part: float, *, generator: torch.Generator) -> Tensor:
     """Draw a mask of training; `part` from 0 to 1 says how large its discs are."""
-    low, high = _RADII
-    radius = low * (high / low) ** part
+    radius = size_between(part, _RADII)
     pixel = sky.pixel_arcmin
     return discs_mask(sky.size, radius, pixel_arcmin=pixel, hidden=_HIDDEN, generator=generator)
 

@@ -11,6 +11,7 @@ from skytutor.chapters.inpainting.mixture_scores import score_mixture
 from skytutor.chapters.inpainting.question import patch_question
 from skytutor.chapters.recipe import Recipe
 from skytutor.chapters.seeds import INPAINTING as SEEDS
+from skytutor.data.masks import size_between
 from skytutor.data.patches import SETUPS, discs_mask
 from skytutor.training.profile import Profile
 from skytutor.training.schedule import Schedule, Task
@@ -26,8 +27,7 @@ _UNIT = 100.0
 
 def _discs(sky: ShearedSky, part: float, *, generator: torch.Generator) -> Tensor:
     """Draw a mask of training; `part` from 0 to 1 says how large its discs are."""
-    low, high = _RADII
-    radius = low * (high / low) ** part
+    radius = size_between(part, _RADII)
     return discs_mask(sky.size, radius, pixel_arcmin=sky.flat.pixel_arcmin, generator=generator)
 
 

@@ -339,4 +339,5 @@ def patch_question(
         compared=f"noise (it saw {setup.noise:g} muK), unit, beam, pixel size, foregrounds, edges",
         skies=_SKIES,
         margin=1.1,
+        mask_axes=2,
     )

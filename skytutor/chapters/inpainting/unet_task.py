@@ -13,6 +13,7 @@ from skytutor.chapters.inpainting.skies import check_size
 from skytutor.chapters.inpainting.unet import UNetFill, biharmonic_fill
 from skytutor.chapters.recipe import Recipe, Scores
 from skytutor.chapters.seeds import INPAINTING as SEEDS
+from skytutor.data.masks import size_between
 from skytutor.data.patches import disc_mask, discs_mask, flat_sky, mixed_mask
 from skytutor.fields.fills import hole_labels
 from skytutor.fields.flat import FlatSky
@@ -44,9 +45,8 @@ def training_mask(number: int, sky: FlatSky, *, generator: torch.Generator) -> T
     kind = number % 8
     if kind < 3:
         return mixed_mask(sky.size, pixel_arcmin=pixel, generator=generator)
-    low, high = _RANGES[kind - 3]
     part, hidden = torch.rand(2, generator=generator, dtype=torch.float64).tolist()
-    radius = low * (high / low) ** part
+    radius = size_between(part, _RANGES[kind - 3])
     # On a patch that is smaller than the full study's no disc may meet itself.
     radius = min(radius, 0.45 * sky.size * pixel)
     if radius > _SINGLE:

@@ -292,4 +292,5 @@ def band_question(
         compared="noise, sky level, unit, order of bands, sharpness, brightness",
         skies=_SCENES,
         margin=1.1,
+        mask_axes=None,
     )

@@ -1,5 +1,6 @@
 """Networks of chapter 6 asked about maps of one's own: filled, warned of, or refused."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -108,6 +109,19 @@ def test_unit_kind_and_what_is_hidden_are_converted():
         torch.testing.assert_close(found.values, plain.values, rtol=1e-5, atol=1e-3)
     alone = predict("inpaint", data[1], unit="muK", mask=mask)
     torch.testing.assert_close(alone.values, plain.values[1:], rtol=1e-5, atol=1e-3)
+
+
+def test_the_mask_of_a_masked_array_may_stand_alone():
+    _, data, mask, _ = skies("inpaint", 2)
+    plain = predict("inpaint", data, unit="muK", mask=mask)
+    hidden = np.broadcast_to(~mask.numpy(), data.shape)
+    own = np.ma.array(np.where(hidden, 1e6, data.numpy()), mask=hidden)
+    part = mask.clone()
+    part[:, 20:] = True
+    for also in (None, part, mask):
+        assert torch.equal(predict("inpaint", own, unit="muK", mask=also).values, plain.values)
+    with pytest.raises(TypeError, match="must be given mask for inpaint"):
+        predict("inpaint", data.numpy(), unit="muK")
 
 
 FULL = torch.zeros(2, 64, 64)

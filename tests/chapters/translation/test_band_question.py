@@ -1,5 +1,6 @@
 """Networks of chapter 5 asked about images of one's own: answered, warned of, or refused."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -71,6 +72,17 @@ def test_own_scenes_are_like_the_training_and_others_are_not(scenes):
     assert outside("bands", images + 5 * sigma, *given).all(), "the sky was left in"
     with pytest.warns(InputRangeWarning, match="2 of 2 .*noise, sky level, unit"):
         asked("bands", plates(images[:2]) / 8, targets=("g",))
+
+
+def test_a_masked_array_hides_pixels_of_single_images(scenes):
+    _, images = scenes
+    images = plates(images[:2]).nan_to_num(nan=0.0)
+    mask = torch.ones(2, 2, 64, 64, dtype=torch.bool)
+    mask[0, 1, 3:6, 40:50] = False
+    plain = asked("bands", images, mask=mask, targets=("g",))
+    own = np.ma.array(np.where(mask, images, 1e6), mask=~mask.numpy())
+    assert torch.equal(asked("bands", own, targets=("g",)).values, plain.values)
+    assert not torch.equal(asked("bands", images, targets=("g",)).values, plain.values)
 
 
 @pytest.mark.parametrize("factor", [0.25, 4.0])
