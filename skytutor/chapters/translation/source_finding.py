@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["PLACES", "FoundSources", "distances", "find_sources", "segments"]
+__all__ = ["PLACES", "FoundSources", "distances", "find_sources", "in_gaps", "segments"]
 
 PLACES = 10  # sources of one scene, at most
 _WINDOW = 5  # side of the square of pixels in which a source is the brightest
@@ -20,6 +20,7 @@ _POWER = 2.5  # of the profile by which light is parted, that of the PSF
 _ROUNDS = 2
 _NARROWEST = 1.4  # pixels, the mean distance of light from its source
 _REACH = 14.0  # pixels around a source, for its width
+_SPOILED = 5  # pixels about a gap within which no source can be measured
 
 
 @dataclass(frozen=True)
@@ -133,3 +134,21 @@ def _parts(found: FoundSources, squared: Tensor, width: Tensor) -> Tensor:
     profile = (1 + squared / width.square()[..., None, None]).pow(-_POWER)
     profile = profile * found.peak[..., None, None]
     return profile / profile.sum(1, keepdim=True).clamp(min=1e-20)
+
+
+def in_gaps(found: FoundSources, images: Tensor, ivar: Tensor, given: Tensor) -> Tensor:
+    """Return which sources lie at pixels of which a given band holds nothing, bool ``(B, S)``.
+
+    A black pixel of a plate is no such gap: it is not measured, but it holds a value.
+
+    Arguments:
+        found: of `find_sources`.
+        images: ``(B, F, H, H)``; 0 where nothing was recorded.
+        ivar: ``(B, F, H, H)``; 0 where nothing was measured.
+        given: bool ``(B, F)``.
+    """
+    gap = (given[..., None, None] & (ivar == 0) & (images == 0)).any(1)
+    near = F.max_pool2d(gap.float()[:, None], 2 * _SPOILED + 1, 1, _SPOILED)[:, 0]
+    size = images.shape[-1]
+    row, column = (place.round().long().clamp(0, size - 1) for place in (found.row, found.column))
+    return near.flatten(1).gather(1, row * size + column) > 0

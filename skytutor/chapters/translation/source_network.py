@@ -26,7 +26,12 @@ from torch import Tensor, nn
 
 from skytutor.chapters.translation.networks import BandTranslator
 from skytutor.chapters.translation.requests import checked_images
-from skytutor.chapters.translation.source_finding import FoundSources, find_sources, segments
+from skytutor.chapters.translation.source_finding import (
+    FoundSources,
+    find_sources,
+    in_gaps,
+    segments,
+)
 from skytutor.chapters.translation.source_fits import (
     BandFit,
     band_data,
@@ -45,7 +50,7 @@ from skytutor.chapters.translation.source_numbers import (
 )
 from skytutor.chapters.translation.stretch import unstretched
 from skytutor.chapters.translation.subsets import TARGETS
-from skytutor.data.exposures import noise_pixels, pixel_noise
+from skytutor.data.exposures import noise_pixels, pixel_noise, true_variance
 from skytutor.data.scene_rendering import SceneRenderer
 from skytutor.data.surveys import BANDS
 from skytutor.memo import cached_object
@@ -172,6 +177,22 @@ class SourceTranslator(nn.Module):
         """Return what renders point sources in all bands, on the device of the weights."""
         return _renderer(self.bands, self.translator.optics.size, str(self.softening.device))
 
+    def survey_ivar(self, images: Tensor) -> Tensor:
+        """Return the inverse variance of images as their surveys would state it, as `images`.
+
+        For who has images without one: the photometry weights each pixel by it.
+
+        Arguments:
+            images: ``(B, F, H, H)``, nanomaggies a pixel.
+        """
+        renderer = self.renderer()
+        side = renderer.scene_pixel
+        variance = [
+            true_variance(images[:, f], BANDS[name], psf=renderer.psf_image(f), pixel_arcsec=side)
+            for f, name in enumerate(self.bands)
+        ]
+        return 1 / torch.stack(variance, 1)
+
     @torch.no_grad()
     def translated(self, images: Tensor, ivar: Tensor, given: Tensor) -> Tensor:
         """Return what the translator makes of the given bands, ``(B, T, H, H)``, nanomaggies.
@@ -205,6 +226,7 @@ class SourceTranslator(nn.Module):
         found, fits = self._fits(found, light, weights, profiles)
         # What no given band has measured is left as the translation has it.
         measured = torch.stack([fit.point_error > 0 for fit in fits.values()]).any(0)
+        measured &= ~in_gaps(found, images, ivar, given)
         found = replace(found, there=found.there & measured)
         parts = parts * found.there[..., None, None]
         reference, best = reference_flux(fits, given, columns=self.columns)

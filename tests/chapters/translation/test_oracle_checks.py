@@ -67,7 +67,8 @@ def test_a_better_oracle_leaves_a_larger_gap_in_every_card(folder):
     card["test"]["scores"]["photo_z"] = 0.01
     checkpoint.write_card(folder / "bands-limits.json", card)
     written = {path.name for path in make_beside(folder)}
-    names = {"bands.json", "bands-flux.json", "bands-pix2pix.json", f"{ADVERSARIES_CARD}.json"}
+    scored = ("bands", "bands-flux", "bands-sources", "bands-pix2pix", ADVERSARIES_CARD)
+    names = {f"{name}.json" for name in scored}
     assert written == names
     for name in names - {f"{ADVERSARIES_CARD}.json"}:
         now = checkpoint.read_card(folder / name)

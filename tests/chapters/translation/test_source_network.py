@@ -87,6 +87,25 @@ def test_without_a_measurement_the_translation_stays(batch, base):
     assert torch.equal(network.corrected(base, measured), base)
 
 
+def test_a_source_of_which_a_band_holds_nothing_stays_and_a_black_pixel_is_no_such_gap(batch, base):
+    network = network_that_says(logit=30.0)
+    seen = batch.seen
+    given = PLATES.expand(len(base), -1)
+    whole = network.measure(seen.images, seen.ivar, given, base)
+    row, column = (int(place[0, 0].round()) for place in (whole.found.row, whole.found.column))
+    assert bool(whole.found.there[0, 0])
+    images, ivar = seen.images.clone(), seen.ivar.clone()
+    blue = seen.images.shape[1] - 2
+    ivar[0, blue, row, column] = 0
+    assert bool(network.measure(images, ivar, given, base).found.there[0, 0]), "black"
+    images[0, blue, row, column] = 0
+    spoiled = network.measure(images, ivar, given, base)
+    assert not bool(spoiled.found.there[0, 0])
+    made = network.corrected(base, spoiled)
+    assert torch.allclose(made[0, :, row, column], base[0, :, row, column])
+    assert bool(spoiled.found.there[1:].equal(whole.found.there[1:]))
+
+
 def test_bands_that_are_not_given_do_not_count(batch, base):
     network = network_that_says(logit=0.0)
     seen = batch.seen
