@@ -499,6 +499,7 @@ NO_ARRAYS = {
     "arrays.only_hidden": "masked arrays, tested in test_masked_arrays",
     "inputs.as_input": "what a module is given, tested in test_module_inputs",
     "arrays.split_masked": "masked arrays, tested in test_masked_arrays",
+    "data.exposures.draw_exposures": "images that the simulator has rendered, beside its recorders",
     "data.cutout_stack.resample_cutout": "a Cutout, which is checked where it is read",
     "data.galaxy_catalogue.catalogue": "what a simulator has drawn",
     "data.hips.hips_of": "a header",

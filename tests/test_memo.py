@@ -50,6 +50,7 @@ EXAMPLES = {
     "fields.best_fit._table": (pretrained_folder(),),
     "plot.sphere._pixels": ((0.0, 0.0), 2),
     "chapters.translation.stretch._softening": ("r", 0.8),
+    "chapters.translation.source_network._renderer": (("g", "r"), 16, "cpu"),
     "chapters.translation.question._simulator": None,
     "chapters.translation.question._drawn": None,
     "chapters.translation.translations.pretrained_oracle": (),

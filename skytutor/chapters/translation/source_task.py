@@ -40,7 +40,7 @@ __all__ = ["SCHEDULES", "SourcesTask", "build_sources", "source_sizes"]
 
 SCHEDULES = {
     "smoke": Schedule(epochs=2, batch_size=8, lr=3e-3, optimizer="muon"),
-    "cpu": Schedule(epochs=60, batch_size=64, lr=3e-3, optimizer="muon"),
+    "cpu": Schedule(epochs=40, batch_size=64, lr=3e-3, optimizer="muon"),
     "gpu": Schedule(epochs=40, batch_size=128, lr=3e-3, optimizer="muon"),
 }
 _BASE = "bands-flux"  # recipe whose answers are corrected
