@@ -76,13 +76,13 @@ def _translate(
     given = torch.tensor([name in bands for name in model.bands]).expand(len(images), -1)
     rows = [model.bands.index(name) for name in targets]
     place = model.softening.device
-    if isinstance(model, SourceTranslator):
-        # Of which pixels something was measured is all that is said here, and photometry asks more.
-        ivar = torch.where(ivar > 0, model.survey_ivar(images.to(place)).cpu(), 0)
     parts = []
     for part in torch.arange(len(images)).split(_ROWS):
-        shown = (images[part].to(place), ivar[part].to(place), given[part].to(place))
-        parts.append(model.predict(*shown, targets=rows).cpu())
+        shown, weights = images[part].to(place), ivar[part].to(place)
+        if isinstance(model, SourceTranslator):
+            # Which pixels were measured is all that is said here, and photometry asks for more.
+            weights = torch.where(weights > 0, model.survey_ivar(shown), 0)
+        parts.append(model.predict(shown, weights, given[part].to(place), targets=rows).cpu())
     return torch.cat(parts), None
 
 

@@ -19,7 +19,16 @@ from skytutor.data.exposures import true_variance
 from skytutor.data.scene_rendering import SceneRenderer
 from skytutor.data.surveys import BANDS
 
-__all__ = ["BandData", "BandFit", "band_data", "fit_band", "fitted", "point_images", "refined"]
+__all__ = [
+    "BandData",
+    "BandFit",
+    "band_data",
+    "band_variance",
+    "fit_band",
+    "fitted",
+    "point_images",
+    "refined",
+]
 
 _RIDGE = 1e-5  # on the diagonal of a matrix of unit columns: two templates may be one
 _FARTHEST = 0.7  # pixels that a place moves in one round
@@ -45,6 +54,19 @@ def point_images(renderer: SceneRenderer, found: FoundSources, band: int) -> Ten
         planes = renderer.moved(renderer.points(len(x)), x, y)
         made[there] = renderer.templates(planes[:, None], band=band)[:, 0]
     return made
+
+
+def band_variance(renderer: SceneRenderer, image: Tensor, *, band: int, name: str) -> Tensor:
+    """Return the variance of the survey's noise about an image, in nanomaggies squared.
+
+    Arguments:
+        renderer: of all bands.
+        image: ``(..., H, H)``, nanomaggies a pixel.
+        band: number of the band.
+        name: its name.
+    """
+    psf = renderer.psf_image(band)
+    return true_variance(image, BANDS[name], psf=psf, pixel_arcsec=renderer.scene_pixel)
 
 
 def fitted(templates: Tensor, image: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -110,8 +132,7 @@ def band_data(
     # The survey's variance follows the noise itself; that of a first fit does not.
     first, _ = fitted(shaped, data, ivar.flatten(1))
     model = (first.clamp(min=0)[:, None] @ shaped)[:, 0].unflatten(1, image.shape[1:])
-    psf = renderer.psf_image(band)
-    variance = true_variance(model, BANDS[name], psf=psf, pixel_arcsec=renderer.scene_pixel)
+    variance = band_variance(renderer, model, band=band, name=name)
     return BandData(band, data, ((ivar > 0) / variance).flatten(1), shaped)
 
 

@@ -35,6 +35,7 @@ from skytutor.chapters.translation.source_finding import (
 from skytutor.chapters.translation.source_fits import (
     BandFit,
     band_data,
+    band_variance,
     fit_band,
     point_images,
     refined,
@@ -50,7 +51,7 @@ from skytutor.chapters.translation.source_numbers import (
 )
 from skytutor.chapters.translation.stretch import unstretched
 from skytutor.chapters.translation.subsets import TARGETS
-from skytutor.data.exposures import noise_pixels, pixel_noise, true_variance
+from skytutor.data.exposures import noise_pixels, pixel_noise
 from skytutor.data.scene_rendering import SceneRenderer
 from skytutor.data.surveys import BANDS
 from skytutor.memo import cached_object
@@ -186,9 +187,8 @@ class SourceTranslator(nn.Module):
             images: ``(B, F, H, H)``, nanomaggies a pixel.
         """
         renderer = self.renderer()
-        side = renderer.scene_pixel
         variance = [
-            true_variance(images[:, f], BANDS[name], psf=renderer.psf_image(f), pixel_arcsec=side)
+            band_variance(renderer, images[:, f], band=f, name=name)
             for f, name in enumerate(self.bands)
         ]
         return 1 / torch.stack(variance, 1)

@@ -14,11 +14,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from skytutor.chapters.translation.source_finding import FoundSources, distances
-from skytutor.chapters.translation.source_fits import BandFit, fitted, point_images
+from skytutor.chapters.translation.source_fits import (
+    BandFit,
+    band_variance,
+    fitted,
+    point_images,
+)
 from skytutor.chapters.translation.subsets import TARGETS
-from skytutor.data.exposures import true_variance
 from skytutor.data.scene_rendering import SceneRenderer
-from skytutor.data.surveys import BANDS
 
 __all__ = [
     "N_ABOUT",
@@ -149,10 +152,7 @@ def target_numbers(
     numbers = []
     for t, row in enumerate(rows):
         image = base[:, t]
-        psf = renderer.psf_image(row)
-        variance = true_variance(
-            image, BANDS[TARGETS[t]], psf=psf, pixel_arcsec=renderer.scene_pixel
-        )
+        variance = band_variance(renderer, image, band=row, name=TARGETS[t])
         points = point_images(renderer, found, row).flatten(2)
         flux, _ = fitted(points, image.flatten(1), 1 / variance.flatten(1))
         total = profiles[t].sum((-2, -1))

@@ -46,8 +46,6 @@ SCHEDULES = {
 _BASE = "bands-flux"  # recipe whose answers are corrected
 _TABLE = 20  # number of the training set: not that of the translator, nor that of the oracle
 _PART = 500  # scenes drawn from one seed
-_CHUNK = 25  # scenes at a time, which are given the same bands
-_DEVICE_CHUNK = 50
 _NEAR = 3.0  # pixels between a source and where it was found
 _KIND = 0.1  # weight of telling stars from galaxies
 _PLATES = 0.5  # of the scenes that are given plates alone
@@ -138,10 +136,10 @@ class SourcesTask(TableTask):
     ) -> dict[str, Tensor]:
         """Return rows of the table, of n scenes."""
         simulator = self.simulator
-        chunk = _CHUNK if simulator.device.type == "cpu" else _DEVICE_CHUNK
         made = []
-        for start in range(0, n, chunk):
-            count = min(chunk, n - start)
+        # Scenes of a chunk are given the same bands.
+        for start in range(0, n, simulator.chunk):
+            count = min(simulator.chunk, n - start)
             scenes = simulator.draw(count, generator=generator)
             planes = simulator.planes(scenes)
             seen = simulator.expose(simulator.truth(scenes, planes=planes), generator=generator)
